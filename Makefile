@@ -1,0 +1,48 @@
+# make demo | test | lint | bench | docs | evidence: each makes .venv first, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATA := $(wildcard ../shared/data/unpack.py)
+CACHE := .cache/data
+
+.PHONY: demo test lint bench docs evidence clean
+
+demo: $(INSTALLED)
+	$(BIN)/neoteny demo
+
+# Two workers, one thread each: the suite is many small things, and more threads would only wait for each other.
+test: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") \
+		$(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable --durations 10 $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pytest bench -s --benchmark-disable $(ARGS)
+
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+evidence: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
+	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python docs/evidence/make.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .cache docs/_build
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The official files where they lie beside the checkout; without them the tests that need them say so and are skipped.
+$(CACHE)/.unpacked: $(DATA) | $(INSTALLED)
+	mkdir -p $(CACHE)
+	$(BIN)/python $(DATA) $(CACHE)
+	touch $@

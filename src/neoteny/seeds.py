@@ -1,8 +1,8 @@
 """Where randomness comes from: one independent generator a run and purpose.
 
 Run k of an experiment with seed s has run seed s + k. Everything random in a run derives from its run seed alone, so
-run k draws the same numbers alone and in a stack; and from its purpose, so that measuring more, or another method, leaves
-the order of the data as it was.
+run k draws the same numbers alone and in a stack; and from its purpose, so that measuring more, or another method,
+leaves the order of the data as it was.
 """
 
 from __future__ import annotations

@@ -1,0 +1,93 @@
+"""A module that remembers how each of its parameters was drawn.
+
+The record serves twice: it makes the first weights, and a method that makes a unit or a network new again redraws from
+it. So a newborn unit has the distribution of the units the network began with, by construction.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import nn
+
+from neoteny.errors import UnknownNameError
+from neoteny.units.initialise import Initialiser
+
+__all__ = ["InitialisedModule", "Scheme", "initialisers_of"]
+
+Scheme = Literal["kaiming_uniform", "xavier", "lecun", "default"]
+"""How weights are drawn, all uniformly: with variance g^2 / fan_in (`kaiming_uniform`), 2 g^2 / (fan_in + fan_out)
+(`xavier`), 1 / fan_in (`lecun`) or 1 / (3 fan_in) (`default`, what torch does). Biases begin at 0; under `default` they
+are drawn as torch draws them."""
+
+
+def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, Initialiser]:
+    """The initialisers of one layer's own parameters, by their names in the layer.
+
+    Arguments:
+        layer: a linear or convolutional layer; or a norm, whose gain begins at 1 and shift at 0.
+        scheme: see `Scheme`.
+        gain: g of the activation that follows.
+
+    Raises:
+        UnknownNameError: there is no such scheme.
+
+    >>> initialisers_of(nn.Linear(3, 2), "kaiming_uniform", 1.0)["weight"]
+    Initialiser(kind='uniform', scale=1.0)
+    """
+    if scheme not in get_args(Scheme):
+        raise UnknownNameError(scheme, get_args(Scheme), "initialisation")
+    shapes = {name: parameter.shape for name, parameter in layer.named_parameters(recurse=False)}
+    if not shapes:
+        return {}
+    if len(shapes["weight"]) == 1:  # a norm
+        weight, bias = Initialiser("constant", 1.0), Initialiser("constant", 0.0)
+    else:
+        fan_in, fan_out = shapes["weight"][1:].numel(), shapes["weight"][0] * shapes["weight"][2:].numel()
+        bias = Initialiser("constant", 0.0)
+        match scheme:
+            case "kaiming_uniform":
+                weight = Initialiser.kaiming_uniform(fan_in, gain)
+            case "xavier":
+                weight = Initialiser.xavier_uniform(fan_in, fan_out, gain)
+            case "lecun":
+                weight = Initialiser.lecun_uniform(fan_in)
+            case "default":
+                weight = bias = Initialiser.torch_default(fan_in)
+    return {"weight": weight, "bias": bias} if "bias" in shapes else {"weight": weight}
+
+
+class InitialisedModule(nn.Module):
+    """A module with a `Sequential` of layers, each parameter drawn from its recorded initialiser.
+
+    Attributes:
+        layers: what the input goes through.
+        initialisers: for each parameter, by its name in the module, how it was drawn.
+    """
+
+    layers: nn.Sequential
+    initialisers: dict[str, Initialiser]
+
+    def __init__(self, layers: nn.Sequential, scheme: Scheme, gain: float):
+        super().__init__()
+        self.layers = layers
+        self.initialisers = {}
+        parametrised = [name for name, layer in layers.named_children() if next(layer.parameters(), None) is not None]
+        for name in parametrised:
+            # Nothing follows the output, so its gain is that of a linear layer, 1.
+            layer_gain = 1.0 if name == parametrised[-1] else gain
+            for parameter, initialiser in initialisers_of(layers.get_submodule(name), scheme, layer_gain).items():
+                self.initialisers[f"layers.{name}.{parameter}"] = initialiser
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter anew, from torch's global generator; running statistics begin anew too."""
+        for name, parameter in self.named_parameters():
+            self.initialisers[name].fill_(parameter)
+        for layer in self.layers:
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.reset_running_stats()
+
+    def forward(self, x):
+        """The output [batch, outputs] for inputs [batch, ...]."""
+        return self.layers(x)

@@ -1,0 +1,80 @@
+"""Fully connected networks of the paper: 20-5-1 for regression, 784-2000-2000-2000-10 for permuted MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
+
+from torch import nn
+
+from neoteny.errors import SettingError, UnknownNameError
+from neoteny.nn.activations import activation as find_activation
+from neoteny.nn.initialised import InitialisedModule, Scheme
+
+__all__ = ["MLP", "Normalisation"]
+
+Normalisation = Literal["layer", "batch"]
+
+
+class MLP(InitialisedModule):
+    """Linear layers with an activation after each but the last.
+
+    Of hidden layer l: h_l = dropout(f(norm(W_l h_(l-1) + b_l))); the output is W h_L + b. As the authors do it, weights
+    are Kaiming uniform, |w| <= g sqrt(3 / fan_in) with the activation's gain g for hidden layers and 1 for the output,
+    and biases begin at 0.
+
+    Arguments:
+        inputs: number of inputs.
+        hidden: the sizes of the hidden layers; none makes a linear network.
+        outputs: number of outputs.
+        activation: `relu`, `leaky_relu`, `elu`, `tanh`, `sigmoid` or `swish`.
+        initialisation: `kaiming_uniform`, `xavier`, `lecun` or `default` (torch's, biases too); see
+            `neoteny.nn.initialised.Scheme`.
+        normalisation: `layer` or `batch` puts that norm in front of every activation.
+        dropout: the probability with which a hidden activation is dropped in training.
+
+    Shapes: inputs [batch, inputs], outputs [batch, outputs].
+
+    Raises:
+        SettingError: a size below 1, or a dropout outside [0, 1).
+        UnknownNameError: an activation, initialisation or normalisation that does not exist.
+
+    >>> MLP(20, [5], 1).layers
+    Sequential(
+      (0): Linear(in_features=20, out_features=5, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=5, out_features=1, bias=True)
+    )
+
+    Source: Dohare et al., Nature 632, 2024, Methods; the authors' public `lop/nets/ffnn.py` and `deep_ffnn.py`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        activation: str = "relu",
+        initialisation: Scheme = "kaiming_uniform",
+        normalisation: Normalisation | None = None,
+        dropout: float = 0.0,
+    ):
+        sizes = [inputs, *hidden, outputs]
+        if min(sizes) < 1:
+            raise SettingError(f"A network of sizes {sizes} has an empty layer: every size must be at least 1.")
+        if not 0 <= dropout < 1:
+            raise SettingError(f"dropout = {dropout}: the probability of dropping a unit must lie in [0, 1).")
+        if normalisation is not None and normalisation not in get_args(Normalisation):
+            raise UnknownNameError(normalisation, get_args(Normalisation), "normalisation")
+        nonlinearity = find_activation(activation)
+        layers: list[nn.Module] = []
+        for fan_in, size in pairwise(sizes[:-1]):
+            layers.append(nn.Linear(fan_in, size))
+            if normalisation is not None:
+                layers.append(nn.LayerNorm(size) if normalisation == "layer" else nn.BatchNorm1d(size))
+            layers.append(nonlinearity.module())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(sizes[-2], outputs))
+        super().__init__(nn.Sequential(*layers), initialisation, nonlinearity.gain)

@@ -1,0 +1,1 @@
+"""One protocol a file: stream, network, schedule and measures, as typed presets with versioned ids."""

@@ -1,0 +1,179 @@
+"""What a benchmark is: a frozen record of settings that knows its stream, its network and the systems of its paper.
+
+A benchmark is one file with one subclass of `Benchmark`, entered in `neoteny.registry.BENCHMARKS`. Like everything that
+the command line lists, its module does not import torch: `build_stream` and `build_network` import what they need.
+
+    @dataclass(frozen=True, kw_only=True)
+    class SlowlyChangingRegression(Benchmark):
+        ID = "slowly-changing-regression-v1"
+        LOSS = "mse"
+        MEASURES = ("dead_units", "weight_magnitude")
+        SCALES = {"paper": {}, "small": {"tasks": 20}, "tiny": {"tasks": 2, "task_length": 100, ...}}
+        SYSTEMS = {
+            "backprop": System("plain SGD"),
+            "linear": System("a linear network", overrides={"activation": "linear"}),
+            "cbp": System("continual backpropagation", methods=(ContinualBackprop(replacement_rate=1e-4),)),
+        }
+
+        tasks: int = 100
+        activation: str = "relu"
+
+The fields' defaults are the paper's settings, so the scale `paper` is empty; the others say what they make smaller. A
+system is what a curve of the figure stands for: some methods, and settings that differ. Lower rooms, the laboratory
+first of all, never import this room: they reach a benchmark by name through `neoteny.registry`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from neoteny.errors import SettingError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neoteny.methods.base import Method
+    from neoteny.streams.base import Stream
+
+__all__ = ["Benchmark", "System"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One curve of a figure: a way of learning on a benchmark.
+
+    Arguments:
+        summary: one line, for `neoteny list` and the legend.
+        methods: the methods that act, as the paper set them, in the order in which they act.
+        overrides: settings of the benchmark that this system has otherwise (`{"activation": "linear"}`,
+            `{"optimizer": "adam", "step_size": 1e-3}`).
+    """
+
+    summary: str
+    methods: tuple[Method, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(ABC):
+    """A protocol: stream, network, optimizer, schedule and measures, as settings.
+
+    Lengths are counted in steps, that is optimizer updates; `step` in the metrics counts examples, which is the same
+    where a step learns from one example.
+
+    Raises:
+        SettingError: a setting is outside its range.
+    """
+
+    ID: ClassVar[str]
+    """The id with its version, as in the registry."""
+    LOSS: ClassVar[Literal["mse", "cross_entropy"]]
+    """`mse`: outputs and targets are float [B, d]. `cross_entropy`: outputs are logits [B, classes], targets int64 [B];
+    then `accuracy` is recorded beside `loss`."""
+    MEASURES: ClassVar[tuple[str, ...]] = ()
+    """Names of `neoteny.measures` taken on the probe every `measure_every` steps."""
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """For each scale (`paper`, `small`, `tiny`) the settings that differ from the fields' defaults."""
+    SYSTEMS: ClassVar[Mapping[str, System]]
+    """The systems of the paper, by name."""
+    VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
+    """Settings that may differ between the runs of one stack."""
+
+    tasks: int
+    """number of tasks (stretches between two changes of the problem)"""
+    task_length: int
+    """steps between two changes"""
+    bin_size: int
+    """steps that one recorded value of loss and accuracy is the mean of"""
+    measure_every: int
+    """steps between two looks at the units and weights"""
+    probe_size: int = 1_000
+    """examples in the fixed probe set that the measures are taken on"""
+    batch_size: int = 1
+    """examples a step"""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """what makes a step of a gradient"""
+    step_size: float = 0.01
+    """the optimizer's step size (learning rate)"""
+    momentum: float = 0.0
+    """momentum of sgd"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """decay rates of adam's and adamw's two averages"""
+    epsilon: float = 1e-8
+    """what adam and adamw add to the denominator"""
+
+    def __post_init__(self) -> None:
+        """Refuse what no benchmark can be run with."""
+        for name in ("tasks", "task_length", "bin_size", "measure_every", "probe_size", "batch_size"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            self.require(whole, name, "a whole number >= 1")
+        self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
+        self.require(self.optimizer in ("sgd", "adam", "adamw"), "optimizer", "one of sgd, adam, adamw")
+        self.require(_is_finite(self.step_size) and self.step_size > 0, "step_size", "a finite number > 0")
+        self.require(_is_finite(self.momentum) and 0 <= self.momentum < 1, "momentum", "a number in [0, 1)")
+        betas = self.betas
+        pair = isinstance(betas, tuple) and len(betas) == 2 and all(_is_finite(b) and 0 <= b < 1 for b in betas)
+        self.require(pair, "betas", "two numbers in [0, 1)")
+        self.require(_is_finite(self.epsilon) and self.epsilon >= 0, "epsilon", "a finite number >= 0")
+
+    def require(self, condition: bool, name: str, what: str) -> None:
+        """Raise a `SettingError` on field `name` unless the condition holds; `what` says what it should have been."""
+        if not condition:
+            value = getattr(self, name)
+            raise SettingError(f"{self.ID}: {name} = {value!r} is not {what}; give a value that is {what}.")
+
+    @classmethod
+    def preset(cls, scale: str = "paper", **overrides: Any) -> Self:
+        """The benchmark at one of its scales, with single settings replaced.
+
+        Raises:
+            UnknownNameError: there is no such scale.
+            SettingError: a setting is outside its range.
+        """
+        if scale not in cls.SCALES:
+            raise UnknownNameError(scale, cls.SCALES, f"scale of {cls.ID}")
+        return cls(**{**cls.SCALES[scale], **overrides})
+
+    @property
+    def steps(self) -> int:
+        """Length of a run in steps."""
+        return self.tasks * self.task_length
+
+    def settings(self) -> dict[str, Any]:
+        """Every field, and `steps`, as a plain dict."""
+        return {**asdict(self), "steps": self.steps}
+
+    def optimizer_settings(self) -> dict[str, Any]:
+        """The optimizer: its name, and those settings that it has."""
+        own = ("momentum",) if self.optimizer == "sgd" else ("betas", "epsilon")
+        return {"name": self.optimizer, "step_size": self.step_size, **{name: getattr(self, name) for name in own}}
+
+    @abstractmethod
+    def network_settings(self) -> dict[str, Any]:
+        """What `build_network` builds, as a plain dict: kind, widths, activation."""
+
+    @abstractmethod
+    def build_network(self) -> nn.Module:
+        """A fresh network on the CPU, drawn from torch's global generator, which the caller seeds a run."""
+
+    @abstractmethod
+    def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:
+        """The problem for a stack of runs, one independent stream a run seed.
+
+        Arguments:
+            seeds: one run seed a run.
+            data_dir: where data sets lie; None for the usual places.
+
+        Raises:
+            DataError: the data is missing, or not what its checksum says.
+        """
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -37,13 +37,13 @@ class UnknownNameError(NeotenyError, LookupError):
         kind: what it should have been the name of, for the message.
 
     >>> print(UnknownNameError("cpb", ["cbp", "l2", "redo"], kind="method"))
-    There is no method 'cpb'. Did you mean 'cbp'? Known: cbp, l2, redo.
+    There is no method called 'cpb'. Did you mean 'cbp'? Known: cbp, l2, redo.
     """
 
     def __init__(self, name: object, known: Iterable[str] = (), kind: str = "name"):
         self.name, self.known, self.kind = name, sorted(known), kind
         self.near = difflib.get_close_matches(str(name), self.known, n=3, cutoff=0.5)
-        message = f"There is no {kind} {name!r}."
+        message = f"There is no {kind} called {name!r}."
         if self.near:
             message += f" Did you mean {' or '.join(map(repr, self.near))}?"
         if self.known:

@@ -1,0 +1,30 @@
+"""The laboratory: learners over an axis of runs, recorders, checkpoints, and how to start them.
+
+Names are imported on first use; what only reads and checks configurations needs no torch. No module in here may carry
+the name of one of these functions (no `run.py` beside `run`): importing it would put the module in the place of the
+function.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neoteny.lab.config import RunConfig, resolve, resolve_all
+
+__all__ = ["RunConfig", "resolve", "resolve_all"]
+
+_HOME = {"RunConfig": "config", "resolve": "config", "resolve_all": "config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,167 @@
+"""What every stream does: hand out a stack of runs' examples step by step, and remember where it stands.
+
+Randomness is addressed, not consumed: each task of each run draws from a generator of its own, made from the run's seed
+and the task's number. So a stream can be cut into calls anywhere, its place is a step number (and what a task inherits
+from the one before), and run k draws the same numbers alone and in a stack.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neoteny.errors import CheckpointError, SettingError
+from neoteny.seeds import DATA, generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Stream"]
+
+# Which of a run's generators for data; 0 is left out, as a seed sequence does not tell it from none.
+_PROBLEM, _TASK, _PROBE = 1, 2, 3
+
+
+class Stream(ABC):
+    """A stack of R independent streams, one a run.
+
+    Arguments:
+        seeds: the runs' seeds, one a run.
+        task_length: steps from one change of the problem to the next.
+        batch_size: examples a step, B.
+
+    Attributes:
+        seeds: the runs' seeds.
+        position: steps taken so far.
+        task_length: steps a task.
+        batch_size: examples a step.
+
+    Raises:
+        SettingError: no seeds, a negative seed, a task or batch without examples.
+    """
+
+    def __init__(self, seeds: Sequence[int], task_length: int, batch_size: int = 1):
+        self.seeds = tuple(int(seed) for seed in seeds)
+        self.task_length, self.batch_size, self.position = int(task_length), int(batch_size), 0
+        if not self.seeds or min(self.seeds) < 0:
+            raise SettingError(f"seeds = {list(seeds)}: a stream needs the seed of each run, whole numbers from 0.")
+        if min(self.task_length, self.batch_size) < 1:
+            raise SettingError(f"task_length = {task_length}, batch_size = {batch_size}: both must be at least 1.")
+        self._entered = -1  # the task whose tables are at hand
+
+    @property
+    def runs(self) -> int:
+        """The number of runs, R."""
+        return len(self.seeds)
+
+    @property
+    def task(self) -> int:
+        """The number of the current task, from 0: that of the next step."""
+        return self.position // self.task_length
+
+    def next(self, steps: int) -> tuple[Tensor, Tensor]:
+        """The next `steps` steps of every run, however a range is cut into calls.
+
+        Returns:
+            Inputs [R, steps, B, ...] float32, and targets [R, steps, B, ...] float32 or labels [R, steps, B] int64.
+
+        Raises:
+            SettingError: `steps` is below 1.
+        """
+        import torch
+
+        if steps < 1:
+            raise SettingError(f"steps = {steps}: ask for at least one.")
+        pieces = []
+        while steps > 0:
+            self._enter()
+            start = self.position % self.task_length
+            stop = min(start + steps, self.task_length)
+            pieces.append(self._take(start, stop))
+            self.position += stop - start
+            steps -= stop - start
+        if len(pieces) == 1:
+            return pieces[0]
+        inputs, targets = zip(*pieces, strict=True)
+        return torch.cat(inputs, dim=1), torch.cat(targets, dim=1)
+
+    def probe(self, examples: int) -> Tensor:
+        """Fixed inputs of the current task's distribution, [R, examples, ...] float32, for measures.
+
+        They come from a generator of their own and take nothing from the stream. In every task the same draws are seen
+        through that task's distribution: a measure changes because the network or the task does, not its sample.
+
+        Raises:
+            SettingError: `examples` is below 1.
+        """
+        if examples < 1:
+            raise SettingError(f"examples = {examples}: a probe set needs at least one.")
+        self._enter()
+        return self._probe(examples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on from here, as plain values; small, whatever the length of a task."""
+        self._enter()
+        return {"stream": self._identity(), "position": self.position, **self._task_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to where `state` was taken; the stream must have been built with the same seeds and settings.
+
+        Raises:
+            CheckpointError: the state is another stream's.
+        """
+        identity = self._identity()
+        if state.get("stream") != identity:
+            raise CheckpointError(
+                f"This state belongs to the stream {state.get('stream')}, not to {identity}: "
+                "build the stream with the seeds and settings it was saved under."
+            )
+        self.position = int(state["position"])
+        self._load_task_state(state)
+        self._enter(again=True)
+
+    def _enter(self, again: bool = False) -> None:
+        """Have the current task's tables at hand. A task is entered once, in order, or again after loading a state."""
+        if again or self._entered != self.task:
+            self._begin_task(self.task, again)
+            self._entered = self.task
+
+    def _problem_generator(self, run_seed: int) -> np.random.Generator:
+        return generator(run_seed, DATA, _PROBLEM)
+
+    def _task_generator(self, run_seed: int, task: int) -> np.random.Generator:
+        return generator(run_seed, DATA, _TASK, task)
+
+    def _probe_generator(self, run_seed: int) -> np.random.Generator:
+        return generator(run_seed, DATA, _PROBE)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a state to fit: the kind of stream, seeds and settings."""
+        return {
+            "kind": type(self).__name__,
+            "seeds": list(self.seeds),
+            "task_length": self.task_length,
+            "batch_size": self.batch_size,
+        }
+
+    def _task_state(self) -> dict[str, Any]:
+        """What the current task inherits from those before it."""
+        return {}
+
+    def _load_task_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most tasks inherit nothing)
+        """Take back what `_task_state` gave."""
+
+    @abstractmethod
+    def _begin_task(self, task: int, again: bool) -> None:
+        """Draw the tables of a task; `again` when its inherited state is already in place."""
+
+    @abstractmethod
+    def _take(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The steps [start, stop) of the current task."""
+
+    @abstractmethod
+    def _probe(self, examples: int) -> Tensor:
+        """The probe inputs under the current task."""

@@ -143,9 +143,9 @@ def test_bad_settings_are_refused():
         MLP(20, [5], 1, dropout=1.0)
     with pytest.raises(UnknownNameError, match="Did you mean 'relu'"):
         MLP(20, [5], 1, activation="rellu")
-    with pytest.raises(UnknownNameError, match="initialisation.* 'kaiming'"):
+    with pytest.raises(UnknownNameError, match=r"initialisation.* 'kaiming'"):
         MLP(20, [5], 1, initialisation="kaiming")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UnknownNameError, match="normalisation.* 'layernorm'"):
+    with pytest.raises(UnknownNameError, match=r"normalisation.* 'layernorm'"):
         MLP(20, [5], 1, normalisation="layernorm")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SettingError):
         LinearNetwork(0, 1)

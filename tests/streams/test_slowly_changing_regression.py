@@ -124,7 +124,7 @@ def test_bad_settings_are_refused():
             SlowlyChangingRegression([0], **bad)
     with pytest.raises(SettingError, match="task_length = 0"):
         SlowlyChangingRegression([0], task_length=0)
-    with pytest.raises(UnknownNameError, match="flip.* 'both'"):
+    with pytest.raises(UnknownNameError, match=r"flip.* 'both'"):
         SlowlyChangingRegression([0], flip="both")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UnknownNameError, match="threshold.* 'mine'"):
+    with pytest.raises(UnknownNameError, match=r"threshold.* 'mine'"):
         SlowlyChangingRegression([0], threshold="mine")  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,81 @@
+"""What is measured on features and weights: pure functions under exact names, a fixed probe set, a check-up.
+
+One word names different things in the literature. Here each name has one definition, and a figure's axis carries it.
+The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neoteny.measures.catalogue import FEATURE_MEASURES as FEATURE_MEASURES
+    from neoteny.measures.catalogue import WEIGHT_MEASURES as WEIGHT_MEASURES
+    from neoteny.measures.catalogue import of_features as of_features
+    from neoteny.measures.diagnose import Report as Report
+    from neoteny.measures.diagnose import diagnose as diagnose
+    from neoteny.measures.probe import probe_set as probe_set
+    from neoteny.measures.ranks import approx_rank_99 as approx_rank_99
+    from neoteny.measures.ranks import effective_rank as effective_rank
+    from neoteny.measures.ranks import srank_99 as srank_99
+    from neoteny.measures.ranks import stable_rank as stable_rank
+    from neoteny.measures.units import dead_units as dead_units
+    from neoteny.measures.units import dormant_score as dormant_score
+    from neoteny.measures.units import dormant_units as dormant_units
+    from neoteny.measures.weights import distance_from_init as distance_from_init
+    from neoteny.measures.weights import gradient_norm as gradient_norm
+    from neoteny.measures.weights import weight_change as weight_change
+    from neoteny.measures.weights import weight_magnitude as weight_magnitude
+
+_LAZY = {
+    "FEATURE_MEASURES": "catalogue",
+    "WEIGHT_MEASURES": "catalogue",
+    "of_features": "catalogue",
+    "diagnose": "diagnose",
+    "Report": "diagnose",
+    "probe_set": "probe",
+    "srank_99": "ranks",
+    "approx_rank_99": "ranks",
+    "effective_rank": "ranks",
+    "stable_rank": "ranks",
+    "dead_units": "units",
+    "dormant_units": "units",
+    "dormant_score": "units",
+    "weight_magnitude": "weights",
+    "weight_change": "weights",
+    "distance_from_init": "weights",
+    "gradient_norm": "weights",
+}
+
+__all__ = [
+    "FEATURE_MEASURES",
+    "WEIGHT_MEASURES",
+    "Report",
+    "approx_rank_99",
+    "dead_units",
+    "diagnose",
+    "distance_from_init",
+    "dormant_score",
+    "dormant_units",
+    "effective_rank",
+    "gradient_norm",
+    "of_features",
+    "probe_set",
+    "srank_99",
+    "stable_rank",
+    "weight_change",
+    "weight_magnitude",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Kept, as importing `neoteny.measures.diagnose` would else leave the module under the function's name.
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

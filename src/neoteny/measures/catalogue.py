@@ -1,0 +1,67 @@
+"""The measures by name, as settings and files name them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from neoteny.errors import SettingError, UnknownNameError
+from neoteny.measures import ranks, units
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FEATURE_MEASURES", "WEIGHT_MEASURES", "of_features"]
+
+_SHARES = {"dead_units": units.dead_units, "dormant_units": units.dormant_units, "dormant_score": units.dormant_score}
+_THRESHOLDS = {"dormant_units": "p", "dormant_score": "tau"}
+_NAME = re.compile(r"(?P<name>\w+)(\((?P<threshold>[^()]+)\))?")
+
+FEATURE_MEASURES = (*_SHARES, *ranks.FROM_SINGULAR_VALUES)
+"""What is measured on the features of a layer. `dormant_units(0.05)` and `dormant_score(0.1)` set another threshold."""
+
+WEIGHT_MEASURES = ("weight_magnitude", "weight_change", "distance_from_init", "gradient_norm")
+"""What is measured on weights and gradients, by the functions of these names in `neoteny.measures.weights`."""
+
+
+def of_features(names: Sequence[str], features: Tensor) -> dict[str, Tensor]:
+    """Several measures of one layer's features; the singular values behind the ranks are found once.
+
+    Arguments:
+        names: of `FEATURE_MEASURES`, those with a threshold optionally with it in brackets.
+        features: activations on the probe set, [..., examples, units, positions], as `neoteny.units` reads them.
+
+    Returns:
+        For each name, [...].
+
+    Raises:
+        UnknownNameError: there is no such measure.
+        SettingError: a threshold that is no number or out of range, or on a measure that has none.
+
+    >>> import torch
+    >>> features = torch.eye(4)[..., None]  # four units, each active on one example of four
+    >>> of_features(["dead_units", "dormant_units(0.3)", "srank_99"], features)
+    {'dead_units': tensor(0.), 'dormant_units(0.3)': tensor(1.), 'srank_99': tensor(4.)}
+    """
+    functions = {name: _parse(name) for name in names}
+    ranked = [name for name in names if name in ranks.FROM_SINGULAR_VALUES]
+    sigma = ranks.singular_values(features, positions=True) if ranked else features
+    return {name: function(sigma if name in ranked else features) for name, function in functions.items()}
+
+
+def _parse(text: str) -> Callable[[Tensor], Tensor]:
+    match = _NAME.fullmatch(text)
+    name, threshold = (match["name"], match["threshold"]) if match else (text, None)
+    if name not in FEATURE_MEASURES:
+        raise UnknownNameError(text, FEATURE_MEASURES, "measure")
+    function = ranks.FROM_SINGULAR_VALUES.get(name) or partial(_SHARES[name], positions=True)
+    if threshold is None:
+        return function
+    if name not in _THRESHOLDS:
+        raise SettingError(f"{text}: {name} has no threshold; leave out the brackets.")
+    try:
+        return partial(function, **{_THRESHOLDS[name]: float(threshold)})
+    except ValueError:
+        raise SettingError(f"{text}: {threshold!r} is not a number.") from None

@@ -1,0 +1,98 @@
+"""Units that no longer take part: dead, dormant, and dormant by ReDo's score.
+
+Features are activations [..., examples, units], with positions [..., examples, units, positions] for maps; leading
+dimensions are free (a stack of runs).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from neoteny.errors import SettingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["dead_units", "dormant_score", "dormant_units"]
+
+
+def dead_units(features: Tensor, positions: bool = False) -> Tensor:
+    """Share of units that are zero on every example (and at every position).
+
+    Arguments:
+        features: activations on the probe set, [..., examples, units].
+        positions: whether a further dimension of positions follows, [..., examples, units, positions].
+
+    Returns:
+        [...], in [0, 1].
+
+    >>> import torch
+    >>> dead_units(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, -2.0]]))
+    tensor(0.3333)
+
+    Source: Dohare et al., Nature 632, 2024, Fig. 2 ("dead units").
+    """
+    return _share(_seen(features, positions).eq(0).all(dim=-2))
+
+
+def dormant_units(features: Tensor, p: float = 0.01, positions: bool = False) -> Tensor:
+    """Share of units that are active, that is not zero, on less than a share `p` of the examples (and positions).
+
+    Arguments:
+        features: activations on the probe set, [..., examples, units].
+        p: the share of examples; 0.01 in the paper.
+        positions: whether a further dimension of positions follows, [..., examples, units, positions].
+
+    Returns:
+        [...], in [0, 1].
+
+    Raises:
+        SettingError: `p` is outside [0, 1].
+
+    >>> import torch
+    >>> dormant_units(torch.eye(200)[:, :3])  # each active on one example of 200
+    tensor(1.)
+
+    Source: Dohare et al., Nature 632, 2024, Fig. 3 and 4 ("dormant units").
+    """
+    if not 0 <= p <= 1:
+        raise SettingError(f"p = {p}: the share of examples must lie in [0, 1].")
+    active = _seen(features, positions).ne(0)
+    # Counted, not averaged: a unit active on exactly a share p is not dormant, whatever the rounding of p.
+    return _share(active.sum(dim=-2) < math.ceil(p * active.shape[-2] - 1e-9))
+
+
+def dormant_score(features: Tensor, tau: float = 0.025, positions: bool = False) -> Tensor:
+    """Share of units with s_i <= tau, where s_i = mean |h_i| / (mean over the layer of mean |h| + 1e-9).
+
+    Arguments:
+        features: activations on the probe set, [..., examples, units].
+        tau: the threshold; 0.025 in ReDo, where scores average to 1 in a layer.
+        positions: whether a further dimension of positions follows, [..., examples, units, positions].
+
+    Returns:
+        [...], in [0, 1].
+
+    Raises:
+        SettingError: `tau` is negative or not a number.
+
+    >>> import torch
+    >>> dormant_score(torch.tensor([[1.0, 0.01], [1.0, -0.01]]))
+    tensor(0.5000)
+
+    Source: Sokar et al., ICML 2023, Eq. 1 and Definition 3.1.
+    """
+    if not tau >= 0:
+        raise SettingError(f"tau = {tau}: the threshold must be a number from 0.")
+    size = _seen(features, positions).abs().mean(dim=-2)
+    return _share(size / (size.mean(dim=-1, keepdim=True) + 1e-9) <= tau)
+
+
+def _seen(features: Tensor, positions: bool) -> Tensor:
+    """Activations [..., times seen, units]: each position of each example is one time."""
+    return features.movedim(-1, -2).flatten(-3, -2) if positions else features
+
+
+def _share(units: Tensor) -> Tensor:
+    return units.float().mean(dim=-1)

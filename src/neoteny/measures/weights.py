@@ -1,0 +1,116 @@
+"""How large the weights are, how far they went, how hard they are pulled.
+
+Every function takes one tensor, or several that count as one (the layers of a network). Their first `leading`
+dimensions are free (a stack of runs) and stay in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["distance_from_init", "gradient_norm", "weight_change", "weight_magnitude"]
+
+
+def weight_magnitude(weights: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
+    """The mean absolute weight: of a layer, or over all entries of several.
+
+    Arguments:
+        weights: [..., *shape], one or several.
+        leading: how many dimensions "..." stands for.
+
+    Returns:
+        [...].
+
+    >>> import torch
+    >>> weight_magnitude(torch.tensor([[1.0, -3.0]])), weight_magnitude([torch.ones(3), torch.zeros(1)])
+    (tensor(2.), tensor(0.7500))
+
+    Source: Dohare et al., Nature 632, 2024, Fig. 2 ("average weight magnitude").
+    """
+    tensors = _several(weights)
+    entries = sum(tensor.shape[leading:].numel() for tensor in tensors)
+    return _sum([_rows(tensor, leading).abs().sum(dim=-1) for tensor in tensors]) / entries
+
+
+def gradient_norm(gradients: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
+    """The Euclidean norm of the gradient, all its entries taken together.
+
+    Arguments:
+        gradients: [..., *shape], one or several.
+        leading: how many dimensions "..." stands for.
+
+    Returns:
+        [...].
+
+    >>> import torch
+    >>> gradient_norm([torch.tensor([[3.0]]), torch.tensor([-4.0])])
+    tensor(5.)
+    """
+    return _norm(_several(gradients), leading)
+
+
+def weight_change(weights: Tensor | Iterable[Tensor], before: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
+    """How far the weights went since `before`: the Euclidean norm of the difference of all entries.
+
+    Arguments:
+        weights: [..., *shape], one or several.
+        before: the same tensors some updates ago (one update, or those between two measurements: say which).
+        leading: how many dimensions "..." stands for.
+
+    Returns:
+        [...].
+
+    >>> import torch
+    >>> weight_change(torch.tensor([1.0, 5.0]), before=torch.tensor([1.0, 3.0]))
+    tensor(2.)
+    """
+    now = _several(weights)
+    return _norm([a - b for a, b in zip(now, _several(before), strict=True)], leading)
+
+
+def distance_from_init(
+    weights: Tensor | Iterable[Tensor], initial: Tensor | Iterable[Tensor], leading: int = 0
+) -> Tensor:
+    """How far the weights are from where they began: the Euclidean norm of the difference of all entries.
+
+    Arguments:
+        weights: [..., *shape], one or several.
+        initial: the same tensors before the first update.
+        leading: how many dimensions "..." stands for.
+
+    Returns:
+        [...].
+
+    >>> import torch
+    >>> distance_from_init([torch.ones(3), torch.ones(1)], initial=[torch.zeros(3), torch.zeros(1)])
+    tensor(2.)
+    """
+    return weight_change(weights, initial, leading)
+
+
+def _several(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    import torch
+
+    return [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+
+
+def _rows(tensor: Tensor, leading: int) -> Tensor:
+    return tensor.reshape(*tensor.shape[:leading], -1)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    import torch
+
+    return torch.stack(parts).sum(dim=0)
+
+
+def _norm(tensors: list[Tensor], leading: int) -> Tensor:
+    # A norm of norms: scaled in each tensor, so that squares of small entries do not vanish.
+    import torch
+
+    norms = [torch.linalg.vector_norm(_rows(tensor, leading), dim=-1) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)

@@ -19,6 +19,8 @@ __all__ = [
     "UnknownNameError",
 ]
 
+_FEW = 16  # more names than this are no help beside the near ones
+
 
 class NeotenyError(Exception):
     """Anything the caller can put right: the message says how."""
@@ -42,11 +44,12 @@ class UnknownNameError(NeotenyError, LookupError):
 
     def __init__(self, name: object, known: Iterable[str] = (), kind: str = "name"):
         self.name, self.known, self.kind = name, sorted(known), kind
-        self.near = difflib.get_close_matches(str(name), self.known, n=3, cutoff=0.5)
+        begun = [other for other in self.known if str(name) and other.startswith(str(name))]
+        self.near = (difflib.get_close_matches(str(name), self.known, n=3, cutoff=0.5) or begun)[:3]
         message = f"There is no {kind} called {name!r}."
         if self.near:
             message += f" Did you mean {' or '.join(map(repr, self.near))}?"
-        if self.known:
+        if self.known and (not self.near or len(self.known) <= _FEW):
             message += f" Known: {', '.join(self.known)}."
         super().__init__(message)
 

@@ -114,6 +114,11 @@ class RunConfig:
                 f"config.yaml has schema {content['schema']!r}, this version of neoteny reads {SCHEMA}: "
                 "use the version that wrote it (see provenance.json)."
             )
+        kinds = {"seed": int, "runs": int, "seeds": list, "benchmark": str, "scale": str, "method": str}
+        for name in names:
+            kind = kinds.get(name, int if name == "schema" else Mapping)
+            if not isinstance(content[name], kind) or isinstance(content[name], bool):
+                raise SettingError(f"config.yaml: {name} is {content[name]!r}, which it cannot be: restore the file.")
         config = cls(
             **{
                 **content,

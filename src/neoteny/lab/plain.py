@@ -48,6 +48,18 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
     return content
 
 
+def read_value(text: str) -> Any:
+    """One value as YAML understands it.
+
+    >>> read_value("1e-5"), read_value("relu"), read_value("false")
+    (1e-05, 'relu', False)
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise SettingError(f"{text!r} is not a value that YAML can read: quote it, or give a plain number.") from error
+
+
 def write_yaml(content: Mapping[str, Any]) -> str:
     """Plain settings as YAML, in the order given; `read_yaml` gives the same back."""
     return yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

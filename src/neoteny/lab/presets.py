@@ -10,10 +10,12 @@ from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from neoteny.benchmarks.base import Benchmark, System
     from neoteny.methods.base import Method
 
-T = TypeVar("T", bound="Benchmark | Method")
+T = TypeVar("T", bound="DataclassInstance")
 Overrides = Mapping[str, Any]
 
 
@@ -60,7 +62,7 @@ def override(record: T, values: Overrides, owner: str) -> T:
     """The record with some fields replaced; it checks the values itself.
 
     Arguments:
-        record: a benchmark or a method.
+        record: a dataclass of settings, such as a benchmark or a method.
         values: new values by field; `step-size` is `step_size`.
         owner: what the record is called in messages.
 

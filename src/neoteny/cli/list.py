@@ -1,0 +1,77 @@
+"""`neoteny list`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from neoteny import registry
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What there is: benchmarks with their scales and systems, and methods."""
+
+    what: Annotated[Literal["all", "benchmarks", "systems", "methods", "scales"], tyro.conf.Positional] = "all"
+    """which table"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the tables."""
+    what = tyro.cli(Options, args=list(arguments), prog="neoteny list").what
+    console = Console()
+    for name, table in (
+        ("benchmarks", _benchmarks),
+        ("scales", _scales),
+        ("systems", _systems),
+        ("methods", _methods),
+    ):
+        if what in ("all", name):
+            console.print(table())
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for position, column in enumerate(columns):
+        table.add_column(column, no_wrap=position == 0, overflow="fold")
+    return table
+
+
+def _benchmarks() -> Table:
+    table = _table("Benchmarks", "id", "what it is", "from")
+    for entry in registry.BENCHMARKS.values():
+        table.add_row(entry.name, entry.summary, entry.source)
+    return table
+
+
+def _scales() -> Table:
+    table = _table("\nScales", "benchmark", "--scale", "examples", "tasks")
+    for entry in registry.BENCHMARKS.values():
+        cls = entry.load()
+        for scale in cls.SCALES:
+            preset = cls.preset(scale)
+            examples = preset.steps * preset.batch_size
+            table.add_row(entry.name, scale, f"{examples:,}", f"{preset.tasks:,}")
+    return table
+
+
+def _systems() -> Table:
+    table = _table("\nSystems", "benchmark", "--method", "what it is")
+    for entry in registry.BENCHMARKS.values():
+        for name, system in entry.load().SYSTEMS.items():
+            table.add_row(entry.name, name, system.summary)
+    return table
+
+
+def _methods() -> Table:
+    table = _table("\nMethods (each is a system of every benchmark; join several by +)", "name", "what it does", "from")
+    for entry in registry.METHODS.values():
+        table.add_row(entry.name, entry.summary, entry.source)
+    return table

@@ -1,0 +1,57 @@
+"""`neoteny COMMAND ...`: finds the command, and turns errors of ours into one line and exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from neoteny import __version__
+from neoteny.errors import NeotenyError, UnknownNameError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "list": "the benchmarks, their systems and scales, and the methods",
+    "run": "run systems on a benchmark: neoteny run BENCHMARK --method backprop,cbp",
+    "resume": "go on with a run that was interrupted: neoteny resume RUN_DIR",
+    "report": "figures, tables and one HTML page of all runs below a folder: neoteny report RUNS_DIR",
+    "diagnose": "check up on a network of your own: neoteny diagnose MODULE:FACTORY --inputs F.npz",
+    "demo": "see plasticity being lost, and kept, in a few minutes",
+}
+"""Each is the module of that name in this package, whose `main` takes the remaining arguments."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0, 2 for what the caller can put right, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(usage())
+        elif arguments[0] == "--version":
+            print(f"neoteny {__version__}")
+        else:
+            _command(arguments[0])(arguments[1:])
+    except NeotenyError as error:
+        print(f"neoteny: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("neoteny: stopped; `neoteny resume RUN_DIR` goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def usage() -> str:
+    """What `neoteny --help` prints."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: neoteny COMMAND ...\n\nNetworks that go on learning.\n\ncommands:\n"
+        f"{commands}\n\n`neoteny COMMAND --help` says more, `neoteny run BENCHMARK --help` every setting."
+    )
+
+
+def _command(name: str) -> Callable[[Sequence[str]], None]:
+    if name not in COMMANDS:
+        raise UnknownNameError(name, COMMANDS, "command")
+    return import_module(f"neoteny.cli.{name}").main

@@ -1,0 +1,239 @@
+"""The options of `neoteny run`: a benchmark's settings, the methods' settings, and how to run.
+
+All are made from the dataclasses themselves, so a new setting is an option without a word here. What counts is only
+what the user said, on the command line or in a YAML file of the same keys; everything else stays the system's preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from neoteny import registry
+from neoteny.errors import SettingError, UnknownNameError
+from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE
+from neoteny.lab.plain import read_value, read_yaml
+from neoteny.lab.presets import override
+
+if TYPE_CHECKING:
+    from neoteny.benchmarks.base import Benchmark
+
+__all__ = ["Request", "Running", "parse"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """How to run."""
+
+    method: str = "backprop"
+    """systems to run side by side, with commas between; a+b is both at once"""
+    runs: int = DEFAULT_RUNS
+    """runs of each system, differing in their seeds (at each point of a grid)"""
+    seed: int = 0
+    """seed of the first run; the next has the next"""
+    scale: str = DEFAULT_SCALE
+    """paper, small (minutes) or tiny (seconds)"""
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """values to try, all in one stack: step-size=0.01,0.003 or cbp.replacement-rate=1e-6,1e-5"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest for the benchmark"""
+    strategy: Literal["auto", "stack", "loop", "rank-one"] = "auto"
+    """how the runs of a stack are computed; results are equal"""
+    compile: bool = True
+    """compile chunks of steps"""
+    out: Path = Path("runs")
+    """where run folders go: OUT/BENCHMARK/SYSTEM"""
+    data_dir: Path | None = None
+    """where data sets lie; otherwise NEOTENY_DATA, or they are downloaded once"""
+    config: Path | None = None
+    """a YAML file of these same keys (step_size: 0.003, cbp: {replacement_rate: 1e-5}); options go before it"""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """go on with unfinished runs of the same configuration, and keep finished ones"""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """print the resolved configuration and stop"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        benchmark: its id.
+        running: how to run.
+        systems: names of the systems.
+        settings: the benchmark's settings that were given.
+        methods: the methods' settings that were given, by method.
+        grid: the values to try, by setting.
+    """
+
+    benchmark: str
+    running: Running
+    systems: tuple[str, ...]
+    settings: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    grid: dict[str, list[Any]]
+
+
+def parse(benchmark: str, arguments: Sequence[str]) -> Request:
+    """Read the options of `neoteny run BENCHMARK`.
+
+    Raises:
+        UnknownNameError: there is no such benchmark, option or key.
+        SettingError: a value that cannot be.
+    """
+    entry = registry.benchmark(benchmark)
+    cls = entry.load()
+    path = _value_of("config", arguments)
+    written = _read(Path(path)) if path else {}
+    scale = _value_of("scale", arguments) or written.get("scale", DEFAULT_SCALE)
+    methods = _method_presets(cls)
+    # The file's ways of running are the defaults here; its settings join below those of the command line.
+    filed, settings, own, grid = _sort_out(written, cls.preset(scale), methods, str(path))
+    options = make_dataclass(
+        "Options",
+        [
+            (
+                "running",
+                Annotated[Running, tyro.conf.OmitArgPrefixes],
+                field(default=override(Running(), filed, str(path))),
+            ),
+            ("benchmark", Annotated[cls, tyro.conf.OmitArgPrefixes], field(default=cls.preset(scale))),
+            *((_underscored(name), type(method), field(default=method)) for name, method in methods.items()),
+        ],
+        frozen=True,
+    )
+    flags = dict(_flags(options))
+    given = [_known(token, flags) for token in arguments if token.startswith("--")]
+    parsed = tyro.cli(
+        options,
+        args=list(arguments),
+        prog=f"neoteny run {benchmark}",
+        description=f"{entry.summary} ({entry.source}).\n\n{_systems(cls)}",
+    )
+    for group, name in filter(None, given):
+        value = getattr(getattr(parsed, group), name)
+        if group == "benchmark":
+            settings[name] = value
+        elif group != "running":
+            own.setdefault(registry.method(group.replace("_", "-")).name, {})[name] = value
+    running = parsed.running
+    # On the command line only what it says itself: the file's grid is kept apart in `grid`.
+    return Request(
+        benchmark=entry.name,
+        running=running,
+        systems=tuple(name.strip() for name in running.method.split(",") if name.strip()),
+        settings=settings,
+        methods=own,
+        grid={**grid, **dict(map(_axis, running.grid))},
+    )
+
+
+def _method_presets(cls: type[Benchmark]) -> dict[str, Any]:
+    """Every method, as the benchmark's own system has it where there is one: what the help shows as default."""
+    presets = {m.name: m for system in reversed(list(cls.SYSTEMS.values())) for m in system.methods}
+    presets |= {m.name: m for name, system in cls.SYSTEMS.items() for m in system.methods if m.name == name}
+    return {name: presets.get(name) or entry.load()() for name, entry in registry.METHODS.items()}
+
+
+def _systems(cls: type[Benchmark]) -> str:
+    width = max(map(len, cls.SYSTEMS))
+    return "systems (--method; any other method of `neoteny list` runs with its defaults):\n" + "\n".join(
+        f"  {name:<{width}}  {system.summary}" for name, system in cls.SYSTEMS.items()
+    )
+
+
+def _flags(options: type) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Each option as it is typed, with the group and the field that it sets."""
+    for group in fields(options):
+        assert group.default is not MISSING
+        prefix = "" if group.name in ("running", "benchmark") else f"{group.name}."
+        for option in fields(group.default):
+            yield _dashed(f"--{prefix}{option.name}"), (group.name, option.name)
+            if isinstance(getattr(group.default, option.name), bool):
+                yield _dashed(f"--{prefix}no-{option.name}"), (group.name, option.name)
+
+
+def _known(token: str, flags: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+    flag = _dashed(token.partition("=")[0])
+    if flag == "--help":
+        return None
+    if flag not in flags:
+        raise UnknownNameError(flag, flags, "option")
+    return flags[flag]
+
+
+def _value_of(name: str, arguments: Sequence[str]) -> str | None:
+    """The value of an option that must be known before the others can be read."""
+    found = None
+    for position, token in enumerate(arguments):
+        flag, equals, value = token.partition("=")
+        if _dashed(flag) == f"--{name}":
+            found = value if equals else next(iter(arguments[position + 1 :]), None)
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"--config {path} cannot be read ({error}): give a YAML file of settings.") from error
+
+
+def _sort_out(
+    written: Mapping[str, Any], benchmark: Benchmark, methods: Mapping[str, Any], path: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]], dict[str, list[Any]]]:
+    """A file's keys, by what they are about: ways of running, settings, settings of methods, a grid."""
+    ways = {option.name for option in fields(Running)} - {"config", "resume", "dry_run"}
+    settings = {option.name for option in fields(benchmark)}
+    running: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {}
+    grid: dict[str, list[Any]] = {}
+    for key, value in written.items():
+        name = _underscored(str(key))
+        if name == "grid":
+            grid = {str(axis): values for axis, values in _mapping(value, "grid", path).items()}
+        elif name == "method":
+            running[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+        elif name in ways:
+            running[name] = Path(value) if name in ("out", "data_dir") and isinstance(value, str) else value
+        elif name in settings:
+            changed[name] = value
+        elif name in map(_underscored, methods):
+            own[registry.method(name.replace("_", "-")).name] = dict(_mapping(value, str(key), path))
+        else:
+            raise UnknownNameError(key, {*ways, *settings, *methods}, f"key for {path}")
+    override(benchmark, changed, path)
+    for name, values in own.items():
+        override(methods[name], values, f"{name} in {path}")
+    return running, changed, own, grid
+
+
+def _mapping(value: Any, key: str, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SettingError(f"{path}: {key} is {value!r}, not settings; write {key}: {{name: value}}.")
+    return value
+
+
+def _axis(text: str) -> tuple[str, list[Any]]:
+    """One `--grid`, taken apart.
+
+    >>> _axis("cbp.replacement-rate=1e-6,1e-5")
+    ('cbp.replacement-rate', [1e-06, 1e-05])
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not name or not values:
+        raise SettingError(f"--grid {text} is not SETTING=VALUE,VALUE,...; write it like step-size=0.01,0.003.")
+    return name, [read_value(value) for value in values.split(",")]
+
+
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,28 @@
+"""`neoteny report`: everything that was run, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw figures and tables of all run folders below a directory, and one self-contained HTML page."""
+
+    runs_dir: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """the folder that `neoteny run --out` wrote to, or any below it"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Build the report and print where it is."""
+    options = tyro.cli(Options, args=list(arguments), prog="neoteny report")
+    from neoteny import report
+
+    print(report.build(options.runs_dir))

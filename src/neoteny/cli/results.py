@@ -1,0 +1,30 @@
+"""What the commands that run something print in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neoteny.lab import Run
+
+__all__ = ["show"]
+
+
+def show(runs: Sequence[Run], window: int | None = None) -> None:
+    """Print a table of each benchmark and scale, and the run folders.
+
+    Arguments:
+        runs: what was run.
+        window: examples at the beginning and at the end that are compared; None for a tenth of the stream.
+    """
+    from rich.console import Console
+
+    from neoteny.report import final_table, group_frames
+    from neoteny.report.folders import read_folder
+
+    console = Console()
+    for group in group_frames([read_folder(run.folder) for run in runs]):
+        console.print(final_table(group, window=window).rich())
+    for run in runs:
+        print(run.folder)

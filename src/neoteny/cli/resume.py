@@ -1,0 +1,41 @@
+"""`neoteny resume`: go on with a run that was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Go on from the last checkpoint, as the run was started; the numbers are those of a run that never stopped."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """the run folder: the one with config.yaml"""
+    device: str | None = None
+    """another device than at the start"""
+    data_dir: Path | None = None
+    """where data sets lie now, if they have moved"""
+    compile: bool | None = None
+    """compile chunks of steps, or not, unlike at the start"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Go on, then show the result."""
+    options = tyro.cli(Options, args=list(arguments), prog="neoteny resume")
+    from neoteny import lab
+    from neoteny.cli.results import show
+
+    changed = {
+        "device": options.device,
+        "data_dir": options.data_dir and str(options.data_dir),
+        "compile": options.compile,
+    }
+    run = lab.resume(options.run_dir, **{name: value for name, value in changed.items() if value is not None})
+    show([run])

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -44,28 +43,35 @@ class Slices:
     dim: int
     index: tuple[tuple[int, ...], ...]
     fill: float = 0.0
+    size: int = field(init=False, repr=False, compare=False)
+    """The number of units."""
+    block: int = field(init=False, repr=False, compare=False)
+    """Positions of one unit, k."""
+    contiguous: bool = field(init=False, repr=False, compare=False)
+    """Whether unit i owns the i-th block of k, from 0: then rows are views, not gathers."""
 
-    @cached_property
-    def size(self) -> int:
-        """The number of units."""
-        return len(self.index)
+    _positions: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def block(self) -> int:
-        """Positions of one unit, k."""
-        return len(self.index[0])
-
-    @cached_property
-    def contiguous(self) -> bool:
-        """Whether unit i owns the i-th block of k, from 0: then rows are views, not gathers."""
+    def __post_init__(self) -> None:
+        # worked out here and not in cached properties, whose lock torch.compile cannot trace
         flat = [position for unit in self.index for position in unit]
-        return flat == list(range(len(flat)))
+        object.__setattr__(self, "size", len(self.index))
+        object.__setattr__(self, "block", len(self.index[0]))
+        object.__setattr__(self, "contiguous", flat == list(range(len(flat))))
+        object.__setattr__(self, "_positions", {})
 
     def positions(self, device: torch.device | str | None = None) -> Tensor:
         """The index map as an int64 tensor, `[size, k]`."""
         import torch
 
-        return torch.tensor(self.index, dtype=torch.int64, device=device)
+        device = torch.device("cpu" if device is None else device)
+        if device not in self._positions:
+            index = self._positions.get(torch.device("cpu"))
+            index = torch.tensor(self.index, dtype=torch.int64) if index is None else index
+            if torch.compiler.is_compiling():
+                return index.to(device)
+            self._positions[device] = index.to(device)
+        return self._positions[device]
 
     def _grouped(self, tensor: Tensor) -> Tensor:
         """The units' entries with the units in front: `[size, k, *other dimensions]`."""
@@ -77,9 +83,24 @@ class Slices:
     def rows(self, tensor: Tensor) -> Tensor:
         """All entries of `tensor` that belong to each unit, `[size, entries of one unit]`, units first."""
         grouped = self._grouped(tensor)
-        if self.dim == 0:
-            return grouped.flatten(1) if grouped.dim() > 1 else grouped.unsqueeze(1)
-        return grouped.movedim(1, self.dim).flatten(1)
+        return grouped.movedim(1, self.dim + 1).flatten(1)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of each unit's entries, `[size]`: `rows(tensor).sum(1)` without laying out the rows.
+
+        >>> import torch
+        >>> Slices("w", 1, ((0, 1), (2, 3))).total(torch.arange(8.0).view(2, 4))
+        tensor([10., 18.])
+        """
+        others = [d for d in range(tensor.dim()) if d != self.dim]
+        along = tensor.sum(others) if others else tensor
+        if not (self.contiguous and along.shape[0] == self.size * self.block):
+            along = along[self.positions(tensor.device).flatten()]
+        return along if self.block == 1 else along.unflatten(0, (self.size, self.block)).sum(1)
+
+    def entries(self, tensor: Tensor) -> int:
+        """How many entries of `tensor` each unit owns."""
+        return tensor.numel() // tensor.shape[self.dim] * self.block
 
     def row_shape(self, tensor: Tensor) -> tuple[int, ...]:
         """The shape of one unit's entries in `tensor`, its own positions first: `(k, *other dimensions)`."""
@@ -112,9 +133,16 @@ class Reader:
 
     def features(self, value: Tensor) -> Tensor:
         """The module's input as activations `[batch, units, positions]`."""
-        grouped = Slices(self.module, self.dim, self.index)._grouped(value)  # [size, k, batch, ...]
+        grouped = self._slices._grouped(value)  # [size, k, batch, ...]
         moved = grouped.movedim(2, 0)
         return moved.flatten(2)
+
+    @cached_property
+    def _slices(self) -> Slices:
+        return Slices(self.module, self.dim, self.index)
+
+    def __post_init__(self):
+        self._slices  # noqa: B018 - made before anything is traced
 
 
 @dataclass(frozen=True)
@@ -129,8 +157,10 @@ class UnitLayer:
         norms: gains, shifts and running statistics on the units' way, each with its newborn value.
         outgoing: the weights that read the units (dimension 1 of the consumers' weights).
         outgoing_biases: for each entry of `outgoing` its module's bias, or None; what the compensation adds to.
-        readers: the modules at whose input the activations are seen; all show the same activations.
+        readers: the modules at whose input the activations are seen, in order of execution; all show the same.
         preserving: whether a newborn's every consumer is known and zeroed, so that it contributes nothing.
+        coupled: names of the norms whose statistics run over the units (LayerNorm): what a newborn feeds into them
+            reaches the other units, zeroed consumers or not.
     """
 
     name: str
@@ -142,6 +172,42 @@ class UnitLayer:
     outgoing_biases: tuple[str | None, ...]
     readers: tuple[Reader, ...]
     preserving: bool = True
+    coupled: tuple[str, ...] = ()
+
+    @property
+    def stream(self) -> bool:
+        """Whether the units are those of a residual stream, or of another sum or product of several producers."""
+        return len(self.incoming) > 1
+
+    def incoming_rows(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """All weights that feed each unit, `[n, entries]`."""
+        return _rows(self.incoming, tensors)
+
+    def outgoing_rows(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """All weights that read each unit, `[n, entries]`."""
+        return _rows(self.outgoing, tensors)
+
+    def incoming_magnitude(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Sum of |w| over the weights that feed each unit, `[n]`."""
+        return _magnitude(self.incoming, tensors)
+
+    def outgoing_magnitude(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Sum of |w| over the weights that read each unit, `[n]`."""
+        return _magnitude(self.outgoing, tensors)
+
+
+def _rows(parts: tuple[Slices, ...], tensors: Mapping[str, Tensor]) -> Tensor:
+    import torch
+
+    rows = [slices.rows(tensors[slices.name]) for slices in parts]
+    return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+
+
+def _magnitude(parts: tuple[Slices, ...], tensors: Mapping[str, Tensor]) -> Tensor:
+    first, *others = (slices.total(tensors[slices.name].abs()) for slices in parts)
+    for other in others:
+        first = first + other
+    return first
 
 
 @dataclass(frozen=True)
@@ -155,6 +221,7 @@ class Network:
         norms: names of the parameters of normalising modules (gains and shifts).
         modules: for each parametrised module in order of execution the names of its own parameters.
         skipped: what is not a unit layer, and why.
+        notes: what was guessed, by parameter (an initialiser that the present weights do not show).
     """
 
     layers: tuple[UnitLayer, ...]
@@ -163,3 +230,4 @@ class Network:
     norms: tuple[str, ...] = ()
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)

@@ -130,6 +130,7 @@ class Reader:
     module: str
     dim: int
     index: tuple[tuple[int, ...], ...]
+    _slices: Slices = field(init=False, repr=False, compare=False)
 
     def features(self, value: Tensor) -> Tensor:
         """The module's input as activations `[batch, units, positions]`."""
@@ -137,12 +138,8 @@ class Reader:
         moved = grouped.movedim(2, 0)
         return moved.flatten(2)
 
-    @cached_property
-    def _slices(self) -> Slices:
-        return Slices(self.module, self.dim, self.index)
-
-    def __post_init__(self):
-        self._slices  # noqa: B018 - made before anything is traced
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_slices", Slices(self.module, self.dim, self.index))
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,15 @@ class Slices:
 
     def __post_init__(self) -> None:
         # worked out here and not in cached properties, whose lock torch.compile cannot trace
+        if len({len(unit) for unit in self.index} | {0}) != 2:
+            raise ValueError(f"Slices of {self.name}: every unit needs the same number of positions, at least 1.")
         flat = [position for unit in self.index for position in unit]
         object.__setattr__(self, "size", len(self.index))
         object.__setattr__(self, "block", len(self.index[0]))
         object.__setattr__(self, "contiguous", flat == list(range(len(flat))))
         object.__setattr__(self, "_positions", {})
+        if not self.contiguous:
+            self.positions()
 
     def positions(self, device: torch.device | str | None = None) -> Tensor:
         """The index map as an int64 tensor, `[size, k]`."""

@@ -1,0 +1,138 @@
+"""Tell from the present weights how a network was initialised, where its modules do not say so.
+
+Among the families in use (torch's default, Kaiming, Xavier, LeCun, orthogonal, the fixed deviations of transformers) the
+likeliest one is taken, if the weights' maximum and standard deviation agree with it; else what torch draws by default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from neoteny.errors import SettingError
+from neoteny.units.initialise import Initialiser
+from neoteny.units.trace import is_norm, weight_dims
+
+__all__ = ["infer_initialisers", "likeliest"]
+
+_GAINS = (math.sqrt(2), 1.0, 5 / 3, math.sqrt(2 / (1 + 0.01**2)), 0.5, 0.1, 0.01)
+_DEVIATIONS = (0.02, 0.01, 0.1, 1.0)
+
+
+def infer_initialisers(
+    model: nn.Module, given: Mapping[str, Initialiser]
+) -> tuple[dict[str, Initialiser], dict[str, str]]:
+    """The initialiser of every parameter by name, and a note on each that had to be guessed.
+
+    What is `given` counts most, then what a module says in its attribute `initialisers` (by names of its own parameters
+    and of those inside it), then the present weights.
+
+    >>> net = nn.Sequential(nn.Linear(100, 50))
+    >>> infer_initialisers(net, {})[0]["0.weight"]
+    Initialiser(kind='uniform', scale=0.1)
+    """
+    said: dict[str, Initialiser] = {}
+    for name, module in model.named_modules():  # from the outside in: the innermost word counts
+        own = getattr(module, "initialisers", None)
+        if isinstance(own, Mapping):
+            for parameter, initialiser in own.items():
+                if not isinstance(initialiser, Initialiser):
+                    raise SettingError(
+                        f"{type(module).__name__}.initialisers[{parameter!r}] = {initialiser!r} is no Initialiser; "
+                        "give a neoteny.units.Initialiser."
+                    )
+                said[f"{name}.{parameter}" if name else parameter] = initialiser
+    said.update(given)
+    found: dict[str, Initialiser] = {}
+    notes: dict[str, str] = {}
+    for prefix, module in model.named_modules():
+        for own, parameter in module.named_parameters(prefix="", recurse=False):
+            name = f"{prefix}.{own}" if prefix else own
+            if name in said:
+                found[name] = said[name]
+                continue
+            found[name], sure = _from_values(module, own, parameter.detach())
+            if not sure:
+                notes[name] = f"its values show no usual initialisation; taken for {found[name]}"
+    return found, notes
+
+
+def _from_values(module: nn.Module, name: str, values: Tensor) -> tuple[Initialiser, bool]:
+    constant = bool(values.numel()) and bool((values == values.flatten()[0]).all())
+    if constant and (values.numel() > 1 or float(values.flatten()[0]) in (0.0, 1.0)):
+        return Initialiser("constant", float(values.flatten()[0])), True
+    if is_norm(module):
+        return Initialiser("constant", 0.0 if name == "bias" else 1.0), False
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        default = Initialiser("normal", 1.0)
+        return (default, True) if _agrees(default, values) else (likeliest(values, _fixed()) or default, False)
+    fan_in, fan_out = _fans(module, values)
+    default = Initialiser.torch_default(fan_in)
+    if values.dim() < 2:
+        return default, _agrees(default, values)
+    found = likeliest(values, [default, *_families(fan_in, fan_out), *_fixed()])
+    return (default, False) if found is None else (found, True)
+
+
+def _fans(module: nn.Module, values: Tensor) -> tuple[int, int]:
+    """Inputs and outputs of one unit, counting the positions of a kernel."""
+    weight = module._parameters.get("weight")
+    weight = values if weight is None else weight
+    if weight.dim() < 2:
+        return max(1, weight.numel()), max(1, weight.numel())
+    if weight_dims(module) is None:
+        return weight[0].numel(), weight.shape[0]
+    positions = weight[0, 0].numel()
+    # torch counts the fan-in of a transposed convolution by dimension 1 as well
+    return max(1, weight.shape[1] * positions), max(1, weight.shape[0] * positions)
+
+
+def _families(fan_in: int, fan_out: int) -> Iterator[Initialiser]:
+    for gain in _GAINS:
+        yield Initialiser.kaiming_uniform(fan_in, gain)
+        yield Initialiser("normal", gain / math.sqrt(fan_in))
+        yield Initialiser.xavier_uniform(fan_in, fan_out, gain)
+        yield Initialiser("normal", gain * math.sqrt(2 / (fan_in + fan_out)))
+        yield Initialiser("normal", gain / math.sqrt(max(fan_in, fan_out)))  # an orthogonal matrix's entries
+        yield Initialiser("normal", gain / math.sqrt(fan_out))
+
+
+def _fixed() -> Iterator[Initialiser]:
+    for deviation in _DEVIATIONS:
+        yield Initialiser("normal", deviation)
+        yield Initialiser("uniform", deviation)
+
+
+def likeliest(values: Tensor, candidates: Iterator[Initialiser] | list[Initialiser]) -> Initialiser | None:
+    """The candidate under which the values are likeliest, or None where they disagree with that one."""
+    best, best_likelihood = None, -math.inf
+    count, squares, largest = _summary(values)
+    for candidate in candidates:
+        scale = candidate.scale
+        if candidate.kind == "uniform":
+            likelihood = -count * math.log(2 * scale) if largest <= scale * (1 + 1e-6) else -math.inf
+        else:
+            likelihood = -count * math.log(scale * math.sqrt(2 * math.pi)) - squares / (2 * scale**2)
+        if likelihood > best_likelihood + 1e-9 * count:
+            best, best_likelihood = candidate, likelihood
+    return best if best is not None and _agrees(best, values) else None
+
+
+def _agrees(initialiser: Initialiser, values: Tensor) -> bool:
+    """Whether maximum and root mean square are within what chance allows (five standard errors)."""
+    count, squares, largest = _summary(values)
+    if count == 0 or not math.isfinite(squares):
+        return False
+    ratio = math.sqrt(squares / count) / initialiser.scale
+    if initialiser.kind == "normal":
+        return abs(ratio - 1) < 5 / math.sqrt(2 * count) + 0.005
+    bounded = largest <= initialiser.scale * (1 + 1e-6) and largest >= initialiser.scale * (1 - 14 / count)
+    return bounded and abs(ratio * math.sqrt(3) - 1) < 5 * math.sqrt(0.2 / count)
+
+
+def _summary(values: Tensor) -> tuple[int, float, float]:
+    values = values.double() if values.numel() < 1e6 else values.float()
+    return values.numel(), float(values.square().sum()), float(values.abs().max()) if values.numel() else 0.0

@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neoteny.lab.config import RunConfig, resolve, resolve_all
+    from neoteny.lab.executor import compare
+    from neoteny.lab.running import Run, resume, run
 
-__all__ = ["RunConfig", "resolve", "resolve_all"]
+__all__ = ["Run", "RunConfig", "compare", "resolve", "resolve_all", "resume", "run"]
 
-_HOME = {"RunConfig": "config", "resolve": "config", "resolve_all": "config"}
+_HOME = {
+    "RunConfig": "config",
+    "resolve": "config",
+    "resolve_all": "config",
+    "compare": "executor",
+    "Run": "running",
+    "resume": "running",
+    "run": "running",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,161 @@
+"""Slowly-changing regression: the idealised problem in which a network first learns, then learns worse and worse.
+
+Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Methods and Extended Data Fig. 1;
+first in Dohare, Sutton & Mahmood, arXiv 2108.06325.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from neoteny.benchmarks.base import Benchmark, System
+from neoteny.methods.continual_backprop import ContinualBackprop
+from neoteny.methods.full_reset import FullReset
+from neoteny.methods.head_reset import HeadReset
+from neoteny.methods.l2 import L2
+from neoteny.methods.l2_init import L2Init
+from neoteny.methods.redo import ReDo
+from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neoteny.streams.base import Stream
+
+__all__ = ["SlowlyChangingRegression"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowlyChangingRegression(Benchmark):
+    """A 20-5-1 network follows a fixed target of 100 threshold units, seen through inputs that slowly change.
+
+    Of 20 input bits, 15 are held and drawn anew every 10,000 examples; 5 are random in every example. The learner is
+    too small for the target, so the best it can do is to track; squared error, one example at a time, binned over
+    20,000.
+
+    Known (100 runs, SGD 0.01; read off the paper's figures): ReLU about 0.62 at first and 1.25 after 1 M examples; a
+    linear network about 0.88 throughout; tanh about 0.40, then 0.9; continual backpropagation keeps what it had.
+
+    Scales: `paper` is 1 M examples; `small` 300,000, after which the loss of a ReLU network shows; `tiny` is for tests.
+
+    Versions:
+        v1: as published, with the threshold of the authors' code (see `neoteny.streams.SlowlyChangingRegression`). The
+            paper's text has 3 M examples, its figures and files 1 M (5 M at step size 0.001).
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> SlowlyChangingRegression.preset("paper").steps
+    1000000
+    >>> SlowlyChangingRegression(activation="linear").network_settings()["kind"]
+    'linear'
+    """
+
+    ID: ClassVar[str] = "slowly-changing-regression-v1"
+    LOSS: ClassVar[Literal["mse", "cross_entropy"]] = "mse"
+    MEASURES: ClassVar[tuple[str, ...]] = (
+        "dead_units",
+        "dormant_units",
+        "srank_99",
+        "effective_rank",
+        "stable_rank",
+        "weight_magnitude",
+    )
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"tasks": 30},
+        "tiny": {"tasks": 4, "task_length": 300, "bin_size": 200, "measure_every": 400, "probe_size": 100},
+    }
+    SYSTEMS: ClassVar[Mapping[str, System]] = {
+        "backprop": System("stochastic gradient descent alone"),
+        "linear": System("a linear network: it cannot lose plasticity", overrides={"activation": "linear"}),
+        "l2": System("L2 regularisation in the gradient", (L2(strength=1e-3),)),
+        "l2-init": System("L2 towards the initial weights", (L2Init(strength=1e-2),)),
+        "shrink-and-perturb": System(
+            "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-2, sigma=1e-3),)
+        ),
+        "redo": System("dormant units made new", (ReDo(),)),
+        "head-reset": System("the output layer made new", (HeadReset(),)),
+        "full-reset": System("the whole network made new", (FullReset(),)),
+        "cbp": System(
+            "continual backpropagation",
+            (
+                ContinualBackprop(
+                    replacement_rate=1e-4,
+                    maturity_threshold=10,
+                    utility="adaptable_contribution",
+                    replacement="drawn",
+                ),
+            ),
+        ),
+    }
+
+    tasks: int = 100
+    """number of tasks (stretches between two changes of the held bits)"""
+    task_length: int = 10_000
+    """examples between two changes"""
+    bin_size: int = 20_000
+    """examples that one recorded error is the mean of"""
+    measure_every: int = 20_000
+    """examples between two looks at the units and weights"""
+    flip: Literal["all", "one"] = "all"
+    """at a change draw all held bits anew, or flip a single one"""
+    inputs: int = 20
+    """input bits"""
+    held_bits: int = 15
+    """input bits that are held within a task"""
+    features: int = 100
+    """linear threshold units of the target"""
+    beta: float = 0.7
+    """share of its inputs that a threshold unit of the target wants to agree"""
+    threshold: Literal["authors", "paper"] = "authors"
+    """how the target's thresholds count the bias: as the authors' code, or as the paper"""
+    hidden: int = 5
+    """hidden units of the learner"""
+    activation: Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish", "linear"] = "relu"
+    """activation of the hidden units; linear means a network without any"""
+
+    def __post_init__(self) -> None:
+        """Check the settings of the network; those of the problem are checked with it."""
+        super().__post_init__()
+        whole = isinstance(self.hidden, int) and self.hidden >= 1
+        self.require(whole, "hidden", "a whole number >= 1")
+        known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish", "linear")
+        self.require(self.activation in known, "activation", f"one of {', '.join(known)}")
+        self._stream([0])
+
+    def network_settings(self) -> dict[str, Any]:
+        """Kind, sizes and activation."""
+        if self.activation == "linear":
+            return {"kind": "linear", "sizes": [self.inputs, 1]}
+        return {"kind": "mlp", "sizes": [self.inputs, self.hidden, 1], "activation": self.activation}
+
+    def build_network(self) -> nn.Module:
+        """20-5-1, Kaiming uniform; or the linear network."""
+        from neoteny.nn import MLP, LinearNetwork
+
+        if self.activation == "linear":
+            return LinearNetwork(self.inputs, 1)
+        return MLP(self.inputs, [self.hidden], 1, activation=self.activation)
+
+    def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:
+        """One target and one sequence of examples a run; no data is needed."""
+        return self._stream(seeds)
+
+    def _stream(self, seeds: Sequence[int]) -> Stream:
+        from neoteny.streams.slowly_changing_regression import SlowlyChangingRegression as Problem
+
+        return Problem(
+            seeds,
+            flip=self.flip,
+            inputs=self.inputs,
+            held_bits=self.held_bits,
+            features=self.features,
+            beta=self.beta,
+            threshold=self.threshold,
+            task_length=self.task_length,
+            batch_size=self.batch_size,
+        )

@@ -1,0 +1,80 @@
+"""How a stack of runs is trained, and how it says where it stands: plain records that cross between processes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neoteny.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Execution", "Progress"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a stack is trained; it changes the numbers by no more than rounding.
+
+    Arguments:
+        device: `cpu`, `cuda`, ..., or `auto` for the accelerator where there is one.
+        strategy: how runs are laid out, `auto` or one of `neoteny.lab.strategies`.
+        compile: whether steps are compiled.
+        data_dir: where data sets lie; None for the usual places.
+        checkpoint_every: seconds between two checkpoints. Where writing one takes long they come more rarely, so that
+            no more than a twentieth of the time goes into them.
+    """
+
+    device: str = "auto"
+    strategy: str = "auto"
+    compile: bool = True
+    data_dir: str | None = None
+    checkpoint_every: float = 30.0
+
+    def __post_init__(self) -> None:
+        every = self.checkpoint_every
+        if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= 0:
+            raise SettingError(f"checkpoint_every = {every!r} is not a number of seconds >= 0; give one, such as 30.")
+
+    def resolved_device(self) -> torch.device:
+        """The device meant.
+
+        Raises:
+            SettingError: this machine has no such device.
+        """
+        import torch
+
+        if self.device == "auto":
+            found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+            # `mps` has no float64, in which losses are summed
+            return torch.device("cpu") if found is None or found.type == "mps" else found
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            text = str(error).splitlines()[0]
+            raise SettingError(f"device = {self.device!r} cannot be used ({text}): give cpu or auto.") from error
+        return device
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stack stands.
+
+    Attributes:
+        label: the name of its folder.
+        examples: examples that each run has seen.
+        total: examples that each run is to see.
+        runs: runs that are still being trained.
+        metric: `accuracy` or `loss`.
+        value: its mean over these runs in the last bin; NaN before there is one.
+    """
+
+    label: str
+    examples: int
+    total: int
+    runs: int
+    metric: str
+    value: float = math.nan

@@ -1,0 +1,228 @@
+"""Several stacks of runs side by side, each in a process of its own on this machine, with one thread each.
+
+A worker is started as a program (`python -m neoteny.lab.worker`), not forked: that works from a notebook or a script
+without a main guard, and shares no threads or accelerator state. It reads its job from its standard input, tells of its
+progress on its standard output, one JSON object a line, and stops cleanly - with a checkpoint - when its input is
+closed, so also when this process is killed. Jobs wait until a core is free.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neoteny.errors import NeotenyError, RunFolderError, SettingError
+from neoteny.lab.config import RunConfig
+from neoteny.lab.execution import Execution, Progress
+from neoteny.lab.folder import RunFolder
+from neoteny.lab.progress import live
+from neoteny.lab.running import Run, folder_of
+
+__all__ = ["CompareError", "compare"]
+
+_PATIENCE = 60.0  # seconds that a worker has for its last checkpoint
+
+
+class CompareError(NeotenyError):
+    """Some of the stacks failed; those that did not are finished.
+
+    Attributes:
+        runs: the finished ones.
+        failures: what went wrong, by label.
+    """
+
+    def __init__(self, runs: Sequence[Run], failures: Mapping[str, str]):
+        self.runs, self.failures = list(runs), dict(failures)
+        listed = "\n".join(f"{label}: {text}" for label, text in failures.items())
+        super().__init__(
+            f"{len(failures)} of {len(failures) + len(runs)} stacks failed; the others are finished.\n{listed}"
+        )
+
+    def __reduce__(self):
+        return type(self), (self.runs, self.failures)
+
+
+@dataclass
+class _Worker:
+    """A running process and what it has said."""
+
+    label: str
+    process: subprocess.Popen[str]
+    log: Any
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+
+def compare(
+    configs: Sequence[RunConfig],
+    *,
+    out: str | Path = "runs",
+    resume: bool = False,
+    jobs: int | None = None,
+    progress: bool | Callable[[Progress], None] = True,
+    **execution: Any,
+) -> list[Run]:
+    """Run several systems side by side, each into its own folder `out/<benchmark>/<label>`.
+
+    Arguments:
+        configs: what to run, as from `neoteny.lab.resolve_all`.
+        out: the directory of run folders.
+        resume: go on with unfinished folders of these configurations, and leave finished ones as they are.
+        jobs: how many at once; by default as many as there are cores, on an accelerator one.
+        progress: whether to show it live; or what to tell it to.
+        execution: as for `neoteny.lab.run`.
+
+    Returns:
+        The finished stacks, in the order of the configurations.
+
+    Raises:
+        RunFolderError: a folder holds a run already; then nothing is started.
+        CompareError: some failed; the others were brought to their end, and the message says what happened.
+        KeyboardInterrupt: Ctrl-C was pressed; every started folder can be resumed.
+    """
+    configs = list(configs)
+    how = Execution(**execution)
+    labels = _distinct(configs, out)
+    for config in configs:
+        if not resume and RunFolder(folder_of(config, out)).status != "absent":
+            RunFolder(folder_of(config, out)).create(config)  # says what to do
+    if jobs is None:
+        jobs = _cores() if how.resolved_device().type == "cpu" else 1
+    if jobs < 1:
+        raise SettingError(f"jobs = {jobs!r}: at least one must run.")
+    waiting = list(zip(labels, configs, strict=True))
+    running: list[_Worker] = []
+    messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+    failures: dict[str, str] = {}
+    if callable(progress):
+        listener: Any = nullcontext(progress)
+    else:
+        listener = live(labels) if progress else nullcontext(lambda _: None)
+    with ExitStack() as ending, listener as notify:
+        ending.callback(lambda: _stop(running))
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                label, config = waiting.pop(0)
+                job = {
+                    "config": config.to_dict(),
+                    "path": str(folder_of(config, out)),
+                    "execution": asdict(how),
+                    "resume": resume,
+                    "command": sys.argv,
+                }
+                running.append(_start(label, job, messages))
+            worker, message = _next(messages)
+            if message is None:  # its output has ended
+                running.remove(worker)
+                _finish(worker, failures)
+            elif "progress" in message:
+                notify(Progress(**{**message["progress"], "label": worker.label}))
+            else:
+                worker.outcome = message
+    runs = [
+        Run(folder_of(config, out), config)
+        for label, config in zip(labels, configs, strict=True)
+        if label not in failures
+    ]
+    if failures:
+        raise CompareError(runs, failures)
+    return runs
+
+
+def _next(messages: queue.SimpleQueue) -> Any:
+    while True:
+        try:
+            return messages.get(timeout=1.0)  # not for ever: so that Ctrl-C is noticed everywhere
+        except queue.Empty:
+            continue
+
+
+def _start(label: str, job: Mapping[str, Any], messages: queue.SimpleQueue) -> _Worker:
+    """Start a worker, hand it its job, and have a thread pass on what it says."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment[name] = "1"
+    log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in _finish
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neoteny.lab.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its workers
+    )
+    worker = _Worker(label, process, log)
+    assert process.stdin and process.stdout
+    with suppress(BrokenPipeError):  # it has died already; its log says why
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    threading.Thread(target=_read, args=(worker, process.stdout, messages), daemon=True).start()
+    return worker
+
+
+def _read(worker: _Worker, stream: io.TextIOBase, messages: queue.SimpleQueue) -> None:
+    for line in stream:
+        try:
+            messages.put((worker, json.loads(line)))
+        except ValueError:
+            continue
+    messages.put((worker, None))
+
+
+def _finish(worker: _Worker, failures: dict[str, str]) -> None:
+    """Take note of how a worker ended."""
+    code = worker.process.wait()
+    if worker.process.stdin:
+        worker.process.stdin.close()
+    worker.log.seek(0)
+    log = worker.log.read()
+    worker.log.close()
+    if not worker.outcome.get("done"):
+        text = worker.outcome.get("error") or f"its process ended with status {code}\n{log[-2000:].strip()}".strip()
+        failures[worker.label] = text
+
+
+def _stop(running: Sequence[_Worker]) -> None:
+    """Have every worker write a checkpoint and end; those that do not in time are killed."""
+    for worker in running:
+        if worker.process.stdin and not worker.process.stdin.closed:
+            with suppress(BrokenPipeError):
+                worker.process.stdin.close()
+    try:
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            for worker in running:
+                worker.process.wait(_PATIENCE)
+    finally:
+        for worker in running:
+            if worker.process.poll() is None:
+                worker.process.kill()
+            worker.process.wait()
+            worker.log.close()
+
+
+def _distinct(configs: Sequence[RunConfig], out: str | Path) -> list[str]:
+    """A label for each: the name of its folder, with the benchmark where there are several."""
+    folders = [folder_of(config, out) for config in configs]
+    for path in folders:
+        if folders.count(path) > 1:
+            raise RunFolderError(
+                f"Two of the runs would go into the same folder {path}: run them into different --out."
+            )
+    several = len({config.benchmark for config in configs}) > 1
+    return [f"{config.benchmark}/{config.label}" if several else config.label for config in configs]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

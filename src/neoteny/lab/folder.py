@@ -1,0 +1,211 @@
+"""The folder of a run: what is in it, and what state it is in.
+
+    config.yaml         the resolved configuration; written first
+    provenance.json     versions, hardware, command, git commit, seconds
+    checkpoint.pt       the whole state at the last checkpoint
+    metrics/            the metrics so far, in parts
+    metrics.parquet     the metrics, whole; written last, so that a folder with it is finished
+
+A folder is never overwritten. While a process writes into it, it holds a lock, which the system takes back when the
+process ends in whatever way.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+import neoteny
+from neoteny.errors import NeotenyError, RunFolderError
+from neoteny.lab.config import RunConfig
+from neoteny.lab.recorder import COLUMNS, atomically, read_parts
+
+__all__ = ["RunFolder", "provenance"]
+
+_PACKAGES = ("torch", "numpy", "polars")
+
+
+class RunFolder:
+    """One run folder.
+
+    Arguments:
+        path: where it is, or is to be.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._lock: int | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the last checkpoint."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def status(self) -> Literal["absent", "unfinished", "finished"]:
+        """How far the run in it has come.
+
+        Raises:
+            RunFolderError: there is something at the path that is no run folder.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not self._visible()):
+            return "absent"
+        if not (self.path / "config.yaml").is_file():
+            raise RunFolderError(
+                f"{self.path} exists and is no run folder (it has no config.yaml): name the folder of a run, "
+                "or give another --out."
+            )
+        return "finished" if (self.path / "metrics.parquet").exists() else "unfinished"
+
+    def create(self, config: RunConfig) -> None:
+        """Make the folder of a new run and take its lock.
+
+        Raises:
+            RunFolderError: there is a run in it already.
+        """
+        match self.status:
+            case "finished":
+                raise RunFolderError(
+                    f"{self.path} holds a finished run, which is never overwritten: look at it with "
+                    "`neoteny report`, give another --out, or delete the folder."
+                )
+            case "unfinished":
+                raise RunFolderError(
+                    f"{self.path} holds an unfinished run: go on with it by `neoteny resume {self.path}`, "
+                    "give another --out, or delete the folder."
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path} cannot be made ({error}): give another --out.") from error
+        self.lock()
+        atomically(self.path / "config.yaml", lambda path: path.write_text(config.to_yaml(), encoding="utf-8"))
+
+    def lock(self) -> None:
+        """Make sure that no other process writes here, from now on until `unlock` or the end of this process.
+
+        Raises:
+            RunFolderError: another process does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            return
+        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.unlock()
+            raise RunFolderError(
+                f"{self.path} is being written by another process: wait for it, or stop it, then try again."
+            ) from error
+
+    def unlock(self) -> None:
+        """Give the folder free."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def config(self) -> RunConfig:
+        """The configuration of the run.
+
+        Raises:
+            RunFolderError: there is no run folder, or its configuration cannot be used.
+        """
+        if self.status == "absent":
+            raise RunFolderError(f"{self.path} is no run folder: there is nothing there. `neoteny run` makes one.")
+        path = self.path / "config.yaml"
+        try:
+            return RunConfig.from_yaml(path.read_text(encoding="utf-8"))
+        except (NeotenyError, OSError, UnicodeDecodeError, TypeError, AttributeError, KeyError) as error:
+            raise RunFolderError(
+                f"{path} cannot be used ({error}): put it right, or delete the folder and run it again."
+            ) from error
+
+    def metrics(self) -> pl.DataFrame:
+        """The metrics recorded so far.
+
+        Raises:
+            RunFolderError: they cannot be read.
+        """
+        path = self.path / "metrics.parquet"
+        if not path.exists():
+            return read_parts(self.path)
+        try:
+            return pl.read_parquet(path.read_bytes()).select(pl.col(n).cast(t) for n, t in COLUMNS.items())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read, it is truncated or no Parquet ({error}): restore it, or delete the folder "
+                "and run it again."
+            ) from error
+
+    def read_provenance(self) -> dict[str, Any]:
+        """What `provenance.json` holds; empty where it is missing or cannot be read, as no result depends on it."""
+        try:
+            content = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def write_provenance(self, content: Mapping[str, Any]) -> None:
+        """Write `provenance.json`."""
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        atomically(self.path / "provenance.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _visible(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if not path.name.startswith(".")]
+
+
+def provenance(command: str | None = None) -> dict[str, Any]:
+    """Where and with what numbers are made: versions, platform, processor, command, git commit, time.
+
+    >>> sorted(provenance("neoteny demo"))
+    ['command', 'cpu', 'git_commit', 'platform', 'started', 'versions']
+    """
+    versions = {"neoteny": neoteny.__version__, "python": platform.python_version()}
+    return {
+        "versions": versions | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "command": command or shlex.join(sys.argv),
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    """The commit of neoteny's own source, `+` after it where files were changed; None for an installed package."""
+    source = Path(neoteny.__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # else the repository is somebody else's
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,67 @@
+"""Looking at a learner's units and weights: the measures of `neoteny.measures`, run by run and layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neoteny.errors import UnknownNameError
+from neoteny.measures.catalogue import FEATURE_MEASURES, of_features
+from neoteny.measures.weights import distance_from_init, weight_magnitude
+
+if TYPE_CHECKING:
+    from neoteny.lab.learner import Learner
+
+__all__ = ["measure"]
+
+_OF_WEIGHTS = ("weight_magnitude", "distance_from_init")
+
+
+@torch.no_grad()
+def measure(
+    names: Sequence[str], learner: Learner, probe: Tensor
+) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray]:
+    """Measure every run.
+
+    Arguments:
+        names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`, `distance_from_init`.
+        learner: R runs.
+        probe: [R, E, ...], each run's probe inputs.
+
+    Returns:
+        For each measure and layer (`""` is the whole network) the values [R]; and bool [R], the runs whose weights or
+        activations are not finite any more, and whose values mean nothing.
+
+    Raises:
+        UnknownNameError: a measure that cannot be taken here.
+    """
+    for name in names:
+        if name not in _OF_WEIGHTS and name.partition("(")[0] not in FEATURE_MEASURES:
+            raise UnknownNameError(name, {*FEATURE_MEASURES, *_OF_WEIGHTS}, "measure")
+    weights = learner.weights()
+    matrices = {
+        name: value for name, value in weights.items() if value.dim() > 2
+    }  # [R, out, in, ...]: no biases, norms
+    broken = ~torch.stack([_finite(value) for value in weights.values()]).all(dim=0)
+    found: dict[tuple[str, str], Tensor] = {}
+    asked = [name for name in names if name not in _OF_WEIGHTS]
+    for layer, features in learner.features(probe).items() if asked else ():
+        broken |= ~_finite(features)
+        found |= {(name, layer): value for name, value in of_features(asked, features).items()}
+    if "weight_magnitude" in names:
+        for name, value in matrices.items():
+            found["weight_magnitude", name.removesuffix(".weight")] = weight_magnitude(value, leading=1)
+        found["weight_magnitude", ""] = weight_magnitude(matrices.values(), leading=1)
+    if "distance_from_init" in names:
+        initial = [learner.initial_weights[name] for name in weights]
+        found["distance_from_init", ""] = distance_from_init(weights.values(), initial, leading=1)
+    return {key: value.double().cpu().numpy() for key, value in found.items()}, broken.cpu().numpy()
+
+
+def _finite(values: Tensor) -> Tensor:
+    """Which runs of [R, ...] are finite throughout."""
+    return torch.isfinite(values).flatten(1).all(dim=1)

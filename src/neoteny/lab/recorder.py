@@ -1,0 +1,183 @@
+"""What a stack of runs leaves behind: tidy rows, buffered, written as Parquet in parts, put together at the end.
+
+Rows come only at the ends of bins and at measurements, so they are few, however many steps a run takes. They stay in
+memory until the next checkpoint, then go to `metrics/part-00001.parquet` and so on; a checkpoint says how many parts it
+counts on, and on a resume newer ones are dropped. The finished `metrics.parquet` holds nothing but the numbers, in a
+fixed order, so that two equal invocations leave equal bytes behind, wherever their parts were cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from neoteny.errors import RunFolderError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["COLUMNS", "SORT", "Recorder", "atomically", "read_parts"]
+
+COLUMNS: dict[str, Any] = {
+    "run": pl.Int32,
+    "step": pl.Int64,
+    "task": pl.Int32,
+    "metric": pl.String,
+    "layer": pl.String,
+    "value": pl.Float64,
+}
+"""The columns of `metrics.parquet`."""
+SORT = ("step", "metric", "layer", "run")
+"""Its order."""
+
+_PART_ROWS = 2**18  # rows held in memory at most: about 20 MB
+
+
+def atomically(path: Path, write: Any) -> None:
+    """Have `write(temporary)` write a file, then put it in place whole: a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # the new name itself must outlive a power cut
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class Recorder:
+    """Takes rows and writes them into a run folder.
+
+    Arguments:
+        folder: the run folder.
+        runs: how many runs the stack has.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> recorder = Recorder(folder, runs=2)
+    >>> recorder.add("loss", [0.5, 0.25], step=100, task=0)
+    >>> recorder.finish()["value"].to_list()
+    [0.5, 0.25]
+    """
+
+    def __init__(self, folder: Path, runs: int):
+        self._folder, self._runs = folder, runs
+        self._rows: list[tuple[np.ndarray, np.ndarray, int, int, str, str]] = []
+        self._buffered, self._parts = 0, 0
+
+    def add(
+        self, metric: str, values: ArrayLike, *, step: int, task: int, layer: str = "", only: ArrayLike | None = None
+    ) -> None:
+        """Take one value a run.
+
+        Arguments:
+            metric: its name.
+            values: [R]; NaN where a measure is not defined, such as a share of no units.
+            step: examples seen so far.
+            task: the task that the last of them belonged to.
+            layer: the layer's name; empty for the whole network.
+            only: bool [R], the runs to record; all by default.
+        """
+        runs = np.arange(self._runs) if only is None else np.flatnonzero(np.asarray(only))
+        chosen = np.asarray(values, dtype=np.float64).reshape(self._runs)[runs]
+        if not len(runs):
+            return
+        self._rows.append((runs, chosen, step, task, metric, layer))
+        self._buffered += len(runs)
+        if self._buffered >= _PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is in memory as the next part."""
+        if not self._rows:
+            return
+        runs, values, *constants = zip(*self._rows, strict=True)
+        lengths = [len(part) for part in runs]
+        columns = {"run": np.concatenate(runs), "value": np.concatenate(values)}
+        for name, each in zip(("step", "task", "metric", "layer"), constants, strict=True):
+            columns[name] = [value for value, length in zip(each, lengths, strict=True) for _ in range(length)]
+        frame = pl.DataFrame({name: pl.Series(columns[name], dtype=kind) for name, kind in COLUMNS.items()})
+        (self._folder / "metrics").mkdir(exist_ok=True)
+        atomically(self._part(self._parts + 1), frame.write_parquet)
+        self._parts += 1
+        self._rows, self._buffered = [], 0
+
+    def finish(self) -> pl.DataFrame:
+        """Put the parts together into `metrics.parquet`, sorted, and remove them."""
+        self.flush()
+        frame = read_parts(self._folder, self._parts)
+        # Fixed settings, one chunk, single-threaded order: the bytes depend on the rows alone.
+        atomically(
+            self._folder / "metrics.parquet",
+            lambda path: frame.rechunk().write_parquet(path, compression="zstd", row_group_size=_PART_ROWS),
+        )
+        self.clear()
+        return frame
+
+    def clear(self) -> None:
+        """Remove the parts."""
+        self._drop_parts_after(0)
+        parts = self._folder / "metrics"
+        if parts.is_dir() and not any(parts.iterdir()):
+            parts.rmdir()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many parts there are; what is in memory is flushed first."""
+        self.flush()
+        return {"parts": self._parts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after that many parts: newer ones were written after the checkpoint and come again.
+
+        Raises:
+            RunFolderError: a part that the checkpoint counts on is missing.
+        """
+        self._rows, self._buffered, self._parts = [], 0, int(state["parts"])
+        for number in range(1, self._parts + 1):
+            if not self._part(number).exists():
+                raise RunFolderError(
+                    f"{self._part(number)} is missing, though the checkpoint counts on it: the folder is damaged; "
+                    "restore the file, or delete the folder and run it again."
+                )
+        self._drop_parts_after(self._parts)
+
+    def _part(self, number: int) -> Path:
+        return self._folder / "metrics" / f"part-{number:05d}.parquet"
+
+    def _drop_parts_after(self, number: int) -> None:
+        kept = {self._part(n).name for n in range(1, number + 1)}
+        for pattern in ("part-*.parquet", ".part-*.tmp"):
+            for path in (self._folder / "metrics").glob(pattern):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+
+
+def read_parts(folder: Path, count: int | None = None) -> pl.DataFrame:
+    """The rows of a run's parts, sorted; of its first `count`, or of all there are.
+
+    Raises:
+        RunFolderError: a part cannot be read.
+    """
+    paths = sorted((folder / "metrics").glob("part-*.parquet"))[:count]
+    frames = [pl.DataFrame(schema=COLUMNS)]
+    for path in paths:
+        try:
+            # From bytes: no memory map, so that removing the file is possible everywhere.
+            frames.append(pl.read_parquet(path.read_bytes()).select(pl.col(n).cast(t) for n, t in COLUMNS.items()))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read, it is truncated or no Parquet ({error}): restore it, or delete the folder "
+                "and run it again."
+            ) from error
+    return pl.concat(frames).sort(SORT)

@@ -1,0 +1,239 @@
+"""Starting a stack of runs, going on with one, and what comes back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neoteny.errors import CheckpointError, RunFolderError
+from neoteny.lab import checkpoint
+from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE, RunConfig
+from neoteny.lab.config import resolve as resolve_config
+from neoteny.lab.execution import Execution, Progress
+from neoteny.lab.folder import RunFolder
+from neoteny.lab.presets import Overrides
+from neoteny.lab.progress import live
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+
+__all__ = ["Run", "folder_of", "resume", "run", "start"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stack of runs that lies in a folder.
+
+    Attributes:
+        folder: where.
+        config: what was run.
+    """
+
+    folder: Path
+    config: RunConfig
+
+    @cached_property
+    def metrics(self) -> pl.DataFrame:
+        """What was recorded: run, step, task, metric, layer, value."""
+        return RunFolder(self.folder).metrics()
+
+    def plot(self, metric: str | None = None, **options: Any) -> Figure:
+        """Learning curves with intervals; options as for `neoteny.report.plot`."""
+        # The report is a higher room: it is only looked for when somebody asks.
+        return import_module("neoteny.report").plot(self.metrics, self.config.to_dict(), metric, **options)
+
+    def final_weights(self) -> dict[str, Tensor]:
+        """The trained parameters by name, [R, ...].
+
+        Raises:
+            RunFolderError: the runs have not finished.
+        """
+        state = checkpoint.load(RunFolder(self.folder).checkpoint, self.config.to_dict())
+        if "weights" not in state:
+            raise RunFolderError(f"{self.folder} has not finished: go on with it by `neoteny resume {self.folder}`.")
+        return state["weights"]
+
+
+def run(
+    benchmark: str | RunConfig,
+    *,
+    method: str = "backprop",
+    runs: int = DEFAULT_RUNS,
+    scale: str = DEFAULT_SCALE,
+    seed: int = 0,
+    settings: Overrides | None = None,
+    methods: Mapping[str, Overrides] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    out: str | Path = "runs",
+    resume: bool = False,
+    progress: bool | Callable[[Progress], None] = True,
+    **execution: Any,
+) -> Run:
+    """Run one system on one benchmark, in this process, into the folder `out/<benchmark>/<label>`.
+
+    Arguments:
+        benchmark: its name; or a finished configuration, which makes the arguments from `method` to `grid` needless.
+        method: a system of the benchmark, any registered method, or several joined by `+`.
+        runs: how many, each with its own seed.
+        scale: `paper`, `small` or `tiny`.
+        seed: seed of the first run.
+        settings: settings of the benchmark that replace the preset's.
+        methods: settings of methods that replace the preset's.
+        grid: values to try, by setting.
+        out: the directory of run folders.
+        resume: go on with an unfinished run of the same configuration, and leave a finished one as it is.
+        progress: whether to show the progress; or what to tell it to.
+        execution: how to train: `device`, `strategy`, `compile`, `data_dir`, `checkpoint_every`; see
+            `neoteny.lab.execution.Execution`.
+
+    Raises:
+        UnknownNameError, SettingError: as `neoteny.lab.resolve`.
+        RunFolderError: there is a run in the folder already.
+        DataError: the benchmark's data is missing or damaged.
+        KeyboardInterrupt: Ctrl-C was pressed; the folder can be resumed. (A second one does not wait for a checkpoint.)
+
+    >>> import tempfile
+    >>> from neoteny import lab
+    >>> result = lab.run("slowly-changing-regression", method="cbp", runs=2, scale="tiny", out=tempfile.mkdtemp(),
+    ...                  compile=False, progress=False)
+    >>> result.metrics.columns
+    ['run', 'step', 'task', 'metric', 'layer', 'value']
+    """
+    if isinstance(benchmark, RunConfig):
+        config = benchmark
+    else:
+        config = resolve_config(
+            benchmark,
+            method=method,
+            runs=runs,
+            scale=scale,
+            seed=seed,
+            settings=settings,
+            methods=methods,
+            grid=grid,
+        )
+    with _listener(progress, config) as notify, _interrupts() as stopped:
+        return start(
+            config, folder_of(config, out), Execution(**execution), resume=resume, notify=notify, stopped=stopped
+        )
+
+
+def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> Run:
+    """Go on with the run in a folder, from its last checkpoint, as it was started. A finished one is left as it is.
+
+    Arguments:
+        run_dir: the run folder.
+        progress: as for `run`.
+        execution: what is to be otherwise than at the start, such as `device` or `data_dir`.
+
+    Raises:
+        RunFolderError: there is no run folder, or it is damaged.
+        CheckpointError: the checkpoint is damaged, or belongs to another configuration.
+    """
+    folder = RunFolder(run_dir)
+    config = folder.config()
+    known = folder.read_provenance().get("execution")
+    fields = Execution.__dataclass_fields__
+    settings = {key: value for key, value in known.items() if key in fields} if isinstance(known, dict) else {}
+    with _listener(progress, config) as notify, _interrupts() as stopped:
+        return start(
+            config, folder.path, Execution(**{**settings, **execution}), resume=True, notify=notify, stopped=stopped
+        )
+
+
+def folder_of(config: RunConfig, out: str | Path) -> Path:
+    """The folder of a stack of runs below the directory `out`."""
+    return Path(out) / config.benchmark / config.label
+
+
+def start(
+    config: RunConfig,
+    path: Path,
+    execution: Execution,
+    *,
+    resume: bool = False,
+    notify: Callable[[Progress], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Train a stack of runs to the end, in this process and in just this folder; the core of `run` and `resume`.
+
+    Arguments:
+        config: what to run.
+        path: the run folder.
+        execution: how.
+        resume: as for `run`.
+        notify: is told of the progress.
+        stopped: is asked now and then whether to stop.
+    """
+    from neoteny.lab.training import Training
+
+    folder = RunFolder(path)
+    status, state = folder.status, None
+    result = Run(path, config)
+    if status != "absent" and resume:
+        _require_same(folder, config)
+        if status == "finished":
+            return result
+        folder.lock()
+    elif status != "absent":
+        folder.create(config)  # says what to do
+    try:
+        if status == "unfinished" and folder.checkpoint.exists():
+            state = checkpoint.load(folder.checkpoint, config.to_dict())
+            # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
+            execution = replace(execution, strategy=state["strategy"])
+        training = Training(config, execution, notify, stopped)  # before the folder: what cannot start leaves no trace
+        if status == "absent":
+            folder.create(config)
+        training.go(folder, state)
+    finally:
+        folder.unlock()
+    return result
+
+
+def _require_same(folder: RunFolder, config: RunConfig) -> None:
+    different = checkpoint.differences(folder.config().to_dict(), config.to_dict())
+    if different:
+        name, theirs, ours = different[0]
+        raise CheckpointError(
+            f"{folder.path} holds a run of another configuration ({name} is {theirs!r} there and {ours!r} here): "
+            f"give another --out, or go on with that one by `neoteny resume {folder.path}`."
+        )
+
+
+def _listener(progress: bool | Callable[[Progress], None], config: RunConfig) -> Any:
+    """A context that gives what progress is told to."""
+    if callable(progress):
+        return nullcontext(progress)
+    return live([config.label]) if progress else nullcontext(None)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Within it, a first Ctrl-C (or a request to terminate) asks to stop at the next good moment; a second insists."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,72 @@
+"""The program that trains one stack of runs for `neoteny.lab.compare`; see `neoteny.lab.executor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Read a job from standard input, do it, and tell of it on standard output."""
+    # What anything else prints must not get between the messages: it goes where errors go.
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.readline())
+    closed = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.read()  # until whoever started this closes it, or is gone
+        closed.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+    def say(**message: object) -> None:
+        try:
+            print(json.dumps(message), file=messages, flush=True)
+        except BrokenPipeError:
+            closed.set()
+
+    from neoteny.errors import NeotenyError
+
+    try:
+        import torch
+
+        from neoteny.lab.config import RunConfig
+        from neoteny.lab.execution import Execution
+        from neoteny.lab.running import start
+
+        torch.set_num_threads(1)
+        sys.argv = job["command"]
+        start(
+            RunConfig.from_dict(job["config"]),
+            Path(job["path"]),
+            Execution(**job["execution"]),
+            resume=job["resume"],
+            notify=lambda progress: say(progress=asdict(progress)),
+            stopped=closed.is_set,
+        )
+    except KeyboardInterrupt:
+        say(error="stopped")
+        return 130
+    except NeotenyError as error:
+        say(error=str(error))
+        return 2
+    except BaseException:
+        say(error=traceback.format_exc())
+        return 1
+    say(done=True)
+    return 0
+
+
+if __name__ == "__main__":
+    # Not through the interpreter's usual end: the thread that waits for input would hold it up.
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)

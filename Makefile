@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 # Two workers, one thread each: the suite is many small things, and more threads would only wait for each other.
 test: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") \
-		$(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable --durations 10 $(ARGS)
+		$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -24,7 +24,7 @@ lint: $(INSTALLED)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest bench -s --benchmark-disable $(ARGS)
+	$(BIN)/python bench/speed.py $(ARGS)
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread, and the real data where they lie on this machine."""
+"""What every test shares: one torch thread, the same examples each time, and the real data where they are at hand."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A loaded machine is no failure, and what fails here fails everywhere.
+settings.register_profile(
+    "neoteny", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("neoteny")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """One thread a test process: the workers share the cores, and sums then keep their order."""
+    """One thread a test process: the workers share the cores, and sums keep their order."""
     import torch
 
     torch.set_num_threads(1)
@@ -21,9 +28,7 @@ def mnist_dir() -> Path:
     """The folder that holds `mnist/*.gz`; tests that need real MNIST are skipped where there is none."""
     folder = os.environ.get("NEOTENY_DATA")
     if not folder:
-        pytest.skip(
-            "needs MNIST: set NEOTENY_DATA to a folder with mnist/train-images-idx3-ubyte.gz and its three fellows"
-        )
+        pytest.skip("needs real MNIST: set NEOTENY_DATA to a folder with the four files mnist/*.gz")
     if not (Path(folder) / "mnist" / "train-images-idx3-ubyte.gz").exists():
         pytest.fail(f"NEOTENY_DATA={folder} holds no mnist/train-images-idx3-ubyte.gz")
     return Path(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from neoteny.benchmarks.base import Benchmark
 
 __all__ = ["Request", "Running", "parse"]
+
+Strategy = Literal["auto", "stack", "loop", "rank-one"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Running:
     """values to try, all in one stack: step-size=0.01,0.003 or cbp.replacement-rate=1e-6,1e-5"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest for the benchmark"""
-    strategy: Literal["auto", "stack", "loop", "rank-one"] = "auto"
+    strategy: Strategy = "auto"
     """how the runs of a stack are computed; results are equal"""
     compile: bool = True
     """compile chunks of steps"""
@@ -55,6 +57,11 @@ class Running:
     """go on with unfinished runs of the same configuration, and keep finished ones"""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """print the resolved configuration and stop"""
+
+    def __post_init__(self) -> None:
+        """Check what a file may say wrongly, too."""
+        if self.strategy not in (known := get_args(Strategy)):
+            raise UnknownNameError(self.strategy, known, "strategy")
 
 
 @dataclass(frozen=True)

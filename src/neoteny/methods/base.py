@@ -1,17 +1,19 @@
 """What a method is: a frozen record of settings, a rule of pure tensor functions, and a schedule that the host knows.
 
-A method is called in two ways and written once. `neoteny.attach` hangs it on a user's optimizer and calls its rule with
-the network's own tensors; the laboratory's learner calls the same rule inside a compiled graph, mapped over a stack of
-runs. So a rule never writes into a tensor, never reads a value from the device and never lets a shape depend on data: it
-puts new tensors into the `Step` and returns its new state. Settings named in `varies` may be 0-dimensional tensors there.
+A method is called in two ways and written once. `neoteny.attach` hangs it on a user's optimizer and calls its rule
+with the network's own tensors; the laboratory's learner calls the same rule inside a compiled graph, mapped over a
+stack of runs. So a rule never writes into a tensor, never reads a value from the device and never lets a shape depend
+on data: it puts new tensors into the `Step` and returns its new state. Settings named in `varies` may be 0-dimensional
+tensors there.
 """
 
 from __future__ import annotations
 
 import copy
+import difflib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from neoteny.errors import SettingError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from neoteny.units.records import Network
+    from neoteny.units.records import Network, UnitLayer
 
 Tensors = dict[str, "Tensor"]
 
@@ -39,6 +41,7 @@ class Step:
             correction counts from there.
         key: random key of this step and method, int32 `[2]`.
         step_size: the optimizer's step size.
+        step_sizes: those of single parameters, by name, where they differ from it.
     """
 
     network: Network
@@ -49,6 +52,34 @@ class Step:
     since: Tensors
     key: Tensor
     step_size: float | Tensor = 0.0
+    step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
+
+    def step_size_of(self, name: str) -> float | Tensor:
+        """The step size of one parameter."""
+        return self.step_sizes.get(name, self.step_size)
+
+    def parameters(self, norms: bool = True) -> list[str]:
+        """Names of the network's parameters, with or without the gains and shifts of norms."""
+        left_out = () if norms else self.network.norms
+        return [name for name in self.network.initialisers if name in self.tensors and name not in left_out]
+
+    def make_new(self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False) -> None:
+        """Make units of a layer new again in `tensors` and `optim`, and count from there (`units.reset.make_new`).
+
+        Args:
+            layer: the unit layer.
+            chosen: bool mask of its units, `[units]`.
+            key: random key of this reset.
+            shared_draw: draw one row of weights for all chosen units: for where at most one is.
+        """
+        import torch
+
+        from neoteny.units.reset import make_new
+
+        make_new(layer, self.network, self.tensors, self.optim, chosen, key, shared_draw=shared_draw)
+        if layer.name in self.since:
+            since = self.since[layer.name]
+            self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
 
 
 class Schedule(Protocol):
@@ -58,9 +89,13 @@ class Schedule(Protocol):
         """How much is due at each of the next optimizer steps, int `[steps, columns]`; all 0 where nothing is."""
         ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, in plain numbers, lists and dicts."""
+        ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +151,20 @@ def require(method: object, name: str, condition: bool, range_: str) -> None:
     """Refuse a setting outside its range with an error that names value, cause and cure."""
     if not condition:
         value = getattr(method, name)
-        raise SettingError(f"{type(method).__name__}: {name} = {value!r} is not {range_}; give a value that is {range_}.")
+        raise SettingError(
+            f"{type(method).__name__}: {name} = {value!r} is not {range_}; give a value that is {range_}."
+        )
+
+
+def require_choice(method: object, name: str, choices: Sequence[str]) -> None:
+    """The setting is one of `choices`."""
+    value = getattr(method, name)
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SettingError(
+            f"{type(method).__name__}: {name} = {value!r} is unknown; {hint}give one of {list(choices)}."
+        )
 
 
 def require_fraction(method: object, *names: str) -> None:
@@ -143,3 +191,8 @@ def require_count(method: object, *names: str, least: int = 0) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def is_zero(value: object) -> bool:
+    """Whether a setting is the number 0, known without asking a tensor: then its term is left out altogether."""
+    return isinstance(value, (int, float)) and value == 0

@@ -1,0 +1,245 @@
+"""Continual backpropagation: gradient descent that never runs out of fresh units.
+
+Dohare, Hernandez-Garcia, Lan, Rahman, Mahmood & Sutton, "Loss of plasticity in deep continual learning", Nature 632,
+2024 (Eq. 1 and Algorithm 1); Dohare, Sutton & Mahmood, "Continual backprop", arXiv 2108.06325.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from neoteny.errors import SettingError
+from neoteny.methods.base import Method, Step, Tensors, require, require_choice, require_count, require_fraction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neoteny.methods.schedule import Replacements
+    from neoteny.units.records import Network, Slices, UnitLayer
+
+Utility = Literal[
+    "contribution",
+    "adaptable_contribution",
+    "weight",
+    "zero_contribution",
+    "adaptation",
+    "feature_by_input",
+    "random",
+]
+Replacement = Literal["account", "accumulate", "drawn"]
+
+_USES_ACTIVATION = ("contribution", "adaptable_contribution", "zero_contribution", "feature_by_input")
+_USES_MEAN = ("adaptable_contribution", "zero_contribution", "feature_by_input")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinualBackprop(Method):
+    """After every optimizer step, and in every hidden layer, now and then replace the mature unit of least utility.
+
+    For each unit, with activation h, incoming weights w_in, outgoing weights w_out, age a, and means over the batch
+    (and over positions, for feature maps):
+
+        a ← a + 1
+        u ← η u + (1 - η) y,    û = u / (1 - η^a)
+        f ← η f + (1 - η) mean h,    f̂ = f / (1 - η^a)
+
+    where the instantaneous utility y is, with the weights as they are after the step,
+
+        contribution            mean|h| · Σ|w_out|                  (Nature, Eq. 1)
+        adaptable_contribution  mean|h - f̂| · Σ|w_out| / Σ|w_in|    (arXiv 2108.06325; the authors' supervised settings)
+        zero_contribution       mean|h - f̂| · Σ|w_out|
+        feature_by_input        mean|h - f̂| / Σ|w_in|
+        weight                  Σ|w_out|
+        adaptation              1 / Σ|w_in|
+        random                  drawn anew whenever units are compared
+
+    Units with a > m are eligible; how many of them are due is told by `neoteny.methods.schedule.Replacements`. Those of
+    least û get w_in from the layer's initialiser, bias 0, w_out 0, u = f = a = 0, newborn norms, and the state that the
+    optimizer keeps for exactly these entries starts anew.
+
+    Differs from the authors' code: every unit's average is corrected with its own age; the optimizer's state of
+    replaced units is reset; feature maps count as their own number of units, not n · positions; the compensation acts.
+
+    Args:
+        replacement_rate: ρ, share of the eligible units of a layer replaced at a step, in [0, 1].
+        decay_rate: η of the running averages, in [0, 1).
+        maturity_threshold: m, in *updates*; 100 in the paper's supervised experiments, 10,000 in its reinforcement
+            learning (where 160 updates come per 2,048 environment steps).
+        utility: y, see above.
+        replacement: `account` replaces at most one unit a layer and step (Nature, Algorithm 1), `accumulate` as many as
+            the account holds (the authors' code), `drawn` draws whether one is due (the authors' default).
+        compensate: first add w_out f̂ to the consumers' biases, which keeps their inputs on average.
+
+    Raises:
+        SettingError: a setting outside its range; `compensate` where a consumer has no bias.
+
+    >>> ContinualBackprop(replacement_rate=1e-5, utility="adaptable_contribution").maturity_threshold
+    100
+    """
+
+    name: ClassVar[str] = "cbp"
+    varies: ClassVar[tuple[str, ...]] = ("replacement_rate", "decay_rate", "maturity_threshold")
+    observes: ClassVar[bool] = True
+    resets_units: ClassVar[bool] = True
+
+    replacement_rate: float = 1e-4
+    decay_rate: float = 0.99
+    maturity_threshold: int = 100
+    utility: Utility = "contribution"
+    replacement: Replacement = "account"
+    compensate: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require_fraction(self, "replacement_rate", "decay_rate")
+        require(self, "decay_rate", self.decay_rate < 1, "below 1")
+        require_count(self, "maturity_threshold")
+        require_choice(self, "utility", get_args(Utility))
+        require_choice(self, "replacement", get_args(Replacement))
+
+    def init(self, network: Network, tensors: Tensors) -> Tensors:
+        """For each layer: `age` int32 `[n]`, `replaced` int32 `[]`, and `utility` and `mean` `[n]` where used."""
+        import torch
+
+        state = {}
+        for layer in network.layers:
+            if self.compensate and None in layer.outgoing_biases:
+                reader = layer.outgoing[layer.outgoing_biases.index(None)].name
+                raise SettingError(
+                    f"ContinualBackprop: compensate = True, but {reader}, which reads layer {layer.name}, has no "
+                    "bias to take the replaced units' mean; give it a bias, or set compensate=False."
+                )
+            like = tensors[layer.incoming[0].name]
+            dtype = torch.promote_types(like.dtype, torch.float32)  # 1 - η is lost in half precision
+            state[f"{layer.name}/age"] = torch.zeros(layer.size, dtype=torch.int32, device=like.device)
+            state[f"{layer.name}/replaced"] = torch.zeros((), dtype=torch.int32, device=like.device)
+            if self.utility != "random":
+                state[f"{layer.name}/utility"] = torch.zeros(layer.size, dtype=dtype, device=like.device)
+            if self._keeps_mean:
+                state[f"{layer.name}/mean"] = torch.zeros(layer.size, dtype=dtype, device=like.device)
+        return state
+
+    def schedule(self, network: Network, seed: int) -> Replacements:
+        """One column a layer: how many of its units are due."""
+        from neoteny.methods.schedule import Replacements
+        from neoteny.seeds import METHOD, generator
+
+        sizes = [layer.size for layer in network.layers]
+        lots = generator(seed, METHOD)
+        return Replacements(float(self.replacement_rate), sizes, int(self.maturity_threshold), self.replacement, lots)
+
+    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
+        """Age and judge all units; where `due`, int `[layers]`, is given, replace so many of each layer."""
+        state = dict(state)
+        for layer in step.network.layers:
+            self._judge(layer, step, state)
+        if due is None:
+            return state
+        from neoteny.units.random import fold_in
+
+        layers = list(enumerate(step.network.layers))
+        chosen = [self._choose(layer, state, due[i], fold_in(step.key, 2 * i)) for i, layer in layers]
+        for i, layer in layers:
+            self._replace(layer, step, state, chosen[i], fold_in(step.key, 2 * i + 1))
+        return state
+
+    @property
+    def _keeps_mean(self) -> bool:
+        return self.compensate or self.utility in _USES_MEAN
+
+    def _newborn_share(self, layer: UnitLayer, state: Mapping[str, Tensor], dtype: Any) -> Tensor:
+        """1 - η^a, what an average that began at 0 lacks of 1, `[n]`."""
+        return 1 - self.decay_rate ** state[f"{layer.name}/age"].to(dtype)
+
+    def _at_most_one(self, layer: UnitLayer) -> bool:
+        """Whether it is certain, before any number is looked at, that never two units of the layer are due at once."""
+        rate = self.replacement_rate
+        return self.replacement == "account" or (isinstance(rate, (int, float)) and rate * layer.size <= 1)
+
+    def _judge(self, layer: UnitLayer, step: Step, state: Tensors) -> None:
+        """Steps 1 and 2: age, mean activation and utility of all units."""
+        age = f"{layer.name}/age"
+        state[age] = state[age] + 1
+        features = step.features.get(layer.name)  # none where the optimizer stepped without a forward pass
+        if features is not None and self._keeps_mean:
+            mean = state[f"{layer.name}/mean"]
+            features = features.to(mean.dtype)
+            mean = self.decay_rate * mean + (1 - self.decay_rate) * features.mean((0, 2))
+            state[f"{layer.name}/mean"] = mean
+            if self.utility in _USES_MEAN:
+                features = features - (mean / self._newborn_share(layer, state, mean.dtype)).unsqueeze(-1)
+        if self.utility == "random" or (features is None and self.utility in _USES_ACTIVATION):
+            return
+        old = state[f"{layer.name}/utility"]
+        new = features.to(old.dtype).abs().mean((0, 2)) if self.utility in _USES_ACTIVATION else 1.0
+        if self.utility not in ("adaptation", "feature_by_input"):
+            new = new * _magnitude(layer.outgoing, step.tensors, old.dtype)
+        if self.utility in ("adaptable_contribution", "adaptation", "feature_by_input"):
+            new = new / _magnitude(layer.incoming, step.tensors, old.dtype).clamp_min(1e-30)
+        state[f"{layer.name}/utility"] = self.decay_rate * old + (1 - self.decay_rate) * new
+
+    def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, key: Tensor) -> Tensor:
+        """Step 3: the `due` eligible units of least û, as a mask `[n]`; of equal ones the first."""
+        import torch
+
+        age = state[f"{layer.name}/age"]
+        if self.utility == "random":
+            from neoteny.units.random import uniform
+
+            utility = uniform(key, (layer.size,))
+        else:
+            utility = state[f"{layer.name}/utility"]
+            utility = utility / self._newborn_share(layer, state, utility.dtype)
+        eligible = age > self.maturity_threshold
+        utility = torch.where(eligible, utility, torch.inf)
+        unit = torch.arange(layer.size, dtype=torch.int32, device=age.device)
+        if self._at_most_one(layer):
+            first = (unit == utility.argmin()) & (due > 0)
+        else:
+            first = utility.argsort(stable=True).argsort() < due
+        return first & eligible
+
+    def _replace(self, layer: UnitLayer, step: Step, state: Tensors, chosen: Tensor, key: Tensor) -> None:
+        """Steps 4 and 5: the chosen units, `[n]`, are made new."""
+        import torch
+
+        if self.compensate:
+            mean = state[f"{layer.name}/mean"]
+            mean = torch.where(chosen, mean / self._newborn_share(layer, state, mean.dtype), torch.zeros_like(mean))
+            for slices, bias in zip(layer.outgoing, layer.outgoing_biases, strict=True):
+                assert bias is not None  # `init` refuses others
+                old = step.tensors[bias]
+                step.tensors[bias] = old + _contribution(slices, step.tensors[slices.name], mean).to(old.dtype)
+        step.make_new(layer, chosen, key, shared_draw=self._at_most_one(layer))
+        for name in ("age", "utility", "mean"):
+            value = state.get(f"{layer.name}/{name}")
+            if value is not None:
+                state[f"{layer.name}/{name}"] = torch.where(chosen, torch.zeros_like(value), value)
+        replaced = f"{layer.name}/replaced"
+        state[replaced] = state[replaced] + chosen.sum(dtype=torch.int32)
+
+
+def _magnitude(parts: tuple[Slices, ...], tensors: Tensors, dtype: Any) -> Tensor:
+    """Σ|w| over all of each unit's entries, `[n]`: one reduction a tensor, then the positions of each unit."""
+    total: Any = 0.0
+    for slices in parts:
+        weight = tensors[slices.name]
+        others = [dim for dim in range(weight.dim()) if dim != slices.dim]
+        sums = weight.to(dtype).abs().sum(others) if others else weight.to(dtype).abs()
+        if slices.contiguous and sums.shape[0] == slices.size * slices.block:
+            per_unit = sums if slices.block == 1 else sums.unflatten(0, (slices.size, slices.block)).sum(1)
+        else:
+            per_unit = sums[slices.positions(sums.device)].sum(1)
+        total = total + per_unit
+    return total
+
+
+def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
+    """What units of constant `activation`, `[n]`, send to the outputs of a consumer, `[out]`."""
+    positions = slices.positions(weight.device)
+    spread = activation.new_zeros(weight.shape[slices.dim])
+    spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))
+    sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
+    return sent.reshape(sent.shape[0], -1).sum(1)

@@ -1,0 +1,70 @@
+"""L2 regularisation, coupled or decoupled.
+
+Krogh & Hertz, "A simple weight decay can improve generalization", NeurIPS 1991; Loshchilov & Hutter, "Decoupled weight
+decay regularization", ICLR 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from neoteny.methods.base import Method, Step, Tensors, is_zero, require_nonnegative
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2(Method):
+    """Pull every parameter θ towards zero.
+
+    Coupled (as `weight_decay` of SGD and Adam, and as the authors of the Nature paper use it), before the step:
+
+        g ← g + λ θ        the gradient of λ/2 |θ|²
+
+    Decoupled, after a step with the step size α:
+
+        θ ← θ - α λ θ
+
+    (AdamW multiplies by 1 - α λ before adding its update, which differs by α λ times the update.)
+
+    Args:
+        strength: λ.
+        decoupled: leave the gradient, and with it the optimizer's moments, alone.
+        norms: also decay the gains and shifts of norms, which are left out otherwise.
+
+    Raises:
+        SettingError: a strength that is not a finite number >= 0.
+
+    >>> L2(strength=1e-3)
+    L2(strength=0.001, decoupled=False, norms=False)
+    """
+
+    name: ClassVar[str] = "l2"
+    varies: ClassVar[tuple[str, ...]] = ("strength",)
+
+    strength: float = 1e-4
+    decoupled: bool = False
+    norms: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require_nonnegative(self, "strength")
+
+    def regularise(self, step: Step, state: Tensors) -> Tensors:
+        """Add λ θ to each gradient; parameters without one are not being trained and stay as they are."""
+        if not self.decoupled and not is_zero(self.strength):
+            for name in step.parameters(self.norms):
+                if name in step.grads:
+                    step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
+        return state
+
+    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
+        """Shrink each parameter that has a gradient."""
+        if self.decoupled and not is_zero(self.strength):
+            for name in step.parameters(self.norms):
+                if name in step.grads:
+                    old = step.tensors[name]
+                    step.tensors[name] = old - step.step_size_of(name) * self.strength * old
+        return state

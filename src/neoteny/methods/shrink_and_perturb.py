@@ -1,0 +1,110 @@
+"""Shrink and perturb, in the two meanings the name has taken on.
+
+Ash & Adams, "On warm-starting neural network training", NeurIPS 2020; at every step: Dohare et al., Nature 632, 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from neoteny.methods.base import (
+    Method,
+    Step,
+    Tensors,
+    is_zero,
+    require_choice,
+    require_fraction,
+    require_nonnegative,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkAndPerturb(Method):
+    """Make the weights smaller and a little random: at every step, or where the task changes.
+
+    `when="every_step"` (Dohare et al.): coupled L2 in the optimizer, and noise on every parameter after each step,
+
+        g ← g + λ θ,    then θ ← θ + σ ε,    ε ~ N(0, 1)
+
+    `when="at_task"` (Ash & Adams), at a boundary, with the shrinkage factor s,
+
+        θ ← s θ + (1 - s) φ    φ fresh from the initialiser    (noise="initialiser")
+        θ ← s θ + σ ε                                          (noise="normal"; the original)
+
+    Args:
+        when: `every_step` or `at_task`.
+        weight_decay: λ of `every_step`.
+        sigma: σ, standard deviation of the noise (unused with noise="initialiser").
+        shrink: s of `at_task`, in [0, 1]; 1 with no noise changes nothing.
+        noise: what `at_task` adds.
+        norms: also decay and shrink the gains and shifts of norms towards 0, which otherwise only get the noise.
+            (Towards their initial values they always go.)
+
+    Raises:
+        SettingError: a setting outside its range.
+
+    >>> ShrinkAndPerturb(weight_decay=1e-4, sigma=1e-5).when
+    'every_step'
+    """
+
+    name: ClassVar[str] = "shrink-and-perturb"
+    varies: ClassVar[tuple[str, ...]] = ("weight_decay", "sigma", "shrink")
+
+    when: Literal["every_step", "at_task"] = "every_step"
+    weight_decay: float = 1e-4
+    sigma: float = 1e-5
+    shrink: float = 0.6
+    noise: Literal["initialiser", "normal"] = "initialiser"
+    norms: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require_choice(self, "when", ("every_step", "at_task"))
+        require_choice(self, "noise", ("initialiser", "normal"))
+        require_nonnegative(self, "weight_decay", "sigma")
+        require_fraction(self, "shrink")
+
+    def regularise(self, step: Step, state: Tensors) -> Tensors:
+        """The L2 part of `every_step`."""
+        if self.when == "every_step" and not is_zero(self.weight_decay):
+            for name in step.parameters(self.norms):
+                if name in step.grads:
+                    step.grads[name] = step.grads[name] + self.weight_decay * step.tensors[name]
+        return state
+
+    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
+        """The noise of `every_step`."""
+        if self.when == "every_step" and not is_zero(self.sigma):
+            self._perturb(step)
+        return state
+
+    def at_task(self, step: Step, state: Tensors) -> Tensors:
+        """All of `at_task`."""
+        from neoteny.units.random import fold_in
+
+        if self.when != "at_task":
+            return state
+        if self.noise == "normal":
+            if not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
+                for name in step.parameters(self.norms):
+                    step.tensors[name] = self.shrink * step.tensors[name]
+            if not is_zero(self.sigma):
+                self._perturb(step)
+        elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
+            for number, name in enumerate(step.parameters()):
+                old = step.tensors[name]
+                fresh = step.network.initialisers[name].draw(fold_in(step.key, number), old.shape).to(old.dtype)
+                step.tensors[name] = self.shrink * old + (1 - self.shrink) * fresh
+        return state
+
+    def _perturb(self, step: Step) -> None:
+        from neoteny.units.random import fold_in, normal
+
+        for number, name in enumerate(step.parameters()):
+            old = step.tensors[name]
+            noise = normal(fold_in(step.key, number), old.shape).to(old.dtype)
+            step.tensors[name] = old + self.sigma * noise

@@ -4,12 +4,14 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from neoteny.data.idx import read_idx
 from neoteny.errors import DataError
+
+unhurried = settings(deadline=None)
 
 ARRAY = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
 
@@ -25,6 +27,7 @@ def path(tmp_path):
     return path
 
 
+@unhurried
 @given(array=npst.arrays(np.uint8, npst.array_shapes(max_dims=4, max_side=6)), level=st.integers(0, 9))
 def test_round_trip(tmp_path_factory, array, level):
     folder = tmp_path_factory.mktemp("idx")
@@ -50,6 +53,7 @@ def test_a_truncated_plain_file(tmp_path, kept):
         read_idx(path)
 
 
+@unhurried
 @given(place=st.integers(0, 75), flip=st.integers(1, 255))
 def test_any_changed_byte_is_noticed(tmp_path_factory, place, flip):
     path = tmp_path_factory.mktemp("idx") / "values"

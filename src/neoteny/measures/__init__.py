@@ -1,7 +1,8 @@
 """What is measured on features and weights: pure functions under exact names, a fixed probe set, a check-up.
 
 One word names different things in the literature. Here each name has one definition, and a figure's axis carries it.
-The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch.
+The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch. The check-up
+itself is `neoteny.diagnose`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from neoteny.measures.catalogue import WEIGHT_MEASURES as WEIGHT_MEASURES
     from neoteny.measures.catalogue import of_features as of_features
     from neoteny.measures.diagnose import Report as Report
-    from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.measures.probe import probe_set as probe_set
     from neoteny.measures.ranks import approx_rank_99 as approx_rank_99
     from neoteny.measures.ranks import effective_rank as effective_rank
@@ -32,7 +32,6 @@ _LAZY = {
     "FEATURE_MEASURES": "catalogue",
     "WEIGHT_MEASURES": "catalogue",
     "of_features": "catalogue",
-    "diagnose": "diagnose",
     "Report": "diagnose",
     "probe_set": "probe",
     "srank_99": "ranks",
@@ -54,7 +53,6 @@ __all__ = [
     "Report",
     "approx_rank_99",
     "dead_units",
-    "diagnose",
     "distance_from_init",
     "dormant_score",
     "dormant_units",
@@ -72,9 +70,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept, as importing `neoteny.measures.diagnose` would else leave the module under the function's name.
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    return value
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:

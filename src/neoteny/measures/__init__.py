@@ -1,8 +1,8 @@
 """What is measured on features and weights: pure functions under exact names, a fixed probe set, a check-up.
 
 One word names different things in the literature. Here each name has one definition, and a figure's axis carries it.
-The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch. The check-up
-itself is `neoteny.diagnose`.
+The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch. The
+check-up itself is `neoteny.diagnose`.
 """
 
 from __future__ import annotations

@@ -113,17 +113,12 @@ def _signature(name: str, value: object) -> str:
 def markdown(doc: str) -> str:
     """A docstring as Markdown.
 
-    >>> print(markdown("Add.\\n\\nArgs:\\n    x: one,\\n        and more.\\n\\n>>> 1 + 1\\n2"))
+    >>> print(markdown("Add.\\n\\nArgs:\\n    x: one,\\n        and more."))
     Add.
     <BLANKLINE>
     **Args**
     <BLANKLINE>
     - `x`: one, and more.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
     """
     paragraphs = [_paragraph(part) for part in re.split(r"\n\s*\n", doc.strip("\n")) if part.strip()]
     return "\n\n".join(paragraphs)

@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> None:
     """Print the tables."""
     what = tyro.cli(Options, args=list(arguments), prog="neoteny list").what
     console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has room
     for name, table in (
         ("benchmarks", _benchmarks),
         ("scales", _scales),
@@ -55,18 +57,18 @@ def _scales() -> Table:
     table = _table("\nScales", "benchmark", "--scale", "examples", "tasks")
     for entry in registry.BENCHMARKS.values():
         cls = entry.load()
-        for scale in cls.SCALES:
+        for place, scale in enumerate(cls.SCALES):
             preset = cls.preset(scale)
             examples = preset.steps * preset.batch_size
-            table.add_row(entry.name, scale, f"{examples:,}", f"{preset.tasks:,}")
+            table.add_row("" if place else entry.name, scale, f"{examples:,}", f"{preset.tasks:,}")
     return table
 
 
 def _systems() -> Table:
     table = _table("\nSystems", "benchmark", "--method", "what it is")
     for entry in registry.BENCHMARKS.values():
-        for name, system in entry.load().SYSTEMS.items():
-            table.add_row(entry.name, name, system.summary)
+        for place, (name, system) in enumerate(entry.load().SYSTEMS.items()):
+            table.add_row("" if place else entry.name, name, system.summary)
     return table
 
 

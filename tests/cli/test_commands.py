@@ -1,0 +1,180 @@
+"""The commands themselves, from end to end, at the scale of tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from neoteny import registry
+from neoteny.cli.main import main
+from neoteny.lab.config import RunConfig, resolve
+
+NAME = "slowly-changing-regression"
+TINY = ("--scale", "tiny", "--runs", "2", "--no-compile")
+
+
+@pytest.fixture
+def neoteny(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The command in an empty folder: gives what it printed; fails unless it ended as it should."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str, status: int = 0) -> str:
+        found = main(arguments)
+        out, err = capsys.readouterr()
+        assert found == status, err
+        return out if status == 0 else err
+
+    return run
+
+
+def test_list_shows_everything(neoteny):
+    shown = neoteny("list")
+    for name in (*registry.BENCHMARKS, *registry.METHODS, "paper", "small", "tiny", "linear"):
+        assert name in shown
+    assert "redo" in neoteny("list", "methods")
+    assert "redo" not in neoteny("list", "scales")
+
+
+def test_run_writes_a_folder_that_can_be_read_resumed_and_reported(neoteny):
+    shown = neoteny("run", NAME, "--method", "cbp", *TINY, "--cbp.replacement-rate", "1e-2")
+    folder = Path("runs/slowly-changing-regression-v1/cbp,cbp.replacement_rate=0.01")
+    assert str(folder) in shown
+    assert "interval" in shown
+    config = RunConfig.from_yaml((folder / "config.yaml").read_text())
+    assert config == resolve(NAME, method="cbp", scale="tiny", runs=2, methods={"cbp": {"replacement_rate": 1e-2}})
+    frame = pl.read_parquet(folder / "metrics.parquet")
+    assert frame.filter(metric="loss").group_by("run").len()["len"].to_list() == [6, 6]
+
+    before = (folder / "metrics.parquet").read_bytes()
+    assert "finished" in neoteny("run", NAME, "--method", "cbp", *TINY, "--cbp.replacement-rate", "1e-2", status=2)
+    neoteny("resume", str(folder))
+    assert (folder / "metrics.parquet").read_bytes() == before
+
+    page = Path(neoteny("report", "runs").strip().splitlines()[-1])
+    assert page.read_text().startswith("<!")
+
+
+def test_two_systems_run_side_by_side(neoteny):
+    shown = neoteny("run", NAME, "--method", "backprop,cbp", *TINY, "--out", "here")
+    for name in ("backprop", "cbp"):
+        assert str(Path("here/slowly-changing-regression-v1") / name) in shown
+        assert (Path("here/slowly-changing-regression-v1") / name / "metrics.parquet").exists()
+    assert "finished" in neoteny("run", NAME, "--method", "backprop,l2", *TINY, "--out", "here", status=2)
+    assert not Path("here/slowly-changing-regression-v1/l2").exists()
+    neoteny("run", NAME, "--method", "backprop,l2", *TINY, "--out", "here", "--resume")
+    assert Path("here/slowly-changing-regression-v1/l2/metrics.parquet").exists()
+
+
+@pytest.mark.slow
+def test_the_demo(neoteny):
+    shown = neoteny("demo", "--scale", "tiny", "--runs", "2", "--out", "there")
+    last = Path(shown.strip().splitlines()[-1])
+    assert last == Path("there/report.html")
+    assert last.exists()
+    for system in ("linear", "backprop", "l2", "shrink-and-perturb", "cbp"):
+        assert system in shown
+    assert neoteny("demo", "--scale", "tiny", "--runs", "2", "--out", "there") == shown  # nothing is run twice
+
+
+def test_online_permuted_mnist_runs_on_real_images(neoteny, mnist_dir: Path):
+    neoteny("run", "online-permuted-mnist", "--method", "backprop", *TINY, "--data-dir", str(mnist_dir))
+    frame = pl.read_parquet("runs/online-permuted-mnist-v1/backprop/metrics.parquet")
+    assert "accuracy" in frame["metric"].unique()
+
+
+def test_missing_data_is_told(neoteny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "empty" / "mnist").mkdir(parents=True)
+    (tmp_path / "empty" / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b broken")
+    told = neoteny("run", "online-permuted-mnist", *TINY, "--data-dir", "empty", status=2)
+    assert "train-images-idx3-ubyte.gz" in told
+    assert not Path("runs").exists()
+
+
+def test_python_m_neoteny():
+    done = subprocess.run([sys.executable, "-m", "neoteny", "--version"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.startswith("neoteny ")
+    done = subprocess.run([sys.executable, "-m", "neoteny", "runn"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("neoteny: There is no command called 'runn'. Did you mean 'run'?")
+
+
+def test_ctrl_c_is_no_traceback(neoteny, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neoteny.cli.list.main", interrupted)
+    assert "stopped" in neoteny("list", status=130)
+
+
+MODULE = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+
+net = build()
+number = lambda: 3
+"""
+
+
+@pytest.fixture
+def mine(neoteny):
+    """A folder with a network, its weights and inputs."""
+    Path("a_network_of_mine.py").write_text(MODULE)
+    np.savez("probe.npz", x=np.random.default_rng(0).normal(size=(64, 4)))
+    yield neoteny
+    sys.modules.pop("a_network_of_mine", None)
+
+
+def diagnose(run, *arguments: str, status: int = 0) -> str:
+    return run("diagnose", *arguments, status=status)
+
+
+def test_diagnose_a_network_of_ones_own(mine):
+    shown = diagnose(mine, "a_network_of_mine:build", "--inputs", "probe.npz")
+    assert "dead" in shown
+    from a_network_of_mine import build  # type: ignore[import-not-found]
+
+    network = build()
+    with torch.no_grad():
+        network[0].bias.fill_(-100)  # no unit of the first layer is ever active
+    for saved in (network.state_dict(), {"model": network.state_dict()}, {"state_dict": network.state_dict()}):
+        torch.save(saved, "weights.pt")
+        dead = diagnose(mine, "a_network_of_mine:net", "--checkpoint", "weights.pt", "--inputs", "probe.npz")
+        assert dead != shown
+    assert sys.path[0] != ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("a_network_of_mine --inputs probe.npz", "MODULE:FACTORY"),
+        ("no_such_module:build --inputs probe.npz", "no_such_module"),
+        ("a_network_of_mine:bild --inputs probe.npz", "bild"),
+        ("a_network_of_mine:number --inputs probe.npz", "gives int"),
+        ("a_network_of_mine:build --inputs none.npz", "none.npz"),
+        ("a_network_of_mine:build --inputs a_network_of_mine.py", "cannot be read"),
+        ("a_network_of_mine:build --inputs two.npz", "call the inputs x"),
+        ("a_network_of_mine:build --inputs one.npy", "one.npy"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint none.pt", "none.pt"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint probe.npz", "probe.npz"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint other.pt", "not this network's"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint list.pt", "no weights"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_told(mine, arguments: str, message: str):
+    np.savez("two.npz", a=np.zeros(3), b=np.zeros(3))
+    np.save("one.npy", np.zeros(3))
+    torch.save(torch.nn.Linear(2, 2).state_dict(), "other.pt")
+    torch.save([1, 2], "list.pt")
+    assert message in diagnose(mine, *arguments.split(), status=2)

@@ -1,0 +1,61 @@
+"""Curves over bins of examples, and bins joined to larger ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neoteny.errors import SettingError
+
+__all__ = ["Curve", "rebin", "spacing"]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One metric of one series: runs by bins.
+
+    Attributes:
+        steps: examples seen at the end of each bin, [bins].
+        values: [runs, bins]; NaN after a run has ended.
+        bin_size: examples a bin; the spacing of the recordings for a measure.
+    """
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    bin_size: int
+
+
+def spacing(steps: NDArray[np.int64]) -> int:
+    """The commonest distance between recordings: the last bin of a stream may be shorter.
+
+    >>> spacing(np.array([100, 200, 300, 350]))
+    100
+    """
+    if not len(steps):
+        return 0
+    distances, counts = np.unique(np.diff(steps, prepend=0), return_counts=True)
+    keep = distances > 0  # a measure may be taken before the first example
+    return int(distances[keep][np.argmax(counts[keep])]) if keep.any() else 0
+
+
+def rebin(curve: Curve, bin_size: int, metric: str) -> Curve:
+    """Join bins to larger ones: each a whole number of recorded ones, a remainder at the end is left out.
+
+    Raises:
+        SettingError: the size is not a multiple of the recorded one.
+    """
+    if curve.bin_size == 0 or bin_size == curve.bin_size:
+        return curve
+    if bin_size < curve.bin_size or bin_size % curve.bin_size:
+        raise SettingError(
+            f"A bin size of {bin_size!r} cannot be made of the recorded bins of {curve.bin_size} examples of {metric}: "
+            f"give a multiple, such as {max(1, round(bin_size / curve.bin_size)) * curve.bin_size}."
+        )
+    bins, column, counts = np.unique((curve.steps - 1) // bin_size, return_inverse=True, return_counts=True)
+    full = np.flatnonzero(counts == bin_size // curve.bin_size)  # what is left over at the end is no bin
+    values = np.full((len(curve.values), len(full)), np.nan)
+    for place, index in enumerate(full):
+        values[:, place] = curve.values[:, column == index].mean(axis=1)  # NaN for a run that ended inside the bin
+    return Curve((bins[full] + 1) * bin_size, values, bin_size)

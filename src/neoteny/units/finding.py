@@ -1,8 +1,8 @@
 """Find the hidden units of any network: from who reads whom to plain records of names and index maps.
 
-A unit is a class of outputs of parametrised modules that are only ever read together: rows of a weight, joined where one
-input index reads one output of each of several modules (the sum of a residual stream). An output is hidden, and can be
-made new, when no index reads it along with others of its own module and the network's output does not read it.
+A unit is a class of outputs of parametrised modules that are only ever read together: rows of a weight, joined where
+one input index reads one output of each of several modules (the sum of a residual stream). An output is hidden, and can
+be made new, when no index reads it along with others of its own module and the network's output does not read it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def find(
 ) -> Network:
     """Find the hidden units of a network by asking autograd what every module reads.
 
-    The network is traced as a copy: its parameters, buffers, gradients, mode and hooks and the random generators stay as
+    The network is traced as a copy: its parameters, buffers, gradients, mode and hooks and torch's generators stay as
     they were. Sees through anything that autograd can differentiate: functional activations, pooling, flattening,
     residual sums, concatenation. Of parametrised modules `nn.Linear` and convolutions have units, norms lie on the way.
 
@@ -149,7 +149,8 @@ class _Grouping:
             nodes = self.first[producer] + unit
             self._refuse(nodes[mixed[j]], f"{consumer!r} reads several of its units at one index")
             if stranger:
-                why = f"it is added to the output of {stranger!r}, which cannot be made new ({self.trace.opaque[stranger]})"
+                why = self.trace.opaque[stranger]
+                why = f"it is added to the output of {stranger!r}, which cannot be made new ({why})"
                 self._refuse(nodes[foreign[j]], why)
             clear = ~mixed[j]
             met = clear & (last[j] >= 0)

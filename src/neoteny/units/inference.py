@@ -1,7 +1,8 @@
 """Tell from the present weights how a network was initialised, where its modules do not say so.
 
-Among the families in use (torch's default, Kaiming, Xavier, LeCun, orthogonal, the fixed deviations of transformers) the
-likeliest one is taken, if the weights' maximum and standard deviation agree with it; else what torch draws by default.
+Among the families in use (torch's default, Kaiming, Xavier, LeCun, orthogonal, the fixed deviations of transformers)
+the likeliest one is taken, if the weights' maximum and standard deviation agree with it; else what torch draws by
+default.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from neoteny.errors import SettingError
@@ -18,7 +18,7 @@ from neoteny.units.trace import is_norm, weight_dims
 
 __all__ = ["infer_initialisers", "likeliest"]
 
-_GAINS = (math.sqrt(2), 1.0, 5 / 3, math.sqrt(2 / (1 + 0.01**2)), 0.5, 0.1, 0.01)
+_GAINS = (math.sqrt(2), 1.0, 5 / 3, 0.5, 0.1, 0.01)
 _DEVIATIONS = (0.02, 0.01, 0.1, 1.0)
 
 

@@ -1,7 +1,7 @@
 """Random numbers that are a pure function of a key.
 
-A method that draws noise or new weights runs in three places: eagerly on a user's network, under `torch.func.vmap` over a
-stack of runs, and inside a compiled graph of many steps. A generator with hidden state behaves differently in each of
+A method that draws noise or new weights runs in three places: eagerly on a user's network, under `torch.func.vmap` over
+a stack of runs, and inside a compiled graph of many steps. A generator with hidden state behaves differently in each of
 them. Here number `i` of a key is a hash of `(i, key)`, so a draw depends on nothing else: run k draws the same numbers
 alone and in a stack, and a resumed run needs to remember only its step.
 
@@ -16,16 +16,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_GOLDEN = -1640531527  # 2**32 / golden ratio, as a signed word
+# Whole numbers of at most 24 bits: compiled graphs under vmap may carry scalars in single precision.
+_GOLDEN = 0x9E3779
+_FIRST = 0xEB352D
+_SECOND = 0x6CA68B
 
 
 def _mix(x: Tensor) -> Tensor:
-    """A bijective hash of 32-bit words (two xor-shift-multiply rounds, bias below 0.2 %; C. Wellons' "lowbias32")."""
-    x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * 0x7FEB352D
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * (0x846CA68B - 2**32)
+    """A bijective hash of 32-bit words: two rounds of xor-shift and multiplication by an odd number."""
+    x = (x ^ ((x >> 16) & 0xFFFF)) * _FIRST
+    x = (x ^ ((x >> 15) & 0x1FFFF)) * _SECOND
     return x ^ ((x >> 16) & 0xFFFF)
+
+
+def _mix_int(x: int) -> int:
+    """`_mix` of a word known beforehand."""
+    x &= 0xFFFFFFFF
+    x = ((x ^ (x >> 16)) * _FIRST) & 0xFFFFFFFF
+    x = ((x ^ (x >> 15)) * _SECOND) & 0xFFFFFFFF
+    return x ^ (x >> 16)
 
 
 def key(seed: int, device: torch.device | str | None = None) -> Tensor:
@@ -45,11 +54,12 @@ def fold_in(key: Tensor, data: Tensor | int) -> Tensor:
     >>> bool((fold_in(key(0), 1) != fold_in(key(0), 2)).all())
     True
     """
-    if not isinstance(data, Tensor):
-        data = torch.full((), data, dtype=torch.int32, device=key.device)
-    data = _mix(data.to(torch.int32) * _GOLDEN)
-    first = _mix(key[..., 0] ^ data)
-    return torch.stack([first, _mix(key[..., 1] + first + _mix(data ^ _GOLDEN))], -1)
+    if isinstance(data, Tensor):
+        word = _mix(data.to(torch.int32) * _GOLDEN + 1) & 0xFFFFFF
+    else:
+        word = _mix_int(data * _GOLDEN + 1) & 0xFFFFFF
+    first = _mix(key[..., 0] ^ word)
+    return torch.stack([first, _mix((key[..., 1] + word) ^ first)], -1)
 
 
 def bits(key: Tensor, count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Make hidden units new again: their incoming weights drawn, their outgoing ones zeroed, their optimizer state forgotten.
+"""Make hidden units new again: incoming weights drawn, outgoing ones zeroed, optimizer state forgotten.
 
 All functions are pure: tensors in a dict of parameters are replaced, never written to, so the same code runs eagerly on
 a user's network, under `torch.func.vmap` over a stack of runs, and inside a compiled graph. Which units are meant is a
@@ -57,7 +57,7 @@ def make_new(
         optim: for each parameter its state tensors by name; likewise.
         chosen: bool mask of the units, `[n]`.
         key: random key of this reset.
-        shared_draw: draw one row for all chosen units; where at most one is chosen, this is the same and n times cheaper.
+        shared_draw: draw one row for all chosen units; where at most one is chosen, n times cheaper and as good.
     """
     for number, slices in enumerate(layer.incoming):
         old = tensors[slices.name]

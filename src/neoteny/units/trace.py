@@ -1,8 +1,8 @@
 """Ask autograd which unit of which module every input index of every module reads.
 
-The network is cut at its parametrised modules: in a double-precision copy in evaluation mode a forward hook replaces the
-output of each by a fresh random leaf, and the output of each norm by its input, since a norm keeps channels apart. The
-gradient of a module's input index j with respect to all leaves is then non-zero exactly at the units that j reads.
+The network is cut at its parametrised modules: in a double-precision copy in evaluation mode a forward hook replaces
+the output of each by a fresh random leaf, and the output of each norm by its input, since a norm keeps channels apart.
+The gradient of a module's input index j with respect to all leaves is then non-zero exactly at the units that j reads.
 Several draws of the leaves, in antithetic pairs, open every rectifier in at least one of them.
 """
 
@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from neoteny.errors import NetworkError
 
-CHUNK_BYTES = 128 * 2**20
+CHUNK_BYTES = 64 * 2**20
 """About how many bytes a chunk of one-hot cotangents may take, gradients included."""
 _EXAMPLES = 2  # of the batch are enough to trace; one alone would trip models that squeeze
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
@@ -66,7 +66,7 @@ class _Call:
 
 
 def weight_dims(module: nn.Module) -> tuple[int, int, int] | None:
-    """Of a linear or convolutional module: the weight's dimension of inputs, that of outputs, and spatial dimensions."""
+    """Of a linear or convolutional module: the weight's dimension of inputs, that of outputs, number of spatial ones."""
     match module:
         case nn.Linear():
             return 1, 0, 0
@@ -78,7 +78,7 @@ def weight_dims(module: nn.Module) -> tuple[int, int, int] | None:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether it keeps channels apart: torch's norms, and those of others by their name and one-dimensional parameters."""
+    """Whether it is a norm: torch's, and others by their name and one-dimensional parameters."""
     torchs = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
     if isinstance(module, torchs):
         return True
@@ -116,7 +116,9 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
     """
     for name, tensor in model.named_parameters():
         if nn.parameter.is_lazy(tensor):
-            raise NetworkError(f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach.")
+            raise NetworkError(
+                f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
+            )
     tensors = [*model.parameters(), *model.buffers()]
     indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
     with (
@@ -235,8 +237,8 @@ def _check_calls(modules: Mapping[str, nn.Module], calls: list[_Call], result: T
         dims = weight_dims(modules[call.name])
         if result.roles[call.name] == "plain" and dims and call.inputs[0].dim() < dims[2] + 2:
             raise NetworkError(
-                f"{call.name!r} ({_kind(modules[call.name])}) saw an input of shape {list(call.inputs[0].shape)}, without "
-                "a batch dimension; give example_inputs as a batch, x.unsqueeze(0)."
+                f"{call.name!r} ({_kind(modules[call.name])}) saw an input of shape {list(call.inputs[0].shape)}, "
+                "without a batch dimension; give example_inputs as a batch, x.unsqueeze(0)."
             )
 
 
@@ -294,8 +296,8 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
             name = inside[-1] if inside else ""
             where = f"module {name!r} ({_kind(modules[name])})" if name else _kind(model)
             raise NetworkError(
-                f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the model "
-                "runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones."
+                f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the "
+                "model runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones."
             ) from error
     return calls, [t for t in _tensors_of(output) if t.requires_grad]
 
@@ -366,8 +368,8 @@ def _add(target: Codes, found: Codes) -> bool:
 def _edges(value: Tensor, dim: int | None, leaves: list[tuple[str, Tensor, int | None]], result: Trace) -> Codes:
     """The pairs (index along `dim`, unit) with a non-zero gradient, all positions of the index taken together.
 
-    One-hot cotangents go either over the indices, or, through the gradient's own gradient, over the units: whichever are
-    fewer (a map flattened into a linear layer has many more indices than units).
+    One-hot cotangents go over the indices or, through the gradient's own gradient, over the units: whichever are fewer
+    (a map flattened into a linear layer has many more indices than units).
     """
     if dim is None:
         value, dim = value.reshape(1, -1), 0
@@ -429,7 +431,7 @@ def _edges_by_unit(
 def _one_hot_grads(
     value: Tensor, wanted: list[Tensor], weights: Tensor, dim: int, start: int, stop: int
 ) -> list[Tensor]:
-    """Gradients of `value` at each index of `dim` from start to stop, `[stop - start, *shape]` for each wanted tensor."""
+    """Gradients of `value` at each index of `dim` from start to stop, `[stop - start, *shape]` of each wanted one."""
     count = stop - start
     cotangents = value.new_zeros(count, *value.shape)
     rows = torch.arange(count, device=value.device)

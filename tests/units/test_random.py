@@ -1,0 +1,119 @@
+"""Random numbers against an exact reference on unsigned words, and their statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from neoteny.units import random
+
+
+def mix(x):
+    x = np.asarray(x, np.uint32)
+    with np.errstate(over="ignore"):
+        x = x ^ (x >> np.uint32(16))
+        x = x * np.uint32(0x7FEB352D)
+        x = x ^ (x >> np.uint32(15))
+        x = x * np.uint32(0x846CA68B)
+        return x ^ (x >> np.uint32(16))
+
+
+def words(tensor):
+    return tensor.numpy().view(np.uint32)
+
+
+def reference_key(seed):
+    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32((seed >> 32) & 0xFFFFFFFF)
+    with np.errstate(over="ignore"):
+        return np.stack([mix(low + np.uint32(0x9E3779B9)), mix(mix(high ^ low) + np.uint32(1))])
+
+
+def reference_fold(key, data):
+    with np.errstate(over="ignore"):
+        data = mix(np.uint32(data & 0xFFFFFFFF) * np.uint32(0x9E3779B9))
+        first = mix(key[0] ^ data)
+        return np.stack([first, mix(key[1] + first + mix(data ^ np.uint32(0x9E3779B9)))])
+
+
+def reference_bits(key, count):
+    with np.errstate(over="ignore"):
+        return mix(mix(np.arange(count, dtype=np.uint32) + key[0]) ^ key[1])
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(-(2**31), 2**31 - 1), st.integers(1, 300))
+def test_words_are_those_of_unsigned_arithmetic(seed, data, count):
+    key = random.key(seed)
+    assert (words(key) == reference_key(seed)).all()
+    folded = random.fold_in(key, data)
+    assert (words(folded) == reference_fold(reference_key(seed), data)).all()
+    assert (words(random.bits(folded, count)) == reference_bits(words(folded), count)).all()
+    expected = (reference_bits(words(folded), count) >> 8).astype(np.float32) + np.float32(0.5)
+    assert (random.uniform(folded, (count,)).numpy() == expected * np.float32(2**-24)).all()
+
+
+def reference_normal(key, count):
+    half = (count + 1) // 2
+    a, b = np.split(reference_bits(key, 2 * half), 2)
+    radius = np.sqrt(-2 * np.log(((a >> 8) + 0.5) * 2.0**-24))
+    angle = ((b.view(np.int32) >> 8) + 0.5) * (np.pi / 4 * 2.0**-23)
+    pair = np.stack([np.cos(angle), np.sin(angle)])
+    first, second = np.where(b & 1, pair[::-1], pair)
+    first, second = first * np.where(b & 2, -1, 1), second * np.where(b & 4, -1, 1)
+    return np.concatenate([radius * first, radius * second])[:count]
+
+
+def test_normal_numbers_are_box_and_muller_s():
+    key = random.key(5)
+    np.testing.assert_allclose(random.normal(key, (1001,)).numpy(), reference_normal(words(key), 1001), atol=2e-6)
+
+
+def test_compiled_and_mapped_draws_equal_eager_ones():
+    keys = torch.stack([random.key(seed) for seed in range(4)])
+
+    def draw(key, step):
+        key = random.fold_in(key, step)
+        return random.bits(key, 70), random.uniform(key, (7, 10)), random.normal(key, (7, 11))
+
+    def mapped(keys, step):
+        return torch.func.vmap(draw, in_dims=(0, None))(keys, step)
+
+    step = torch.tensor(3, dtype=torch.int32)
+    alone = [torch.stack(draws) for draws in zip(*(draw(key, step) for key in keys), strict=True)]
+    together = mapped(keys, step)
+    compiled = torch.compile(mapped, fullgraph=True)(keys, step)
+    for draws in (together, compiled):
+        assert torch.equal(draws[0], alone[0]) and torch.equal(draws[1], alone[1])
+        torch.testing.assert_close(draws[2], alone[2], rtol=0, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_distributions(seed):
+    key = random.fold_in(random.key(seed), 9)
+    uniform, normal = random.uniform(key, (200_000,)).numpy(), random.normal(key, (200_000,)).numpy()
+    assert uniform.min() > 0 and uniform.max() < 1
+    assert stats.kstest(uniform, "uniform").pvalue > 1e-4
+    assert stats.kstest(normal, "norm").pvalue > 1e-4
+    assert abs(np.corrcoef(uniform[1:], uniform[:-1])[0, 1]) < 0.01
+    assert abs(np.corrcoef(normal[:100_000], normal[100_000:])[0, 1]) < 0.015
+    assert abs(np.corrcoef(normal[:100_000] ** 2, normal[100_000:] ** 2)[0, 1]) < 0.015
+
+
+def test_neighbouring_keys_draw_independently():
+    draws = torch.stack(
+        [random.uniform(random.fold_in(random.key(seed), step), (2000,)) for seed in range(6) for step in range(6)]
+    ).numpy()
+    correlations = np.corrcoef(draws) - np.eye(36)
+    assert abs(correlations).max() < 5 / np.sqrt(2000)
+    first = draws[:, 0]
+    assert len(np.unique(first)) == 36 and 0.25 < first.mean() < 0.75
+
+
+def test_no_draw_touches_the_global_generator():
+    state = torch.get_rng_state()
+    random.normal(random.key(1), (100,))
+    assert torch.equal(torch.get_rng_state(), state)

@@ -81,6 +81,28 @@ class Step:
             since = self.since[layer.name]
             self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
 
+    def make_parameter_new(self, name: str, value: Tensor, when: Tensor | None = None, momentum: bool = True) -> None:
+        """Replace a whole parameter and let the optimizer's state of it, its step count included, start anew.
+
+        Args:
+            name: the parameter.
+            value: its new value.
+            when: bool `[]`, whether to do it after all; None means yes.
+            momentum: whether the optimizer's state is reset; False keeps it.
+        """
+        import torch
+
+        def put(old: Tensor, new: Tensor) -> Tensor:
+            return new if when is None else torch.where(when, new, old)
+
+        old = self.tensors[name]
+        self.tensors[name] = put(old, value.to(old.dtype))
+        state = self.optim.get(name)
+        if momentum and state:
+            for key, tensor in state.items():
+                if key == "step" or tensor.shape == old.shape:
+                    state[key] = put(tensor, torch.zeros_like(tensor))
+
 
 class Schedule(Protocol):
     """When a method's resets are due, known on the host without looking at the device: one network's clock."""
@@ -142,9 +164,24 @@ class Method:
             object.__setattr__(bound, name, value)
         return bound
 
+    def inert(self) -> str | None:
+        """Why these settings never do anything, if that is so."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """The settings as a plain dict."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def method_seed(run_seed: int) -> int:
+    """The seed of the key from which everything that methods draw in a run follows.
+
+    Update number t (from 0) folds t into that key, then 2i for method i's regulariser and 2i + 1 for its intervention;
+    a task boundary folds in t, -1, and i. So a user's network draws what a run of the laboratory draws.
+    """
+    from neoteny.seeds import METHOD, generator
+
+    return int(generator(run_seed, METHOD).integers(2**62))
 
 
 def require(method: object, name: str, condition: bool, range_: str) -> None:

@@ -6,7 +6,6 @@ Dohare, Hernandez-Garcia, Lan, Rahman, Mahmood & Sutton, "Loss of plasticity in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -99,6 +98,10 @@ class ContinualBackprop(Method):
         require_choice(self, "utility", get_args(Utility))
         require_choice(self, "replacement", get_args(Replacement))
 
+    def inert(self) -> str | None:
+        """Without replacements it only watches."""
+        return "replacement_rate = 0, so no unit is ever replaced" if self.replacement_rate == 0 else None
+
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """For each layer: `age` int32 `[n]`, `replaced` int32 `[]`, and `utility` and `mean` `[n]` where used."""
         import torch
@@ -115,6 +118,7 @@ class ContinualBackprop(Method):
             dtype = torch.promote_types(like.dtype, torch.float32)  # 1 - η is lost in half precision
             state[f"{layer.name}/age"] = torch.zeros(layer.size, dtype=torch.int32, device=like.device)
             state[f"{layer.name}/replaced"] = torch.zeros((), dtype=torch.int32, device=like.device)
+            state[f"{layer.name}/share"] = torch.zeros(layer.size, dtype=dtype, device=like.device)
             if self.utility != "random":
                 state[f"{layer.name}/utility"] = torch.zeros(layer.size, dtype=dtype, device=like.device)
             if self._keeps_mean:
@@ -149,10 +153,6 @@ class ContinualBackprop(Method):
     def _keeps_mean(self) -> bool:
         return self.compensate or self.utility in _USES_MEAN
 
-    def _newborn_share(self, layer: UnitLayer, state: Mapping[str, Tensor], dtype: Any) -> Tensor:
-        """1 - η^a, what an average that began at 0 lacks of 1, `[n]`."""
-        return 1 - self.decay_rate ** state[f"{layer.name}/age"].to(dtype)
-
     def _at_most_one(self, layer: UnitLayer) -> bool:
         """Whether it is certain, before any number is looked at, that never two units of the layer are due at once."""
         rate = self.replacement_rate
@@ -162,6 +162,8 @@ class ContinualBackprop(Method):
         """Steps 1 and 2: age, mean activation and utility of all units."""
         age = f"{layer.name}/age"
         state[age] = state[age] + 1
+        share = f"{layer.name}/share"
+        state[share] = self.decay_rate * state[share] + (1 - self.decay_rate)
         features = step.features.get(layer.name)  # none where the optimizer stepped without a forward pass
         if features is not None and self._keeps_mean:
             mean = state[f"{layer.name}/mean"]
@@ -169,7 +171,7 @@ class ContinualBackprop(Method):
             mean = self.decay_rate * mean + (1 - self.decay_rate) * features.mean((0, 2))
             state[f"{layer.name}/mean"] = mean
             if self.utility in _USES_MEAN:
-                features = features - (mean / self._newborn_share(layer, state, mean.dtype)).unsqueeze(-1)
+                features = features - (mean / state[f"{layer.name}/share"]).unsqueeze(-1)
         if self.utility == "random" or (features is None and self.utility in _USES_ACTIVATION):
             return
         old = state[f"{layer.name}/utility"]
@@ -191,7 +193,7 @@ class ContinualBackprop(Method):
             utility = uniform(key, (layer.size,))
         else:
             utility = state[f"{layer.name}/utility"]
-            utility = utility / self._newborn_share(layer, state, utility.dtype)
+            utility = utility / state[f"{layer.name}/share"]
         eligible = age > self.maturity_threshold
         utility = torch.where(eligible, utility, torch.inf)
         unit = torch.arange(layer.size, dtype=torch.int32, device=age.device)
@@ -207,13 +209,13 @@ class ContinualBackprop(Method):
 
         if self.compensate:
             mean = state[f"{layer.name}/mean"]
-            mean = torch.where(chosen, mean / self._newborn_share(layer, state, mean.dtype), torch.zeros_like(mean))
+            mean = torch.where(chosen, mean / state[f"{layer.name}/share"], torch.zeros_like(mean))
             for slices, bias in zip(layer.outgoing, layer.outgoing_biases, strict=True):
                 assert bias is not None  # `init` refuses others
                 old = step.tensors[bias]
                 step.tensors[bias] = old + _contribution(slices, step.tensors[slices.name], mean).to(old.dtype)
         step.make_new(layer, chosen, key, shared_draw=self._at_most_one(layer))
-        for name in ("age", "utility", "mean"):
+        for name in ("age", "share", "utility", "mean"):
             value = state.get(f"{layer.name}/{name}")
             if value is not None:
                 state[f"{layer.name}/{name}"] = torch.where(chosen, torch.zeros_like(value), value)

@@ -52,6 +52,10 @@ class L2(Method):
         """Check the settings."""
         require_nonnegative(self, "strength")
 
+    def inert(self) -> str | None:
+        """Without strength there is no pull."""
+        return "strength = 0, so no weight is pulled" if self.strength == 0 else None
+
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Add λ θ to each gradient; parameters without one are not being trained and stay as they are."""
         if not self.decoupled and not is_zero(self.strength):

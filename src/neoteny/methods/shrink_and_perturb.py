@@ -68,6 +68,13 @@ class ShrinkAndPerturb(Method):
         require_nonnegative(self, "weight_decay", "sigma")
         require_fraction(self, "shrink")
 
+    def inert(self) -> str | None:
+        """It neither shrinks nor perturbs."""
+        if self.when == "every_step":
+            return "weight_decay = sigma = 0, so no weight changes" if self.weight_decay == self.sigma == 0 else None
+        still = self.shrink == 1 and (self.noise == "initialiser" or self.sigma == 0)
+        return "shrink = 1 and no noise, so no weight changes" if still else None
+
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """The L2 part of `every_step`."""
         if self.when == "every_step" and not is_zero(self.weight_decay):

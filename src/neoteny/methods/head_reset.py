@@ -1,0 +1,110 @@
+"""Head reset: the last layers start anew.
+
+Nikishin, Schwarzer, D'Oro, Bacon & Courville, "The primacy bias in deep reinforcement learning", ICML 2022; set to zero
+at each task of Continual ImageNet: Dohare et al., Nature 632, 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from neoteny.methods.base import Method, Step, Tensors, require_choice, require_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neoteny.methods.schedule import Periodic
+    from neoteny.units.records import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadReset(Method):
+    """Make the last `layers` layers new again, at every change of task or every `period` updates.
+
+    Args:
+        layers: how many of the last layers, the output layer (all heads of it) being the first of them; norms between
+            them are theirs.
+        period: updates between two resets; None: at a change of task.
+        to: `initialiser` draws weights and biases anew; `zero` sets them to 0, as Continual ImageNet does.
+        keep_momentum: leave the optimizer's state alone, as Continual ImageNet does; otherwise it starts anew.
+
+    Raises:
+        SettingError: fewer than 1 layer, a period below 1.
+
+    >>> HeadReset(to="zero", keep_momentum=True).layers
+    1
+    """
+
+    name: ClassVar[str] = "head-reset"
+
+    layers: int = 1
+    period: int | None = None
+    to: Literal["initialiser", "zero"] = "initialiser"
+    keep_momentum: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require_count(self, "layers", least=1)
+        if self.period is not None:
+            require_count(self, "period", least=1)
+        require_choice(self, "to", ("initialiser", "zero"))
+
+    def schedule(self, network: Network, seed: int) -> Periodic | None:
+        """One column: 1 at every `period`-th update."""
+        from neoteny.methods.schedule import Periodic
+
+        return None if self.period is None else Periodic(self.period)
+
+    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
+        """Reset where `due` says so."""
+        if due is not None:
+            self._reset(step, due[0] > 0)
+        return state
+
+    def at_task(self, step: Step, state: Tensors) -> Tensors:
+        """Reset, unless it has a period of its own."""
+        if self.period is None:
+            self._reset(step, None)
+        return state
+
+    def _reset(self, step: Step, when: Tensor | None) -> None:
+        import torch
+
+        names = last_layers(step.network, self.layers)
+        reset_parameters(step, names, when, zero=self.to == "zero", momentum=not self.keep_momentum)
+        for layer in step.network.layers:
+            if (
+                not self.keep_momentum
+                and layer.name in step.since
+                and all(slices.name in names for slices in layer.incoming)
+            ):
+                since = step.since[layer.name]
+                new = torch.zeros_like(since)
+                step.since[layer.name] = new if when is None else torch.where(when, new, since)
+
+
+def last_layers(network: Network, layers: int) -> list[str]:
+    """Names of the parameters of the last `layers` layers, the heads together being the first of them."""
+    names = list(network.head)
+    for own in reversed(list(network.modules.values())):
+        if layers == 1 or set(own) <= set(network.head):
+            continue
+        names += own
+        if not set(own) <= set(network.norms):  # a norm belongs to the layer before it
+            layers -= 1
+    return names
+
+
+def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:
+    """Draw parameters from their initialisers, or set them to 0 (gains of norms: to their initial value)."""
+    from neoteny.units.random import fold_in
+
+    for number, name in enumerate(names):
+        if name in step.network.initialisers and name in step.tensors:  # the others are not being trained
+            old = step.tensors[name]
+            if zero and name not in step.network.norms:
+                new = old.new_zeros(old.shape)
+            else:
+                new = step.network.initialisers[name].draw(fold_in(step.key, number), old.shape)
+            step.make_parameter_new(name, new, when, momentum)

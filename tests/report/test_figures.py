@@ -6,6 +6,7 @@ import sys
 
 import matplotlib
 import numpy as np
+import polars as pl
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -108,6 +109,13 @@ def test_one_point_one_run_is_a_dot():
     figure = learning_curves(group)
     assert figure.axes[0].lines[0].get_marker() == "o"
     assert any("One run" in text.get_text() for text in words(figure))
+
+
+def test_a_measure_taken_once_before_the_first_example():
+    frame = made_up.metrics(bins=1).with_columns(step=pl.lit(0, pl.Int64))
+    (group,) = group_frames([RunFrame(made_up.config(), frame)])
+    check_text(measures(group))
+    check_text(learning_curves(group))
 
 
 def test_plot_draws_runs_in_memory_and_into_axes_of_ones_own():

@@ -198,3 +198,14 @@ def test_provenance_that_cannot_be_read_is_said(tmp_path):
     assert read_folder(tmp_path).provenance["seconds"] == 83.4
     (tmp_path / "provenance.json").write_text(json.dumps({"a": 1})[:-2])
     assert "provenance.json cannot be read" in read_folder(tmp_path).notes[0]
+
+
+def test_what_follows_from_the_settings_is_not_said_twice():
+    frames = [
+        RunFrame(
+            made_up.config(settings={"step_size": rate}, optimizer={"step_size": rate}), made_up.metrics(bins=2, seed=i)
+        )
+        for i, rate in enumerate((0.01, 0.001))
+    ]
+    (group,) = group_frames(frames)
+    assert [one.label for one in group.series] == ["backprop step_size=0.001", "backprop step_size=0.01"]

@@ -65,6 +65,12 @@ def test_windows_are_whole_bins():
             final_table(group(), window=window)
 
 
+def test_windows_that_overlap_show_no_change():
+    (row,) = final_table(group(bins=1)).rows
+    assert row.first == row.last
+    assert str(row.change) == "-"
+
+
 def test_shares_are_shown_in_per_cent_and_kept_as_shares():
     table = final_table(group(metric="accuracy"))
     (row,) = table.rows

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from neoteny.errors import RunFolderError
 from neoteny.report.binning import Curve
 from neoteny.report.folders import RunFrame
-from neoteny.report.intervals import Interval, Kind, mean_interval
+from neoteny.report.intervals import Interval, Kind, interval_name, mean_interval
 from neoteny.report.layout import (
     EDGE,
     direct_labels,
@@ -32,7 +32,7 @@ from neoteny.report.layout import (
 from neoteny.report.series import Group, Series, group_frames
 from neoteny.report.style import LIGHT, Theme, colours, drawing, dress, is_share, new_figure
 
-__all__ = ["draw_lines", "learning_curves", "line_handles", "plot", "small_print"]
+__all__ = ["draw_lines", "last_step", "learning_curves", "line_handles", "plot", "small_print"]
 
 WIDE, NARROW = (7.2, 2.9), (3.75, 2.4)  # width of the figure, height of the axes
 TITLE = 0.26  # inches from the top of the axes to the top of the figure
@@ -84,7 +84,7 @@ def learning_curves(
             figure = new_figure(width, height)
             axes = figure.add_subplot()
             lost = draw_lines(axes, metric, curves, bands, hues, ticks=4 if narrow else 6)
-            notes = small_print(group.series, curves, bands, [group.series[index].label for index in lost])
+            notes = small_print(group.series, curves, interval, [group.series[index].label for index in lost])
             _lay_out(figure, axes, group, bands, hues, notes, theme, height, direct=not narrow)
     return figure
 
@@ -118,20 +118,29 @@ def draw_lines(
     hues: Sequence[str],
     *,
     ticks: int = 6,
+    end: int | None = None,
 ) -> list[int]:
-    """Draw means and bands over the examples seen; returns the places of the lines that leave the axes."""
+    """Draw means and bands over the examples seen, up to `end`; returns the places of the lines that leave the axes."""
     for curve, band, hue in zip(curves, bands, hues, strict=True):
-        alone = np.isfinite(band.mean).sum() == 1
-        axes.fill_between(curve.steps, band.low, band.high, color=hue, alpha=0.18, linewidth=0, zorder=2)
-        axes.plot(curve.steps, band.mean, color=hue, marker="o" if alone else "", markersize=3, zorder=3)
+        alone = np.isfinite(band.mean).sum() == 1  # a band or a line of one point would not be seen
+        if alone:
+            axes.vlines(curve.steps, band.low, band.high, color=hue, alpha=0.4, linewidth=2.5, zorder=2)
+        else:
+            axes.fill_between(curve.steps, band.low, band.high, color=hue, alpha=0.18, linewidth=0, zorder=2)
+        dot = {"marker": "o", "markersize": 3.5, "clip_on": False} if alone else {}
+        axes.plot(curve.steps, band.mean, color=hue, zorder=3, **dot)
     low, high, lost = _limits(bands, metric)
     axes.set_ylim(low, high)
-    end = max((int(curve.steps[-1]) for curve in curves if len(curve.steps)), default=1)
-    axes.set_xlim(0, max(end, 1))
+    axes.set_xlim(0, end or last_step(curves) or 1)
     axes.set_xlabel("examples seen")
     axes.set_ylabel(metric)
     dress(axes, metric, ticks)
     return lost
+
+
+def last_step(curves: Sequence[Curve]) -> int:
+    """The last example of the longest curve; 0 if there is none."""
+    return max((int(curve.steps[-1]) for curve in curves if len(curve.steps)), default=0)
 
 
 def line_handles(series: Sequence[Series], hues: Sequence[str]) -> list[Line2D]:
@@ -142,24 +151,24 @@ def line_handles(series: Sequence[Series], hues: Sequence[str]) -> list[Line2D]:
 def small_print(
     series: Sequence[Series],
     curves: Sequence[Curve],
-    bands: Sequence[Interval],
+    kind: Kind,
     lost: Sequence[str] = (),
     what: str = "bins of",
 ) -> list[str]:
     """What a reader has to know: bins, n, the interval, runs that ended early, runs that have not finished."""
     sizes = sorted({curve.bin_size for curve in curves if curve.bin_size})
-    binned = f"{what} {' or '.join(f'{size:,}' for size in sizes)} examples"
+    binned = f"; {what} {' or '.join(f'{size:,}' for size in sizes)} examples" if sizes else ""
     counts = sorted({one.runs for one in series})
     if counts == [1]:
         who = "One run of each system, no interval"
     elif len(counts) == 1:
-        who = f"Mean over n = {counts[0]} runs{' of each system' * (len(series) > 1)}; band: {bands[0].name}"
+        who = f"Mean over n = {counts[0]} runs{' of each system' * (len(series) > 1)}; band: {interval_name(kind)}"
     else:
         usual = max(counts, key=lambda n: sum(one.runs == n for one in series))
         others = (f"{one.runs} for {one.label}" for one in series if one.runs != usual)
-        who = f"Mean over n = {usual} runs of each system ({', '.join(others)}); band: {bands[0].name}"
+        who = f"Mean over n = {usual} runs of each system ({', '.join(others)}); band: {interval_name(kind)}"
         who += ", none for one run" * (1 in counts)
-    notes = [f"{who}; {binned}."]
+    notes = [f"{who}{binned}."]
     for one in series:
         if ended := one.ended:
             first = min(step for _, step in ended)
@@ -167,7 +176,7 @@ def small_print(
                 f"{one.label}: {len(ended)} of {one.runs} runs became non-finite and ended, the first by example "
                 f"{first:,}; n falls to {one.runs - len(ended)}."
             )
-    end = max((curve.steps[-1] for curve in curves if len(curve.steps)), default=0)
+    end = last_step(curves)
     short = [
         f"{one.label} (to {curve.steps[-1]:,})"
         for one, curve in zip(series, curves, strict=True)
@@ -192,14 +201,17 @@ def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[
         lost = [index for index, mean in enumerate(means) if (mean > low + DIVERGING * usual).any()]
         staying = [mean.max() for index, mean in enumerate(means) if index not in lost and len(mean)]
         high = float(max(staying, default=low + DIVERGING * usual))
-    room = high - low or 0.1 * abs(high) or 0.05
-    # A wide band may take half as much room again as the means do, then it is cut.
-    edges = np.concatenate([edge for band in bands for edge in (band.low, band.high)])
-    edges = edges[np.isfinite(edges)]
-    if len(edges):
-        low, high = min(low, max(edges.min(), low - room / 2)), max(high, min(edges.max(), high + room / 2))
+    edges = np.array([np.concatenate([getattr(band, end) for band in bands]) for end in ("low", "high")])
+    edges = edges[:, np.isfinite(edges).all(axis=0)]
+    widths = np.diff(edges, axis=0)
+    room = max(high - low, float(np.median(widths)) if widths.size else 0.0) or 0.1 * abs(high) or 0.05
+    if widths.size:
+        # The bands are in the picture too, but one that is wider by far than the others is cut.
+        low, high = min(low, max(edges.min(), low - room)), max(high, min(edges.max(), high + room))
     if is_share(metric):
         low, high = max(low, 0.0), min(high, 1.0)
+    if metric == "units_replaced":
+        low, high = max(low, 0.0), max(high, 1.0)
     pad = 0.04 * (high - low) or room / 2
     return low - pad, high + pad, lost
 

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neoteny.report.binning import Curve
-from neoteny.report.curves import draw_lines, line_handles, small_print
-from neoteny.report.intervals import Interval, Kind, mean_interval
+from neoteny.report.curves import draw_lines, last_step, line_handles, small_print
+from neoteny.report.intervals import Kind, mean_interval
 from neoteny.report.layout import EDGE, fit_legend, footnote, footnote_height, text_width, tick_margin, wrap
 from neoteny.report.series import Group, natural
 from neoteny.report.style import LIGHT, Theme, colours, drawing, new_figure
@@ -54,27 +53,27 @@ def measures(
     with drawing(theme):
         figure = new_figure(width, 4)
         hues = colours(group.series, theme)
-        panels: list[tuple[Axes, list[Curve], list[Interval]]] = []
+        drawn = {name: [[one.curve(name, layer) for one in group.series] for layer in rows[name]] for name in names}
+        end = last_step([curve for each in drawn.values() for curves in each for curve in curves])
+        panels: list[Axes] = []
         lost: set[int] = set()
-        for name, layers in rows.items():
+        for name in names:
             row = []
-            for layer in layers:
+            for layer, curves in zip(rows[name], drawn[name], strict=True):
                 axes = figure.add_axes((0.2, 0.2, 0.2, 0.2), label=f"{name} {layer}")
-                curves = [one.curve(name, layer) for one in group.series]
                 bands = [mean_interval(curve.values, kind=interval) for curve in curves]
-                lost.update(draw_lines(axes, name, curves, bands, hues, ticks=4 if columns < 4 and not narrow else 3))
+                ticks = 4 if columns < 4 and not narrow else 3
+                lost.update(draw_lines(axes, name, curves, bands, hues, ticks=ticks, end=end))
                 axes.set_ylabel("")
                 axes.set_xlabel("")
                 axes.set_title(name, loc="left", pad=5, weight="bold")
-                row.append((axes, curves, bands))
-            _share_y([axes for axes, *_ in row])
+                row.append(axes)
+            _share_y(row)
             panels += row
-        _, curves, bands = panels[0]
-        notes = small_print(
-            group.series, curves, bands, [group.series[index].label for index in sorted(lost)], what="measured every"
-        )
-        _lay_out(figure, [axes for axes, *_ in panels], [layer for layers in rows.values() for layer in layers],
-                 columns, group, hues, notes, theme)  # fmt: skip
+        leaving = [group.series[index].label for index in sorted(lost)]
+        notes = small_print(group.series, drawn[names[0]][0], interval, leaving, what="measured every")
+        titles = [layer or ("all layers" if len(rows[name]) > 1 else "") for name in names for layer in rows[name]]
+        _lay_out(figure, panels, titles, columns, group, hues, notes, theme)
     return figure
 
 

@@ -228,7 +228,7 @@ class _PerCent(Formatter):
 
 def dress(axes: Any, metric: str, ticks: int = 6) -> None:
     """Tick labels of an axes that shows a metric over examples."""
-    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if is_share(metric):

@@ -234,7 +234,8 @@ def final_table(
     rows = []
     for one, curve in zip(group.series, curves, strict=True):
         first, last = _window(curve, 0, window), _window(curve, end - window, end)
-        cells = [_cell(mean_interval(values, kind=interval)) for values in (first, last, last - first)]
+        change = last - first if 2 * window <= end else np.full(one.runs, np.nan)  # windows that overlap show none
+        cells = [_cell(mean_interval(values, kind=interval)) for values in (first, last, change)]
         rows.append(Row(one.label, *cells, runs=one.runs))
     return FinalTable(group.benchmark, group.scale, metric, window, interval_name(interval), tuple(rows))
 

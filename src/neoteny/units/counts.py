@@ -20,11 +20,8 @@ def spread(slices: Slices, values: Tensor, tensor: Tensor, outside: Tensor) -> T
     >>> spread(entries, torch.tensor([5, 7]), torch.zeros(3, 4), torch.tensor(0))
     tensor([[5, 5, 7, 7]])
     """
-    length = tensor.shape[slices.dim]
     along = values.unsqueeze(1).expand(slices.size, slices.block).flatten()
-    if not (slices.contiguous and length == along.shape[0]):
-        full = outside.to(values.dtype).expand(length)
-        along = full.index_put((slices.positions(values.device).flatten(),), along)
+    along = slices.lay(along, tensor.shape[slices.dim], outside)
     return along.reshape([-1 if d == slices.dim else 1 for d in range(tensor.dim())])
 
 

@@ -54,12 +54,11 @@ def fold_in(key: Tensor, data: Tensor | int) -> Tensor:
     >>> bool((fold_in(key(0), 1) != fold_in(key(0), 2)).all())
     True
     """
-    if isinstance(data, Tensor):
-        word = _mix(data.to(torch.int32) * _GOLDEN + 1) & 0xFFFFFF
-    else:
-        word = _mix_int(data * _GOLDEN + 1) & 0xFFFFFF
-    first = _mix(key[..., 0] ^ word)
-    return torch.stack([first, _mix((key[..., 1] + word) ^ first)], -1)
+    # in two parts, so that no two integers of 32 bits share them and each is small enough for a compiled scalar
+    word = _mix(data.to(torch.int32) * _GOLDEN + 1) if isinstance(data, Tensor) else _mix_int(data * _GOLDEN + 1)
+    low, high = word & 0xFFFFFF, (word >> 8) & 0xFFFFFF
+    first = _mix(key[..., 0] ^ low)
+    return torch.stack([first, _mix((key[..., 1] + high) ^ first)], -1)
 
 
 def bits(key: Tensor, count: int) -> Tensor:

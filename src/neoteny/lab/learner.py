@@ -1,0 +1,312 @@
+"""The learner: R independent runs of one network, optimizer and set of methods, trained side by side.
+
+It builds every run's network from the run's own seed, reads the network's units once, keeps the host's clocks of when
+resets are due, and leaves the steps themselves to a strategy. Nothing is read from the device while it trains.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
+
+from neoteny import seeds as randomness
+from neoteny.errors import CheckpointError, NetworkError, SettingError
+from neoteny.lab import compiling
+from neoteny.lab.step import LOSSES, TrainingStep, autograd
+from neoteny.lab.strategies import STRATEGIES, Strategy, choose
+from neoteny.lab.strategies.base import stack
+from neoteny.methods.base import Method, Schedule
+from neoteny.optim.base import Optimizer
+from neoteny.units import find, random
+from neoteny.units.observe import Observer
+from neoteny.units.records import Network
+
+FORMAT = 1
+
+
+class Learner:
+    """R runs that train side by side.
+
+    Args:
+        build_network: makes one network on the CPU from torch's global generator, which is seeded for each run.
+        example: one batch of inputs, `[B, ...]`.
+        loss: `mse` (targets like the outputs) or `cross_entropy` (targets are labels, int64 `[B]`).
+        optimizer: one of `neoteny.optim`.
+        methods: attached methods in order.
+        seeds: the run seed of each run; R of them.
+        varied: settings that differ between the runs, one value a run: `step_size`, or `cbp.replacement_rate`.
+        strategy: `stack`, `loop`, `rank-one` or `auto`; all give equal results up to rounding.
+        compile: whether steps are compiled (`torch.compile`).
+        device: where the runs live.
+        unroll: steps in one compiled graph; chosen from the size of the network by default.
+
+    Raises:
+        SettingError: an unknown loss or strategy, or a setting that cannot differ between runs.
+        NetworkError: a method acts on hidden units and the network has none.
+    """
+
+    def __init__(
+        self,
+        build_network: Callable[[], nn.Module],
+        example: Tensor,
+        *,
+        loss: str,
+        optimizer: Optimizer,
+        methods: Sequence[Method] = (),
+        seeds: Sequence[int] = (0,),
+        varied: Mapping[str, Sequence[float]] | None = None,
+        strategy: str = "auto",
+        compile: bool = True,
+        device: torch.device | str = "cpu",
+        unroll: int | None = None,
+    ):
+        if loss not in LOSSES:
+            raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
+        self.device = torch.device(device)
+        self.seeds = tuple(seeds)
+        self.methods = tuple(methods)
+        modules = [_seeded(build_network, seed) for seed in self.seeds]
+        template = modules[0]
+        self.network = _units(template, example, needed=any(m.resets_units or m.observes for m in methods))
+        self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
+
+        self._meta = copy.deepcopy(template).to("meta").train()
+        _use_products(self._meta, example)
+        observing = self.network.layers and any(method.observes for method in methods)
+        observer = Observer(self._meta, self.network) if observing else None
+        step = TrainingStep(
+            autograd(self._meta, observer, loss),
+            self.network,
+            optimizer,
+            methods,
+            self.parameters,
+            classify=loss == "cross_entropy",
+        )
+        carries = [step.init(_tensors(module, self.device)) for module in modules]
+        self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
+        self._clocks = [self._schedules(method, varied or {}) for method in self.methods]
+        kind = choose(template, self.network, optimizer, example, len(modules), loss, self.device, methods)
+        kind = kind if strategy == "auto" else _strategy(strategy)
+        compile = compile and (self.device.type != "cpu" or compiling.available())
+        self.strategy: Strategy = kind(
+            step,
+            carries,
+            _hyper(varied or {}, optimizer, methods, len(modules), self.device),
+            torch.stack([random.key(_method_seed(seed), self.device) for seed in self.seeds]),
+            unroll if unroll is not None else kind.unroll_for(template, example),
+            compile,
+        )
+
+    def _schedules(self, method: Method, varied: Mapping[str, Sequence[float]]) -> list[Schedule] | None:
+        """The clock of every run, with the run's own settings; None for a method that needs none."""
+        own = {name.partition(".")[2]: v for name, v in varied.items() if name.startswith(f"{method.name}.")}
+        clocks = [
+            method.bind({name: values[run] for name, values in own.items()}).schedule(self.network, seed)
+            for run, seed in enumerate(self.seeds)
+        ]
+        found = [clock for clock in clocks if clock is not None]
+        return found if len(found) == len(clocks) else None
+
+    @property
+    def runs(self) -> int:
+        """R."""
+        return len(self.seeds)
+
+    def advance(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Train S steps on x `[R, S, B, ...]` and y `[R, S, B, ...]`.
+
+        Returns:
+            For `loss` (and `accuracy`, for labels) the sum over the steps of the batch's mean, float64 `[R]`, on the
+            device.
+        """
+        steps = x.shape[1]
+        due: list[np.ndarray | None] = [
+            None if clocks is None else np.stack([clock.take(steps) for clock in clocks]) for clocks in self._clocks
+        ]
+        self.strategy.advance(x.to(self.device), y.to(self.device), due)
+        return self.strategy.take_sums()
+
+    def new_task(self) -> None:
+        """Tell every method that the next step starts a new task."""
+        self.strategy.at_task()
+
+    def drop(self, run: int) -> None:
+        """Stop training a run, where the strategy can leave it out; the others go on."""
+        self.strategy.dropped.add(run)
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Activations of every unit layer on x `[R, E, ...]`, in evaluation mode: `[R, E, units, positions]` by layer."""
+        if not self.network.layers:
+            return {}
+        self._meta.eval()
+        observer = Observer(self._meta, self.network)
+
+        def forward(tensors: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
+            functional_call(self._meta, tensors, (inputs,))
+            return observer.take()
+
+        try:
+            return vmap(forward)(self.strategy.carry()["tensors"], x.to(self.device))
+        finally:
+            observer.remove()
+            self._meta.train()
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor) -> Tensor:
+        """The networks' outputs on x `[R, E, ...]` in evaluation mode."""
+        self._meta.eval()
+        try:
+            return vmap(lambda tensors, inputs: functional_call(self._meta, tensors, (inputs,)))(
+                self.strategy.carry()["tensors"], x.to(self.device)
+            )
+        finally:
+            self._meta.train()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The trainable parameters by name, `[R, ...]`."""
+        tensors = self.strategy.carry()["tensors"]
+        return {name: tensors[name] for name in self.parameters}
+
+    def replaced(self) -> dict[str, np.ndarray]:
+        """Units replaced so far by layer, int `[R]`, as the methods count them."""
+        total: dict[str, np.ndarray] = {}
+        for state in self.strategy.carry()["methods"]:
+            for name, value in state.items():
+                layer, _, what = name.rpartition("/")
+                if what == "replaced":
+                    total[layer] = total.get(layer, 0) + value.cpu().numpy()
+        return total
+
+    def describe(self) -> dict[str, Any]:
+        """How the runs are trained: strategy, unrolled steps, compiled or not and the seconds that took."""
+        return {
+            "strategy": self.strategy.name,
+            "unroll": self.strategy.unroll,
+            "compiled": self.strategy.compile,
+            "compile_seconds": round(self.strategy.compile_seconds, 3),
+            "device": str(self.device),
+            "parameters": sum(value[0].numel() for value in self.initial_weights.values()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps depend on."""
+        return {
+            "format": FORMAT,
+            "methods": [method.name for method in self.methods],
+            "carry": tree_map(lambda leaf: leaf.detach().cpu().clone(), self.strategy.carry()),
+            "clocks": [None if clocks is None else [clock.state_dict() for clock in clocks] for clocks in self._clocks],
+            "initial_weights": {name: value.cpu() for name, value in self.initial_weights.items()},
+            "dropped": sorted(self.strategy.dropped),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            CheckpointError: the state belongs to other methods, another network or another number of runs.
+        """
+        names = [method.name for method in self.methods]
+        if state.get("format") != FORMAT:
+            raise CheckpointError(
+                f"the learner's state has format {state.get('format')!r}, this version reads {FORMAT}: "
+                "resume with the version of neoteny that wrote it."
+            )
+        if state["methods"] != names:
+            raise CheckpointError(
+                f"the checkpoint belongs to the methods {state['methods']}, this learner has {names}: "
+                "resume with the configuration it was made with."
+            )
+        want, got = (tree_map(lambda leaf: tuple(leaf.shape), c) for c in (self.strategy.carry(), state["carry"]))
+        if want != got:
+            raise CheckpointError(
+                "the checkpoint's tensors have other names or shapes than this learner's: another network, other "
+                "methods or another number of runs. Resume with the configuration it was made with."
+            )
+        self.strategy.load(tree_map(lambda leaf: leaf.to(self.device), state["carry"]))
+        self.strategy.dropped = set(state["dropped"])
+        self.initial_weights = {name: value.to(self.device) for name, value in state["initial_weights"].items()}
+        for clocks, saved in zip(self._clocks, state["clocks"], strict=True):
+            for clock, own in zip(clocks or (), saved or (), strict=True):
+                clock.load_state_dict(own)
+
+
+def _seeded(build_network: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network drawn from the run's own generator of weights, torch's global one left as it was."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(int(randomness.generator(seed, randomness.WEIGHTS).integers(2**62)))
+        return build_network()
+
+
+def _method_seed(seed: int) -> int:
+    return int(randomness.generator(seed, randomness.METHOD).integers(2**62))
+
+
+def _units(module: nn.Module, example: Tensor, needed: bool) -> Network:
+    """The network's units; a network without any will do where no method acts on units."""
+    try:
+        return find(module, example)
+    except NetworkError:
+        if needed:
+            raise
+        return find(module, example, allow_none=True)
+
+
+def _tensors(module: nn.Module, device: torch.device) -> dict[str, Tensor]:
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {name: value.detach().clone().to(device) for name, value in named}
+
+
+def _strategy(name: str) -> type[Strategy]:
+    if name not in STRATEGIES:
+        raise SettingError(f"strategy = {name!r} is not one of auto, {', '.join(STRATEGIES)}.")
+    return STRATEGIES[name]
+
+
+def _hyper(
+    varied: Mapping[str, Sequence[float]],
+    optimizer: Optimizer,
+    methods: Sequence[Method],
+    runs: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Settings that differ between runs as tensors, `[R]`, by `owner.setting`."""
+    hyper = {}
+    owners: dict[str, Optimizer | Method] = {"optimizer": optimizer, **{method.name: method for method in methods}}
+    for name, values in varied.items():
+        owner, _, setting = name.rpartition(".")
+        owner = owner or "optimizer"
+        if owner not in owners or setting not in owners[owner].varies:
+            can = [f"{who}.{what}" for who, it in owners.items() for what in it.varies]
+            raise SettingError(f"{name} cannot differ between the runs of one stack; these can: {', '.join(can)}.")
+        if len(values) != runs:
+            raise SettingError(f"{name} has {len(values)} values for {runs} runs; give one a run.")
+        hyper[f"{owner}.{setting}"] = torch.tensor(values, dtype=torch.float32, device=device)
+    return hyper
+
+
+class _Product(nn.Linear):
+    """A linear layer as a broadcast product and a sum.
+
+    For one example (or a few) a compiled product is fused with what surrounds it; a batched matrix product of one row is
+    a call of its own, and twenty times slower over a stack of runs.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        product = (input.unsqueeze(-2) * self.weight).sum(-1)
+        return product if self.bias is None else product + self.bias
+
+
+def _use_products(module: nn.Module, example: Tensor) -> None:
+    """Turn the linear layers of the laboratory's own copy into products where a batch is one or two vectors."""
+    if example.shape[0] <= 2 and example.dim() == 2 and example.device.type == "cpu":
+        for child in module.modules():
+            if type(child) is nn.Linear:
+                child.__class__ = _Product

@@ -1,0 +1,188 @@
+"""One training step of one network as a pure function: what every strategy maps over runs, unrolls and compiles.
+
+The state of a run is a *carry*, a nested dict of tensors:
+
+- `tensors`: parameters and buffers by name; `optim`: the optimizer's state by parameter and name
+- `since`: updates since each unit was made new, by layer, where the optimizer's rule counts updates
+- `methods`: the state of each method, a list; `count`: updates so far, int32
+- `sums`: loss and accuracy summed over the steps since the last time they were taken, float64
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from neoteny.methods.base import Method, Step
+from neoteny.optim.base import Optimizer
+from neoteny.units import random
+from neoteny.units.counts import entry_counts
+from neoteny.units.observe import Observer
+from neoteny.units.records import Network
+
+Tensors = dict[str, Tensor]
+Carry = dict[str, Any]
+
+
+class Gradients(Protocol):
+    """Gradients of one batch: `(grads, outputs, loss, features, buffers)` from `(parameters, buffers, x, y)`."""
+
+    def __call__(
+        self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
+    ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]: ...
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error, mean over batch and outputs."""
+    return (outputs - targets).square().mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cross_entropy": F.cross_entropy}
+
+
+def autograd(module: nn.Module, observer: Observer | None, loss: str) -> Gradients:
+    """Gradients by `torch.func` over the user's plain module (on the meta device, its parameters passed in)."""
+    criterion = LOSSES[loss]
+
+    def objective(
+        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensors, Tensors]]:
+        buffers = dict(buffers)
+        outputs = functional_call(module, {**parameters, **buffers}, (x,))
+        # the store is emptied inside the traced function: a wrapper tensor left in it would leak out of the trace
+        features = observer.take() if observer is not None else {}
+        return criterion(outputs, y), (outputs, features, buffers)
+
+    def gradients(
+        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
+    ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
+        grads, (value, (outputs, features, buffers)) = grad_and_value(objective, has_aux=True)(
+            parameters, buffers, x, y
+        )
+        return grads, outputs, value, features, buffers
+
+    return gradients
+
+
+class TrainingStep:
+    """The step of one network: gradients, regularisers, the optimizer's update, resets and perturbations, sums.
+
+    Args:
+        gradients: how gradients come about.
+        network: unit layers and initialisers.
+        optimizer: the laboratory's optimizer.
+        methods: attached methods, in order.
+        parameters: names of the trainable parameters.
+        classify: whether accuracy is recorded (targets are labels).
+    """
+
+    def __init__(
+        self,
+        gradients: Gradients,
+        network: Network,
+        optimizer: Optimizer,
+        methods: Sequence[Method],
+        parameters: Sequence[str],
+        classify: bool,
+    ):
+        self.gradients = gradients
+        self.network = network
+        self.optimizer = optimizer
+        self.methods = tuple(methods)
+        self.parameters = tuple(parameters)
+        self.classify = classify
+        self.counting = optimizer.counts and any(method.resets_units for method in methods)
+
+    def init(self, tensors: Tensors) -> Carry:
+        """The carry before the first step."""
+        device = next(iter(tensors.values())).device
+        metrics = ("loss", "accuracy") if self.classify else ("loss",)
+        return {
+            "tensors": dict(tensors),
+            "optim": self.optimizer.init({name: tensors[name] for name in self.parameters}),
+            "since": {
+                layer.name: torch.zeros(layer.size, dtype=torch.int32, device=device) for layer in self.network.layers
+            }
+            if self.counting
+            else {},
+            "methods": [dict(method.init(self.network, tensors)) for method in self.methods],
+            "count": torch.zeros((), dtype=torch.int32, device=device),
+            "sums": {name: torch.zeros((), dtype=torch.float64, device=device) for name in metrics},
+        }
+
+    def view(self, carry: Carry, key: Tensor, optimizer: Optimizer, grads: Tensors, features: Tensors) -> Step:
+        """What the methods see of the carry; its dicts are copies, so that the carry itself stays as it was."""
+        return Step(
+            network=self.network,
+            tensors=dict(carry["tensors"]),
+            grads=grads,
+            optim={name: dict(state) for name, state in carry["optim"].items()},
+            features=features,
+            since=dict(carry["since"]),
+            key=key,
+            step_size=optimizer.step_size,
+        )
+
+    def bound(self, hyper: Tensors) -> tuple[Optimizer, list[Method]]:
+        """Optimizer and methods with this run's own settings put in."""
+
+        def own(prefix: str) -> Tensors:
+            return {name.partition(".")[2]: value for name, value in hyper.items() if name.startswith(f"{prefix}.")}
+
+        return self.optimizer.bind(own("optimizer")), [method.bind(own(method.name)) for method in self.methods]
+
+    def __call__(
+        self, carry: Carry, hyper: Tensors, key: Tensor, x: Tensor, y: Tensor, due: Sequence[Tensor | None]
+    ) -> Carry:
+        """The carry after one step on the batch x `[B, ...]`, y `[B, ...]`; `due` has one entry a method."""
+        optimizer, methods = self.bound(hyper)
+        parameters = {name: carry["tensors"][name] for name in self.parameters}
+        buffers = {name: value for name, value in carry["tensors"].items() if name not in parameters}
+        grads, outputs, loss, features, buffers = self.gradients(parameters, buffers, x, y)
+
+        with torch.no_grad():
+            key = random.fold_in(key, carry["count"])
+            features = {name: value.detach() for name, value in features.items()}
+            step = self.view(carry, key, optimizer, dict(grads), features)
+            step.tensors.update(buffers)
+            states = list(carry["methods"])
+            for number, method in enumerate(methods):
+                step.key = random.fold_in(key, 2 * number)
+                states[number] = method.regularise(step, states[number])
+            count = {}
+            if optimizer.counts:
+                count = entry_counts(self.network, step.since, step.tensors, self.parameters, carry["count"] + 1)
+            optimizer.update(step.tensors, step.grads, step.optim, count)
+            step.since = {name: value + 1 for name, value in step.since.items()}
+            for number, method in enumerate(methods):
+                step.key = random.fold_in(key, 2 * number + 1)
+                states[number] = method.intervene(step, states[number], due[number])
+
+            sums = {"loss": carry["sums"]["loss"] + loss.detach()}
+            if self.classify:
+                sums["accuracy"] = carry["sums"]["accuracy"] + (outputs.argmax(-1) == y).double().mean()
+        return {
+            "tensors": step.tensors,
+            "optim": step.optim,
+            "since": step.since,
+            "methods": states,
+            "count": carry["count"] + 1,
+            "sums": sums,
+        }
+
+    def at_task(self, carry: Carry, hyper: Tensors, key: Tensor) -> Carry:
+        """The carry after every method has acted on a task boundary."""
+        optimizer, methods = self.bound(hyper)
+        with torch.no_grad():
+            step = self.view(carry, key, optimizer, {}, {})
+            states = list(carry["methods"])
+            key = random.fold_in(random.fold_in(key, carry["count"]), -1)
+            for number, method in enumerate(methods):
+                step.key = random.fold_in(key, number)
+                states[number] = method.at_task(step, states[number])
+        return {**carry, "tensors": step.tensors, "optim": step.optim, "since": step.since, "methods": states}

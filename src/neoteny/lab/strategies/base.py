@@ -1,0 +1,168 @@
+"""What a strategy is: one way of advancing R independent runs; all give equal results."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from neoteny.lab.compiling import Compiled
+from neoteny.lab.step import Carry, TrainingStep
+
+Due = list[np.ndarray | None]
+"""For each method what is due at each step, int `[R, S, columns]`, or None for a method without a schedule."""
+
+
+class Strategy:
+    """R runs of one training step.
+
+    Args:
+        step: the step of one run.
+        carries: the carry of each run, on the device.
+        hyper: settings that differ between runs, `[R]` each.
+        keys: random key of each run, int32 `[R, 2]`.
+        unroll: steps in one compiled graph.
+        compile: whether graphs are compiled at all.
+    """
+
+    name: ClassVar[str] = ""
+    steps_dim: ClassVar[int] = 0
+    """The dimension of steps in what `run` is given."""
+
+    def __init__(
+        self,
+        step: TrainingStep,
+        carries: Sequence[Carry],
+        hyper: dict[str, Tensor],
+        keys: Tensor,
+        unroll: int,
+        compile: bool,
+    ):
+        self.step = step
+        self.hyper = hyper
+        self.keys = keys
+        self.unroll = unroll
+        self.levels = tuple(dict.fromkeys((unroll, max(unroll // 4, 1), 1)))
+        self.compile = compile
+        self.runs = len(carries)
+        self.dropped: set[int] = set()
+        self._graphs: dict[tuple[int, tuple[bool, ...]], Compiled] = {}
+        self.load(stack(carries))
+
+    @classmethod
+    def unroll_for(cls, module: nn.Module, example: Tensor) -> int:
+        """Steps in one graph: many where a step is so short that calling it would take most of the time."""
+        work = example.shape[0] * sum(parameter.numel() for parameter in module.parameters())
+        convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
+        return 1 if convolutional or work > 10**6 else 16
+
+    def load(self, carry: Carry) -> None:
+        """Take over a carry with a leading dimension of runs."""
+        raise NotImplementedError
+
+    def carry(self) -> Carry:
+        """The carry of all runs, with a leading dimension of runs."""
+        raise NotImplementedError
+
+    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
+        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
+        raise NotImplementedError
+
+    def take_sums(self) -> dict[str, Tensor]:
+        """Sums of loss and accuracy since they were last taken, float64 `[R]`, on the device; they start anew at 0."""
+        carry = self.carry()
+        sums = {name: value.clone() for name, value in carry["sums"].items()}
+        self.load({**carry, "sums": {name: torch.zeros_like(value) for name, value in sums.items()}})
+        return sums
+
+    def at_task(self) -> None:
+        """Let every method act on a task boundary."""
+        with torch.no_grad():
+            self.load(torch.func.vmap(self.step.at_task)(self.carry(), self.hyper, self.keys))
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on first calls of compiled graphs."""
+        return sum(graph.seconds for graph in self._graphs.values())
+
+    def graph(self, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
+        """The function of `length` unrolled steps; the methods marked `active` have something due (in one step only)."""
+        if (length, active) not in self._graphs:
+            function = own_code(self.mapped(unrolled(self.step, length, active)))
+            self._graphs[length, active] = Compiled(function, self.compile)
+        return self._graphs[length, active]
+
+    def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, x: Tensor, y: Tensor, due: Due) -> Carry:
+        """Advance a carry over all steps of x and y, whose dimension of steps is the last one of `due` but one."""
+        dim = self.steps_dim
+        rows = [None if r is None or not r.any() else torch.as_tensor(r, device=x.device) for r in due]
+        for start, length, active in plan(due, x.shape[dim], self.levels):
+            pieces = [row.narrow(dim, start, length) for row, on in zip(rows, active, strict=True) if on]  # pyright: ignore[reportOptionalMemberAccess]
+            graph = self.graph(length, active)
+            carry = graph(carry, hyper, key, x.narrow(dim, start, length), y.narrow(dim, start, length), pieces)
+        return carry
+
+    def mapped(self, function: Callable[..., Carry]) -> Callable[..., Carry]:
+        """How the function of one run serves this strategy."""
+        return function
+
+
+def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
+    """`length` steps one after the other: x `[length, B, ...]`, due `[length, columns]` for each active method."""
+
+    def chunk(carry: Carry, hyper: dict[str, Tensor], key: Tensor, x: Tensor, y: Tensor, due: list[Tensor]) -> Carry:
+        for k in range(length):
+            rows = iter(due)
+            carry = step(carry, hyper, key, x[k], y[k], [next(rows)[k] if is_due else None for is_due in active])
+        return carry
+
+    return chunk
+
+
+def own_code(function: Callable[..., Carry]) -> Callable[..., Carry]:
+    """The function with a code object of its own.
+
+    Dynamo files compiled graphs under the code object and gives up after eight; graphs of different strategies, lengths
+    and learners share the code of `unrolled` and would count against one another.
+    """
+
+    def call(*arguments: Any) -> Carry:
+        return function(*arguments)
+
+    return types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__)
+
+
+def stack(carries: Sequence[Carry]) -> Carry:
+    """Carries of single runs as one with a leading dimension of runs."""
+    return tree_map(lambda *leaves: torch.stack(leaves), *carries)
+
+
+def plan(due: Due, steps: int, levels: Sequence[int]) -> list[tuple[int, int, tuple[bool, ...]]]:
+    """`(start, length, active)` of the calls that make up `steps` steps.
+
+    A step in which something is due is a call of its own, for the methods that are due; the stretches between go in
+    graphs of the lengths in `levels`, longest first, which have no resets in them at all.
+
+    >>> plan([np.array([[0], [0], [0], [1], [0]])], 5, (2, 1))
+    [(0, 2, (False,)), (2, 1, (False,)), (3, 1, (True,)), (4, 1, (False,))]
+    """
+    flags = np.zeros((steps, len(due)), dtype=bool)
+    for number, rows in enumerate(due):
+        if rows is not None:
+            flags[:, number] = rows.any(axis=tuple(axis for axis in range(rows.ndim) if axis != rows.ndim - 2))
+    idle = (False,) * len(due)
+    calls, position = [], 0
+    for stop in [*np.flatnonzero(flags.any(axis=1)).tolist(), steps]:
+        for length in levels:
+            while position + length <= stop:
+                calls.append((position, length, idle))
+                position += length
+        if stop < steps:
+            calls.append((stop, 1, tuple(flags[stop].tolist())))
+            position = stop + 1
+    return calls

@@ -1,0 +1,44 @@
+"""One run after the other through a whole segment of steps: its parameters stay in cache.
+
+For networks of which one fits into the cache and a stack does not, and for convolutions on a CPU, which gain nothing
+from stacking.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from neoteny.lab.step import Carry
+from neoteny.lab.strategies.base import Due, Strategy, stack
+
+
+class Loop(Strategy):
+    """Each run is advanced by itself, through the same compiled graphs."""
+
+    name: ClassVar[str] = "loop"
+
+    def load(self, carry: Carry) -> None:
+        self._carries = [tree_map(lambda leaf, run=run: leaf[run].clone(), carry) for run in range(self.runs)]
+
+    def carry(self) -> Carry:
+        return stack(self._carries)
+
+    @torch.no_grad()
+    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
+        for run in range(self.runs):
+            if run not in self.dropped:
+                hyper = {name: value[run] for name, value in self.hyper.items()}
+                own: Due = [None if rows is None else rows[run] for rows in due]
+                self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], x[run], y[run], own)
+
+    def take_sums(self) -> dict[str, Tensor]:
+        sums = {
+            name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in self._carries[0]["sums"]
+        }
+        for carry in self._carries:
+            carry["sums"] = {name: torch.zeros_like(value) for name, value in carry["sums"].items()}
+        return sums

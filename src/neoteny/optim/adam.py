@@ -1,0 +1,70 @@
+"""Adam (Kingma and Ba 2015, Algorithm 1) and AdamW (Loshchilov and Hutter 2019), counting updates for each entry.
+
+A unit that was made new has moments of 0; corrected with the step count of the old network, its first steps would be
+sqrt(1 - beta_2) / (1 - beta_1) times too large. So the bias correction takes the number of updates since an entry was
+made new, which may differ between the entries of one parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from neoteny.errors import SettingError
+from neoteny.optim.base import Optimizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tensors = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """m <- b1 m + (1-b1) g; v <- b2 v + (1-b2) g^2; theta <- theta - alpha m/(1-b1^t) / (sqrt(v/(1-b2^t)) + eps).
+
+    Args:
+        step_size: alpha.
+        betas: b1, b2. The Nature paper's tuned Adam has (0.99, 0.99).
+        eps: as in the rule.
+        weight_decay: decoupled (AdamW): theta <- (1 - alpha * weight_decay) theta before the update. For the coupled
+            kind attach the method `L2`.
+
+    >>> import torch
+    >>> adam, tensors = Adam(step_size=0.1), {"w": torch.tensor([1.0])}
+    >>> adam.update(tensors, {"w": torch.tensor([3.0])}, adam.init(tensors), {"w": torch.tensor(1)})
+    >>> tensors["w"]
+    tensor([0.9000])
+    """
+
+    step_size: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    name: ClassVar[str] = "adam"
+    counts: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(0 < beta < 1 for beta in self.betas):
+            raise SettingError(f"Adam: betas = {self.betas!r} do not lie in (0, 1); (0.9, 0.999) are usual.")
+        if not (self.eps >= 0 and self.weight_decay >= 0):
+            raise SettingError(f"Adam: eps = {self.eps!r} and weight_decay = {self.weight_decay!r} must be >= 0.")
+
+    def init(self, tensors: Tensors) -> dict[str, Tensors]:
+        return {name: {"exp_avg": value * 0, "exp_avg_sq": value * 0} for name, value in tensors.items()}
+
+    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+        b1, b2 = self.betas
+        for name, gradient in grads.items():
+            m = optim[name]["exp_avg"] * b1 + gradient * (1 - b1)
+            v = optim[name]["exp_avg_sq"] * b2 + gradient * gradient * (1 - b2)
+            optim[name] = {"exp_avg": m, "exp_avg_sq": v}
+            # expm1 keeps 1 - b^t exact to the last digits where t is small and b near 1
+            t = count[name].float()
+            first, second = -(t * math.log(b1)).expm1(), -(t * math.log(b2)).expm1()
+            theta = tensors[name]
+            if self.weight_decay:
+                theta = theta * (1 - self.step_size * self.weight_decay)
+            tensors[name] = theta - self.step_size * (m / first) / ((v / second).sqrt() + self.eps)

@@ -29,6 +29,8 @@ class Options:
     """paper (1 M examples a run), small or tiny"""
     out: Path = Path("runs/demo")
     """where the run folders and the report go"""
+    compile: bool = True
+    """compile chunks of steps; for very short runs it takes longer than it saves"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,5 +41,5 @@ def main(arguments: Sequence[str]) -> None:
 
     configs = lab.resolve_all(BENCHMARK, SYSTEMS, runs=options.runs, seed=options.seed, scale=options.scale)
     # Networks of 20-5-1 gain nothing from an accelerator.
-    show(lab.compare(configs, out=options.out, resume=True, device="cpu"))
+    show(lab.compare(configs, out=options.out, resume=True, device="cpu", compile=options.compile))
     print(report.build(options.out))

@@ -68,9 +68,9 @@ class OnlinePermutedMNIST(Benchmark):
         "small": {"tasks": 50, "width": 100},
         "tiny": {
             "tasks": 3,
-            "task_length": 200,
-            "bin_size": 100,
-            "measure_every": 200,
+            "task_length": 100,
+            "bin_size": 50,
+            "measure_every": 100,
             "probe_size": 64,
             "width": 16,
         },
@@ -83,7 +83,7 @@ class OnlinePermutedMNIST(Benchmark):
         "shrink-and-perturb": System(
             "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-4, sigma=1e-5),)
         ),
-        "redo": System("dormant units made new", (ReDo(),)),
+        "redo": System("units that are silent at a change made new", (ReDo(tau=0.0, period=60_000),)),
         "head-reset": System("the output layer made new", (HeadReset(),)),
         "full-reset": System("the whole network made new", (FullReset(),)),
         "cbp": System(

@@ -67,7 +67,7 @@ class SlowlyChangingRegression(Benchmark):
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"tasks": 30},
-        "tiny": {"tasks": 4, "task_length": 300, "bin_size": 200, "measure_every": 400, "probe_size": 100},
+        "tiny": {"tasks": 4, "task_length": 100, "bin_size": 80, "measure_every": 160, "probe_size": 50},
     }
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stochastic gradient descent alone"),
@@ -77,7 +77,7 @@ class SlowlyChangingRegression(Benchmark):
         "shrink-and-perturb": System(
             "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-2, sigma=1e-3),)
         ),
-        "redo": System("dormant units made new", (ReDo(),)),
+        "redo": System("units that are silent at a change made new", (ReDo(tau=0.0, period=10_000),)),
         "head-reset": System("the output layer made new", (HeadReset(),)),
         "full-reset": System("the whole network made new", (FullReset(),)),
         "cbp": System(

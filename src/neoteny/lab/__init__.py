@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neoteny.lab.config import RunConfig, resolve, resolve_all
     from neoteny.lab.executor import compare
-    from neoteny.lab.running import Run, resume, run
+    from neoteny.lab.running import Run, folder_of, resume, run
 
-__all__ = ["Run", "RunConfig", "compare", "resolve", "resolve_all", "resume", "run"]
+__all__ = ["Run", "RunConfig", "compare", "folder_of", "resolve", "resolve_all", "resume", "run"]
 
 _HOME = {
     "RunConfig": "config",
@@ -23,6 +23,7 @@ _HOME = {
     "resolve_all": "config",
     "compare": "executor",
     "Run": "running",
+    "folder_of": "running",
     "resume": "running",
     "run": "running",
 }

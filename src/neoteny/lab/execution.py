@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ class Execution:
         strategy: how runs are laid out, `auto` or one of `neoteny.lab.strategies`.
         compile: whether steps are compiled.
         data_dir: where data sets lie; None for the usual places.
+        threads: of the CPU, for each stack. The number enters the order in which sums are taken, so it is not left to
+            the machine.
         checkpoint_every: seconds between two checkpoints. Where writing one takes long they come more rarely, so that
             no more than a twentieth of the time goes into them.
     """
@@ -31,9 +34,14 @@ class Execution:
     strategy: str = "auto"
     compile: bool = True
     data_dir: str | None = None
+    threads: int = 1
     checkpoint_every: float = 30.0
 
     def __post_init__(self) -> None:
+        if self.data_dir is not None:  # so that it can be found again from elsewhere
+            object.__setattr__(self, "data_dir", os.path.abspath(os.path.expanduser(self.data_dir)))
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
+            raise SettingError(f"threads = {self.threads!r} is not a whole number >= 1; give one.")
         every = self.checkpoint_every
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= 0:
             raise SettingError(f"checkpoint_every = {every!r} is not a number of seconds >= 0; give one, such as 30.")

@@ -1,4 +1,4 @@
-"""Several stacks of runs side by side, each in a process of its own on this machine, with one thread each.
+"""Several stacks of runs side by side, each in a process of its own on this machine.
 
 A worker is started as a program (`python -m neoteny.lab.worker`), not forked: that works from a notebook or a script
 without a main guard, and shares no threads or accelerator state. It reads its job from its standard input, tells of its
@@ -61,6 +61,19 @@ class _Worker:
     process: subprocess.Popen[str]
     log: Any
     outcome: dict[str, Any] = field(default_factory=dict)
+    reader: threading.Thread | None = None
+
+    def end(self) -> str:
+        """When the process has ended: leave nothing open, and give what it wrote to its standard error."""
+        self.process.wait()
+        if self.process.stdin:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+        if self.reader:
+            self.reader.join()
+        self.log.seek(0)
+        with self.log:
+            return self.log.read()
 
 
 def compare(
@@ -78,7 +91,7 @@ def compare(
         configs: what to run, as from `neoteny.lab.resolve_all`.
         out: the directory of run folders.
         resume: go on with unfinished folders of these configurations, and leave finished ones as they are.
-        jobs: how many at once; by default as many as there are cores, on an accelerator one.
+        jobs: how many at once; by default as many as the cores have room for, on an accelerator one.
         progress: whether to show it live; or what to tell it to.
         execution: as for `neoteny.lab.run`.
 
@@ -97,7 +110,7 @@ def compare(
         if not resume and RunFolder(folder_of(config, out)).status != "absent":
             RunFolder(folder_of(config, out)).create(config)  # says what to do
     if jobs is None:
-        jobs = _cores() if how.resolved_device().type == "cpu" else 1
+        jobs = max(_cores() // how.threads, 1) if how.resolved_device().type == "cpu" else 1
     if jobs < 1:
         raise SettingError(f"jobs = {jobs!r}: at least one must run.")
     waiting = list(zip(labels, configs, strict=True))
@@ -150,8 +163,7 @@ def _next(messages: queue.SimpleQueue) -> Any:
 def _start(label: str, job: Mapping[str, Any], messages: queue.SimpleQueue) -> _Worker:
     """Start a worker, hand it its job, and have a thread pass on what it says."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment[name] = "1"
+    environment["OMP_NUM_THREADS"] = str(job["execution"]["threads"])
     log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in _finish
     process = subprocess.Popen(
         [sys.executable, "-m", "neoteny.lab.worker"],
@@ -168,29 +180,26 @@ def _start(label: str, job: Mapping[str, Any], messages: queue.SimpleQueue) -> _
     with suppress(BrokenPipeError):  # it has died already; its log says why
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
-    threading.Thread(target=_read, args=(worker, process.stdout, messages), daemon=True).start()
+    worker.reader = threading.Thread(target=_read, args=(worker, process.stdout, messages), daemon=True)
+    worker.reader.start()
     return worker
 
 
 def _read(worker: _Worker, stream: io.TextIOBase, messages: queue.SimpleQueue) -> None:
-    for line in stream:
-        try:
+    with stream:
+        for line in stream:
             messages.put((worker, json.loads(line)))
-        except ValueError:
-            continue
     messages.put((worker, None))
 
 
 def _finish(worker: _Worker, failures: dict[str, str]) -> None:
     """Take note of how a worker ended."""
-    code = worker.process.wait()
-    if worker.process.stdin:
-        worker.process.stdin.close()
-    worker.log.seek(0)
-    log = worker.log.read()
-    worker.log.close()
+    log = worker.end()
     if not worker.outcome.get("done"):
-        text = worker.outcome.get("error") or f"its process ended with status {code}\n{log[-2000:].strip()}".strip()
+        text = (
+            worker.outcome.get("error")
+            or f"its process ended with status {worker.process.returncode}\n{log[-2000:].strip()}".strip()
+        )
         failures[worker.label] = text
 
 
@@ -208,8 +217,7 @@ def _stop(running: Sequence[_Worker]) -> None:
         for worker in running:
             if worker.process.poll() is None:
                 worker.process.kill()
-            worker.process.wait()
-            worker.log.close()
+            worker.end()
 
 
 def _distinct(configs: Sequence[RunConfig], out: str | Path) -> list[str]:

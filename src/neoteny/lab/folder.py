@@ -77,8 +77,8 @@ class RunFolder:
         match self.status:
             case "finished":
                 raise RunFolderError(
-                    f"{self.path} holds a finished run, which is never overwritten: look at it with "
-                    "`neoteny report`, give another --out, or delete the folder."
+                    f"{self.path} holds a finished run, which is never overwritten: keep it with "
+                    "--resume, give another --out, or delete the folder."
                 )
             case "unfinished":
                 raise RunFolderError(

@@ -93,8 +93,8 @@ def run(
         out: the directory of run folders.
         resume: go on with an unfinished run of the same configuration, and leave a finished one as it is.
         progress: whether to show the progress; or what to tell it to.
-        execution: how to train: `device`, `strategy`, `compile`, `data_dir`, `checkpoint_every`; see
-            `neoteny.lab.execution.Execution`.
+        execution: how to train: `device`, `strategy`, `compile`, `data_dir`, `threads`,
+            `checkpoint_every`; see `neoteny.lab.execution.Execution`.
 
     Raises:
         UnknownNameError, SettingError: as `neoteny.lab.resolve`.
@@ -192,10 +192,11 @@ def start(
             state = checkpoint.load(folder.checkpoint, config.to_dict())
             # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
             execution = replace(execution, strategy=state["strategy"])
-        training = Training(config, execution, notify, stopped)  # before the folder: what cannot start leaves no trace
-        if status == "absent":
-            folder.create(config)
-        training.go(folder, state)
+        with _threads(execution.threads):
+            training = Training(config, execution, notify, stopped)  # first: what cannot start leaves no trace
+            if status == "absent":
+                folder.create(config)
+            training.go(folder, state)
     finally:
         folder.unlock()
     return result
@@ -216,6 +217,19 @@ def _listener(progress: bool | Callable[[Progress], None], config: RunConfig) ->
     if callable(progress):
         return nullcontext(progress)
     return live([config.label]) if progress else nullcontext(None)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Within it, so many threads compute on the CPU."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

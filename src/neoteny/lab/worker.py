@@ -36,13 +36,10 @@ def main() -> int:
     from neoteny.errors import NeotenyError
 
     try:
-        import torch
-
         from neoteny.lab.config import RunConfig
         from neoteny.lab.execution import Execution
         from neoteny.lab.running import start
 
-        torch.set_num_threads(1)
         sys.argv = job["command"]
         start(
             RunConfig.from_dict(job["config"]),

@@ -1,0 +1,62 @@
+"""Trains in forked children that are killed when asked: one warm process instead of an import of torch for every life.
+
+Reads jobs from standard input, one JSON object a line: what to call, and after how many seconds the child is to be killed
+(null: never). Answers with the child's status and the seconds it had. A program of its own, as polars must not have been
+used in a process that forks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neoteny import data, lab
+from neoteny.lab import running, training  # noqa: F401 - imported here, so that the children need not
+
+
+def made_up_mnist(data_dir=None, train=True):
+    """600 pictures of noise around ten prototypes: the permuted digits' test needs no download."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 10
+    prototypes = rng.integers(0, 200, (10, 784))
+    return (prototypes[labels] + rng.integers(0, 56, (600, 784))).astype(np.uint8), labels
+
+
+def work(job) -> None:
+    torch.set_num_threads(1)
+    data.mnist = made_up_mnist
+    config = lab.resolve(**job["config"])
+    lab.run(config, out=Path(job["out"]), resume=True, progress=False, checkpoint_every=0.0, **job["execution"])
+
+
+def main() -> None:
+    for line in sys.stdin:
+        job = json.loads(line)
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                work(job)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            os._exit(status)
+        if job["kill_after"] is not None:
+            time.sleep(job["kill_after"])
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        answer = {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from neoteny.errors import RunFolderError
+from neoteny.lab import resolve
+from neoteny.lab.folder import RunFolder, provenance
+
+
+@pytest.fixture(scope="module")
+def config():
+    return resolve("slowly-changing-regression", method="l2", runs=2, scale="tiny")
+
+
+def test_a_new_folder_holds_its_configuration(tmp_path, config):
+    folder = RunFolder(tmp_path / "a" / "b")
+    assert folder.status == "absent"
+    folder.create(config)
+    assert folder.status == "unfinished"
+    assert folder.config() == config
+    folder.unlock()
+
+
+def test_nothing_is_overwritten(tmp_path, config):
+    folder = RunFolder(tmp_path)
+    folder.create(config)
+    folder.unlock()
+    with pytest.raises(RunFolderError, match=f"unfinished run.*neoteny resume {tmp_path}"):
+        folder.create(config)
+    (tmp_path / "metrics.parquet").write_bytes(b"")
+    with pytest.raises(RunFolderError, match=r"finished run.*--out"):
+        folder.create(config)
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path, config):
+    (tmp_path / "thesis.tex").write_text("...")
+    with pytest.raises(RunFolderError, match=r"no run folder.*--out"):
+        RunFolder(tmp_path).create(config)
+    with pytest.raises(RunFolderError, match="no run folder"):
+        RunFolder(tmp_path / "thesis.tex").config()
+    with pytest.raises(RunFolderError, match="nothing there"):
+        RunFolder(tmp_path / "absent").config()
+
+
+@pytest.mark.parametrize("damage", ["", "benchmark: [", "schema: 1\nbenchmark: x\n", "\x00", "schema: 99", "- a\n- b"])
+def test_a_half_written_configuration_is_said(tmp_path, config, damage):
+    (tmp_path / "config.yaml").write_text(damage)
+    with pytest.raises(RunFolderError, match=r"(?s)config.yaml cannot be used .*run it again"):
+        RunFolder(tmp_path).config()
+
+
+@pytest.mark.parametrize("lines", range(1, 12, 2))
+def test_a_configuration_cut_anywhere_is_said(tmp_path, config, lines):
+    text = config.to_yaml().splitlines()
+    (tmp_path / "config.yaml").write_text("\n".join(text[: lines * len(text) // 13]))
+    with pytest.raises(RunFolderError, match=r"(?s)config.yaml cannot be used .*run it again"):
+        RunFolder(tmp_path).config()
+
+
+def test_metrics_that_are_no_parquet_are_said(tmp_path, config):
+    (tmp_path / "metrics.parquet").write_bytes(b"PAR1")
+    with pytest.raises(RunFolderError, match=r"metrics.parquet cannot be read.*run it again"):
+        RunFolder(tmp_path).metrics()
+
+
+def test_one_process_writes_at_a_time(tmp_path, config):
+    pytest.importorskip("fcntl")
+    folder = RunFolder(tmp_path)
+    folder.create(config)
+    with pytest.raises(RunFolderError, match="another process"):
+        RunFolder(tmp_path).lock()
+    folder.unlock()
+    path = str(tmp_path / ".lock")
+    script = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX); print(1); input()"
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "1\n"
+        with pytest.raises(RunFolderError, match="another process"):
+            folder.lock()
+        process.kill()
+    folder.lock()  # the system took the lock back
+    folder.unlock()
+
+
+def test_provenance_says_where_numbers_come_from(tmp_path, config):
+    content = provenance("neoneny run x")
+    assert {"torch", "numpy", "polars", "neoteny", "python"} <= content["versions"].keys()
+    assert content["command"] == "neoneny run x"
+    folder = RunFolder(tmp_path)
+    assert folder.read_provenance() == {}
+    folder.write_provenance(content)
+    assert folder.read_provenance() == content
+    (tmp_path / "provenance.json").write_text("{")
+    assert folder.read_provenance() == {}

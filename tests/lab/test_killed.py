@@ -1,0 +1,93 @@
+"""Killed with SIGKILL at random moments and resumed, a run leaves what an uninterrupted one leaves, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from neoteny import lab, registry
+from neoteny.lab.folder import RunFolder
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+# Settings under which each method acts often in so few steps.
+BUSY = {
+    "cbp": {"replacement_rate": 0.02, "maturity_threshold": 5},
+    "redo": {"tau": 0.1, "period": 30},
+    "head-reset": {"period": 70},
+    "full-reset": {},
+    "shrink-and-perturb": {"sigma": 1e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def life():
+    """A call that has a child work until it is done or killed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("forking.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+    def live(**job):
+        assert process.stdin and process.stdout
+        print(json.dumps(job), file=process.stdin, flush=True)
+        return json.loads(process.stdout.readline())
+
+    yield live
+    process.communicate()
+
+
+def killed_equals_whole(life, tmp_path, config, execution, kills):
+    def job(out, after=None):
+        return life(config=config, out=str(tmp_path / out), execution=execution, kill_after=after)
+
+    whole = job("whole")
+    assert whole["status"] == 0
+    resolved = lab.resolve(**config)
+    cut, reference = (lab.Run(lab.folder_of(resolved, tmp_path / out), resolved) for out in ("cut", "whole"))
+    chance = random.Random(str(config))
+    killed = 0
+    # A life begins with making it, so that one may be killed before its first checkpoint; not all shall be.
+    while killed < kills or not RunFolder(cut.folder).checkpoint.exists():
+        assert killed < 20
+        if job("cut", whole["seconds"] * chance.uniform(0.3, 0.9))["status"] == 0:
+            break
+        killed += 1
+    assert killed
+    assert job("cut")["status"] == 0
+    assert RunFolder(cut.folder).status == "finished"
+    assert (cut.folder / "metrics.parquet").read_bytes() == (reference.folder / "metrics.parquet").read_bytes()
+    weights = reference.final_weights()
+    for name, value in cut.final_weights().items():
+        assert torch.equal(value, weights[name])
+    return reference
+
+
+@pytest.mark.parametrize("method", ["backprop", *registry.METHODS])
+@pytest.mark.parametrize("benchmark", registry.BENCHMARKS)
+def test_killed_equals_never_killed(life, tmp_path, benchmark, method):
+    config = {"benchmark": benchmark, "method": method, "runs": 2, "scale": "tiny"}
+    if method in BUSY:
+        config["methods"] = {method: BUSY[method]}
+    run = killed_equals_whole(life, tmp_path, config, {"compile": False}, kills=2)
+    if method in ("cbp", "redo"):
+        assert run.metrics.filter(pl.col("metric") == "units_replaced")["value"].max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("benchmark", registry.BENCHMARKS)
+def test_killed_equals_never_killed_compiled(life, tmp_path, benchmark):
+    config = {"benchmark": benchmark, "method": "cbp", "runs": 2, "scale": "tiny", "methods": {"cbp": BUSY["cbp"]}}
+    killed_equals_whole(life, tmp_path, config, {"compile": True}, kills=2)

@@ -50,7 +50,8 @@ def test_run_writes_a_folder_that_can_be_read_resumed_and_reported(neoteny):
     config = RunConfig.from_yaml((folder / "config.yaml").read_text())
     assert config == resolve(NAME, method="cbp", scale="tiny", runs=2, methods={"cbp": {"replacement_rate": 1e-2}})
     frame = pl.read_parquet(folder / "metrics.parquet")
-    assert frame.filter(metric="loss").group_by("run").len()["len"].to_list() == [6, 6]
+    bins = config.settings["steps"] // config.settings["bin_size"]
+    assert frame.filter(metric="loss").group_by("run").len()["len"].to_list() == [bins, bins]
 
     before = (folder / "metrics.parquet").read_bytes()
     assert "finished" in neoteny("run", NAME, "--method", "cbp", *TINY, "--cbp.replacement-rate", "1e-2", status=2)

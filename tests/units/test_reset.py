@@ -75,7 +75,7 @@ def test_a_shared_draw_gives_its_one_newborn_a_fresh_row(name):
             assert outgoing or len(own.unique()) == own.numel()
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv", "crelu", "channels last", "batch norm", "padded shortcut"])
+@pytest.mark.parametrize("name", ["conv", "crelu", pytest.param("padded shortcut", marks=pytest.mark.slow)])
 def test_mapped_and_compiled_resets_equal_eager_ones(name):
     build, shape = NETWORKS[name]
     nets = [build() for _ in range(3)]
@@ -98,6 +98,7 @@ def test_mapped_and_compiled_resets_equal_eager_ones(name):
     stacked = torch.utils._pytree.tree_map(lambda *t: torch.stack(t), *map(tensors_of, nets))
     optim = {n: {"momentum_buffer": torch.ones_like(stacked[n])} for n, _ in nets[0].named_parameters()}
     expected = torch.utils._pytree.tree_map(lambda *t: torch.stack(t), *alone)
+    torch.compiler.reset()
     for way in (vmap(reset), torch.compile(vmap(reset), fullgraph=True)):
         tensors, state, magnitudes = way(stacked, optim, chosen, keys)
         for parameter, value in expected[0].items():
@@ -153,7 +154,7 @@ def test_features_put_all_positions_last():
     assert torch.equal(features, value.transpose(1, 2))
 
 
-@pytest.mark.parametrize("name", ["mlp", "crelu", "conv", "sequence", "functional"])
+@pytest.mark.parametrize("name", ["crelu", pytest.param("functional", marks=pytest.mark.slow)])
 def test_the_observer_inside_vmap_and_compile(name):
     build, shape = NETWORKS[name]
     nets = [build() for _ in range(3)]
@@ -176,6 +177,7 @@ def test_the_observer_inside_vmap_and_compile(name):
         return grad_and_value(loss, has_aux=True)(parameters, x)
 
     stacked = torch.utils._pytree.tree_map(lambda *t: torch.stack(t), *map(tensors_of, nets))
+    torch.compiler.reset()
     for way in (vmap(step), torch.compile(vmap(step), fullgraph=True)):
         _, (_, features) = way(stacked, xs)
         for layer in network.layers:

@@ -19,7 +19,8 @@ class Observer:
 
     A forward pass puts the readers' inputs, detached, into a store; `take` turns them into features and empties it.
     Under `torch.func` or `torch.compile`, call `take` inside the traced function: a tensor left in the store would leak
-    out of the trace. Whether a pass counts (training, not evaluation) is the caller's to say: `take` and drop, or `enabled`.
+    out of the trace. Whether a pass counts (training, not evaluation) is the caller's to say: `take` and drop, or set
+    `enabled`.
 
     Arguments:
         model: the network, or one with the same module names.

@@ -50,7 +50,7 @@ class Slices:
     contiguous: bool = field(init=False, repr=False, compare=False)
     """Whether unit i owns the i-th block of k, from 0: then rows are views, not gathers."""
 
-    _positions: dict[Any, Any] = field(init=False, repr=False, compare=False)
+    _maps: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # worked out here and not in cached properties, whose lock torch.compile cannot trace
@@ -60,22 +60,48 @@ class Slices:
         object.__setattr__(self, "size", len(self.index))
         object.__setattr__(self, "block", len(self.index[0]))
         object.__setattr__(self, "contiguous", flat == list(range(len(flat))))
-        object.__setattr__(self, "_positions", {})
+        object.__setattr__(self, "_maps", {})
         if not self.contiguous:
             self.positions()
+        self._map("owners", None)
 
     def positions(self, device: torch.device | str | None = None) -> Tensor:
         """The index map as an int64 tensor, `[size, k]`."""
+        return self._map("positions", device)
+
+    def _map(self, which: str, device: torch.device | str | None) -> Tensor:
+        """An index map, made once for each device: `positions`, or its inverse `owners`."""
         import torch
 
         device = torch.device("cpu" if device is None else device)
-        if device not in self._positions:
-            index = self._positions.get(torch.device("cpu"))
-            index = torch.tensor(self.index, dtype=torch.int64) if index is None else index
+        if (which, device) not in self._maps:
+            made = self._maps.get((which, torch.device("cpu")))
+            if made is None:
+                made = torch.tensor(self.index, dtype=torch.int64)
+                if which == "owners":
+                    flat = made.flatten()
+                    made = torch.full((int(flat.max()) + 1,), len(flat)).index_put((flat,), torch.arange(len(flat)))
             if torch.compiler.is_compiling():
-                return index.to(device)
-            self._positions[device] = index.to(device)
-        return self._positions[device]
+                return made.to(device)
+            self._maps[which, device] = made.to(device)
+        return self._maps[which, device]
+
+    def lay(self, values: Tensor, length: int, outside: Tensor | float) -> Tensor:
+        """Values of the units' positions, `[size * k, ...]` in the units' order, in that of the positions, `[length, ...]`.
+
+        Positions that belong to no unit get `outside`. This is a gather: torch 2.13's compiled scatter goes wrong here
+        under `vmap`.
+        """
+        import torch
+
+        if self.contiguous and length == values.shape[0]:
+            return values
+        owners = self._map("owners", values.device)
+        owners = torch.cat([owners, owners.new_full((length - owners.shape[0],), values.shape[0])])
+        if not isinstance(outside, torch.Tensor):
+            outside = torch.full((), outside, dtype=values.dtype, device=values.device)
+        others = outside.to(values.dtype).expand(1, *values.shape[1:])
+        return torch.cat([values, others]).index_select(0, owners)
 
     def _grouped(self, tensor: Tensor) -> Tensor:
         """The units' entries with the units in front: `[size, k, *other dimensions]`."""
@@ -114,13 +140,8 @@ class Slices:
 
     def select(self, chosen: Tensor, tensor: Tensor) -> Tensor:
         """A bool mask that broadcasts against `tensor`: True on all entries of the units chosen (bool, `[size]`)."""
-        if self.contiguous and tensor.shape[self.dim] == self.size * self.block:
-            mask = chosen if self.block == 1 else chosen.unsqueeze(1).expand(self.size, self.block).flatten()
-        else:
-            import torch
-
-            mask = torch.zeros(tensor.shape[self.dim], dtype=torch.bool, device=tensor.device)
-            mask = mask.index_put((self.positions(tensor.device),), chosen.unsqueeze(1).expand(self.size, self.block))
+        mask = chosen if self.block == 1 else chosen.unsqueeze(1).expand(self.size, self.block).flatten()
+        mask = self.lay(mask, tensor.shape[self.dim], False)
         return mask.reshape([-1 if d == self.dim else 1 for d in range(tensor.dim())])
 
 

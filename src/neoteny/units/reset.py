@@ -88,8 +88,4 @@ def _in_place_of(slices: Slices, rows: Tensor, like: Tensor) -> Tensor:
         return rows[0].movedim(0, slices.dim)
     if rows.shape[0] == 1:
         rows = rows.expand(slices.size, *rows.shape[1:])
-    flat = rows.flatten(0, 1)
-    if not (slices.contiguous and like.shape[slices.dim] == flat.shape[0]):
-        full = flat.new_zeros(like.shape[slices.dim], *flat.shape[1:])
-        flat = full.index_put((slices.positions(like.device).flatten(),), flat)
-    return flat.movedim(0, slices.dim)
+    return slices.lay(rows.flatten(0, 1), like.shape[slices.dim], 0.0).movedim(0, slices.dim)

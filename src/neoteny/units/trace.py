@@ -66,7 +66,7 @@ class _Call:
 
 
 def weight_dims(module: nn.Module) -> tuple[int, int, int] | None:
-    """Of a linear or convolutional module: the weight's dimension of inputs, that of outputs, number of spatial ones."""
+    """Of a linear or convolutional one: the weight's dimension of inputs, that of outputs, number of spatial ones."""
     match module:
         case nn.Linear():
             return 1, 0, 0

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork
-from neoteny.units import Initialiser, Observer, Slices, find, make_new, random, trace
+from neoteny.units import Initialiser, Observer, Slices, find, make_new, random, reading
 from neoteny.units.reset import slices_of
 from units.networks import NETWORKS, ActorCritic, CReLU, PaddedShortcut, conv_net, resnet
 
@@ -316,7 +316,7 @@ def test_small_chunks_and_operations_that_cannot_be_batched_give_the_same(monkey
     x = torch.randn(2, 3, 18, 18)
     net = conv_net()
     expected = find(net, x)
-    monkeypatch.setattr(trace, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 1)
     assert find(net, x) == expected
 
     class Odd(torch.autograd.Function):

@@ -87,7 +87,7 @@ class Slices:
         return self._maps[which, device]
 
     def lay(self, values: Tensor, length: int, outside: Tensor | float) -> Tensor:
-        """Values of the units' positions, `[size * k, ...]` in the units' order, in that of the positions, `[length, ...]`.
+        """Values `[size * k, ...]` in the units' order, laid out in that of the positions, `[length, ...]`.
 
         Positions that belong to no unit get `outside`. This is a gather: torch 2.13's compiled scatter goes wrong here
         under `vmap`.

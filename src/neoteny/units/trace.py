@@ -22,14 +22,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
+from neoteny.units.reading import Codes, Leaf, read_units
 
-CHUNK_BYTES = 64 * 2**20
-"""About how many bytes a chunk of one-hot cotangents may take, gradients included."""
 _EXAMPLES = 2  # of the batch are enough to trace; one alone would trip models that squeeze
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
 
 Role = Literal["plain", "norm", "opaque"]
-Codes = dict[str, np.ndarray]
 
 
 @dataclass
@@ -310,13 +308,13 @@ def _tensors_of(output: Any) -> list[Tensor]:
 
 def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:
     """Add what one draw shows; whether anything was new."""
-    leaves: list[tuple[str, Tensor, int | None]] = []
+    leaves: list[Leaf] = []
     for call in calls:
         role, dims = result.roles[call.name], weight_dims(modules[call.name])
         for leaf in call.leaves if role != "norm" else ():
             dim = leaf.dim() - 1 - dims[2] if role == "plain" and dims else None
-            leaves.append((call.name, leaf, dim))
-            result.units[call.name] = 1 if dim is None else leaf.shape[dim]
+            leaves.append(Leaf(call.name, leaf, dim))
+            result.units[call.name] = leaves[-1].units
     new = False
     known: dict[Any, Codes] = {}
     for call in calls:
@@ -328,11 +326,11 @@ def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Ma
         for value, origin in list(zip(call.inputs, call.origins, strict=True))[: None if dim is None else 1]:
             if value.requires_grad:
                 if (origin, dim) not in known:
-                    known[origin, dim] = _edges(value, dim, leaves, result)
+                    known[origin, dim] = read_units(value, dim, leaves)
                 new |= _add(result.reads.setdefault(call.name, {}), known[origin, dim])
     before = {name: units.sum() for name, units in result.output.items()}
     for value in outputs:
-        for name, codes in _edges(value, None, leaves, result).items():
+        for name, codes in read_units(value, None, leaves).items():
             result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
     return new or before != {name: units.sum() for name, units in result.output.items()}
 
@@ -363,91 +361,6 @@ def _add(target: Codes, found: Codes) -> bool:
         new |= len(union) > (len(target[name]) if name in target else 0)
         target[name] = union
     return new
-
-
-def _edges(value: Tensor, dim: int | None, leaves: list[tuple[str, Tensor, int | None]], result: Trace) -> Codes:
-    """The pairs (index along `dim`, unit) with a non-zero gradient, all positions of the index taken together.
-
-    One-hot cotangents go over the indices or, through the gradient's own gradient, over the units: whichever are fewer
-    (a map flattened into a linear layer has many more indices than units).
-    """
-    if dim is None:
-        value, dim = value.reshape(1, -1), 0
-    weights = torch.randn(value.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(value)
-    wanted = [leaf for _, leaf, _ in leaves]
-    grads = torch.autograd.grad(value, wanted, weights, retain_graph=True, allow_unused=True)
-    reached = [leaf for leaf, grad in zip(leaves, grads, strict=True) if grad is not None and bool((grad != 0).any())]
-    if not reached:
-        return {}
-    length, total = value.shape[dim], sum(result.units[name] for name, _, _ in reached)
-    entries = 3 * value.numel() + 3 * sum(leaf.numel() for _, leaf, _ in reached)
-    chunk = max(1, CHUNK_BYTES // (value.element_size() * entries))
-    if length == 1:
-        rows = [grad.unsqueeze(0) for grad in grads if grad is not None and bool((grad != 0).any())]
-        return _codes(((name, dim) for name, _, dim in reached), [rows], [0], result)
-    if 2 * total < length:
-        try:
-            return _edges_by_unit(value, dim, reached, chunk, result)
-        except RuntimeError:  # an operation whose gradient has none
-            pass
-    starts = range(0, length, chunk)
-    rows = (
-        _one_hot_grads(value, [leaf for _, leaf, _ in reached], weights, dim, start, min(start + chunk, length))
-        for start in starts
-    )
-    return _codes([(name, unit_dim) for name, _, unit_dim in reached], rows, starts, result)
-
-
-def _codes(producers: Any, chunks: Any, starts: Any, result: Trace) -> Codes:
-    producers = list(producers)
-    found: dict[str, list[np.ndarray]] = {name: [] for name, _ in producers}
-    for start, grads in zip(starts, chunks, strict=True):
-        for (name, unit_dim), grad in zip(producers, grads, strict=True):
-            hit = _any_but(grad != 0, 0, None if unit_dim is None else unit_dim + 1)
-            j, unit = hit.nonzero().cpu().numpy().T
-            found[name].append((j + start) * result.units[name] + unit)
-    return {name: np.unique(np.concatenate(parts)) for name, parts in found.items()}
-
-
-def _edges_by_unit(
-    value: Tensor, dim: int, leaves: list[tuple[str, Tensor, int | None]], chunk: int, result: Trace
-) -> Codes:
-    # The gradient g(v) = J^T v is linear in its cotangent v: differentiating it with respect to v gives J's columns.
-    cotangent = torch.ones_like(value).requires_grad_()
-    grads = torch.autograd.grad(value, [leaf for _, leaf, _ in leaves], cotangent, create_graph=True)
-    found: dict[str, list[np.ndarray]] = {name: [] for name, _, _ in leaves}
-    for (name, leaf, unit_dim), grad in zip(leaves, grads, strict=True):
-        weights = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(leaf)
-        if unit_dim is None:
-            grad, weights, unit_dim = grad.reshape(1, -1), weights.reshape(1, -1), 0
-        units = grad.shape[unit_dim]
-        for start in range(0, units, chunk):
-            columns = _one_hot_grads(grad, [cotangent], weights, unit_dim, start, min(start + chunk, units))[0]
-            unit, j = _any_but(columns != 0, 0, dim + 1).nonzero().cpu().numpy().T
-            found[name].append(j * result.units[name] + unit + start)
-    return {name: np.unique(np.concatenate(parts)) for name, parts in found.items()}
-
-
-def _one_hot_grads(
-    value: Tensor, wanted: list[Tensor], weights: Tensor, dim: int, start: int, stop: int
-) -> list[Tensor]:
-    """Gradients of `value` at each index of `dim` from start to stop, `[stop - start, *shape]` of each wanted one."""
-    count = stop - start
-    cotangents = value.new_zeros(count, *value.shape)
-    rows = torch.arange(count, device=value.device)
-    cotangents.movedim(dim + 1, 1)[rows, rows + start] = weights.movedim(dim, 0)[start:stop]
-    try:
-        return list(torch.autograd.grad(value, wanted, cotangents, retain_graph=True, is_grads_batched=True))
-    except RuntimeError:  # an operation that cannot be batched
-        singly = [torch.autograd.grad(value, wanted, cotangent, retain_graph=True) for cotangent in cotangents]
-        return [torch.stack(grads) for grads in zip(*singly, strict=True)]
-
-
-def _any_but(tensor: Tensor, first: int, second: int | None) -> Tensor:
-    """True where any entry is, over all dimensions but two, `[first, second]` (second of length 1 for None)."""
-    if second is None:
-        return tensor.flatten(1).any(1, keepdim=True)
-    return tensor.movedim((first, second), (0, 1)).flatten(2).any(2) if tensor.dim() > 2 else tensor
 
 
 def _kind(module: nn.Module) -> str:

@@ -1,8 +1,8 @@
 """Trains in forked children that are killed when asked: one warm process instead of an import of torch for every life.
 
-Reads jobs from standard input, one JSON object a line: what to call, and after how many seconds the child is to be killed
-(null: never). Answers with the child's status and the seconds it had. A program of its own, as polars must not have been
-used in a process that forks.
+Reads jobs from standard input, one JSON object a line: what to run, and after how many seconds the child is to be
+killed (null: never). Answers with the child's status and the seconds it had. A program of its own, as polars must not
+have been used in a process that forks.
 """
 
 from __future__ import annotations

@@ -1,12 +1,19 @@
-"""`torch.compile` where a C++ compiler is at hand, and plain PyTorch with one clear warning where none is."""
+"""Compiled code where a C++ compiler is at hand, and plain PyTorch with one clear warning where none is."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import hashlib
+import os
+import platform
 import shutil
+import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -15,20 +22,55 @@ class CompileWarning(UserWarning):
 
 
 @functools.cache
-def available() -> bool:
-    """Whether `torch.compile` can build code for the CPU here; warns once where it cannot."""
-    import torch._inductor.config as config
+def compiler() -> str | None:
+    """The C++ compiler that `torch.compile` would take, or None."""
+    return next((name for name in (os.environ.get("CXX"), "g++", "clang++") if name and shutil.which(name)), None)
 
-    compilers = config.cpp.cxx if isinstance(config.cpp.cxx, tuple) else (config.cpp.cxx,)
-    if any(name and shutil.which(name) for name in (*compilers, "g++", "clang++")):
-        return True
-    warnings.warn(
-        "no C++ compiler was found, so training runs uncompiled: the same results, but many times slower. "
-        "Install g++ or clang++ (for example: apt install g++), or pass compile=False to silence this.",
-        CompileWarning,
-        stacklevel=3,
-    )
-    return False
+
+@functools.cache
+def available() -> bool:
+    """Whether code for the CPU can be compiled here; warns once where it cannot."""
+    if compiler() is None:
+        warnings.warn(
+            "no C++ compiler was found, so training runs uncompiled: the same results, but many times slower. "
+            "Install g++ or clang++ (for example: apt install g++), or pass compile=False to silence this.",
+            CompileWarning,
+            stacklevel=3,
+        )
+    return compiler() is not None
+
+
+# Not -ffast-math: it would switch the whole process to flush denormals, and a loss that is not finite must stay so.
+_FLAGS = (
+    "-O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math "
+    "-std=c++17 -shared -fPIC"
+).split()
+
+
+@functools.cache
+def library(source: Path) -> ctypes.CDLL:
+    """A C++ file compiled for this processor and loaded; built once, in torch's cache folder."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    command = [compiler() or "g++", *_FLAGS]
+    identity = "\0".join([*command, platform.machine(), _processor(), source.read_text()])
+    target = Path(cache_dir()) / "neoteny" / f"{source.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            built = Path(folder) / target.name
+            subprocess.run([*command, str(source), "-o", str(built)], check=True, capture_output=True)
+            os.replace(built, target)
+    return ctypes.CDLL(str(target))
+
+
+def _processor() -> str:
+    """What -march=native depends on: a cache folder may be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
 def _no_guards(guards: Sequence[Any]) -> list[bool]:

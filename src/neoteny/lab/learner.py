@@ -20,7 +20,7 @@ from neoteny import seeds as randomness
 from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.lab import compiling
 from neoteny.lab.step import LOSSES, TrainingStep, autograd
-from neoteny.lab.strategies import STRATEGIES, Strategy, choose
+from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
 from neoteny.methods.base import Method, Schedule
 from neoteny.optim.base import Optimizer
@@ -92,9 +92,8 @@ class Learner:
         carries = [step.init(_tensors(module, self.device)) for module in modules]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
         self._clocks = [self._schedules(method, varied or {}) for method in self.methods]
-        kind = choose(template, self.network, optimizer, example, len(modules), loss, self.device, methods)
-        kind = kind if strategy == "auto" else _strategy(strategy)
         compile = compile and (self.device.type != "cpu" or compiling.available())
+        kind = choose(strategy, template, step, example.to(self.device), len(modules), compile)
         self.strategy: Strategy = kind(
             step,
             carries,
@@ -103,6 +102,7 @@ class Learner:
             unroll if unroll is not None else kind.unroll_for(template, example),
             compile,
         )
+        self.strategy.use(template, example)
 
     def _schedules(self, method: Method, varied: Mapping[str, Sequence[float]]) -> list[Schedule] | None:
         """The clock of every run, with the run's own settings; None for a method that needs none."""
@@ -262,12 +262,6 @@ def _units(module: nn.Module, example: Tensor, needed: bool) -> Network:
 def _tensors(module: nn.Module, device: torch.device) -> dict[str, Tensor]:
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: value.detach().clone().to(device) for name, value in named}
-
-
-def _strategy(name: str) -> type[Strategy]:
-    if name not in STRATEGIES:
-        raise SettingError(f"strategy = {name!r} is not one of auto, {', '.join(STRATEGIES)}.")
-    return STRATEGIES[name]
 
 
 def _hyper(

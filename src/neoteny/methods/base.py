@@ -157,6 +157,16 @@ class Method:
         """At a task boundary, before the new task's first step. Returns the new state."""
         return state
 
+    @property
+    def coupled_decay(self) -> float | None:
+        """The strength of the coupled L2 on all parameters that `regularise` amounts to; None where it is more."""
+        return 0.0 if type(self).regularise is Method.regularise else None
+
+    @property
+    def acts_always(self) -> bool:
+        """Whether `intervene` does anything in a step in which nothing is due."""
+        return type(self).intervene is not Method.intervene
+
     def bind(self, values: Mapping[str, Any]) -> Method:
         """The same method with some settings replaced by values that are not checked (tensors of one run)."""
         bound = copy.copy(self)

@@ -139,10 +139,13 @@ class ContinualBackprop(Method):
         state = dict(state)
         for layer in step.network.layers:
             self._judge(layer, step, state)
-        if due is None:
-            return state
+        return state if due is None else self.replace(step, state, due)
+
+    def replace(self, step: Step, state: Tensors, due: Tensor) -> Tensors:
+        """Steps 3 to 5 alone, for units that have been judged: replace `due`, int `[layers]`, units of each layer."""
         from neoteny.units.random import fold_in
 
+        state = dict(state)
         layers = list(enumerate(step.network.layers))
         chosen = [self._choose(layer, state, due[i], fold_in(step.key, 2 * i)) for i, layer in layers]
         for i, layer in layers:

@@ -56,6 +56,11 @@ class HeadReset(Method):
 
         return None if self.period is None else Periodic(self.period)
 
+    @property
+    def acts_always(self) -> bool:
+        """Only where it is due."""
+        return False
+
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Reset where `due` says so."""
         if due is not None:

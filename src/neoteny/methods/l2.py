@@ -56,6 +56,16 @@ class L2(Method):
         """Without strength there is no pull."""
         return "strength = 0, so no weight is pulled" if self.strength == 0 else None
 
+    @property
+    def coupled_decay(self) -> float | None:
+        """λ, unless decoupled."""
+        return 0.0 if self.decoupled else self.strength
+
+    @property
+    def acts_always(self) -> bool:
+        """Only the decoupled kind acts after the step."""
+        return self.decoupled
+
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Add λ θ to each gradient; parameters without one are not being trained and stay as they are."""
         if not self.decoupled and not is_zero(self.strength):

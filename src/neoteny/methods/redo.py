@@ -69,6 +69,11 @@ class ReDo(Method):
 
         return Periodic(self.period)
 
+    @property
+    def acts_always(self) -> bool:
+        """Only where it is due."""
+        return False
+
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Where it is due, score all units and recycle the dormant ones."""
         if due is None:

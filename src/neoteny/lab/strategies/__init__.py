@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 
+from neoteny.errors import SettingError
+from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies.base import Strategy
 from neoteny.lab.strategies.loop import Loop
+from neoteny.lab.strategies.rank_one import RankOne
 from neoteny.lab.strategies.stack import Stack
-from neoteny.methods.base import Method
-from neoteny.optim.base import Optimizer
-from neoteny.units.records import Network
 
-STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop}
+STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop, "rank-one": RankOne}
 
 STACK_BYTES = 2**18
 """Parameters of a whole stack up to this size fit into a core's cache beside their gradients."""
 
 
-def choose(
-    module: nn.Module,
-    network: Network,
-    optimizer: Optimizer,
-    example: Tensor,
-    runs: int,
-    loss: str,
-    device: torch.device,
-    methods: Sequence[Method],
-) -> type[Strategy]:
-    """The strategy that was fastest where it was measured (`make bench`).
+def choose(wanted: str, module: nn.Module, step: TrainingStep, example: Tensor, runs: int, compile: bool) -> type[Strategy]:
+    """The strategy asked for, or with `auto` the one that was fastest where it was measured (`make bench`).
 
-    A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides.
-    Convolutions and larger networks go one run after the other.
+    A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides. One
+    example at a time on a chain of linear layers goes through the kernel of rank one; convolutions and other larger
+    networks go one run after the other.
+
+    Raises:
+        SettingError: there is no such strategy, or it does not suit the network, optimizer or methods.
     """
+    if wanted != "auto" and wanted not in STRATEGIES:
+        raise SettingError(f"strategy = {wanted!r} is not one of auto, {', '.join(STRATEGIES)}.")
+    if wanted == "rank-one":
+        reason = RankOne.suits(module, step, example)
+        if reason is not None:
+            raise SettingError(f"strategy = 'rank-one' does not suit: {reason}; choose auto, stack or loop.")
+    if wanted != "auto":
+        return STRATEGIES[wanted]
     size = 4 * sum(parameter.numel() for parameter in module.parameters())
-    if device.type != "cpu" or runs * size <= STACK_BYTES:
+    if example.device.type != "cpu" or runs * size <= STACK_BYTES:
         return Stack
-    return Loop
+    return RankOne if compile and RankOne.suits(module, step, example) is None else Loop
 
 
-__all__ = ["STRATEGIES", "Loop", "Stack", "Strategy", "choose"]
+__all__ = ["STRATEGIES", "Loop", "RankOne", "Stack", "Strategy", "choose"]

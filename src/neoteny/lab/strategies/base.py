@@ -61,6 +61,9 @@ class Strategy:
         convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
         return 1 if convolutional or work > 10**6 else 16
 
+    def use(self, module: nn.Module, example: Tensor) -> None:
+        """See one of the networks themselves, once, for strategies that need to know more than its tensors."""
+
     def load(self, carry: Carry) -> None:
         """Take over a carry with a leading dimension of runs."""
         raise NotImplementedError
@@ -101,10 +104,15 @@ class Strategy:
         """Advance a carry over all steps of x and y, whose dimension of steps is the last one of `due` but one."""
         dim = self.steps_dim
         rows = [None if r is None or not r.any() else torch.as_tensor(r, device=x.device) for r in due]
+
+        def piece(tensor: Tensor, start: int, length: int) -> Tensor:
+            # contiguous, since a graph is compiled for the strides of its first call
+            return tensor.narrow(dim, start, length).contiguous()
+
         for start, length, active in plan(due, x.shape[dim], self.levels):
-            pieces = [row.narrow(dim, start, length) for row, on in zip(rows, active, strict=True) if on]  # pyright: ignore[reportOptionalMemberAccess]
+            acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
             graph = self.graph(length, active)
-            carry = graph(carry, hyper, key, x.narrow(dim, start, length), y.narrow(dim, start, length), pieces)
+            carry = graph(carry, hyper, key, piece(x, start, length), piece(y, start, length), acting)
         return carry
 
     def mapped(self, function: Callable[..., Carry]) -> Callable[..., Carry]:

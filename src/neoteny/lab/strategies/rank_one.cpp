@@ -1,0 +1,191 @@
+// K steps of stochastic gradient descent, one example each, on a chain of linear layers and activations.
+//
+// The gradient of a linear layer for one example is the outer product of two vectors, so a step never needs a gradient
+// matrix: weights [out, in] are updated in place. Each weight is visited as rarely as the algorithm allows. The first
+// layer's update waits and shares a pass with the next step's forward product; deeper layers' backward product and update
+// share one, four rows at a time. The running means and utilities of continual backpropagation come from sums of |w| that
+// these passes take along.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+typedef std::vector<float> Vector;
+enum Activation { RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SWISH, LINEAR };
+
+template <class Body> static inline void each(int n, Body body) {
+  #pragma omp simd
+  for (int i = 0; i < n; i++) body(i);
+}
+
+// In place z -> f(z), and slope = f'(z).
+static void activate(Activation f, float* __restrict__ z, float* __restrict__ slope, int n) {
+  switch (f) {
+    case RELU: each(n, [=](int i) { slope[i] = z[i] > 0 ? 1.f : 0.f; z[i] = z[i] > 0 ? z[i] : z[i] * 0.f; }); break;
+    case LEAKY_RELU: each(n, [=](int i) { slope[i] = z[i] > 0 ? 1.f : .01f; z[i] *= slope[i]; }); break;
+    case ELU: each(n, [=](int i) {
+      float e = std::exp(std::min(z[i], 0.f));
+      slope[i] = z[i] > 0 ? 1.f : e;
+      z[i] = z[i] > 0 ? z[i] : e - 1;
+    }); break;
+    case TANH: each(n, [=](int i) { z[i] = std::tanh(z[i]); slope[i] = 1 - z[i] * z[i]; }); break;
+    case SIGMOID: each(n, [=](int i) { z[i] = 1 / (1 + std::exp(-z[i])); slope[i] = z[i] * (1 - z[i]); }); break;
+    case SWISH: each(n, [=](int i) {
+      float s = 1 / (1 + std::exp(-z[i]));
+      slope[i] = s + z[i] * s * (1 - s);
+      z[i] *= s;
+    }); break;
+    case LINEAR: each(n, [=](int i) { slope[i] = 1; }); break;
+  }
+}
+
+static float dot(const float* __restrict__ w, const float* __restrict__ x, int n) {
+  float s = 0;
+  #pragma omp simd reduction(+ : s)
+  for (int i = 0; i < n; i++) s += w[i] * x[i];
+  return s;
+}
+
+// w <- keep w + c x; returns the new w . next, and the sum of |w|.
+static float update_then_dot(float* __restrict__ w, float keep, float c, const float* __restrict__ x,
+                             const float* __restrict__ next, int n, float* magnitude) {
+  float s = 0, a = 0;
+  #pragma omp simd reduction(+ : s, a)
+  for (int i = 0; i < n; i++) {
+    float v = keep * w[i] + c * x[i];
+    w[i] = v;
+    s += v * next[i];
+    a += std::fabs(v);
+  }
+  *magnitude = a;
+  return s;
+}
+
+// back += W^T delta, then W <- keep W - step delta h^T, for N rows of W; MAGNITUDE: sums of the new |W| by row and column.
+template <bool MAGNITUDE, int N>
+static inline void backward_rows(float* __restrict__ W, const float* __restrict__ delta, float keep, float step,
+                                 const float* __restrict__ h, float* __restrict__ back, float* __restrict__ column,
+                                 float* __restrict__ row, int in) {
+  float c[N], sum[4] = {0, 0, 0, 0};
+  for (int k = 0; k < N; k++) c[k] = -step * delta[k];
+  float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  #pragma omp simd reduction(+ : s0, s1, s2, s3)
+  for (int j = 0; j < in; j++) {
+    float b = back[j], a = MAGNITUDE ? column[j] : 0.f, x = h[j];
+    auto visit = [&](int k, float& s) __attribute__((always_inline)) {
+      float v = W[j + k * in];
+      b += delta[k] * v;
+      W[j + k * in] = v = keep * v + c[k] * x;
+      if (MAGNITUDE) { a += std::fabs(v); s += std::fabs(v); }
+    };
+    visit(0, s0);
+    if (N == 4) { visit(1 % N, s1); visit(2 % N, s2); visit(3 % N, s3); }
+    back[j] = b;
+    if (MAGNITUDE) column[j] = a;
+  }
+  sum[0] = s0; sum[1] = s1; sum[2] = s2; sum[3] = s3;
+  if (MAGNITUDE) for (int k = 0; k < N; k++) row[k] = sum[k];
+}
+
+template <bool MAGNITUDE>
+static void backward(float* W, const float* delta, float keep, float step, const float* h, float* back, float* column,
+                     float* row, int out, int in) {
+  std::fill(back, back + in, 0.f);
+  if (MAGNITUDE) std::fill(column, column + in, 0.f);
+  int i = 0;
+  for (; i + 4 <= out; i += 4)
+    backward_rows<MAGNITUDE, 4>(W + (long)i * in, delta + i, keep, step, h, back, column, row + i, in);
+  for (; i < out; i++)
+    backward_rows<MAGNITUDE, 1>(W + (long)i * in, delta + i, keep, step, h, back, column, row + i, in);
+}
+
+// Loss of the outputs z and its gradient e; sums gets the loss, and 1 where the largest logit is the label's.
+static void judge_outputs(bool mse, const float* z, const void* targets, long k, int n, float* e, double* sums) {
+  if (mse) {
+    const float* y = (const float*)targets + k * n;
+    float total = 0;
+    for (int i = 0; i < n; i++) { float r = z[i] - y[i]; total += r * r; e[i] = 2 * r / n; }
+    sums[0] += total / n;
+    return;
+  }
+  const int64_t y = ((const int64_t*)targets)[k];
+  const int top = std::max_element(z, z + n) - z;
+  float total = 0;
+  for (int i = 0; i < n; i++) total += e[i] = std::exp(z[i] - z[top]);
+  sums[0] += std::log(total) + z[top] - z[y];
+  sums[1] += top == y;
+  for (int i = 0; i < n; i++) e[i] /= total;
+  e[y] -= 1;
+}
+
+// What continual backpropagation keeps of a hidden layer, [units] each, and which utility it is.
+struct Utility { float **share, **mean, **utility; float decay; bool centred, divided; };
+
+template <bool CBP>
+static void train(float** W, float** B, const int* size, int layers, Activation f, bool mse, const float* xs,
+                  const void* ys, float step, float decay_weights, long steps, const Utility& u, float** features,
+                  double* sums) {
+  std::vector<Vector> h(layers + 1), slope(layers + 1), delta(layers + 1), column(layers + 1), row(layers + 1);
+  for (int l = 0; l <= layers; l++)
+    for (auto* v : {&h[l], &slope[l], &delta[l], &column[l], &row[l]}) v->assign(size[l], 0.f);
+  const float keep = 1 - step * decay_weights, eta = u.decay;
+  const Vector nothing(size[0], 0.f);
+  Vector waiting(size[1], 0.f), new_utility(size[1], 0.f);
+
+  // utility of layer l once the sums of |w| over its outgoing (column) and incoming (row) weights are those after the step
+  auto rate = [&](int l, const float* unit) {
+    float *q = u.utility[l - 1], *in = row[l].data();
+    const bool divided = u.divided;
+    each(size[l], [=](int j) { q[j] = eta * q[j] + (divided ? unit[j] / std::max(in[j], 1e-30f) : unit[j]); });
+  };
+
+  const float* before = xs;
+  for (long k = 0; k <= steps; k++) {  // the round after the last step only settles the first layer's update
+    const float* x = k < steps ? xs + k * size[0] : nothing.data();
+    for (int i = 0; i < size[1]; i++) {
+      float* w = W[0] + (long)i * size[0];
+      h[1][i] = B[0][i] + (k ? update_then_dot(w, keep, waiting[i], before, x, size[0], &row[1][i])
+                             : dot(w, x, size[0]));
+    }
+    if (CBP && k && layers > 1) rate(1, new_utility.data());
+    if (k == steps) break;
+    for (int l = 1; l < layers; l++) {
+      activate(f, h[l].data(), slope[l].data(), size[l]);
+      for (int i = 0; i < size[l + 1]; i++) h[l + 1][i] = B[l][i] + dot(W[l] + (long)i * size[l], h[l].data(), size[l]);
+    }
+    if (k + 1 == steps)
+      for (int l = 1; l < layers; l++) std::copy(h[l].begin(), h[l].end(), features[l - 1]);
+    judge_outputs(mse, h[layers].data(), ys, k, size[layers], delta[layers].data(), sums);
+    for (int l = layers - 1; l > 0; l--) {
+      const int out = size[l + 1], in = size[l];
+      backward<CBP>(W[l], delta[l + 1].data(), keep, step, h[l].data(), delta[l].data(), column[l].data(),
+                    row[l + 1].data(), out, in);
+      float *b = B[l], *above = delta[l + 1].data(), *here = delta[l].data(), *s = slope[l].data();
+      each(out, [=](int i) { b[i] = keep * b[i] - step * above[i]; });
+      each(in, [=](int j) { here[j] *= s[j]; });
+      if (CBP) {
+        float *mean = u.mean ? u.mean[l - 1] : nullptr, *share = u.share[l - 1], *a = h[l].data(), *c = column[l].data();
+        each(in, [=](int j) { share[j] = eta * share[j] + (1 - eta); });
+        if (mean) each(in, [=](int j) { mean[j] = eta * mean[j] + (1 - eta) * a[j]; });
+        if (u.centred) each(in, [=](int j) { c[j] *= (1 - eta) * std::fabs(a[j] - mean[j] / share[j]); });
+        else each(in, [=](int j) { c[j] *= (1 - eta) * std::fabs(a[j]); });
+        if (l == 1) std::copy(c, c + in, new_utility.begin());  // its own weights are not stepped yet
+        if (l + 1 < layers) rate(l + 1, column[l + 1].data());
+      }
+    }
+    for (int i = 0; i < size[1]; i++) {
+      waiting[i] = -step * delta[1][i];
+      B[0][i] = keep * B[0][i] + waiting[i];
+    }
+    before = x;
+  }
+}
+
+extern "C" void neoteny_rank_one(float** W, float** B, const int* size, int layers, int activation, int mse,
+                                 const float* xs, const void* ys, float step, float decay_weights, long steps,
+                                 float** share, float** mean, float** utility, float decay, int centred, int divided,
+                                 float** features, double* sums) {
+  const Utility u{share, mean, utility, decay, centred != 0, divided != 0};
+  (share ? train<true> : train<false>)(W, B, size, layers, (Activation)activation, mse != 0, xs, ys, step, decay_weights,
+                                       steps, u, features, sums);
+}

@@ -63,6 +63,21 @@ def draw_as_attached(initialisers, shared):
     return draw
 
 
+def update_key(update, number):
+    """The key of one update (from 0): number 2 i for method i's regulariser, 2 i + 1 for its intervention."""
+    return random.fold_in(random.fold_in(random.key(method_seed(SEED)), update), number)
+
+
+def noise_of_all(key, tensors):
+    """Standard normal noise for all tensors, from one draw, by name."""
+    sizes = [value.numel() for value in tensors.values()]
+    parts = random.normal(key, (sum(sizes),)).split(sizes)
+    return {
+        name: part.view(value.shape).double().numpy()
+        for (name, value), part in zip(tensors.items(), parts, strict=True)
+    }
+
+
 def both_optimizers(kind, model, net):
     if kind == "sgd":
         return torch.optim.SGD(model.parameters(), 0.02), reference.SGD(net.parameters(), 0.02)
@@ -163,9 +178,9 @@ def test_l2_l2_init_and_noise(kind):
         parameters = net.parameters()
         pulled = [g + 0.03 * p + 0.1 * (p - p0) for g, p, p0 in zip(grads, parameters, first, strict=True)]
         numpy_optimizer.step(parameters, pulled)
-        key = random.fold_in(random.fold_in(random.key(method_seed(SEED)), update), 2 * 2 + 1)
+        noise = noise_of_all(update_key(update, 2 * 2 + 1), {name: model.get_parameter(name) for name in names})
         for number, p in zip(order, parameters, strict=True):
-            p += 0.003 * random.normal(random.fold_in(key, number), p.shape).double().numpy()
+            p += 0.003 * noise[names[number]]
     for module, w, b in zip(weighted(model), net.weights, net.biases, strict=True):
         np.testing.assert_allclose(module.weight.detach().numpy(), w, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(module.bias.detach().numpy(), b, rtol=1e-8, atol=1e-10)
@@ -214,10 +229,28 @@ def test_shrink_and_perturb_at_a_task(noise):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     plasticity.new_task()
     key = random.fold_in(random.fold_in(random.fold_in(random.key(method_seed(SEED)), 0), -1), 0)
+    normal = noise_of_all(key, {name: before[name] for name in plasticity.network.initialisers})
     for number, (name, drawn) in enumerate(plasticity.network.initialisers.items()):
-        own, shape = random.fold_in(key, number), before[name].shape
-        fresh = drawn.draw(own, shape) * 0.6 if noise == "initialiser" else random.normal(own, shape) * 0.01
-        torch.testing.assert_close(model.get_parameter(name).detach(), 0.4 * before[name] + fresh.double())
+        fresh = drawn.draw(random.fold_in(key, number), before[name].shape).double() * 0.6
+        added = fresh if noise == "initialiser" else torch.tensor(normal[name]) * 0.01
+        torch.testing.assert_close(model.get_parameter(name).detach(), 0.4 * before[name] + added)
+
+
+def test_noise_at_intervals_has_the_same_variance():
+    """σ √N at every N-th step; nothing in between."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    method = neoteny.ShrinkAndPerturb(weight_decay=0.0, sigma=0.01, interval=4)
+    neoteny.attach(model, optimizer, method, torch.zeros(1, 6).double(), seed=SEED)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for update in range(4):
+        assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+        optimizer.zero_grad()
+        model(torch.randn(4, 6).double()).sum().backward()
+        optimizer.step()
+    normal = noise_of_all(update_key(update, 1), before)
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.detach(), before[name] + 0.02 * torch.tensor(normal[name]))
 
 
 def test_redo():

@@ -24,7 +24,7 @@ _VERSION = 1
 
 
 class PlasticityWarning(UserWarning):
-    """A method is attached that can never do anything."""
+    """An attached method can never do anything, or does not see what it needs."""
 
 
 def attach(
@@ -60,7 +60,8 @@ def attach(
         SettingError: what is attached is no method, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: by its settings a method can never do anything.
+        PlasticityWarning: by its settings a method can never do anything; later, once: at a step, no activations were
+            seen.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -126,7 +127,7 @@ class Plasticity:
         self.network, self.seed = network, seed
         self.methods = _named(methods)
         self.updates = self.tasks = 0
-        self._group = getattr(model, "process_group", None)  # of DistributedDataParallel
+        self._group: Any = getattr(model, "process_group", None)  # of DistributedDataParallel
         inner, _ = unwrapped(model)
         self._bridge = Bridge(inner, optimizer, network)
         self._adam = AdamCorrection(optimizer, network, self._bridge.parameters)
@@ -146,6 +147,7 @@ class Plasticity:
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         watching = any(method.observes for method in self.methods.values())
         self._features = TrainingFeatures(inner, network) if watching else None
+        self._blind = False
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -297,8 +299,9 @@ class Plasticity:
         for name, grad in step.grads.items():
             if grad is not grads[name]:
                 parameter = self._bridge.parameters[name]
-                parameter.grad = grad if scale is None else grad * scale
-                self._added.append((parameter, own[name], parameter.grad))
+                ours = grad if scale is None else grad * scale
+                parameter.grad = ours
+                self._added.append((parameter, own[name], ours))
 
     def _give_gradients_back(self) -> None:
         for parameter, own, ours in self._added:
@@ -314,16 +317,24 @@ class Plasticity:
         overflow = getattr(optimizer, "found_inf", None)  # GradScaler: the kernel left everything as it was
         if overflow is not None and bool(overflow):
             return
+        if self._features is not None and not features and not self._blind:
+            self._blind = True
+            warnings.warn(
+                "The optimizer stepped, but no activations were seen since its last step, so units cannot be judged. "
+                "Is the network in evaluation mode, or was it compiled and run before attaching?",
+                PlasticityWarning,
+                stacklevel=4,  # the line that calls step()
+            )
         self._since = {name: since + 1 for name, since in self._since.items()}
         self._adam.correct(self._since, self._bridge.groups())
         view = self._bridge.view(self._bridge.grads(), features, self._since, self._key)
         key = None
         for number, (name, method) in enumerate(self.methods.items()):
-            if type(method).intervene is Method.intervene:
-                continue
             clock = self._clocks[name]
             row = None if clock is None else clock.take(1)[0]
             due = torch.from_numpy(row).to(self._device) if row is not None and row.any() else None
+            if due is None and not method.acts_always:
+                continue
             if clock is None or due is not None:  # otherwise nothing is drawn
                 key = random.fold_in(self._key, self.updates) if key is None else key
                 view.step.key = random.fold_in(key, 2 * number + 1)
@@ -364,4 +375,4 @@ def _named(methods: Iterable[Method]) -> dict[str, Method]:
 
 
 def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")
+    return name.replace("._orig_mod", "").replace("_orig_mod.", "")

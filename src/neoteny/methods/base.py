@@ -52,6 +52,7 @@ class Step:
     since: Tensors
     key: Tensor
     step_size: float | Tensor = 0.0
+    noise: Tensor | None = None
     step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
 
     def step_size_of(self, name: str) -> float | Tensor:
@@ -156,6 +157,10 @@ class Method:
     def at_task(self, step: Step, state: Tensors) -> Tensors:
         """At a task boundary, before the new task's first step. Returns the new state."""
         return state
+
+    def draws(self, network: Network, tensors: Tensors) -> int:
+        """How many standard normal numbers `intervene` takes from `Step.key` at every step."""
+        return 0
 
     @property
     def coupled_decay(self) -> float | None:

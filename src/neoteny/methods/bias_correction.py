@@ -149,9 +149,11 @@ class AdamCorrection:
             if owners and state and "exp_avg_sq" in state and parameter.grad is not None:
                 count = torch.as_tensor(state["step"], dtype=torch.float32)
                 second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
-                settings = (group["lr"], *group["betas"], group["eps"])
-                age = entry_age(parameter, count, owners)
-                parameter.copy_(corrected(parameter, state["exp_avg"], second, count, age, *settings))
+                age, (beta1, beta2) = entry_age(parameter, count, owners), group["betas"]
+                new = corrected(
+                    parameter, state["exp_avg"], second, count, age, group["lr"], beta1, beta2, group["eps"]
+                )
+                parameter.copy_(new)
 
 
 def _is_adam(optimizer: torch.optim.Optimizer) -> bool:

@@ -165,9 +165,12 @@ class ContinualBackprop(Method):
         """Steps 1 and 2: age, mean activation and utility of all units."""
         age = f"{layer.name}/age"
         state[age] = state[age] + 1
+        uses_activation = self.utility in _USES_ACTIVATION
+        features = step.features.get(layer.name)
+        if features is None and (uses_activation or self._keeps_mean):
+            return  # the optimizer stepped without a forward pass: the averages stay as they are
         share = f"{layer.name}/share"
         state[share] = self.decay_rate * state[share] + (1 - self.decay_rate)
-        features = step.features.get(layer.name)  # none where the optimizer stepped without a forward pass
         if features is not None and self._keeps_mean:
             mean = state[f"{layer.name}/mean"]
             features = features.to(mean.dtype)
@@ -175,10 +178,10 @@ class ContinualBackprop(Method):
             state[f"{layer.name}/mean"] = mean
             if self.utility in _USES_MEAN:
                 features = features - (mean / state[f"{layer.name}/share"]).unsqueeze(-1)
-        if self.utility == "random" or (features is None and self.utility in _USES_ACTIVATION):
+        if self.utility == "random":
             return
         old = state[f"{layer.name}/utility"]
-        new = features.to(old.dtype).abs().mean((0, 2)) if self.utility in _USES_ACTIVATION else 1.0
+        new = features.to(old.dtype).abs().mean((0, 2)) if features is not None and uses_activation else 1.0
         if self.utility not in ("adaptation", "feature_by_input"):
             new = new * _magnitude(layer.outgoing, step.tensors, old.dtype)
         if self.utility in ("adaptable_contribution", "adaptation", "feature_by_input"):
@@ -196,7 +199,7 @@ class ContinualBackprop(Method):
             utility = uniform(key, (layer.size,))
         else:
             utility = state[f"{layer.name}/utility"]
-            utility = utility / state[f"{layer.name}/share"]
+            utility = utility / state[f"{layer.name}/share"].clamp_min(1e-30)
         eligible = age > self.maturity_threshold
         utility = torch.where(eligible, utility, torch.inf)
         unit = torch.arange(layer.size, dtype=torch.int32, device=age.device)
@@ -212,7 +215,8 @@ class ContinualBackprop(Method):
 
         if self.compensate:
             mean = state[f"{layer.name}/mean"]
-            mean = torch.where(chosen, mean / state[f"{layer.name}/share"], torch.zeros_like(mean))
+            mean = mean / state[f"{layer.name}/share"].clamp_min(1e-30)
+            mean = torch.where(chosen, mean, torch.zeros_like(mean))
             for slices, bias in zip(layer.outgoing, layer.outgoing_biases, strict=True):
                 assert bias is not None  # `init` refuses others
                 old = step.tensors[bias]

@@ -93,6 +93,11 @@ class ShrinkAndPerturb(Method):
         """Whether there is noise at every single step."""
         return self.when == "every_step" and self.interval == 1
 
+    def draws(self, network: Network, tensors: Tensors) -> int:
+        """One for each weight, where there is noise at every step."""
+        noisy = self.acts_always and not is_zero(self.sigma)
+        return sum(tensors[name].numel() for name in network.initialisers) if noisy else 0
+
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """Every `interval` steps, where that is more than one."""
         from neoteny.methods.schedule import Periodic
@@ -141,6 +146,7 @@ class ShrinkAndPerturb(Method):
 
         names = step.parameters()
         sizes = [step.tensors[name].numel() for name in names]
-        for name, noise in zip(names, normal(step.key, (sum(sizes),)).split(sizes), strict=True):
+        drawn = normal(step.key, (sum(sizes),)) if step.noise is None else step.noise
+        for name, noise in zip(names, drawn.split(sizes), strict=True):
             old = step.tensors[name]
             step.tensors[name] = old + sigma * noise.view(old.shape).to(old.dtype)

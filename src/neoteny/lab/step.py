@@ -101,6 +101,7 @@ class TrainingStep:
     def init(self, tensors: Tensors) -> Carry:
         """The carry before the first step."""
         device = next(iter(tensors.values())).device
+        self.draws = tuple(method.draws(self.network, tensors) for method in self.methods)
         metrics = ("loss", "accuracy") if self.classify else ("loss",)
         return {
             "tensors": dict(tensors),
@@ -137,9 +138,16 @@ class TrainingStep:
         return self.optimizer.bind(own("optimizer")), [method.bind(own(method.name)) for method in self.methods]
 
     def __call__(
-        self, carry: Carry, hyper: Tensors, key: Tensor, x: Tensor, y: Tensor, due: Sequence[Tensor | None]
+        self,
+        carry: Carry,
+        hyper: Tensors,
+        key: Tensor,
+        x: Tensor,
+        y: Tensor,
+        due: Sequence[Tensor | None],
+        noise: Sequence[Tensor | None],
     ) -> Carry:
-        """The carry after one step on the batch x `[B, ...]`, y `[B, ...]`; `due` has one entry a method."""
+        """The carry after one step on the batch x `[B, ...]`, y `[B, ...]`; `due` and `noise` have one entry a method."""
         optimizer, methods = self.bound(hyper)
         parameters = {name: carry["tensors"][name] for name in self.parameters}
         buffers = {name: value for name, value in carry["tensors"].items() if name not in parameters}
@@ -160,7 +168,7 @@ class TrainingStep:
             optimizer.update(step.tensors, step.grads, step.optim, count)
             step.since = {name: value + 1 for name, value in step.since.items()}
             for number, method in enumerate(methods):
-                step.key = random.fold_in(key, 2 * number + 1)
+                step.key, step.noise = random.fold_in(key, 2 * number + 1), noise[number]
                 states[number] = method.intervene(step, states[number], due[number])
 
             sums = {"loss": carry["sums"]["loss"] + loss.detach()}
@@ -174,6 +182,20 @@ class TrainingStep:
             "count": carry["count"] + 1,
             "sums": sums,
         }
+
+    def noise(self, key: Tensor, count: Tensor, length: int) -> list[Tensor]:
+        """The normal numbers of the next `length` steps, `[length, draws]`, for each method that draws any.
+
+        The same numbers that `normal(step.key, ...)` gives in each step; drawn ahead since inside a long graph of steps
+        they would multiply the time that it takes to compile.
+        """
+        at = count + torch.arange(length, dtype=torch.int32, device=key.device)
+        drawn = []
+        for number, draws in enumerate(self.draws):
+            if draws:
+                keys = random.fold_in(random.fold_in(key.unsqueeze(0), at), 2 * number + 1)
+                drawn.append(torch.func.vmap(lambda own, draws=draws: random.normal(own, (draws,)))(keys))
+        return drawn
 
     def at_task(self, carry: Carry, hyper: Tensors, key: Tensor) -> Carry:
         """The carry after every method has acted on a task boundary."""

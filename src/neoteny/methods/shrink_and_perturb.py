@@ -96,7 +96,7 @@ class ShrinkAndPerturb(Method):
     def draws(self, network: Network, tensors: Tensors) -> int:
         """One for each weight, where there is noise at every step."""
         noisy = self.acts_always and not is_zero(self.sigma)
-        return sum(tensors[name].numel() for name in network.initialisers) if noisy else 0
+        return sum(tensors[name].numel() for name in network.initialisers if name in tensors) if noisy else 0
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """Every `interval` steps, where that is more than one."""

@@ -52,6 +52,7 @@ class Strategy:
         self.runs = len(carries)
         self.dropped: set[int] = set()
         self._graphs: dict[tuple[int, tuple[bool, ...]], Compiled] = {}
+        self._noises: dict[int, Compiled] = {}
         self.load(stack(carries))
 
     @classmethod
@@ -91,7 +92,7 @@ class Strategy:
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on first calls of compiled graphs."""
-        return sum(graph.seconds for graph in self._graphs.values())
+        return sum(graph.seconds for graph in (*self._graphs.values(), *self._noises.values()))
 
     def graph(self, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
         """The function of `length` unrolled steps; the methods marked `active` have something due (in one step only)."""
@@ -111,35 +112,59 @@ class Strategy:
 
         for start, length, active in plan(due, x.shape[dim], self.levels):
             acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
+            noise = self._noise(length)(key, carry["count"]) if any(self.step.draws) else []
             graph = self.graph(length, active)
-            carry = graph(carry, hyper, key, piece(x, start, length), piece(y, start, length), acting)
+            carry = graph(carry, hyper, key, piece(x, start, length), piece(y, start, length), acting, noise)
         return carry
 
-    def mapped(self, function: Callable[..., Carry]) -> Callable[..., Carry]:
+    def _noise(self, length: int) -> Callable[..., list[Tensor]]:
+        if length not in self._noises:
+            function = own_code(self.mapped(lambda key, count: self.step.noise(key, count, length)))
+            self._noises[length] = Compiled(function, self.compile)
+        return self._noises[length]
+
+    def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """How the function of one run serves this strategy."""
         return function
 
 
 def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
-    """`length` steps one after the other: x `[length, B, ...]`, due `[length, columns]` for each active method."""
+    """`length` steps one after the other: x `[length, B, ...]`, due `[length, columns]` for each active method, noise
+    `[length, draws]` for each method that draws."""
 
-    def chunk(carry: Carry, hyper: dict[str, Tensor], key: Tensor, x: Tensor, y: Tensor, due: list[Tensor]) -> Carry:
+    def chunk(
+        carry: Carry,
+        hyper: dict[str, Tensor],
+        key: Tensor,
+        x: Tensor,
+        y: Tensor,
+        due: list[Tensor],
+        noise: list[Tensor],
+    ) -> Carry:
         for k in range(length):
-            rows = iter(due)
-            carry = step(carry, hyper, key, x[k], y[k], [next(rows)[k] if is_due else None for is_due in active])
+            rows, drawn = iter(due), iter(noise)
+            carry = step(
+                carry,
+                hyper,
+                key,
+                x[k],
+                y[k],
+                [next(rows)[k] if is_due else None for is_due in active],
+                [next(drawn)[k] if draws else None for draws in step.draws],
+            )
         return carry
 
     return chunk
 
 
-def own_code(function: Callable[..., Carry]) -> Callable[..., Carry]:
+def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a code object of its own.
 
     Dynamo files compiled graphs under the code object and gives up after eight; graphs of different strategies, lengths
     and learners share the code of `unrolled` and would count against one another.
     """
 
-    def call(*arguments: Any) -> Carry:
+    def call(*arguments: Any) -> Any:
         return function(*arguments)
 
     return types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__)

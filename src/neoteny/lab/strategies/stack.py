@@ -6,7 +6,7 @@ For networks so small that the number of calls decides, and for GPUs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Stack(Strategy):
     def carry(self) -> Carry:
         return self._carry
 
-    def mapped(self, function: Callable[..., Carry]) -> Callable[..., Carry]:
+    def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return torch.func.vmap(function)
 
     @torch.no_grad()

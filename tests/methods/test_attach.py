@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -469,6 +472,18 @@ def test_two_methods_of_one_kind():
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     plasticity = neoteny.attach(model, optimizer, [L2(), L2(norms=True)], X)
     assert list(plasticity.methods) == ["l2", "l2-2"]
+
+
+def test_settings_do_not_import_torch():
+    """`neoteny list` and `--help` read the settings of every method, and answer at once."""
+    code = (
+        "import sys\nfrom neoteny import registry\n"
+        "for entry in registry.METHODS.values(): entry.load()()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
 
 
 def test_lazy_exports():

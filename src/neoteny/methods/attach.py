@@ -327,21 +327,24 @@ class Plasticity:
             )
         self._since = {name: since + 1 for name, since in self._since.items()}
         self._adam.correct(self._since, self._bridge.groups())
-        view = self._bridge.view(self._bridge.grads(), features, self._since, self._key)
-        key = None
+        acting = []
         for number, (name, method) in enumerate(self.methods.items()):
             clock = self._clocks[name]
             row = None if clock is None else clock.take(1)[0]
             due = torch.from_numpy(row).to(self._device) if row is not None and row.any() else None
-            if due is None and not method.acts_always:
-                continue
-            if clock is None or due is not None:  # otherwise nothing is drawn
-                key = random.fold_in(self._key, self.updates) if key is None else key
-                view.step.key = random.fold_in(key, 2 * number + 1)
-            self._state[name] = method.intervene(view.step, self._state[name], due)
-            if due is not None and self._group is not None:
-                self._agree(view, name)
-        self._finish(view)
+            if due is not None or method.acts_always:
+                acting.append((number, name, method, due))
+        if acting:
+            view = self._bridge.view(self._bridge.grads(), features, self._since, self._key)
+            key = None
+            for number, name, method, due in acting:
+                if self._clocks[name] is None or due is not None:  # otherwise nothing is drawn
+                    key = random.fold_in(self._key, self.updates) if key is None else key
+                    view.step.key = random.fold_in(key, 2 * number + 1)
+                self._state[name] = method.intervene(view.step, self._state[name], due)
+                if due is not None and self._group is not None:
+                    self._agree(view, name)
+            self._finish(view)
         self.updates += 1
 
     def _finish(self, view: View) -> None:

@@ -72,7 +72,7 @@ class SlowlyChangingRegression(Benchmark):
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stochastic gradient descent alone"),
         "linear": System("a linear network: it cannot lose plasticity", overrides={"activation": "linear"}),
-        "l2": System("L2 regularisation in the gradient", (L2(strength=1e-3),)),
+        "l2": System("L2 regularisation in the gradient", (L2(strength=1e-2),)),
         "l2-init": System("L2 towards the initial weights", (L2Init(strength=1e-2),)),
         "shrink-and-perturb": System(
             "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-2, sigma=1e-3),)

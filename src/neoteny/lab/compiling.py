@@ -42,9 +42,9 @@ def available() -> bool:
 
 # Not -ffast-math: it would switch the whole process to flush denormals, and a loss that is not finite must stay so.
 _FLAGS = (
-    "-O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math "
-    "-std=c++17 -shared -fPIC"
-).split()
+    *("-O3", "-march=native", "-fopenmp-simd", "-std=c++17", "-shared", "-fPIC"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+)
 
 
 @functools.cache
@@ -102,6 +102,7 @@ class Compiled:
             )
 
     def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
         if self._called:
             return self._function(*arguments)
         begun = time.perf_counter()

@@ -143,7 +143,7 @@ class Learner:
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Activations of every unit layer on x `[R, E, ...]`, in evaluation mode: `[R, E, units, positions]` by layer."""
+        """Activations on x `[R, E, ...]` in evaluation mode, `[R, E, units, positions]`, by unit layer."""
         if not self.network.layers:
             return {}
         self._meta.eval()
@@ -289,8 +289,8 @@ def _hyper(
 class _Product(nn.Linear):
     """A linear layer as a broadcast product and a sum.
 
-    For one example (or a few) a compiled product is fused with what surrounds it; a batched matrix product of one row is
-    a call of its own, and twenty times slower over a stack of runs.
+    For one example (or a few) a compiled product is fused with what surrounds it; a batched matrix product of one row
+    is a call of its own, and twenty times slower over a stack of runs.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class Recorder:
             return
         runs, values, *constants = zip(*self._rows, strict=True)
         lengths = [len(part) for part in runs]
-        columns = {"run": np.concatenate(runs), "value": np.concatenate(values)}
+        columns: dict[str, Any] = {"run": np.concatenate(runs), "value": np.concatenate(values)}
         for name, each in zip(("step", "task", "metric", "layer"), constants, strict=True):
             columns[name] = [value for value, length in zip(each, lengths, strict=True) for _ in range(length)]
         frame = pl.DataFrame({name: pl.Series(columns[name], dtype=kind) for name, kind in COLUMNS.items()})

@@ -34,7 +34,9 @@ class Gradients(Protocol):
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
-    ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]: ...
+    ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
+        """Differentiate the loss of one batch."""
+        ...
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -147,7 +149,10 @@ class TrainingStep:
         due: Sequence[Tensor | None],
         noise: Sequence[Tensor | None],
     ) -> Carry:
-        """The carry after one step on the batch x `[B, ...]`, y `[B, ...]`; `due` and `noise` have one entry a method."""
+        """The carry after one step on the batch x `[B, ...]`, y `[B, ...]`.
+
+        `due` and `noise` have one entry a method.
+        """
         optimizer, methods = self.bound(hyper)
         parameters = {name: carry["tensors"][name] for name in self.parameters}
         buffers = {name: value for name, value in carry["tensors"].items() if name not in parameters}
@@ -164,7 +169,8 @@ class TrainingStep:
                 states[number] = method.regularise(step, states[number])
             count = {}
             if optimizer.counts:
-                count = entry_counts(self.network, step.since, step.tensors, self.parameters, carry["count"] + 1)
+                totals = {name: step.optim[name]["step"] + 1 for name in self.parameters}
+                count = entry_counts(self.network, step.since, step.tensors, totals)
             optimizer.update(step.tensors, step.grads, step.optim, count)
             step.since = {name: value + 1 for name, value in step.since.items()}
             for number, method in enumerate(methods):

@@ -1,8 +1,8 @@
 """What an optimizer of the laboratory is: settings and a pure update over dicts of tensors.
 
-The library face rides on the user's own `torch.optim` optimizer. Inside a compiled stack of runs an optimizer must be a
-pure function whose step size may differ between runs, which `torch.optim` does not offer; so the few that the papers use
-stand here as formulas, and tests hold them to torch's.
+The library face rides on the user's own `torch.optim` optimizer. Inside a compiled stack of runs an optimizer must be
+a pure function whose step size may differ between runs, which `torch.optim` does not offer; so the few that the papers
+use stand here as formulas, and tests hold them to torch's.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Optimizer:
     """Whether the rule depends on the number of updates so far (a bias correction)."""
 
     def __post_init__(self) -> None:
+        """Check the settings."""
         if not 0 <= self.step_size < float("inf"):
             raise SettingError(
                 f"{type(self).__name__}: step_size = {self.step_size!r} is not a finite number >= 0; give one that is."
@@ -50,7 +51,7 @@ class Optimizer:
         Args:
             tensors: parameters by name.
             grads: gradients by name; parameters without one stay.
-            optim: state by parameter and name.
+            optim: state by parameter and name; a rule that counts keeps `step`, the updates of the parameter so far.
             count: for each parameter the number of updates, this one included, since each entry was made new;
                 broadcasts against the parameter. Empty where the rule does not count.
         """

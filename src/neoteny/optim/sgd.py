@@ -33,14 +33,17 @@ class SGD(Optimizer):
     name: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
+        """Check the settings."""
         super().__post_init__()
         if not 0 <= self.momentum < 1:
             raise SettingError(f"SGD: momentum = {self.momentum!r} is not in [0, 1); 0.9 is usual.")
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
+        """The momentum of each parameter, where there is any."""
         return {name: {"momentum_buffer": value * 0} if self.momentum else {} for name, value in tensors.items()}
 
     def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+        """One update."""
         for name, gradient in grads.items():
             if self.momentum:
                 gradient = optim[name]["momentum_buffer"] * self.momentum + gradient

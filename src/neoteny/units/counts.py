@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def spread(slices: Slices, values: Tensor, tensor: Tensor, outside: Tensor) -> T
 
 
 def entry_counts(
-    network: Network, since: dict[str, Tensor], tensors: dict[str, Tensor], names: Iterable[str], total: Tensor
+    network: Network, since: dict[str, Tensor], tensors: dict[str, Tensor], totals: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """For each parameter the updates of each entry, this one included: those since its youngest unit was made new.
 
@@ -36,14 +36,13 @@ def entry_counts(
         network: the unit layers.
         since: for each layer the updates since each unit was made new, before this one, `[units]`.
         tensors: parameters by name, for their shapes.
-        names: the parameters asked for.
-        total: updates of the whole network, this one included, 0-dimensional.
+        totals: for each parameter asked for its updates as a whole, this one included, 0-dimensional.
     """
-    counts = {name: total for name in names}
+    counts = dict(totals)
     for layer in network.layers:
         if layer.name in since:
             for slices in slices_of(layer):
                 if slices.name in counts:
-                    own = spread(slices, since[layer.name] + 1, tensors[slices.name], total)
+                    own = spread(slices, since[layer.name] + 1, tensors[slices.name], totals[slices.name])
                     counts[slices.name] = torch.minimum(counts[slices.name], own)
     return counts

@@ -17,7 +17,9 @@ STACK_BYTES = 2**18
 """Parameters of a whole stack up to this size fit into a core's cache beside their gradients."""
 
 
-def choose(wanted: str, module: nn.Module, step: TrainingStep, example: Tensor, runs: int, compile: bool) -> type[Strategy]:
+def choose(
+    wanted: str, module: nn.Module, step: TrainingStep, example: Tensor, runs: int, compile: bool
+) -> type[Strategy]:
     """The strategy asked for, or with `auto` the one that was fastest where it was measured (`make bench`).
 
     A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides. One

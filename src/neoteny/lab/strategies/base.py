@@ -95,7 +95,7 @@ class Strategy:
         return sum(graph.seconds for graph in (*self._graphs.values(), *self._noises.values()))
 
     def graph(self, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
-        """The function of `length` unrolled steps; the methods marked `active` have something due (in one step only)."""
+        """The function of `length` unrolled steps, in which the methods marked `active` have something due."""
         if (length, active) not in self._graphs:
             function = own_code(self.mapped(unrolled(self.step, length, active)))
             self._graphs[length, active] = Compiled(function, self.compile)
@@ -129,8 +129,11 @@ class Strategy:
 
 
 def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
-    """`length` steps one after the other: x `[length, B, ...]`, due `[length, columns]` for each active method, noise
-    `[length, draws]` for each method that draws."""
+    """`length` steps one after the other.
+
+    It takes x `[length, B, ...]`, due `[length, columns]` for each active method and noise `[length, draws]` for each
+    method that draws.
+    """
 
     def chunk(
         carry: Carry,

@@ -22,13 +22,16 @@ class Loop(Strategy):
     name: ClassVar[str] = "loop"
 
     def load(self, carry: Carry) -> None:
+        """Take over a carry of all runs."""
         self._carries = [tree_map(lambda leaf, run=run: leaf[run].clone(), carry) for run in range(self.runs)]
 
     def carry(self) -> Carry:
+        """The carry of all runs."""
         return stack(self._carries)
 
     @torch.no_grad()
     def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
+        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
         for run in range(self.runs):
             if run not in self.dropped:
                 hyper = {name: value[run] for name, value in self.hyper.items()}
@@ -36,6 +39,7 @@ class Loop(Strategy):
                 self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], x[run], y[run], own)
 
     def take_sums(self) -> dict[str, Tensor]:
+        """The sums, which start anew."""
         sums = {
             name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in self._carries[0]["sums"]
         }

@@ -2,8 +2,8 @@
 
 With one example the gradient of a linear layer is the outer product delta h^T. Nothing of the weights' size need be
 allocated or read more than twice a step, which a general graph cannot promise; so these networks have a kernel of their
-own, `rank_one.cpp`. It also keeps continual backpropagation's running averages, since their sums of |w| come for free in
-passes over the weights that are made anyway; the reset itself, which is rare, is the method's own rule.
+own, `rank_one.cpp`. It also keeps continual backpropagation's running averages, since their sums of |w| come for free
+in passes over the weights that are made anyway; the reset itself, which is rare, is the method's own rule.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from neoteny.lab.compiling import Compiled
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.lab.strategies.base import Due, Strategy, own_code, plan, stack
 from neoteny.methods import ContinualBackprop
-from neoteny.methods.base import Method
 from neoteny.optim import SGD
 from neoteny.units import random
 
@@ -52,14 +51,23 @@ class RankOne(Strategy):
         if not isinstance(step.optimizer, SGD) or step.optimizer.momentum:
             return "it takes SGD without momentum"
         judging = [method for method in step.methods if isinstance(method, ContinualBackprop)]
-        if len(judging) > 1 or any(m.utility not in UTILITIES or (m.compensate and not UTILITIES[m.utility][0]) for m in judging):
+        kept = [m for m in judging if m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate)]
+        if len(judging) > 1 or kept != judging:
             return f"it keeps one utility of {', '.join(UTILITIES)}"
         for method in step.methods:
             if not isinstance(method, ContinualBackprop) and (method.acts_always or method.coupled_decay is None):
                 return f"method {method.name} acts at every step, beyond a coupled weight decay"
         return None
 
-    def __init__(self, step: TrainingStep, carries: Sequence[Carry], hyper: dict[str, Tensor], keys: Tensor, unroll: int, compile: bool):
+    def __init__(
+        self,
+        step: TrainingStep,
+        carries: Sequence[Carry],
+        hyper: dict[str, Tensor],
+        keys: Tensor,
+        unroll: int,
+        compile: bool,
+    ):
         self._train = compiling.library(SOURCE).neoteny_rank_one
         self._judging = next((i for i, m in enumerate(step.methods) if isinstance(m, ContinualBackprop)), None)
         super().__init__(step, carries, hyper, keys, unroll, compile)
@@ -69,17 +77,21 @@ class RankOne(Strategy):
         found = chain(module, example)
         assert found is not None  # `suits` has said so
         self._linears, self._activation = found
-        self._sizes = [example.shape[1], *(getattr(module.get_submodule(n), "out_features") for n in self._linears)]
+        outputs = [module.get_parameter(f"{name}.weight").shape[0] for name in self._linears]
+        self._sizes = [example.shape[1], *outputs]
 
     def load(self, carry: Carry) -> None:
+        """Take over a carry of all runs."""
         self._carries = [
             tree_map(lambda leaf, run=run: leaf[run].clone().contiguous(), carry) for run in range(self.runs)
         ]
 
     def carry(self) -> Carry:
+        """The carry of all runs."""
         return stack(self._carries)
 
     def take_sums(self) -> dict[str, Tensor]:
+        """The sums, which start anew."""
         sums = {
             name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in self._carries[0]["sums"]
         }
@@ -89,6 +101,7 @@ class RankOne(Strategy):
 
     @torch.no_grad()
     def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
+        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
         for run in range(self.runs):
             if run not in self.dropped:
                 own: Due = [None if rows is None else rows[run] for rows in due]
@@ -170,7 +183,9 @@ class RankOne(Strategy):
 def resets(step: TrainingStep, active: tuple[bool, ...]):
     """The part of a step that comes after the optimizer's update and the utilities: resets alone."""
 
-    def act(carry: Carry, hyper: dict[str, Tensor], key: Tensor, features: dict[str, Tensor], due: list[Tensor]) -> Carry:
+    def act(
+        carry: Carry, hyper: dict[str, Tensor], key: Tensor, features: dict[str, Tensor], due: list[Tensor]
+    ) -> Carry:
         optimizer, methods = step.bound(hyper)
         view = step.view(carry, key, optimizer, {}, features)
         states, rows = list(carry["methods"]), iter(due)

@@ -22,14 +22,18 @@ class Stack(Strategy):
     steps_dim: ClassVar[int] = 1
 
     def load(self, carry: Carry) -> None:
+        """Take over a carry of all runs."""
         self._carry = carry
 
     def carry(self) -> Carry:
+        """The carry of all runs."""
         return self._carry
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function over all runs at once."""
         return torch.func.vmap(function)
 
     @torch.no_grad()
     def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
+        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
         self._carry = self.run(self._carry, self.hyper, self.keys, x, y, due)

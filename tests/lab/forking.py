@@ -50,10 +50,13 @@ def main() -> None:
             except BaseException:
                 traceback.print_exc()
             os._exit(status)
-        if job["kill_after"] is not None:
-            time.sleep(job["kill_after"])
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        limit = float("inf") if job["kill_after"] is None else began + job["kill_after"]
+        ended, status = os.waitpid(child, os.WNOHANG)
+        while not ended:
+            if time.monotonic() > limit:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.005)
+            ended, status = os.waitpid(child, os.WNOHANG)
         answer = {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
         print(json.dumps(answer), flush=True)
 

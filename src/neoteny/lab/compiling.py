@@ -42,7 +42,7 @@ def available() -> bool:
 
 # Not -ffast-math: it would switch the whole process to flush denormals, and a loss that is not finite must stay so.
 _FLAGS = (
-    *("-O3", "-march=native", "-fopenmp-simd", "-std=c++17", "-shared", "-fPIC"),
+    *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp-simd", "-std=c++17", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
 )
 

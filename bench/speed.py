@@ -174,11 +174,13 @@ def main() -> None:
             share = f"traffic {traffic / 1e9:.1f} GB/s = {traffic / copy_bandwidth() * 100:.0f} % of memory bandwidth"
             lines.append(f"| | {share} | | | | | | | |")
             console.print(share, style="dim")
+        if "100 runs" in case.name:
+            peak = f"peak memory of the process so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+            lines.append(f"| | {peak} | | | | | | | |")
+            console.print(peak, style="dim")
         previous = None if case.cbp else ours
         del learner
     console.print(table)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    console.print(f"peak memory of all cases together: {peak:.2f} GiB")
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")
 

@@ -1,8 +1,8 @@
 """Trains in forked children that are killed when asked: one warm process instead of an import of torch for every life.
 
-Reads jobs from standard input, one JSON object a line: what to run, and after how many seconds the child is to be
-killed (null: never). Answers with the child's status and the seconds it had. A program of its own, as polars must not
-have been used in a process that forks.
+Reads jobs from standard input, one JSON object a line: what to run, and when the child is to be killed: so many seconds
+after it began (`life`), or after it wrote its first checkpoint (`training`). Answers with the child's status and how
+long both were. A program of its own, as polars must not have been used in a process that forks.
 """
 
 from __future__ import annotations
@@ -50,14 +50,21 @@ def main() -> None:
             except BaseException:
                 traceback.print_exc()
             os._exit(status)
-        limit = float("inf") if job["kill_after"] is None else began + job["kill_after"]
-        ended, status = os.waitpid(child, os.WNOHANG)
+        checkpoint, saved = Path(job["checkpoint"]), {}
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        ended = 0
         while not ended:
-            if time.monotonic() > limit:
+            time.sleep(0.002)
+            now = time.monotonic()
+            if not saved and checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+                saved = {"training": now}
+            since = {"life": began, **saved}.get(job.get("kill"))
+            if since is not None and now - since >= job["after"]:
                 os.kill(child, signal.SIGKILL)
-            time.sleep(0.005)
             ended, status = os.waitpid(child, os.WNOHANG)
-        answer = {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
+        now = time.monotonic()
+        answer = {"status": os.waitstatus_to_exitcode(status), "life": now - began}
+        answer["training"] = now - saved.get("training", now)
         print(json.dumps(answer), flush=True)
 
 

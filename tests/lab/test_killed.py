@@ -50,27 +50,27 @@ def life():
     process.communicate()
 
 
-def killed_equals_whole(life, tmp_path, config, execution, kills):
-    def job(out, after=None):
-        return life(config=config, out=str(tmp_path / out), execution=execution, kill_after=after)
+def killed_equals_whole(life, tmp_path, config, execution):
+    resolved = lab.resolve(**config)
+    cut, reference = (lab.Run(lab.folder_of(resolved, tmp_path / out), resolved) for out in ("cut", "whole"))
+
+    def job(out, **kill):
+        path = str(lab.folder_of(resolved, tmp_path / out) / "checkpoint.pt")
+        return life(config=config, out=str(tmp_path / out), execution=execution, checkpoint=path, **kill)
 
     whole = job("whole")
     assert whole["status"] == 0
-    resolved = lab.resolve(**config)
-    cut, reference = (lab.Run(lab.folder_of(resolved, tmp_path / out), resolved) for out in ("cut", "whole"))
-    chance, seconds, killed = random.Random(str(config)), whole["seconds"], 0
-    # A life begins with making it, so that one may be killed before its first checkpoint; not all shall be.
-    for _ in range(20):
-        if killed >= kills and RunFolder(cut.folder).checkpoint.exists():
-            break
-        one = job("cut", seconds * chance.uniform(0.3, 0.9))
-        if one["status"] == 0:  # done already: faster than the whole one, which had to compile
-            shutil.rmtree(cut.folder)
-            seconds, killed = one["seconds"], 0
-        else:
-            killed += 1
-    else:
-        pytest.fail("no life was killed after a checkpoint and before its end")
+    chance, killed, pace = random.Random(str(config)), 0, 1.0
+    # Once anywhere in a life, twice in the part of it that follows a checkpoint.
+    for counted in ("life", "training", "training"):
+        for _ in range(5):
+            one = job("cut", kill=counted, after=pace * chance.uniform(0.05, 0.8) * whole[counted])
+            if one["status"] != 0:
+                killed += 1
+                break
+            shutil.rmtree(cut.folder)  # done already: faster than the whole one, which had to compile
+            pace /= 2
+    assert killed == 3
     assert job("cut")["status"] == 0
     assert RunFolder(cut.folder).status == "finished"
     assert (cut.folder / "metrics.parquet").read_bytes() == (reference.folder / "metrics.parquet").read_bytes()
@@ -86,7 +86,7 @@ def test_killed_equals_never_killed(life, tmp_path, benchmark, method):
     config = {"benchmark": benchmark, "method": method, "runs": 2, "scale": "tiny"}
     if method in BUSY:
         config["methods"] = {method: BUSY[method]}
-    run = killed_equals_whole(life, tmp_path, config, {"compile": False}, kills=2)
+    run = killed_equals_whole(life, tmp_path, config, {"compile": False})
     if method in ("cbp", "redo"):
         assert run.metrics.filter(pl.col("metric") == "units_replaced")["value"].max() > 0
 
@@ -95,4 +95,4 @@ def test_killed_equals_never_killed(life, tmp_path, benchmark, method):
 @pytest.mark.parametrize("benchmark", registry.BENCHMARKS)
 def test_killed_equals_never_killed_compiled(life, tmp_path, benchmark):
     config = {"benchmark": benchmark, "method": "cbp", "runs": 2, "scale": "tiny", "methods": {"cbp": BUSY["cbp"]}}
-    killed_equals_whole(life, tmp_path, config, {"compile": True}, kills=2)
+    killed_equals_whole(life, tmp_path, config, {"compile": True})

@@ -77,12 +77,13 @@ class Learner:
         self.network = _units(template, example, needed=any(m.resets_units or m.observes for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
-        self._meta = copy.deepcopy(template).to("meta").train()
-        _use_products(self._meta, example)
+        self._meta = copy.deepcopy(template).to("meta").eval()  # for looking
+        training = copy.deepcopy(template).to("meta").train()  # for steps
+        _use_products(training, example)
         observing = self.network.layers and any(method.observes for method in methods)
-        observer = Observer(self._meta, self.network) if observing else None
+        observer = Observer(training, self.network) if observing else None
         step = TrainingStep(
-            autograd(self._meta, observer, loss),
+            autograd(training, observer, loss),
             self.network,
             optimizer,
             methods,
@@ -146,7 +147,6 @@ class Learner:
         """Activations on x `[R, E, ...]` in evaluation mode, `[R, E, units, positions]`, by unit layer."""
         if not self.network.layers:
             return {}
-        self._meta.eval()
         observer = Observer(self._meta, self.network)
 
         def forward(tensors: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
@@ -157,18 +157,12 @@ class Learner:
             return vmap(forward)(self.strategy.carry()["tensors"], x.to(self.device))
         finally:
             observer.remove()
-            self._meta.train()
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         """The networks' outputs on x `[R, E, ...]` in evaluation mode."""
-        self._meta.eval()
-        try:
-            return vmap(lambda tensors, inputs: functional_call(self._meta, tensors, (inputs,)))(
-                self.strategy.carry()["tensors"], x.to(self.device)
-            )
-        finally:
-            self._meta.train()
+        forward = vmap(lambda tensors, inputs: functional_call(self._meta, tensors, (inputs,)))
+        return forward(self.strategy.carry()["tensors"], x.to(self.device))
 
     def weights(self) -> dict[str, Tensor]:
         """The trainable parameters by name, `[R, ...]`."""

@@ -94,7 +94,7 @@ def live(labels: Sequence[str], console: Console | None = None) -> Iterator[Call
             text = describe(progress, rates[label].update(progress.examples))
             bars.update(tasks[label], completed=progress.examples / progress.total, text=text)
             if progress.examples >= progress.total and label not in done and not console.is_terminal:
-                console.print(f"{label}  {text}", markup=False, highlight=False)
+                console.print(f"{label}  {text}", markup=False, highlight=False, soft_wrap=True)
                 done.add(label)
 
         yield notify

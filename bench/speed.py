@@ -175,7 +175,8 @@ def main() -> None:
             lines.append(f"| | {share} | | | | | | | |")
             console.print(share, style="dim")
         if "100 runs" in case.name:
-            peak = f"peak memory of the process so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            peak = f"peak memory of the process so far {peak:.2f} GiB"
             lines.append(f"| | {peak} | | | | | | | |")
             console.print(peak, style="dim")
         previous = None if case.cbp else ours

@@ -10,8 +10,9 @@ Names are imported on first use (PEP 562): `import neoteny` alone imports neithe
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny import lab as lab
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "attach": "neoteny.methods.attach:attach",
-    "diagnose": "neoteny.measures.diagnose:diagnose",
-    "L2": "neoteny.methods.l2:L2",
-    "L2Init": "neoteny.methods.l2_init:L2Init",
-    "ShrinkAndPerturb": "neoteny.methods.shrink_and_perturb:ShrinkAndPerturb",
-    "ContinualBackprop": "neoteny.methods.continual_backprop:ContinualBackprop",
-    "ReDo": "neoteny.methods.redo:ReDo",
-    "HeadReset": "neoteny.methods.head_reset:HeadReset",
-    "FullReset": "neoteny.methods.full_reset:FullReset",
-    "lab": "neoteny.lab",
+_HOME = {
+    "attach": "methods.attach",
+    "diagnose": "measures.diagnose",
+    "L2": "methods.l2",
+    "L2Init": "methods.l2_init",
+    "ShrinkAndPerturb": "methods.shrink_and_perturb",
+    "ContinualBackprop": "methods.continual_backprop",
+    "ReDo": "methods.redo",
+    "HeadReset": "methods.head_reset",
+    "FullReset": "methods.full_reset",
+    "lab": "lab:",
 }
 
-__all__ = [  # spelt out, as type checkers do not read `_LAZY`; a test holds them together
+__all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds them together
     "L2",
     "ContinualBackprop",
     "FullReset",
@@ -54,17 +55,4 @@ __all__ = [  # spelt out, as type checkers do not read `_LAZY`; a test holds the
     "lab",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'neoteny' has no attribute {name!r}")
-    module, _, attribute = _LAZY[name].partition(":")
-    value = importlib.import_module(module)
-    if attribute:
-        value = getattr(value, attribute)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(__name__, _HOME)

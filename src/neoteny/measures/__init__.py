@@ -7,8 +7,9 @@ check-up itself is `neoteny.diagnose`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny.measures.catalogue import FEATURE_MEASURES as FEATURE_MEASURES
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from neoteny.measures.weights import weight_change as weight_change
     from neoteny.measures.weights import weight_magnitude as weight_magnitude
 
-_LAZY = {
+_HOME = {
     "FEATURE_MEASURES": "catalogue",
     "WEIGHT_MEASURES": "catalogue",
     "of_features": "catalogue",
@@ -66,12 +67,4 @@ __all__ = [
     "weight_magnitude",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(__name__, _HOME)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny.methods.attach import Plasticity as Plasticity
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from neoteny.methods.schedule import Replacements as Replacements
     from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb as ShrinkAndPerturb
 
-_LAZY = {
+_HOME = {
     "ContinualBackprop": "continual_backprop",
     "FullReset": "full_reset",
     "HeadReset": "head_reset",
@@ -38,7 +39,7 @@ _LAZY = {
     "Step": "base",
 }
 
-__all__ = [  # spelt out for type checkers; a test holds it together with `_LAZY`
+__all__ = [  # spelt out for type checkers; a test holds it together with `_HOME`
     "L2",
     "ContinualBackprop",
     "FullReset",
@@ -55,14 +56,4 @@ __all__ = [  # spelt out for type checkers; a test holds it together with `_LAZY
     "Step",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'neoteny.methods' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"neoteny.methods.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(__name__, _HOME)

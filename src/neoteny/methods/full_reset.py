@@ -8,17 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, require_count
+from neoteny.methods.base import Step
+from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
-    from neoteny.units.records import Network
-
 
 @dataclass(frozen=True, kw_only=True)
-class FullReset(Method):
+class FullReset(BoundaryReset):
     """Draw every parameter anew from its initialiser, at every change of task or every `period` updates.
 
     Running statistics of norms return to mean 0 and variance 1, and the optimizer's state starts anew.
@@ -36,37 +34,8 @@ class FullReset(Method):
     name: ClassVar[str] = "full-reset"
     resets_units: ClassVar[bool] = True
 
-    period: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        if self.period is not None:
-            require_count(self, "period", least=1)
-
-    def schedule(self, network: Network, seed: int) -> Periodic | None:
-        """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
-
-        return None if self.period is None else Periodic(self.period)
-
-    @property
-    def acts_always(self) -> bool:
-        """Only where it is due."""
-        return False
-
-    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Reset where `due` says so."""
-        if due is not None:
-            self._reset(step, due[0] > 0)
-        return state
-
-    def at_task(self, step: Step, state: Tensors) -> Tensors:
-        """Reset, unless it has a period of its own."""
-        if self.period is None:
-            self._reset(step, None)
-        return state
-
-    def _reset(self, step: Step, when: Tensor | None) -> None:
+    def reset(self, step: Step, when: Tensor | None) -> None:
+        """Reset where `when` is true; None: for certain."""
         import torch
 
         from neoteny.methods.head_reset import reset_parameters

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import Method, Step, Tensors, require_choice, require_count
+from neoteny.methods.base import Step, require_choice, require_count
+from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
     from neoteny.units.records import Network
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadReset(Method):
+class HeadReset(BoundaryReset):
     """Make the last `layers` layers new again, at every change of task or every `period` updates.
 
     Args:
@@ -39,41 +39,17 @@ class HeadReset(Method):
     name: ClassVar[str] = "head-reset"
 
     layers: int = 1
-    period: int | None = None
     to: Literal["initialiser", "zero"] = "initialiser"
     keep_momentum: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
         require_count(self, "layers", least=1)
-        if self.period is not None:
-            require_count(self, "period", least=1)
+        super().__post_init__()
         require_choice(self, "to", ("initialiser", "zero"))
 
-    def schedule(self, network: Network, seed: int) -> Periodic | None:
-        """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
-
-        return None if self.period is None else Periodic(self.period)
-
-    @property
-    def acts_always(self) -> bool:
-        """Only where it is due."""
-        return False
-
-    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Reset where `due` says so."""
-        if due is not None:
-            self._reset(step, due[0] > 0)
-        return state
-
-    def at_task(self, step: Step, state: Tensors) -> Tensors:
-        """Reset, unless it has a period of its own."""
-        if self.period is None:
-            self._reset(step, None)
-        return state
-
-    def _reset(self, step: Step, when: Tensor | None) -> None:
+    def reset(self, step: Step, when: Tensor | None) -> None:
+        """Reset where `when` is true; None: for certain."""
         import torch
 
         names = last_layers(step.network, self.layers)

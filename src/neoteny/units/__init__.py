@@ -5,8 +5,9 @@ Names are imported on first use (PEP 562), so that records and initialisers can 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny.units.finding import find as find
@@ -18,25 +19,17 @@ if TYPE_CHECKING:
     from neoteny.units.records import UnitLayer as UnitLayer
     from neoteny.units.reset import make_new as make_new
 
-_LAZY = {
-    "find": "neoteny.units.finding",
-    "Initialiser": "neoteny.units.initialise",
-    "Observer": "neoteny.units.observe",
-    "Network": "neoteny.units.records",
-    "Reader": "neoteny.units.records",
-    "Slices": "neoteny.units.records",
-    "UnitLayer": "neoteny.units.records",
-    "make_new": "neoteny.units.reset",
+_HOME = {
+    "find": "finding",
+    "Initialiser": "initialise",
+    "Observer": "observe",
+    "Network": "records",
+    "Reader": "records",
+    "Slices": "records",
+    "UnitLayer": "records",
+    "make_new": "reset",
 }
 
 __all__ = ["Initialiser", "Network", "Observer", "Reader", "Slices", "UnitLayer", "find", "make_new"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(__name__, _HOME)

@@ -23,7 +23,9 @@ class Loop(Strategy):
 
     def load(self, carry: Carry) -> None:
         """Take over a carry of all runs."""
-        self._carries = [tree_map(lambda leaf, run=run: leaf[run].clone(), carry) for run in range(self.runs)]
+        self._carries = [
+            tree_map(lambda leaf, run=run: leaf[run].clone().contiguous(), carry) for run in range(self.runs)
+        ]
 
     def carry(self) -> Carry:
         """The carry of all runs."""
@@ -34,9 +36,11 @@ class Loop(Strategy):
         """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
         for run in range(self.runs):
             if run not in self.dropped:
-                hyper = {name: value[run] for name, value in self.hyper.items()}
-                own: Due = [None if rows is None else rows[run] for rows in due]
-                self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], x[run], y[run], own)
+                self._advance_one(run, x[run], y[run], [None if rows is None else rows[run] for rows in due])
+
+    def _advance_one(self, run: int, x: Tensor, y: Tensor, due: Due) -> None:
+        hyper = {name: value[run] for name, value in self.hyper.items()}
+        self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], x, y, due)
 
     def take_sums(self) -> dict[str, Tensor]:
         """The sums, which start anew."""

@@ -15,12 +15,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from neoteny.lab import compiling
 from neoteny.lab.compiling import Compiled
 from neoteny.lab.step import Carry, TrainingStep
-from neoteny.lab.strategies.base import Due, Strategy, own_code, plan, stack
+from neoteny.lab.strategies.base import Due, own_code, plan
+from neoteny.lab.strategies.loop import Loop
 from neoteny.methods import ContinualBackprop
 from neoteny.optim import SGD
 from neoteny.units import random
@@ -35,7 +35,7 @@ UTILITIES = {
 }
 
 
-class RankOne(Strategy):
+class RankOne(Loop):
     """Each run by itself, in place, as many steps a call as lie between two resets."""
 
     name: ClassVar[str] = "rank-one"
@@ -59,56 +59,19 @@ class RankOne(Strategy):
                 return f"method {method.name} acts at every step, beyond a coupled weight decay"
         return None
 
-    def __init__(
-        self,
-        step: TrainingStep,
-        carries: Sequence[Carry],
-        hyper: dict[str, Tensor],
-        keys: Tensor,
-        unroll: int,
-        compile: bool,
-    ):
-        self._train = compiling.library(SOURCE).neoteny_rank_one
-        self._judging = next((i for i, m in enumerate(step.methods) if isinstance(m, ContinualBackprop)), None)
-        super().__init__(step, carries, hyper, keys, unroll, compile)
-
     def use(self, module: nn.Module, example: Tensor) -> None:
         """Read the chain of layers off the network; before the first step."""
         found = chain(module, example)
         assert found is not None  # `suits` has said so
+        self._train = compiling.library(SOURCE).neoteny_rank_one
+        judging = [number for number, method in enumerate(self.step.methods) if isinstance(method, ContinualBackprop)]
+        self._judging = judging[0] if judging else None
         self._linears, self._activation = found
         outputs = [module.get_parameter(f"{name}.weight").shape[0] for name in self._linears]
         self._sizes = [example.shape[1], *outputs]
 
-    def load(self, carry: Carry) -> None:
-        """Take over a carry of all runs."""
-        self._carries = [
-            tree_map(lambda leaf, run=run: leaf[run].clone().contiguous(), carry) for run in range(self.runs)
-        ]
-
-    def carry(self) -> Carry:
-        """The carry of all runs."""
-        return stack(self._carries)
-
-    def take_sums(self) -> dict[str, Tensor]:
-        """The sums, which start anew."""
-        sums = {
-            name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in self._carries[0]["sums"]
-        }
-        for carry in self._carries:
-            carry["sums"] = {name: torch.zeros_like(value) for name, value in carry["sums"].items()}
-        return sums
-
-    @torch.no_grad()
-    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
-        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
-        for run in range(self.runs):
-            if run not in self.dropped:
-                own: Due = [None if rows is None else rows[run] for rows in due]
-                self._advance_one(run, x[run].contiguous(), y[run].contiguous(), own)
-
     def _advance_one(self, run: int, x: Tensor, y: Tensor, due: Due) -> None:
-        steps, begun = x.shape[0], 0
+        x, y, steps, begun = x.contiguous(), y.contiguous(), x.shape[0], 0
         # the longest stretches there are, each ending with a step in which something is due
         for stop, _, active in [call for call in plan(due, steps, (steps,)) if any(call[2])]:
             features = self._kernel(run, x[begun : stop + 1], y[begun : stop + 1])

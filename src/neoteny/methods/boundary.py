@@ -1,0 +1,60 @@
+"""What the resets of whole layers have in common: they come at a change of task, or by the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neoteny.methods.base import Method, Step, Tensors, require_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neoteny.methods.schedule import Periodic
+    from neoteny.units.records import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundaryReset(Method):
+    """The base of resets at every change of task or every `period` updates; what is reset is the subclass's `reset`.
+
+    Args:
+        period: updates between two resets; None: at a change of task.
+
+    Raises:
+        SettingError: a period below 1.
+    """
+
+    period: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.period is not None:
+            require_count(self, "period", least=1)
+
+    def reset(self, step: Step, when: Tensor | None) -> None:
+        """Reset where the 0-dimensional bool `when` is true; None: for certain."""
+        raise NotImplementedError
+
+    def schedule(self, network: Network, seed: int) -> Periodic | None:
+        """One column: 1 at every `period`-th update."""
+        from neoteny.methods.schedule import Periodic
+
+        return None if self.period is None else Periodic(self.period)
+
+    @property
+    def acts_always(self) -> bool:
+        """Only where it is due."""
+        return False
+
+    def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
+        """Reset where `due` says so."""
+        if due is not None:
+            self.reset(step, due[0] > 0)
+        return state
+
+    def at_task(self, step: Step, state: Tensors) -> Tensors:
+        """Reset, unless it has a period of its own."""
+        if self.period is None:
+            self.reset(step, None)
+        return state

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from neoteny.lab import compiling
 from neoteny.lab.compiling import Compiled
@@ -134,13 +135,8 @@ class RankOne(Loop):
         old = self._carries[run]
         hyper = {name: value[run] for name, value in self.hyper.items()}
         new = self._graphs[0, active](old, hyper, self.keys[run], features, rows)
-        for name, value in new["tensors"].items():
-            if value is not old["tensors"][name]:
-                old["tensors"][name].copy_(value)
-        for mine, changed in zip(old["methods"], new["methods"], strict=True):
-            for name, value in changed.items():
-                if value is not mine[name]:
-                    mine[name].copy_(value)
+        # the kernel is told each time where its tensors lie; it only wants them in one piece
+        self._carries[run] = {**old, **tree_map(torch.Tensor.contiguous, new)}
 
 
 def resets(step: TrainingStep, active: tuple[bool, ...]):

@@ -46,6 +46,8 @@ class Case:
     step_size: float = 0.003
     momentum: float = 0.0
     strategy: str = "auto"
+    rate: float = 1e-4
+    """replacement rate of continual backpropagation, the benchmark's own"""
 
     def data(self, runs: int, steps: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(1)
@@ -57,7 +59,7 @@ class Case:
 
 
 def tiny() -> nn.Module:
-    return MLP(21, [5], 1)
+    return MLP(20, [5], 1)
 
 
 def middle() -> nn.Module:
@@ -72,13 +74,17 @@ def cases() -> list[Case]:
     rows = []
     for runs, asked, asked_cbp in ((30, 150, 200), (100, 500, 700)):
         for cbp, ratio in ((False, asked), (True, asked_cbp)):
-            rows.append(Case(f"20-5-1, {runs} runs", tiny, (1, 21), 0, runs, cbp, ratio, 16_000, 2_000, 0.01))
+            rows.append(Case(f"20-5-1, {runs} runs", tiny, (1, 20), 0, runs, cbp, ratio, 16_000, 2_000, 0.01))
     for cbp, ratio in ((False, 15), (True, 25)):
-        rows.append(Case("784-100x3-10, 30 runs", middle, (1, 784), 10, 30, cbp, ratio, 480, 1_500))
+        rows.append(Case("784-100x3-10, 30 runs", middle, (1, 784), 10, 30, cbp, ratio, 480, 1_500, rate=1e-5))
     for cbp, ratio in ((False, 2.5), (True, 0)):
-        rows.append(Case("784-2000x3-10, 1 run", wide, (1, 784), 10, 1, cbp, ratio, 96, 96))
+        rows.append(Case("784-2000x3-10, 1 run", wide, (1, 784), 10, 1, cbp, ratio, 96, 96, rate=1e-5))
     for cbp in (False, True):
-        rows.append(Case("Continual ImageNet", ContinualImageNetNet, (100, 3, 32, 32), 2, 1, cbp, 1, 24, 24, 0.01, 0.9))
+        rows.append(
+            Case(
+                "Continual ImageNet", ContinualImageNetNet, (100, 3, 32, 32), 2, 1, cbp, 1, 24, 24, 0.01, 0.9, rate=3e-4
+            )
+        )
     return rows
 
 
@@ -90,7 +96,7 @@ def layers_of(net: nn.Module) -> nn.Sequential:
 def measure(case: Case, rounds: int) -> tuple[float, float, Learner]:
     """Best microseconds of a run-step of (ordinary, ours), taking turns."""
     x, y = case.data(case.runs, case.steps)
-    methods = (ContinualBackprop(replacement_rate=1e-4, utility="adaptable_contribution"),) if case.cbp else ()
+    methods = (ContinualBackprop(replacement_rate=case.rate, utility="adaptable_contribution"),) if case.cbp else ()
     learner = Learner(
         case.network,
         x[0, 0],
@@ -103,7 +109,7 @@ def measure(case: Case, rounds: int) -> tuple[float, float, Learner]:
     torch.manual_seed(0)
     net = layers_of(case.network())
     net.train()
-    cbp = OrdinaryCBP(net) if case.cbp else None
+    cbp = OrdinaryCBP(net, case.rate) if case.cbp else None
     x0, y0 = case.data(1, case.ordinary_steps)
     train(net, x0[0][:20], y0[0][:20], case.step_size, case.momentum, cbp)
     # twice: the second time also the graphs with replacements have been met

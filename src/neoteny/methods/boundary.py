@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryReset(Method):
+class BoundaryReset(Method, ABC):
     """The base of resets at every change of task or every `period` updates; what is reset is the subclass's `reset`.
 
     Args:
@@ -32,9 +33,9 @@ class BoundaryReset(Method):
         if self.period is not None:
             require_count(self, "period", least=1)
 
+    @abstractmethod
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where the 0-dimensional bool `when` is true; None: for certain."""
-        raise NotImplementedError
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `period`-th update."""

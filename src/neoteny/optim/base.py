@@ -8,6 +8,7 @@ use stand here as formulas, and tests hold them to torch's.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +22,7 @@ Tensors = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class Optimizer(ABC):
     """Base of the laboratory's optimizers.
 
     Args:
@@ -45,6 +46,7 @@ class Optimizer:
         """The state of each trainable parameter before the first update."""
         return {name: {} for name in tensors}
 
+    @abstractmethod
     def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
         """One update: replaces entries of `tensors` and of `optim[name]`.
 
@@ -55,7 +57,6 @@ class Optimizer:
             count: for each parameter the number of updates, this one included, since each entry was made new;
                 broadcasts against the parameter. Empty where the rule does not count.
         """
-        raise NotImplementedError
 
     def bind(self, values: Mapping[str, Any]) -> Optimizer:
         """The same optimizer with some settings replaced by values that are not checked (tensors of one run)."""

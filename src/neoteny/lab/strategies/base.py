@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ Due = list[np.ndarray | None]
 """For each method what is due at each step, int `[R, S, columns]`, or None for a method without a schedule."""
 
 
-class Strategy:
+class Strategy(ABC):
     """R runs of one training step.
 
     Args:
@@ -62,20 +63,20 @@ class Strategy:
         convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
         return 1 if convolutional or work > 10**6 else 16
 
-    def use(self, module: nn.Module, example: Tensor) -> None:
+    def use(self, module: nn.Module, example: Tensor) -> None:  # noqa: B027 - most need not know more
         """See one of the networks themselves, once, for strategies that need to know more than its tensors."""
 
+    @abstractmethod
     def load(self, carry: Carry) -> None:
         """Take over a carry with a leading dimension of runs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def carry(self) -> Carry:
         """The carry of all runs, with a leading dimension of runs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
         """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
-        raise NotImplementedError
 
     def take_sums(self) -> dict[str, Tensor]:
         """Sums of loss and accuracy since they were last taken, float64 `[R]`, on the device; they start anew at 0."""

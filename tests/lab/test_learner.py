@@ -268,3 +268,13 @@ def test_compiled_equals_uncompiled(name, strategy):
         plain.advance(x[:, begin:end], y[:, begin:end])
         compiled.advance(x[:, begin:end], y[:, begin:end])
     assert_same(plain, compiled)
+
+
+def test_a_compiler_that_fails_is_named_with_the_way_out(monkeypatch, tmp_path):
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("int main( {")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    if compiling.compiler() is None:
+        pytest.skip("there is no C++ compiler that could fail")
+    with pytest.raises(SettingError, match=r"could not compile broken\.cpp.*strategy='loop'"):
+        compiling.library(broken)

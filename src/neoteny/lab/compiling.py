@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from neoteny.errors import SettingError
+
 
 class CompileWarning(UserWarning):
     """The laboratory runs uncompiled: results are the same, steps take many times longer."""
@@ -49,7 +51,11 @@ _FLAGS = (
 
 @functools.cache
 def library(source: Path) -> ctypes.CDLL:
-    """A C++ file compiled for this processor and loaded; built once, in torch's cache folder."""
+    """A C++ file compiled for this processor and loaded; built once, in torch's cache folder.
+
+    Raises:
+        SettingError: the compiler refuses it.
+    """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     command = [compiler() or "g++", *_FLAGS]
@@ -59,7 +65,12 @@ def library(source: Path) -> ctypes.CDLL:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             built = Path(folder) / target.name
-            subprocess.run([*command, str(source), "-o", str(built)], check=True, capture_output=True)
+            made = subprocess.run([*command, str(source), "-o", str(built)], capture_output=True, text=True)
+            if made.returncode:
+                raise SettingError(
+                    f"{command[0]} could not compile {source.name}: {made.stderr.strip().splitlines()[-1:]}. "
+                    "Name another compiler in the environment variable CXX, or choose strategy='loop'."
+                )
             os.replace(built, target)
     return ctypes.CDLL(str(target))
 

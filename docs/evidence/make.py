@@ -82,7 +82,7 @@ PAGES = (
         commands=(
             f"{MNIST} --method backprop --grid step_size=0.01,0.003,0.001",
             f"{MNIST} --method cbp,l2",
-            f"{MNIST} --method shrink-and-perturb --shrink-and-perturb.interval 10",
+            f"{MNIST} --method shrink-and-perturb --shrink-and-perturb.interval 100",
         ),
         window=60_000,
         known={"backprop step_size=0.003": ("~93.3 %", "under 88 % by task 150")},

@@ -15,6 +15,8 @@ from neoteny.lab.folder import RunFolder
 REGRESSION = "slowly-changing-regression"
 TINY = {"runs": 2, "scale": "tiny", "compile": False, "progress": False}
 
+BEFORE = signal.getsignal(signal.SIGINT)  # a shell that starts something in the background has it ignored
+
 
 @pytest.fixture
 def interrupted(tmp_path):
@@ -52,7 +54,7 @@ def test_ctrl_c_leaves_a_folder_that_can_be_resumed(interrupted):
 
 
 def test_handlers_of_signals_are_put_back(interrupted):
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is BEFORE
 
 
 def test_a_folder_with_a_run_is_refused_unless_it_is_to_be_resumed(interrupted):

@@ -136,13 +136,15 @@ def remarks(name: str) -> str:
 
 def comparison(page: Evidence, group: Group) -> str:
     """Known figures beside ours."""
-    ours = {row.system: row for row in final_table(group, window=page.window).rows}
+    table = final_table(group, window=page.window)
+    ours = {row.system: row for row in table.rows}
     lines = ["| system | known, first | ours, first | known, last | ours, last |", "|---|---:|---:|---:|---:|"]
     for label, (first, last) in page.known.items():
         if label not in ours:
             raise SystemExit(f"{page.name} has no series {label!r}; it has {', '.join(ours)}.")
         row = ours[label]
-        lines.append(f"| {label} | {first} | {row.first} | {last} | {row.last} |")
+        begin, end = (" ".join(cell.parts(share=table.share)) for cell in (row.first, row.last))
+        lines.append(f"| {label} | {first} | {begin} | {last} | {end} |")
     return "Known figures are read off the paper's plots.\n\n" + "\n".join(lines)
 
 

@@ -180,3 +180,11 @@ def test_what_cannot_be_diagnosed_is_told(mine, arguments: str, message: str):
     torch.save(torch.nn.Linear(2, 2).state_dict(), "other.pt")
     torch.save([1, 2], "list.pt")
     assert message in diagnose(mine, *arguments.split(), status=2)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "neoteny", "run", NAME, "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()

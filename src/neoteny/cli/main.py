@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -38,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("neoteny: stopped; `neoteny resume RUN_DIR` goes on from the last checkpoint.", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # the reader (`| head`) has seen enough; what Python would still flush at its exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 0
 
 

@@ -277,4 +277,4 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(monkeypatch, tmp_path):
     if compiling.compiler() is None:
         pytest.skip("there is no C++ compiler that could fail")
     with pytest.raises(SettingError, match=r"could not compile broken\.cpp.*strategy='loop'"):
-        compiling.library(broken)
+        compiling.kernel(broken)

@@ -50,7 +50,7 @@ _FLAGS = (
 
 
 @functools.cache
-def library(source: Path) -> ctypes.CDLL:
+def kernel(source: Path) -> ctypes.CDLL:
     """A C++ file compiled for this processor and loaded; built once, in torch's cache folder.
 
     Raises:

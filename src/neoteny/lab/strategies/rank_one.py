@@ -64,7 +64,7 @@ class RankOne(Loop):
         """Read the chain of layers off the network; before the first step."""
         found = chain(module, example)
         assert found is not None  # `suits` has said so
-        self._train = compiling.library(SOURCE).neoteny_rank_one
+        self._train = compiling.kernel(SOURCE).neoteny_rank_one
         judging = [number for number, method in enumerate(self.step.methods) if isinstance(method, ContinualBackprop)]
         self._judging = judging[0] if judging else None
         self._linears, self._activation = found

@@ -17,7 +17,7 @@ version = release = neoteny.__version__
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "evidence/**/README.md"]
+exclude_patterns = ["evidence/*.remarks.md", "_build", "evidence/**/README.md"]
 myst_heading_anchors = 2
 
 html_theme = "furo"

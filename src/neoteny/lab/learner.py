@@ -22,7 +22,7 @@ from neoteny.lab import compiling
 from neoteny.lab.step import LOSSES, TrainingStep, autograd
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
-from neoteny.methods.base import Method, Schedule
+from neoteny.methods.base import Method, Schedule, method_seed
 from neoteny.optim.base import Optimizer
 from neoteny.units import find, random
 from neoteny.units.observe import Observer
@@ -99,7 +99,7 @@ class Learner:
             step,
             carries,
             _hyper(varied or {}, optimizer, methods, len(modules), self.device),
-            torch.stack([random.key(_method_seed(seed), self.device) for seed in self.seeds]),
+            torch.stack([random.key(method_seed(seed), self.device) for seed in self.seeds]),
             unroll if unroll is not None else kind.unroll_for(template, example),
             compile,
         )
@@ -237,10 +237,6 @@ def _seeded(build_network: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(int(randomness.generator(seed, randomness.WEIGHTS).integers(2**62)))
         return build_network()
-
-
-def _method_seed(seed: int) -> int:
-    return int(randomness.generator(seed, randomness.METHOD).integers(2**62))
 
 
 def _units(module: nn.Module, example: Tensor, needed: bool) -> Network:

@@ -41,11 +41,9 @@ def entry_age(parameter: Tensor, step: Tensor, owners: Iterable[tuple[Slices, Te
     """
     import torch
 
-    from neoteny.units.counts import spread
-
     age = step.to(parameter.device)
     for slices, since in owners:
-        age = torch.minimum(age, spread(slices, since.to(age.dtype), parameter, step.to(parameter.device)))
+        age = torch.minimum(age, slices.spread(since.to(age.dtype), parameter, step.to(parameter.device)))
     return age
 
 

@@ -7,7 +7,7 @@ Dohare, Hernandez-Garcia, Lan, Rahman, Mahmood & Sutton, "Loss of plasticity in 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.errors import SettingError
 from neoteny.methods.base import Method, Step, Tensors, require, require_choice, require_count, require_fraction
@@ -183,9 +183,9 @@ class ContinualBackprop(Method):
         old = state[f"{layer.name}/utility"]
         new = features.to(old.dtype).abs().mean((0, 2)) if features is not None and uses_activation else 1.0
         if self.utility not in ("adaptation", "feature_by_input"):
-            new = new * _magnitude(layer.outgoing, step.tensors, old.dtype)
+            new = new * layer.outgoing_magnitude(step.tensors, old.dtype)
         if self.utility in ("adaptable_contribution", "adaptation", "feature_by_input"):
-            new = new / _magnitude(layer.incoming, step.tensors, old.dtype).clamp_min(1e-30)
+            new = new / layer.incoming_magnitude(step.tensors, old.dtype).clamp_min(1e-30)
         state[f"{layer.name}/utility"] = self.decay_rate * old + (1 - self.decay_rate) * new
 
     def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, key: Tensor) -> Tensor:
@@ -228,21 +228,6 @@ class ContinualBackprop(Method):
                 state[f"{layer.name}/{name}"] = torch.where(chosen, torch.zeros_like(value), value)
         replaced = f"{layer.name}/replaced"
         state[replaced] = state[replaced] + chosen.sum(dtype=torch.int32)
-
-
-def _magnitude(parts: tuple[Slices, ...], tensors: Tensors, dtype: Any) -> Tensor:
-    """Σ|w| over all of each unit's entries, `[n]`: one reduction a tensor, then the positions of each unit."""
-    total: Any = 0.0
-    for slices in parts:
-        weight = tensors[slices.name]
-        others = [dim for dim in range(weight.dim()) if dim != slices.dim]
-        sums = weight.to(dtype).abs().sum(others) if others else weight.to(dtype).abs()
-        if slices.contiguous and sums.shape[0] == slices.size * slices.block:
-            per_unit = sums if slices.block == 1 else sums.unflatten(0, (slices.size, slices.block)).sum(1)
-        else:
-            per_unit = sums[slices.positions(sums.device)].sum(1)
-        total = total + per_unit
-    return total
 
 
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:

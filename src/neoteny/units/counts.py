@@ -7,22 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from neoteny.units.records import Network, Slices
+from neoteny.units.records import Network
 from neoteny.units.reset import slices_of
-
-
-def spread(slices: Slices, values: Tensor, tensor: Tensor, outside: Tensor) -> Tensor:
-    """A value of each unit, `[size]`, laid along the units' dimension of `tensor` so that it broadcasts against it.
-
-    Positions that belong to no unit of the layer get `outside`.
-
-    >>> entries = Slices("w", 1, ((0, 1), (2, 3)))
-    >>> spread(entries, torch.tensor([5, 7]), torch.zeros(3, 4), torch.tensor(0))
-    tensor([[5, 5, 7, 7]])
-    """
-    along = values.unsqueeze(1).expand(slices.size, slices.block).flatten()
-    along = slices.lay(along, tensor.shape[slices.dim], outside)
-    return along.reshape([-1 if d == slices.dim else 1 for d in range(tensor.dim())])
 
 
 def entry_counts(
@@ -43,6 +29,6 @@ def entry_counts(
         if layer.name in since:
             for slices in slices_of(layer):
                 if slices.name in counts:
-                    own = spread(slices, since[layer.name] + 1, tensors[slices.name], totals[slices.name])
+                    own = slices.spread(since[layer.name] + 1, tensors[slices.name], totals[slices.name])
                     counts[slices.name] = torch.minimum(counts[slices.name], own)
     return counts

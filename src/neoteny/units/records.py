@@ -140,9 +140,20 @@ class Slices:
 
     def select(self, chosen: Tensor, tensor: Tensor) -> Tensor:
         """A bool mask that broadcasts against `tensor`: True on all entries of the units chosen (bool, `[size]`)."""
-        mask = chosen if self.block == 1 else chosen.unsqueeze(1).expand(self.size, self.block).flatten()
-        mask = self.lay(mask, tensor.shape[self.dim], False)
-        return mask.reshape([-1 if d == self.dim else 1 for d in range(tensor.dim())])
+        return self.spread(chosen, tensor, False)
+
+    def spread(self, values: Tensor, tensor: Tensor, outside: Tensor | float) -> Tensor:
+        """A value of each unit, `[size]`, laid along the units' dimension of `tensor`: it broadcasts against it.
+
+        Positions that belong to no unit of the layer get `outside`.
+
+        >>> import torch
+        >>> Slices("w", 1, ((0, 1), (2, 3))).spread(torch.tensor([5, 7]), torch.zeros(3, 4), 0)
+        tensor([[5, 5, 7, 7]])
+        """
+        along = values if self.block == 1 else values.unsqueeze(1).expand(self.size, self.block).flatten()
+        along = self.lay(along, tensor.shape[self.dim], outside)
+        return along.reshape([-1 if d == self.dim else 1 for d in range(tensor.dim())])
 
 
 @dataclass(frozen=True)
@@ -209,13 +220,13 @@ class UnitLayer:
         """All weights that read each unit, `[n, entries]`."""
         return _rows(self.outgoing, tensors)
 
-    def incoming_magnitude(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Sum of |w| over the weights that feed each unit, `[n]`."""
-        return _magnitude(self.incoming, tensors)
+    def incoming_magnitude(self, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Tensor:
+        """Sum of |w| over the weights that feed each unit, `[n]`, in `dtype` (by default the weights' own)."""
+        return _magnitude(self.incoming, tensors, dtype)
 
-    def outgoing_magnitude(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Sum of |w| over the weights that read each unit, `[n]`."""
-        return _magnitude(self.outgoing, tensors)
+    def outgoing_magnitude(self, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Tensor:
+        """Sum of |w| over the weights that read each unit, `[n]`, in `dtype` (by default the weights' own)."""
+        return _magnitude(self.outgoing, tensors, dtype)
 
 
 def _rows(parts: tuple[Slices, ...], tensors: Mapping[str, Tensor]) -> Tensor:
@@ -225,8 +236,9 @@ def _rows(parts: tuple[Slices, ...], tensors: Mapping[str, Tensor]) -> Tensor:
     return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
 
-def _magnitude(parts: tuple[Slices, ...], tensors: Mapping[str, Tensor]) -> Tensor:
-    first, *others = (slices.total(tensors[slices.name].abs()) for slices in parts)
+def _magnitude(parts: tuple[Slices, ...], tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Tensor:
+    weights = ((slices, tensors[slices.name]) for slices in parts)
+    first, *others = (slices.total(weight.to(dtype or weight.dtype).abs()) for slices, weight in weights)
     for other in others:
         first = first + other
     return first

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from architectures.table import ARCHITECTURES
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from architectures.table import ARCHITECTURES
 from neoteny.units import Network, Slices, UnitLayer, find
 
 Tensors = dict[str, Tensor]
@@ -36,9 +36,10 @@ def generic(name: str) -> tuple[nn.Module, Any]:
     """The same in double precision and evaluation mode, with no bias, gain or running statistic at a special value."""
     net, inputs = made(name)
     generator = torch.Generator().manual_seed(1)
-    for tensor in [*net.parameters(), *net.buffers()]:
+    for own, tensor in [*net.named_parameters(), *net.named_buffers()]:
         if tensor.dim() == 1 and tensor.is_floating_point():
-            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            least = -1 if own.endswith("mean") else 0.5  # means below the shifts keep rectifiers open
+            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + least)
     return net.double().eval(), tree_map(lambda x: x.double() if x.is_floating_point() else x, inputs)
 
 

@@ -73,7 +73,9 @@ def stream(first, prefix, *parts):
 HUGGING_FACE = {
     **family(
         "BERT", bert, "input_ids", (4, 6), (128, 64), 8,
-        units={**in_layers("bert.encoder.layer", attention__self__value=4, intermediate__dense=8), "bert.pooler.dense": 4},
+        units={
+            **in_layers("bert.encoder.layer", attention__self__value=4, intermediate__dense=8), "bert.pooler.dense": 4,
+        },
         stream={stream(
             [f"bert.embeddings.{kind}_embeddings" for kind in ("word", "token_type", "position")],
             "bert.encoder.layer", "attention.output.dense", "output.dense",

@@ -167,8 +167,9 @@ PERCEPTRONS = {
         Siamese, pairs, (6, 5), (256, 64), 64, {"encoder.0": 6, "encoder.2": 6},
     ),
     "bare parameters": Architecture(
-        BareParameters, lambda batch, length: torch.randn(batch, length, 2), (6, 5), (64, 16), 64, {"embed": 6, "up": 12},
-        left_out={"down": "'out' reads several"},
+        BareParameters, lambda batch, length: torch.randn(batch, length, 2), (6, 5), (64, 16), 64,
+        {"embed": 6, "up": 12},
+        left_out={"down": "'out' reads several"}, fed_besides=("embed",),
     ),
     "frozen backbone": Architecture(
         FrozenBackbone, vectors, (6, 5), (256, 64), 64, {"hidden": 6},

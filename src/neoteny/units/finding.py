@@ -257,7 +257,7 @@ class _Writer:
                 )
         return skipped
 
-    def _reason(self, node: int, why: Mapping[int, str | None]) -> str:
+    def _reason(self, node: Any, why: Mapping[int, str | None]) -> str:
         grouping = self.grouping
         own = why[grouping.label[node]]
         same = (grouping.label == grouping.label[node]).nonzero()[0].tolist()

@@ -103,7 +103,7 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
 
 def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     try:
-        model = copy.deepcopy(model)
+        model = copy.deepcopy(model, {id(t): t.detach().clone() for t in _kept_tensors(model)})
     except Exception as error:
         raise NetworkError(
             f"{_kind(model)} cannot be copied ({error}); find its units before the first forward pass, or drop the "
@@ -121,6 +121,16 @@ def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
                 del module._forward_pre_hooks[key]
                 module._forward_pre_hooks_with_kwargs.pop(key, None)
     return model.to(dtype).eval()
+
+
+def _kept_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Results of computations that modules, or what they hold, keep as attributes: torch refuses to copy them."""
+    held = [module.__dict__ for module in model.modules()]
+    held += [
+        value.__dict__ for own in held for value in own.values() if hasattr(value, "__dict__") and value is not model
+    ]
+    for own in held:
+        yield from (t for t in tree_leaves(list(own.values())) if isinstance(t, Tensor) and not t.is_leaf)
 
 
 def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -16,7 +16,7 @@ from neoteny.methods.bridge import Bridge, View, trained_part
 from neoteny.methods.watch import TrainingFeatures
 from neoteny.units import find, random
 from neoteny.units.records import Network
-from neoteny.units.trace import unwrapped
+from neoteny.units.maps import unwrapped
 
 __all__ = ["Plasticity", "PlasticityWarning", "attach"]
 

@@ -157,14 +157,19 @@ def in_blocks(**sizes):
 VALUES, PERCEPTRON = {"attention__qkv": 4}, {"perceptron__up": 8}
 STREAM = "+".join(f"blocks.{i}.{part}" for i in range(2) for part in ("attention.project", "perceptron.down"))
 
+ENCODED = {
+    "embed+" + "+".join(f"encoder.layers.{i}.{part}" for i in range(2) for part in ("self_attn.out_proj", "linear2")): 4
+}
+INSIDE = {f"encoder.layers.{i}.self_attn.value": "inside" for i in range(2)}
+
 ATTENTION = {
     "TransformerEncoder, post-norm": Architecture(
         lambda width, length: Encoder(width, norm_first=False), sequences, (4, 5), (64, 32), 16,
-        {f"encoder.layers.{i}.{name}": size for i in range(2) for name, size in (("self_attn", 4), ("linear1", 8))},
+        {f"encoder.layers.{i}.linear1": 8 for i in range(2)}, ENCODED, INSIDE,
     ),
     "TransformerEncoder, pre-norm": Architecture(
         lambda width, length: Encoder(width, norm_first=True), sequences, (4, 5), (64, 32), 16,
-        {f"encoder.layers.{i}.{name}": size for i in range(2) for name, size in (("self_attn", 4), ("linear1", 8))},
+        {f"encoder.layers.{i}.linear1": 8 for i in range(2)}, ENCODED, INSIDE,
     ),
     "ViT": Architecture(
         ViT, images, (4, 8), (64, 32), 16, in_blocks(**VALUES, **PERCEPTRON), {f"patches+{STREAM}": 4},
@@ -174,7 +179,7 @@ ATTENTION = {
     ),
     "GPT, tied embedding": Architecture(
         lambda width, length: GPT(width, length, tied=True), tokens, (4, 5), (64, 64), 8,
-        in_blocks(**VALUES, **PERCEPTRON), left_out={"token": "shares", "position": "", "blocks.0.perceptron.down": ""},
+        in_blocks(**VALUES, **PERCEPTRON), left_out={"token": "shares", "position": "token", "blocks.0.perceptron.down": "token"},
     ),
     "LLaMA-like, SwiGLU": Architecture(
         lambda width, length: GPT(width, length, perceptron=SwiGLU, norm=nn.RMSNorm), tokens, (4, 5), (64, 64), 8,
@@ -188,6 +193,6 @@ ATTENTION = {
     ),
     "MLP-Mixer": Architecture(
         Mixer, images, (4, 8), (64, 32), 16, in_blocks(up1=6, up2=8),
-        left_out={"patches": "", "blocks.0.down1": "", "blocks.0.down2": ""},
+        left_out={"patches": "several", "blocks.0.down1": "several", "blocks.0.down2": "several"},
     ),
 }  # fmt: skip

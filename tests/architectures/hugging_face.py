@@ -76,15 +76,12 @@ HUGGING_FACE = {
         units={
             **in_layers("bert.encoder.layer", attention__self__value=4, intermediate__dense=8), "bert.pooler.dense": 4,
         },
-        stream={stream(
-            [f"bert.embeddings.{kind}_embeddings" for kind in ("word", "token_type", "position")],
-            "bert.encoder.layer", "attention.output.dense", "output.dense",
-        ): 4},
+        left_out={"bert.embeddings.word_embeddings": "padding", "bert.embeddings.position_embeddings": "padding"},
     ),
     **family(
         "GPT-2", gpt2, "input_ids", (4, 6), (128, 64), 8,
         units=in_layers("transformer.h", attn__c_attn=4, mlp__c_fc=16),
-        left_out={"transformer.wte": "shares", "transformer.wpe": "", "transformer.h.0.mlp.c_proj": ""},
+        left_out={"transformer.wte": "shares", "transformer.wpe": "wte", "transformer.h.0.mlp.c_proj": "wte"},
     ),
     **family(
         "LLaMA", llama, "input_ids", (8, 6), (128, 64), 8,

@@ -161,7 +161,7 @@ PERCEPTRONS = {
     ),
     "tied autoencoder": Architecture(
         TiedAutoencoder, vectors, (8, 5), (256, 64), 64, {"code": 4},
-        left_out={"encoder": "weight", "expand": "weight"},
+        left_out={"encoder": "weight", "expand": "encoder"},
     ),
     "siamese": Architecture(
         Siamese, pairs, (6, 5), (256, 64), 64, {"encoder.0": 6, "encoder.2": 6},
@@ -177,8 +177,7 @@ PERCEPTRONS = {
     ),
     "mixture of experts": Architecture(
         MixtureOfExperts, vectors, (4, 5), (128, 64), 64,
-        {"embed": 4, **{f"experts.{i}.0": 8 for i in range(3)}},
-        stream={"experts.0.2+experts.1.2+experts.2.2": 4},
+        {"embed": 4, **{f"experts.{i}.0": 8 for i in range(3)}, "experts.0.2+experts.1.2+experts.2.2": 4},
         left_out={"router": "several"},
     ),
 }  # fmt: skip

@@ -54,18 +54,18 @@ class LSTMCell(nn.Module):
 
 RECURRENT = {
     "RNN": Architecture(
-        lambda width, length: Recurrent(nn.RNN, width), sequences, (5, 4), (128, 32), 16, {"rnn": 5},
+        lambda width, length: Recurrent(nn.RNN, width), sequences, (5, 4), (128, 32), 16, {"rnn.l0": 5},
     ),
     "GRU, 2 layers, bidirectional": Architecture(
         lambda width, length: Recurrent(nn.GRU, width, num_layers=2, bidirectional=True), sequences, (5, 4), (128, 32),
-        16, {"rnn": 20},
+        16, {f"rnn.{part}": 5 for part in ("l0", "l0_reverse", "l1", "l1_reverse")},
     ),
     "LSTM": Architecture(
-        lambda width, length: Recurrent(nn.LSTM, width), sequences, (5, 4), (128, 32), 16, {"rnn": 5},
+        lambda width, length: Recurrent(nn.LSTM, width), sequences, (5, 4), (128, 32), 16, {"rnn.l0": 5},
     ),
     "LSTM, projected": Architecture(
         lambda width, length: Recurrent(nn.LSTM, width, proj_size=width // 2), sequences, (6, 4), (128, 32), 16,
-        {"rnn": 3},
+        {"rnn.l0.projection": 3}, left_out={"rnn.l0": "inside"},
     ),
     "recurrent cell by hand": Architecture(
         Cell, sequences, (5, 4), (128, 16), 16, {"input+hidden": 5},

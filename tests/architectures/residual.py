@@ -103,11 +103,12 @@ RESIDUAL = {
     ),
     "ResNeXt": Architecture(
         lambda width, side: resnet(bottleneck, 4, (1, 2), width, groups=2), images, (4, 8), (32, 32), 16,
-        {"0.0": 4, **inner((1, 2), 4, [0, 2])}, streams((1, 2), 16, 4, None),
+        {"0.0": 4, **inner((1, 2), 4, [0, 2]), "2.body.4.0+2.shortcut.0": 16},
+        {"3.body.4.0+3.shortcut.0+4.body.4.0": 32},
     ),
     "MobileNetV2": Architecture(
         mobilenet_v2, images, (3, 8), (32, 32), 16,
-        {"2.body.0.0": 9, "2.body.2.0": 9, "3.body.0.0": 9, "3.body.2.0": 9, "4": 6},
+        {"2.body.0.0": 9, "3.body.0.0": 9, "4": 6},
         {"0.0+2.body.4.0+3.body.4.0": 3},
     ),
 }  # fmt: skip

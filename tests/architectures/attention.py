@@ -157,9 +157,8 @@ def in_blocks(**sizes):
 VALUES, PERCEPTRON = {"attention__qkv": 4}, {"perceptron__up": 8}
 STREAM = "+".join(f"blocks.{i}.{part}" for i in range(2) for part in ("attention.project", "perceptron.down"))
 
-ENCODED = {
-    "embed+" + "+".join(f"encoder.layers.{i}.{part}" for i in range(2) for part in ("self_attn.out_proj", "linear2")): 4
-}
+ADDED = (f"encoder.layers.{i}.{part}" for i in range(2) for part in ("self_attn.out_proj", "linear2"))
+ENCODED = {"+".join(["embed", *ADDED]): 4}
 INSIDE = {f"encoder.layers.{i}.self_attn.value": "inside" for i in range(2)}
 
 ATTENTION = {
@@ -179,7 +178,8 @@ ATTENTION = {
     ),
     "GPT, tied embedding": Architecture(
         lambda width, length: GPT(width, length, tied=True), tokens, (4, 5), (64, 64), 8,
-        in_blocks(**VALUES, **PERCEPTRON), left_out={"token": "shares", "position": "token", "blocks.0.perceptron.down": "token"},
+        in_blocks(**VALUES, **PERCEPTRON),
+        left_out={"token": "shares", "position": "token", "blocks.0.perceptron.down": "token"},
     ),
     "LLaMA-like, SwiGLU": Architecture(
         lambda width, length: GPT(width, length, perceptron=SwiGLU, norm=nn.RMSNorm), tokens, (4, 5), (64, 64), 8,

@@ -85,6 +85,19 @@ def run(net: nn.Module, tensors: Tensors, inputs: Any) -> Tensor:
         return output_of(net, inputs)
 
 
+def activations(net: nn.Module, layer: UnitLayer, tensors: Tensors, inputs: Any) -> Tensor:
+    """What every call of the layer's reader shows of each unit, `[units, entries]`."""
+    reader, seen = layer.readers[0], []
+
+    def see(_: nn.Module, value: Tensor) -> None:
+        seen.append(reader.features(value).movedim(1, 0).flatten(1))
+
+    handle = reader.listen(net.get_submodule(reader.module), see)
+    run(net, tensors, inputs)
+    handle.remove()
+    return torch.cat(seen, 1)
+
+
 def entries(slices: Slices, chosen: Tensor, tensor: Tensor) -> Tensor:
     """Which entries of a tensor belong to the units chosen, a mask of its shape."""
     return slices.select(chosen, tensor).expand_as(tensor)

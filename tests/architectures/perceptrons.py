@@ -161,7 +161,7 @@ PERCEPTRONS = {
     ),
     "tied autoencoder": Architecture(
         TiedAutoencoder, vectors, (8, 5), (256, 64), 64, {"code": 4},
-        left_out={"encoder": "weight", "expand": "encoder"},
+        left_out={"encoder": "weights are used outside"},
     ),
     "siamese": Architecture(
         Siamese, pairs, (6, 5), (256, 64), 64, {"encoder.0": 6, "encoder.2": 6},

@@ -24,10 +24,13 @@ CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 CONTEXT, BATCH, STEP_SIZE = 64, 8, 3e-3
 LAST = 0.2  # share of a task's steps whose losses count as the loss at its end
 
+CBP = neoteny.ContinualBackprop(replacement_rate=1e-2, maturity_threshold=50)
+DECAY = neoteny.L2(strength=1.0, decoupled=True)
 SYSTEMS = {
     "backprop": [],
-    "l2": [neoteny.L2(strength=1e-4)],
-    "cbp": [neoteny.ContinualBackprop(replacement_rate=3e-3, maturity_threshold=50)],
+    "cbp": [CBP],
+    "l2": [DECAY],
+    "cbp+l2": [CBP, DECAY],
     "restart": None,  # a new network in every task: what a network learns that has learned nothing before
 }
 

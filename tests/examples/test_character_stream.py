@@ -1,0 +1,36 @@
+"""The stream of texts: its tasks, its systems, and that a run which was interrupted goes on as if it never had been."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from examples.running import load
+
+example = load("character_stream")
+
+
+def test_every_system_runs_and_an_interrupted_one_goes_on(tmp_path):
+    straight = example.main(["--seeds", "1", "--tasks", "2", "--steps", "3", "--folder", str(tmp_path / "straight")])
+    assert set(straight) == set(example.SYSTEMS)
+    assert all(2 < loss < 6 for (run,) in straight.values() for loss in run)
+    example.main(["--seeds", "1", "--tasks", "1", "--steps", "3", "--folder", str(tmp_path / "parts")])
+    parts = example.main(["--seeds", "1", "--tasks", "2", "--steps", "3", "--folder", str(tmp_path / "parts")])
+    assert parts == straight
+    assert json.loads((tmp_path / "parts" / "losses.json").read_text()) == {"steps": 3, "losses": parts}
+
+
+def test_a_cycle_has_every_text_once_in_a_code_of_its_own():
+    texts = [torch.full((100 + i,), i) for i in range(len(example.PACKAGES))]
+    tasks = [example.task(texts, number, seed=0) for number in range(2 * len(texts))]
+    for cycle in (tasks[: len(texts)], tasks[len(texts) :]):
+        assert sorted(map(len, cycle)) == sorted(map(len, texts))
+    assert len({int(task[0]) for task in tasks}) > len(texts)
+    assert torch.equal(example.task(texts, 3, seed=0), tasks[3])
+    assert any(not torch.equal(example.task(texts, 3, seed=seed), tasks[3]) for seed in (1, 2))
+
+
+def test_a_text_is_its_characters():
+    text = example.read("ctypes")
+    assert len(text) > 10_000 and int(text.max()) < len(example.CHARACTERS)
+    assert "import" in "".join(example.CHARACTERS[i] for i in text[:2000])

@@ -416,7 +416,9 @@ def test_mixed_units_are_no_units():
 
     network = find(Mixer(), torch.zeros(2, 3))
     assert [layer.name for layer in network.layers] == ["b"]
-    assert network.skipped == {"a": "'b' reads several of its units at one index"}
+    assert network.skipped == {
+        "a": "'b' reads several of its units at one index", "c": "its units reach the network's output",
+    }  # fmt: skip
     assert network.head == ("c.weight", "c.bias", "d.weight", "d.bias")
 
 

@@ -203,8 +203,7 @@ class _Writer:
         for name in passes[0]:
             module, index = self.modules[name], _index(passes, name)
             if self.trace.roles[name] == "channelwise":
-                known, times = self.trace.maps[name], _multiplier(module)
-                index = tuple(tuple(j * times + k for j in unit for k in range(times)) for unit in index)
+                known = self.trace.maps[name]
                 incoming.add(known.weight, 0, index)
                 if known.bias is not None:
                     biases.add(known.bias, 0, index)
@@ -293,11 +292,6 @@ class _Merged:
 
 def _index(groups: list[dict[str, list[int]]], name: str, offset: int = 0) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(position + offset for position in group[name]) for group in groups)
-
-
-def _multiplier(depthwise: Any) -> int:
-    """Outputs of a depthwise convolution for each of its channels."""
-    return depthwise.out_channels // depthwise.in_channels
 
 
 def _named_apart(layers: list[UnitLayer]) -> tuple[UnitLayer, ...]:

@@ -296,16 +296,17 @@ def test_a_module_called_twice_is_one_with_what_it_reads():
 def test_grouped_and_depthwise_convolutions():
     net = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(),
-        nn.Conv2d(6, 12, 3, groups=6), nn.ReLU(), nn.Conv2d(12, 2, 1), nn.ReLU(), nn.Conv2d(2, 1, 1),
+        nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1, groups=2),
+        nn.Conv2d(4, 1, 1),
     )  # fmt: skip
-    first, grouped, last = find(net, torch.zeros(1, 1, 12, 12)).layers
+    first, grouped, last, multiplied = find(net, torch.zeros(1, 1, 12, 12)).layers
     assert first.outgoing[0].groups == 2 and first.outgoing[0].index == ((0,), (1,), (2,), (3,))
     assert first.outgoing[0].rows(net[2].weight).shape == (4, 3 * 9)  # the three outputs of its own group
     assert torch.equal(first.outgoing[0].rows(net[2].weight)[3], net[2].weight[3:, 1].flatten())
-    assert positions(grouped.incoming)["4.weight"] == tuple((2 * i, 2 * i + 1) for i in range(6))
+    assert positions(grouped.incoming)["4.weight"] == tuple((i,) for i in range(6))
     assert positions(grouped.biases).keys() == {"2.bias", "4.bias"}
-    assert positions(grouped.outgoing) == {"6.weight": tuple((2 * i, 2 * i + 1) for i in range(6))}
-    assert last.name == "6"
+    assert positions(grouped.outgoing) == {"6.weight": tuple((i,) for i in range(6))}
+    assert (last.name, last.outgoing[0].groups, multiplied.name, multiplied.size) == ("6", 2, "8", 4)
 
     transposed = nn.Sequential(nn.Conv1d(1, 4, 1), nn.ConvTranspose1d(4, 6, 3, groups=2), nn.Conv1d(6, 1, 1))
     first, second = find(transposed, torch.zeros(1, 1, 5)).layers
@@ -416,7 +417,9 @@ def test_mixed_units_are_no_units():
 
     network = find(Mixer(), torch.zeros(2, 3))
     assert [layer.name for layer in network.layers] == ["b"]
-    assert network.skipped == {"a": "'b' reads several of its units at one index"}
+    assert network.skipped == {
+        "a": "'b' reads several of its units at one index", "c": "its units reach the network's output",
+    }  # fmt: skip
     assert network.head == ("c.weight", "c.bias", "d.weight", "d.bias")
 
 

@@ -203,8 +203,7 @@ class _Writer:
         for name in passes[0]:
             module, index = self.modules[name], _index(passes, name)
             if self.trace.roles[name] == "channelwise":
-                known, times = self.trace.maps[name], _multiplier(module)
-                index = tuple(tuple(j * times + k for j in unit for k in range(times)) for unit in index)
+                known = self.trace.maps[name]
                 incoming.add(known.weight, 0, index)
                 if known.bias is not None:
                     biases.add(known.bias, 0, index)
@@ -245,22 +244,25 @@ class _Writer:
             if name not in grouping.first:
                 continue
             nodes = grouping.nodes(name)
-            bad = [node for node in nodes if why[grouping.label[node]] is not None]
+            bad = [node for node in nodes.tolist() if why[int(grouping.label[node])] is not None]
             if not bad:
                 continue
             reason = next((grouping.unfit[node] for node in bad if grouping.unfit[node] is not None), None)
             reason = self._reason(bad[0], why) if reason is None else reason
-            if reason != IN_OUTPUT or len(bad) < len(nodes):
+            if reason != IN_OUTPUT or len(bad) < len(nodes) or self._is_read(name):  # else it is simply the head
                 whole = len(bad) == len(nodes)
                 skipped.setdefault(
                     self.trace.maps[name].label, reason if whole else f"{len(bad)} of {len(nodes)} units: {reason}"
                 )
         return skipped
 
-    def _reason(self, node: Any, why: Mapping[int, str | None]) -> str:
+    def _is_read(self, producer: str) -> bool:
+        return any(producer in reads for name, reads in self.trace.reads.items() if self.trace.roles[name] != "norm")
+
+    def _reason(self, node: int, why: Mapping[int, str | None]) -> str:
         grouping = self.grouping
-        own = why[grouping.label[node]]
-        same = (grouping.label == grouping.label[node]).nonzero()[0].tolist()
+        group = int(grouping.label[node])
+        own, same = why[group], (grouping.label == group).nonzero()[0].tolist()
         other = next((m for m in same if grouping.unfit[m]), None)
         if other is None:
             assert own is not None
@@ -290,11 +292,6 @@ class _Merged:
 
 def _index(groups: list[dict[str, list[int]]], name: str, offset: int = 0) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(position + offset for position in group[name]) for group in groups)
-
-
-def _multiplier(depthwise: Any) -> int:
-    """Outputs of a depthwise convolution for each of its channels."""
-    return depthwise.out_channels // depthwise.in_channels
 
 
 def _named_apart(layers: list[UnitLayer]) -> tuple[UnitLayer, ...]:

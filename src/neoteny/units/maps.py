@@ -129,9 +129,9 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def is_channelwise(module: nn.Module) -> bool:
-    """Whether it is a depthwise convolution: each of its channels goes on alone, as through a norm."""
+    """Whether it is a depthwise convolution of one filter a channel: each goes on alone, as through a norm."""
     convolution = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    return convolution and 1 < module.groups == module.in_channels
+    return convolution and 1 < module.groups == module.in_channels == module.out_channels
 
 
 def is_norm(module: nn.Module) -> bool:

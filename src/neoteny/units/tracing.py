@@ -32,6 +32,7 @@ from neoteny.units.trace import Trace
 __all__ = ["trace"]
 
 _EXAMPLES = 2  # of the batch are enough to trace; one alone would trip models that squeeze
+_DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
 
 
@@ -125,12 +126,22 @@ def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def _kept_tensors(model: nn.Module) -> Iterator[Tensor]:
     """Results of computations that modules, or what they hold, keep as attributes: torch refuses to copy them."""
-    held = [module.__dict__ for module in model.modules()]
-    held += [
-        value.__dict__ for own in held for value in own.values() if hasattr(value, "__dict__") and value is not model
-    ]
-    for own in held:
-        yield from (t for t in tree_leaves(list(own.values())) if isinstance(t, Tensor) and not t.is_leaf)
+    held = [(module.__dict__, _DEPTH) for module in model.modules()]
+    seen = set()
+    while held:
+        own, depth = held.pop()
+        for value in tree_leaves(list(own.values())):
+            if isinstance(value, Tensor):
+                if not value.is_leaf:
+                    yield value
+            elif (
+                depth
+                and hasattr(value, "__dict__")
+                and not isinstance(value, (type, nn.Module))
+                and id(value) not in seen
+            ):
+                seen.add(id(value))
+                held.append((vars(value), depth - 1))
 
 
 def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

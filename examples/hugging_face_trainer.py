@@ -35,7 +35,15 @@ def main(steps=200, folder="runs/hugging_face_trainer", resume=False, **options)
     plasticity = neoteny.attach(model, optimizer, cbp, example_inputs={"input_ids": data[0]["input_ids"][None]})
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(folder, max_steps=steps, save_steps=steps, report_to="none", use_cpu=True, **options),
+        args=TrainingArguments(
+            folder,
+            max_steps=steps,
+            save_steps=100,
+            lr_scheduler_type="constant",  # what goes on for ever has no end to decay towards
+            report_to="none",
+            use_cpu=True,
+            **options,
+        ),
         train_dataset=data,
         optimizers=(optimizer, None),
     )

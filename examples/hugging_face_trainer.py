@@ -31,8 +31,6 @@ def main(steps=200, folder="runs/hugging_face_trainer", resume=False, **options)
 
     # [attach]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    cbp = neoteny.ContinualBackprop(replacement_rate=1e-3, maturity_threshold=50)
-    plasticity = neoteny.attach(model, optimizer, cbp, example_inputs={"input_ids": data[0]["input_ids"][None]})
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
@@ -47,6 +45,9 @@ def main(steps=200, folder="runs/hugging_face_trainer", resume=False, **options)
         train_dataset=data,
         optimizers=(optimizer, None),
     )
+    cbp = neoteny.ContinualBackprop(replacement_rate=1e-3, maturity_threshold=50)
+    inputs = {"input_ids": data[0]["input_ids"].unsqueeze(0).to(model.device)}
+    plasticity = neoteny.attach(model, optimizer, cbp, example_inputs=inputs)
     trainer.train(resume_from_checkpoint=resume)
     # [attached]
     print(plasticity.counters())

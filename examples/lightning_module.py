@@ -29,7 +29,7 @@ class Classifier(lightning.LightningModule):
 
     # [attach]
     def configure_optimizers(self):
-        """Made here, since Lightning calls this once the network is on its device, and before it loads a checkpoint."""
+        """Lightning calls this once the network is on its device, and before it loads the optimizer's state."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
         cbp = neoteny.ContinualBackprop(replacement_rate=1e-3)
         inputs = torch.zeros(1, 16, device=self.device)

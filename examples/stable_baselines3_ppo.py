@@ -26,7 +26,7 @@ def build(checkpoint=None):
 
     if checkpoint:
         # [resume]
-        model.set_parameters(checkpoint)  # once more: `load` came before `attach`, when nobody asked for this state
+        model.set_parameters(checkpoint)  # once more: when `load` read it, nothing was attached yet
         # [resumed]
     return model, plasticity
 

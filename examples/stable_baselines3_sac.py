@@ -36,7 +36,7 @@ def build(folder, resume):
 
     if resume:
         # [resume]
-        model.set_parameters(f"{folder}/sac.zip")  # once more: `load` came before `attach`
+        model.set_parameters(f"{folder}/sac.zip")  # once more: when `load` read it, nothing was attached yet
         # [resumed]
     return model, actor, critic
 

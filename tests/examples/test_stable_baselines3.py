@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+import neoteny
 from examples.running import assert_never_stopped, load, replaced
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium")
@@ -45,3 +47,46 @@ def test_nobody_watches_the_target_networks(tmp_path):
     for module in model.critic_target.modules():
         assert not (module._forward_pre_hooks or module._forward_hooks)
     assert [layer.name for layer in critic.units.layers] == ["qf0.0", "qf0.2", "qf1.0", "qf1.2"]
+
+
+class Noise(gymnasium.Env):
+    """Observations drawn from their space, whatever is done."""
+
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def __init__(self, space):
+        self.observation_space = space
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, True, {}
+
+
+def attached_to_ppo(policy, space, **policy_kwargs):
+    model = sb3.PPO(policy, Noise(space), n_steps=4, batch_size=4, device="cpu", policy_kwargs=policy_kwargs)
+    observation, _ = model.policy.obs_to_tensor(space.sample())
+    plasticity = neoteny.attach(model.policy, model.policy.optimizer, neoteny.ContinualBackprop(), (observation,))
+    return {layer.name: {part.name for part in layer.outgoing} for layer in plasticity.units.layers}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_features_extractor_is_read_by_whom_it_feeds(shared):
+    images = gymnasium.spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    settings = {"share_features_extractor": shared, "features_extractor_kwargs": {"features_dim": 8}}
+    readers = attached_to_ppo("CnnPolicy", images, **settings)
+    both = {"action_net.weight", "value_net.weight"}
+    assert readers["features_extractor.linear.0"] == (both if shared else {"action_net.weight"})
+    if not shared:
+        assert readers["vf_features_extractor.linear.0"] == {"value_net.weight"}
+
+
+def test_observations_that_are_a_dict():
+    space = gymnasium.spaces.Dict(a=gymnasium.spaces.Box(-1, 1, (3,)), b=gymnasium.spaces.Box(-1, 1, (2,)))
+    assert list(attached_to_ppo("MultiInputPolicy", space)) == [
+        "mlp_extractor.policy_net.0",
+        "mlp_extractor.policy_net.2",
+        "mlp_extractor.value_net.0",
+        "mlp_extractor.value_net.2",
+    ]

@@ -9,6 +9,7 @@ able to learn reaches the same loss at the end of every task.
 """
 
 import argparse
+import functools
 import json
 import sysconfig
 from pathlib import Path
@@ -66,6 +67,7 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(x)))
 
 
+@functools.cache
 def read(package):
     """The source code of a package of the standard library, its characters as numbers."""
     number = {character: i for i, character in enumerate(CHARACTERS)}

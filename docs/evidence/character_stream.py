@@ -71,9 +71,9 @@ def page(curves: dict[str, Interval], seeds: int, tasks: int, steps: int) -> str
     about = (
         "`examples/character_stream.py`: a transformer of 2 layers, width 64 and context 64 predicts the next "
         f"character in {tasks} tasks of {steps} steps, one after the other, with {seeds} seeds. A task is the source "
-        "code of one package of the standard library, its characters exchanged for one another at random. Loss on fresh "
-        f"text before the step, averaged over the last fifth of a task's steps and over {CYCLE} tasks, in which every "
-        f"package comes once; ± and bands are the {curves['backprop'].name} over seeds."
+        "code of one package of the standard library, its characters exchanged for one another at random. Loss on "
+        "fresh text before the step, averaged over the last fifth of a task's steps and over "
+        f"{CYCLE} tasks, in which each package comes once; ± and bands are the {curves['backprop'].name} over seeds."
     )
     heading = f"| system | tasks 1-{CYCLE} | tasks {middle + 1}-{middle + CYCLE} | tasks {tasks - CYCLE + 1}-{tasks} |"
     table = "\n".join([heading, "|---|---:|---:|---:|", *rows])

@@ -134,7 +134,7 @@ CONVOLUTIONS = {
         mobilenet, images, (4, 8), (32, 32), 32, {"0": 4, "3.3": 8, "4.3": 8},
     ),
     "grouped convolutions": Architecture(
-        multiplied, images, (4, 6), (32, 16), 32, {"0": 4, "4": 4},
+        multiplied, images, (4, 6), (32, 16), 32, {"0": 4, "2": 8, "4": 4},
     ),
     "Conv1d, dilated": Architecture(
         temporal, lambda batch, length: torch.randn(batch, 2, length), (4, 8), (64, 128), 32, {"0": 4, "2": 4},

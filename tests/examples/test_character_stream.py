@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 
 import torch
+
 from examples.running import load
 
 example = load("character_stream")
 
 
-def test_every_system_runs_and_an_interrupted_one_goes_on(tmp_path):
-    straight = example.main(["--seeds", "1", "--tasks", "2", "--steps", "3", "--folder", str(tmp_path / "straight")])
-    assert set(straight) == set(example.SYSTEMS)
-    assert all(2 < loss < 6 for (run,) in straight.values() for loss in run)
-    example.main(["--seeds", "1", "--tasks", "1", "--steps", "3", "--folder", str(tmp_path / "parts")])
-    parts = example.main(["--seeds", "1", "--tasks", "2", "--steps", "3", "--folder", str(tmp_path / "parts")])
-    assert parts == straight
-    assert json.loads((tmp_path / "parts" / "losses.json").read_text()) == {"steps": 3, "losses": parts}
+def test_a_run_that_was_interrupted_goes_on_as_if_it_never_had_been(tmp_path):
+    def run(tasks, folder):
+        options = ["--systems", "cbp+l2", "restart", "--seeds", "1", "--steps", "3"]
+        return example.main([*options, "--tasks", str(tasks), "--folder", str(tmp_path / folder)])
+
+    straight = run(2, "straight")
+    assert all(2 < loss < 6 for (losses,) in straight.values() for loss in losses)
+    run(1, "parts")
+    assert run(2, "parts") == straight
+    assert json.loads((tmp_path / "parts" / "losses.json").read_text()) == {"steps": 3, "losses": straight}
 
 
 def test_a_cycle_has_every_text_once_in_a_code_of_its_own():

@@ -165,9 +165,10 @@ class _LayerSums:
         else:  # the first since the gradients were cleared
             self.used.copy_(self.open)
             self.kept_used = deque(self.kept, _PASSES)
+        self.ended = self.opened or (self.ended and self.parameter.grad is not None)
         self.open.zero_()
         self.kept.clear()
-        self.ended, self.opened = True, False
+        self.opened = False
 
     end_of_backward.__torch_unserializable__ = True  # pyright: ignore[reportFunctionMemberAccess] - it stays behind
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import neoteny
 from neoteny.methods import L2, ContinualBackprop, L2Init
+from neoteny.units import find
 
 CBP = ContinualBackprop(replacement_rate=0.05, maturity_threshold=4)
 ABOUT = ContinualBackprop(replacement_rate=0.05, maturity_threshold=4, utility="adaptable_contribution")
@@ -47,7 +48,7 @@ def train(model, optimizer, data):
 def attached(model=None, make=torch.optim.Adam, methods=CBP):
     model = Blocks() if model is None else model
     optimizer = make(model.parameters(), lr=0.01)
-    units = neoteny.units.find(Blocks(), torch.zeros(2, 4))
+    units = find(Blocks(), torch.zeros(2, 4))
     return model, optimizer, neoteny.attach(model, optimizer, methods, units=units)
 
 
@@ -254,7 +255,7 @@ def test_every_call_of_a_reader_counts():
             return self.out(self.hidden(x).relu())
 
     once, twice = Once(), Twice()
-    units = neoteny.units.find(once, torch.zeros(2, 4))
+    units = find(once, torch.zeros(2, 4))
     handles = []
     for model in (once, twice):
         optimizer = torch.optim.SGD(model.parameters(), 0.01)

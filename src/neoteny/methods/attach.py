@@ -11,6 +11,7 @@ from torch import nn
 
 from neoteny.errors import NetworkError, SettingError
 from neoteny.methods.base import Method
+from neoteny.methods.distributed import is_sharded
 from neoteny.methods.live import trained_part
 from neoteny.methods.plasticity import Plasticity, PlasticityWarning
 from neoteny.units import find
@@ -91,6 +92,11 @@ def attach(
             raise SettingError(
                 "attach: example_inputs is missing, from which the network's units are found; give a batch as the "
                 "network takes it."
+            )
+        if any(map(is_sharded, inner.parameters())):
+            raise SettingError(
+                f"attach: {type(inner).__name__} is sharded, so its units cannot be looked for; find them before it is "
+                "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
         asked = {"residual_stream": residual_stream, "chain": chain}
         units = find(inner, example_inputs, allow_none=True, **{name: True for name, on in asked.items() if on})

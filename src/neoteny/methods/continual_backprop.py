@@ -254,4 +254,4 @@ def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
     spread = activation.new_zeros(weight.shape[slices.dim])
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))
     sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
-    return sent.reshape(sent.shape[0], -1).sum(1)
+    return sent.sum(tuple(range(1, sent.dim()))) if sent.dim() > 1 else sent

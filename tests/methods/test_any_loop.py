@@ -151,6 +151,7 @@ def test_steps_that_a_fused_kernel_skips_change_nothing():
     """Here only the device knows; nothing is asked of it, and nothing changes."""
     model, optimizer, plasticity = attached(make=lambda p, lr: torch.optim.Adam(p, lr, fused=True))
     for number, (x, y) in enumerate(batches(24)):
+
         def everything():
             states = [*plasticity._state["cbp"].values(), *plasticity._since.values(), *model.state_dict().values()]
             moments = [v for s in optimizer.state.values() for k, v in s.items() if k != "step"]

@@ -64,6 +64,7 @@ def train(model, optimizer, start, stop, rank=0, world=1, device="cpu"):
 
 def everything(model, optimizer, plasticity):
     """Weights, moments and the methods' state, all of it, as arrays by name."""
+
     def whole(value):
         value = value.full_tensor() if hasattr(value, "full_tensor") else value
         return value.detach().cpu().clone().numpy()

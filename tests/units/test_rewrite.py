@@ -1,4 +1,4 @@
-"""The two writers of one rule: what is written in place, a few rows of it or a shard, equals the pure rule's tensors."""
+"""The two writers of one rule: what is written in place, a few rows of it or a shard, equals the pure rule's."""
 
 from __future__ import annotations
 

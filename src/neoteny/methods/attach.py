@@ -15,8 +15,8 @@ from neoteny.methods.distributed import is_sharded
 from neoteny.methods.live import trained_part
 from neoteny.methods.plasticity import Plasticity, PlasticityWarning
 from neoteny.units import find
+from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
-from neoteny.units.trace import unwrapped
 
 __all__ = ["Plasticity", "PlasticityWarning", "attach"]
 
@@ -98,8 +98,7 @@ def attach(
                 f"attach: {type(inner).__name__} is sharded, so its units cannot be looked for; find them before it is "
                 "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
-        asked = {"residual_stream": residual_stream, "chain": chain}
-        units = find(inner, example_inputs, allow_none=True, **{name: True for name, on in asked.items() if on})
+        units = find(inner, example_inputs, residual_stream=residual_stream, chain=chain, allow_none=True)
     units = trained_part(inner, optimizers, units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:

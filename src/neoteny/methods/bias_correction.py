@@ -190,7 +190,7 @@ class AdamCorrection:
         shape = parameter if part is None else parameter.new_empty(()).expand(part.shape)
         by_rows = all(
             owner.units is not None
-            and getattr(owner.slices, "groups", 1) == 1
+            and owner.slices.groups == 1
             and shape.shape[owner.slices.dim] == parameter.shape[owner.slices.dim]
             for owner in owners
         )

@@ -161,7 +161,8 @@ class ContinualBackprop(Method):
         for i, layer in enumerate(step.network.layers):
             if step.due is None or step.due[i]:  # known to the host: layers with nothing due are left alone
                 chosen = self._choose(layer, state, due[i], fold_in(step.key, 2 * i))
-                self._replace(layer, step, state, chosen, fold_in(step.key, 2 * i + 1), step.due and step.due[i])
+                at_most = None if step.due is None else step.due[i]
+                self._replace(layer, step, state, chosen, fold_in(step.key, 2 * i + 1), at_most)
         return state
 
     @property
@@ -251,7 +252,11 @@ class ContinualBackprop(Method):
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
     """What units of constant `activation`, `[n]`, send to the outputs of a consumer, `[out]`."""
     positions = slices.positions(weight.device)
-    spread = activation.new_zeros(weight.shape[slices.dim])
+    spread = activation.new_zeros(slices.length(weight))
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))
-    sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
+    if slices.groups > 1:  # each part of the outputs reads positions of its own
+        parts = weight.unflatten(0, (slices.groups, -1)).movedim(slices.dim + 1, -1).to(activation.dtype)
+        sent = torch.einsum("go...i,gi->go...", parts, spread.view(slices.groups, -1)).flatten(0, 1)
+    else:
+        sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
     return sent.sum(tuple(range(1, sent.dim()))) if sent.dim() > 1 else sent

@@ -136,7 +136,7 @@ class LiveStep(Step):
         )
 
     @property
-    def optim(self) -> dict[str, Tensors]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def optim(self) -> dict[str, Tensors]:  # pyright: ignore
         """The optimizers' state, by parameter and name; put together only where a rule asks for it."""
         if self._optim is None:
             self._optim = {}
@@ -179,7 +179,7 @@ class LiveStep(Step):
         size, part = self.tensors[slices.name].to(dtype).abs(), self._live.parts.get(slices.name)
         if part is None:
             return slices.total(size if self._live.processes.holds_copies() else torch.zeros_like(size))
-        if getattr(slices, "groups", 1) > 1:
+        if slices.groups > 1:
             return slices.total(_laid_into(size.new_zeros(part.shape), size, part.start))
         others = [dim for dim in range(size.dim()) if dim != slices.dim]
         along = size.sum(others) if others else size

@@ -18,8 +18,8 @@ from neoteny.methods.distributed import Processes
 from neoteny.methods.live import Live, LiveStep
 from neoteny.methods.watch import TrainingActivations
 from neoteny.units import random
+from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
-from neoteny.units.trace import unwrapped
 
 _KEY = "plasticity"
 _Hidden = TypeVar("_Hidden")
@@ -249,11 +249,11 @@ class Plasticity:
             return
         features = self._seen()
         # GradScaler with a fused kernel: whether it left everything as it was only the device knows.
-        overflows = [o.found_inf for o in stepped if getattr(o, "found_inf", None) is not None]
+        overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
         skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
         if self._since:
             counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
-            torch._foreach_add_(list(self._since.values()), counted)
+            torch._foreach_add_(list(self._since.values()), counted)  # pyright: ignore[reportPrivateImportUsage]
         self._adam.correct(self._since, stepped, skipped)
         self._made = {}
         acting = []

@@ -1,16 +1,15 @@
 """See what hidden units do on the batches that a user's network is trained on.
 
 Forward passes come for training and for evaluation, several before one step of the optimizer, through the whole model
-or parts of it, compiled or not; some are repeated within the backward pass, to save memory. Of each only sums over batch
-and positions are kept, and the tensors themselves only where a method asks for the mean of |h - c|, whose c is known
-after the step.
+or parts of it, compiled or not; some are repeated within the backward pass, to save memory. Of each only sums over
+batch and positions are kept, and the tensors themselves only where a method asks for the mean of |h - c|, whose c is
+known after the step.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ class TrainingActivations:
                 parameter = model.get_parameter(layer.incoming[0].name)
                 sums = _LayerSums(layer, model.get_submodule(layer.readers[0].module), parameter, rows, self._keeps)
                 self._layers[layer.name] = sums
-                self._handles.append(_listen(layer.readers[0], sums.module, sums))
+                self._handles.append(layer.readers[0].listen(sums.module, sums))
                 if not is_sharded(parameter):  # a shard's gradient does not come from autograd
                     self._handles.append(parameter.register_hook(sums.end_of_backward))
         self._rows = {name: row for row, name in enumerate(rows)}
@@ -124,7 +123,8 @@ class _LayerSums:
     """The sums of one layer: of passes since the last backward one, and of those whose gradients the step will use."""
 
     def __init__(self, layer: UnitLayer, module: nn.Module, parameter: nn.Parameter, rows: list[str], keeps: bool):
-        self.reader, self.module, self.parameter, self.rows, self.keeps = layer.readers[0], module, parameter, rows, keeps
+        self.reader, self.module, self.parameter = layer.readers[0], module, parameter
+        self.rows, self.keeps = rows, keeps
         self.slices = Slices(layer.name, 0, self.reader.index)
         dtype = torch.promote_types(parameter.dtype, torch.float32)
         self.open = torch.zeros(1 + len(rows) * layer.size, dtype=dtype, device=parameter.device)
@@ -211,20 +211,6 @@ def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tens
 
 def _not_zero(value: Tensor) -> Tensor:
     return value != 0
-
-
-def _listen(reader: Reader, module: nn.Module, see: _LayerSums) -> Any:
-    if hasattr(reader, "listen"):
-        return reader.listen(module, see)
-    return module.register_forward_pre_hook(_Hook(see), with_kwargs=True)
-
-
-class _Hook:
-    def __init__(self, see: _LayerSums):
-        self.see = see
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.see(module, args[0] if args else kwargs["input"])
 
 
 def _nothing():

@@ -11,6 +11,7 @@ from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny.units.activations import Activations as Activations
+    from neoteny.units.declaring import declare as declare
     from neoteny.units.finding import find as find
     from neoteny.units.initialise import Initialiser as Initialiser
     from neoteny.units.observe import Observer as Observer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Activations": "activations",
+    "declare": "declaring",
     "find": "finding",
     "Initialiser": "initialise",
     "Observer": "observe",
@@ -32,6 +34,17 @@ _HOME = {
     "make_new": "reset",
 }
 
-__all__ = ["Activations", "Initialiser", "Network", "Observer", "Reader", "Slices", "UnitLayer", "find", "make_new"]
+__all__ = [
+    "Activations",
+    "Initialiser",
+    "Network",
+    "Observer",
+    "Reader",
+    "Slices",
+    "UnitLayer",
+    "declare",
+    "find",
+    "make_new",
+]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

@@ -76,8 +76,9 @@ class Rewriter:
             at_most: how many are chosen at most; so many rows are touched. None: all.
             newborn: what a state tensor of a parameter begins with.
         """
-        few = at_most is not None and at_most < layer.size
-        units = chosen.to(torch.uint8).topk(at_most).indices if few else None
+        units = None
+        if at_most is not None and at_most < layer.size:
+            units = chosen.to(torch.uint8).topk(at_most).indices
         for number, slices in enumerate(layer.incoming):
             self._draw(slices, tensors[slices.name], chosen, units, random.fold_in(key, number), shared_draw)
         for slices in (*layer.biases, *layer.norms, *layer.outgoing):
@@ -95,8 +96,8 @@ class Rewriter:
 
     def _by_rows(self, slices: Slices, tensor: Tensor, units: Tensor | None) -> bool:
         """Whether single rows can be written: positions along one dimension that is here in full."""
-        whole = self._whole(slices, tensor)
-        return units is not None and getattr(slices, "groups", 1) == 1 and whole.shape[slices.dim] == tensor.shape[slices.dim]
+        here = self._whole(slices, tensor).shape[slices.dim] == tensor.shape[slices.dim]
+        return here and units is not None and slices.groups == 1
 
     def _mask(self, slices: Slices, tensor: Tensor, chosen: Tensor) -> Tensor:
         mask = slices.select(chosen, self._whole(slices, tensor))

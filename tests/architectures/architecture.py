@@ -25,7 +25,7 @@ class Architecture:
         units: the unit layers that must be found by default, with their sizes at the tiny width, and no others.
         stream: those that must be found in addition with `residual_stream=True`.
         left_out: modules that must be left out even then, each with a word of the reason.
-        fed_besides: unit layers that bare parameters feed as well, so that cutting their weights does not silence them.
+        bare: parameters of no module of their own that are added to units.
         needs: the package without which it cannot be built.
     """
 
@@ -37,5 +37,5 @@ class Architecture:
     units: Mapping[str, int]
     stream: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
-    fed_besides: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
     needs: str | None = None

@@ -172,6 +172,7 @@ ATTENTION = {
     ),
     "ViT": Architecture(
         ViT, images, (4, 8), (64, 32), 16, in_blocks(**VALUES, **PERCEPTRON), {f"patches+{STREAM}": 4},
+        bare=("token", "position"),
     ),
     "GPT": Architecture(
         GPT, tokens, (4, 5), (64, 64), 8, in_blocks(**VALUES, **PERCEPTRON), {f"token+position+{STREAM}": 4},

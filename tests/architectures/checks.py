@@ -21,7 +21,7 @@ from neoteny.units import Network, Slices, UnitLayer, find
 Tensors = dict[str, Tensor]
 
 
-def made(name: str, batch: int = 3) -> tuple[nn.Module, Any]:
+def made(name: str, batch: int = 6) -> tuple[nn.Module, Any]:
     """A network of the zoo at its tiny size, and a batch for it."""
     architecture = ARCHITECTURES[name]
     if architecture.needs:
@@ -38,7 +38,7 @@ def generic(name: str) -> tuple[nn.Module, Any]:
     generator = torch.Generator().manual_seed(1)
     for own, tensor in [*net.named_parameters(), *net.named_buffers()]:
         if tensor.dim() == 1 and tensor.is_floating_point():
-            least = -1 if own.endswith("mean") else 0.5  # means below the shifts keep rectifiers open
+            least = {"running_mean": -2.0, "bias": 1.0}.get(own.rpartition(".")[2], 0.5)  # so that rectifiers open
             tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + least)
     return net.double().eval(), tree_map(lambda x: x.double() if x.is_floating_point() else x, inputs)
 
@@ -85,17 +85,55 @@ def run(net: nn.Module, tensors: Tensors, inputs: Any) -> Tensor:
         return output_of(net, inputs)
 
 
-def activations(net: nn.Module, layer: UnitLayer, tensors: Tensors, inputs: Any) -> Tensor:
-    """What every call of the layer's reader shows of each unit, `[units, entries]`."""
+@contextmanager
+def uncoupled(net: nn.Module, layer: UnitLayer):
+    """The network with the norms over the layer's units reduced to gain and shift, so that each unit goes on alone."""
+
+    def affine(norm: Any, args: tuple[Tensor, ...], _: Tensor) -> Tensor:
+        value = args[0].movedim(1, -1) if isinstance(norm, nn.GroupNorm) else args[0]
+        value = value * norm.weight + getattr(norm, "bias", 0.0)
+        return value.movedim(-1, 1) if isinstance(norm, nn.GroupNorm) else value
+
+    handles = [net.get_submodule(name).register_forward_hook(affine) for name in layer.coupled]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def seen_of(net: nn.Module, layer: UnitLayer, tensors: Tensors, inputs: Any) -> Tensor:
+    """What every call of the layer's reader shows of each unit, `[units, entries]`, with its gradient's history."""
     reader, seen = layer.readers[0], []
 
     def see(_: nn.Module, value: Tensor) -> None:
         seen.append(reader.features(value).movedim(1, 0).flatten(1))
 
     handle = reader.listen(net.get_submodule(reader.module), see)
-    run(net, tensors, inputs)
+    with holding(net, tensors):
+        output_of(net, inputs)
     handle.remove()
     return torch.cat(seen, 1)
+
+
+activations = torch.no_grad()(seen_of)
+
+
+def feeding_alone(net: nn.Module, layer: UnitLayer, tensors: Tensors, inputs: Any, chosen: Tensor) -> Tensors:
+    """For each trained parameter the entries on which the chosen units' activations depend, and no others' do."""
+    parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    with holding(net, tensors):
+        seen = seen_of(net, layer, tensors, inputs)
+        seen = seen * torch.randn(seen.shape, generator=torch.Generator().manual_seed(0), dtype=seen.dtype)
+        own, others = (
+            torch.autograd.grad(seen[units].sum(), list(parameters.values()), retain_graph=True, allow_unused=True)
+            for units in (chosen, ~chosen)
+        )
+    return {
+        name: (mine.abs() > 1e-12) & (other == 0 if other is not None else True)  # below is rounding
+        for name, mine, other in zip(parameters, own, others, strict=True)
+        if mine is not None
+    }
 
 
 def entries(slices: Slices, chosen: Tensor, tensor: Tensor) -> Tensor:

@@ -94,6 +94,7 @@ HUGGING_FACE = {
     **family(
         "ViT of transformers", vit, "pixel_values", (4, 8), (128, 32), 8,
         units=in_layers("vit.layers", attention__v_proj=4, mlp__fc1=8),
+        bare=("vit.embeddings.cls_token", "vit.embeddings.position_embeddings"),
         stream={stream(["vit.embeddings.patch_embeddings.projection"], "vit.layers", "attention.o_proj", "mlp.fc2"): 4},
     ),
 }  # fmt: skip

@@ -112,7 +112,7 @@ class BareParameters(nn.Module):
         x = self.embed(x)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
         x = self.down(torch.relu(self.up(x)))
-        return self.out(torch.relu(x[:, 0] @ self.mix))
+        return self.out(torch.relu(x.mean(1) @ self.mix))
 
 
 class FrozenBackbone(nn.Module):
@@ -169,7 +169,7 @@ PERCEPTRONS = {
     "bare parameters": Architecture(
         BareParameters, lambda batch, length: torch.randn(batch, length, 2), (6, 5), (64, 16), 64,
         {"embed": 6, "up": 12},
-        left_out={"down": "'out' reads several"}, fed_besides=("embed",),
+        left_out={"down": "'out' reads several"}, bare=("token", "position"),
     ),
     "frozen backbone": Architecture(
         FrozenBackbone, vectors, (6, 5), (256, 64), 64, {"hidden": 6},

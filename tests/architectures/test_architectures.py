@@ -14,13 +14,25 @@ import torch
 from rich.console import Console
 
 import neoteny
-from architectures.checks import activations, choices, entries, filled, found, generic, made, output_of, run, tensors_of
+from architectures.checks import (
+    activations,
+    choices,
+    entries,
+    feeding_alone,
+    filled,
+    found,
+    generic,
+    made,
+    output_of,
+    run,
+    tensors_of,
+    uncoupled,
+)  # fmt: skip
 from architectures.table import ARCHITECTURES
 from neoteny.units import make_new, random
 from neoteny.units.reset import slices_of
 
 EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
-WITH_STREAM = pytest.mark.parametrize("name", [name for name, a in ARCHITECTURES.items() if a.stream])
 
 
 def explained(network):
@@ -48,13 +60,13 @@ def test_its_units_are_found_and_no_others(name):
 @EVERY
 def test_a_newborn_contributes_nothing_and_nothing_else_changes(name):
     net, inputs = generic(name)
-    network, before = found(name), tensors_of(net)
+    network, before = found(name, residual_stream=True), tensors_of(net)
     for layer in network.layers:
         for chosen in choices(layer):
             silent = filled(before, layer.outgoing, chosen, 0.0)
             reset = dict(before)
             make_new(layer, network, reset, {}, chosen, random.key(1))
-            if not layer.coupled:
+            with uncoupled(net, layer):
                 assert torch.equal(run(net, reset, inputs), run(net, silent, inputs))
             own = {key: torch.zeros_like(value, dtype=torch.bool) for key, value in before.items()}
             for slices in slices_of(layer):
@@ -69,16 +81,16 @@ def test_a_newborn_contributes_nothing_and_nothing_else_changes(name):
 @EVERY
 def test_a_unit_whose_input_is_cut_is_as_silent_as_one_whose_consumers_are(name):
     net, inputs = generic(name)
-    before = tensors_of(net)
-    original = run(net, before, inputs)
-    for layer in found(name).layers:
-        if layer.coupled or layer.name in ARCHITECTURES[name].fed_besides:
-            continue
+    # What bare parameters feed to a unit besides is cut for good.
+    before = {key: value * (key not in ARCHITECTURES[name].bare) for key, value in tensors_of(net).items()}
+    for layer in found(name, residual_stream=True).layers:
         heard = False
         for chosen in choices(layer):
-            silent = run(net, filled(before, layer.outgoing, chosen, 0.0), inputs)
             feeding = (*layer.incoming, *layer.biases, *(s for s in layer.norms if s.fill == 0 or "weight" in s.name))
-            cut = run(net, filled(before, feeding, chosen, 0.0), inputs)
+            with uncoupled(net, layer):
+                original = run(net, before, inputs)
+                silent = run(net, filled(before, layer.outgoing, chosen, 0.0), inputs)
+                cut = run(net, filled(before, feeding, chosen, 0.0), inputs)
             torch.testing.assert_close(cut, silent, rtol=1e-9, atol=1e-9)
             heard |= bool((silent - original).abs().max() > 1e-6)
         assert heard, f"no unit of {layer.name} matters to the output"
@@ -88,42 +100,43 @@ def test_a_unit_whose_input_is_cut_is_as_silent_as_one_whose_consumers_are(name)
 def test_what_feeds_a_unit_moves_its_own_activation_only(name):
     net, inputs = generic(name)
     tensors = tensors_of(net)
-    for layer in found(name).layers:
+    for layer in found(name, residual_stream=True).layers:
         chosen = choices(layer)[0]
         deaf = filled(tensors, layer.outgoing, chosen, 0.0)  # what it sends on must not come back
-        before = activations(net, layer, deaf, inputs)
-        assert len(before) == layer.size
-        moved_any = False
-        for slices in (*layer.incoming, *layer.biases):
-            own = entries(slices, chosen, deaf[slices.name])
-            value = deaf[slices.name]
-            moved = {**deaf, slices.name: torch.where(own & (value != 0), value * 3 + 1, value)}
-            changed = (activations(net, layer, moved, inputs) != before).any(1)
-            if not layer.coupled:
+        with uncoupled(net, layer):
+            before = activations(net, layer, deaf, inputs)
+            assert len(before) == layer.size
+            moved_any = False
+            for slices in (*layer.incoming, *layer.biases):
+                value = deaf[slices.name]
+                own = entries(slices, chosen, value) & (value != 0)
+                moved = {**deaf, slices.name: torch.where(own, value * 3 + 1, value)}
+                changed = (activations(net, layer, moved, inputs) != before).any(1)
                 assert not changed[~chosen].any(), (layer.name, slices.name)
-            moved_any |= bool(changed[chosen].all())
+                moved_any |= bool(changed[chosen].all())
         assert moved_any, layer.name
 
 
-@WITH_STREAM
-def test_the_residual_stream_is_reset_within_its_slices(name):
+@EVERY
+def test_nothing_but_its_slices_feeds_a_unit_alone(name):
     net, inputs = generic(name)
-    network, before = found(name, residual_stream=True), tensors_of(net)
-    for layer in network.layers:
-        if layer.name not in ARCHITECTURES[name].stream:
-            continue
-        assert layer.stream
-        for chosen in choices(layer):
-            silent = filled(before, layer.outgoing, chosen, 0.0)
-            reset = dict(before)
-            make_new(layer, network, reset, {}, chosen, random.key(1))
-            if layer.preserving and not layer.coupled:
-                torch.testing.assert_close(run(net, reset, inputs), run(net, silent, inputs), rtol=1e-9, atol=1e-9)
-            own = {key: torch.zeros_like(value, dtype=torch.bool) for key, value in before.items()}
-            for slices in slices_of(layer):
-                own[slices.name] |= entries(slices, chosen, before[slices.name])
-            for key, value in before.items():
-                assert torch.equal(reset[key][~own[key]], value[~own[key]]), key
+    tensors = tensors_of(net)
+    checked = 0
+    for layer in found(name, residual_stream=True).layers:
+        chosen = choices(layer)[0]
+        deaf = filled(tensors, layer.outgoing, chosen, 0.0)
+        with uncoupled(net, layer):
+            if not (activations(net, layer, deaf, inputs) != 0).any(1).all():
+                continue  # behind a rectifier that never opens, gradients tell nothing
+            alone = feeding_alone(net, layer, deaf, inputs, chosen)
+        assert any(mask.any() for mask in alone.values())
+        for slices in slices_of(layer):
+            if slices.name in alone:  # buffers are not
+                alone[slices.name] &= ~entries(slices, chosen, tensors[slices.name])
+        left = [key for key, mask in alone.items() if mask.any() and key not in ARCHITECTURES[name].bare]
+        assert not left, (layer.name, left)
+        checked += 1
+    assert 2 * checked >= len(ARCHITECTURES[name].units) - 1
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")

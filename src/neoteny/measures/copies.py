@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import CheckpointError, NetworkError
-from neoteny.measures.passes import call
+from neoteny.measures.passes import call, generators_kept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ _WRAPPERS = ("_orig_mod.", "module.")
 
 
 def bare_copy(model: nn.Module) -> nn.Module:
-    """A copy without gradients and without its owner's hooks, taken out of the wrappers of compiling and parallelism.
+    """A copy in evaluation mode, without gradients, its owner's hooks and the wrappers of compiling and parallelism.
 
     Hooks of torch's own stay: some compute weights.
 
@@ -42,6 +42,7 @@ def bare_copy(model: nn.Module) -> nn.Module:
             "passes."
         ) from error
     for module in copied.modules():
+        module.training = False
         for hooks in (getattr(module, name) for name in _HOOKS):
             for key, hook in list(hooks.items()):
                 home = getattr(hook, "__module__", None) or type(hook).__module__
@@ -132,7 +133,7 @@ def young_copy(
     from neoteny.units.random import fold_in
 
     young = bare_copy(model)
-    with torch.no_grad():
+    with torch.no_grad(), generators_kept(model):
         for number, (name, parameter) in enumerate(young.named_parameters()):
             if not parameter.requires_grad:
                 continue
@@ -147,8 +148,6 @@ def young_copy(
 def _renew_statistics(model: nn.Module, inputs: Any) -> None:
     from torch import nn
 
-    for module in model.modules():
-        module.training = False
     norms = [
         module
         for module in model.modules()

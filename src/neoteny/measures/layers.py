@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
@@ -84,7 +84,7 @@ def measure_layers(
     return found, examples
 
 
-def _incoming(layer: UnitLayer, tensors: dict[str, Tensor]) -> list[Tensor]:
+def _incoming(layer: UnitLayer, tensors: Mapping[str, Tensor]) -> list[Tensor]:
     return [slices.rows(tensors[slices.name]).float() for slices in layer.incoming]
 
 

@@ -116,10 +116,9 @@ class Monitor:
             if "weight_magnitude" in values:
                 start = self._reference.get(layer, values)["weight_magnitude"]
                 values[_GROWTH] = values["weight_magnitude"] / start if start else float("nan")
-        self._rows += [(self.steps, n, layer, value) for layer, values in found.items() for n, value in values.items()]
-        self._sink(
-            {f"neoteny/{layer}/{n}": v for layer, values in found.items() for n, v in values.items()}, self.steps
-        )
+        flat = {(layer, name): value for layer, values in found.items() for name, value in values.items()}
+        self._rows += [(self.steps, name, layer, value) for (layer, name), value in flat.items()]
+        self._sink({f"neoteny/{layer}/{name}": value for (layer, name), value in flat.items()}, self.steps)
         if self._warn:
             self._tell(found)
         return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["call", "examples_of", "output_tensors", "slow_rnn", "undisturbed"]
+__all__ = ["call", "examples_of", "generators_kept", "output_tensors", "seed_generators", "slow_rnn", "undisturbed"]
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -54,10 +54,7 @@ def output_tensors(output: Any) -> list[Tensor]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; afterwards modes, buffers and generators are as they were.
-
-    Autocast and inference mode of the caller's are off inside, so that what is measured does not depend on them.
-    """
+    """The model in evaluation mode; afterwards modes, buffers and generators are as they were."""
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
@@ -67,10 +64,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    devices = {tensor.device for tensor in model.parameters()}
-    cuda = sorted({device.index for device in devices if device.type == "cuda"})
-    kind = next(iter(devices)).type if devices else "cpu"
-    with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.autocast(kind, enabled=False):
+    with generators_kept(model):
         try:
             for module, _ in modes:
                 # Not `model.eval()`, which a model may have made do more than this.
@@ -84,6 +78,36 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                     module._buffers[name] = buffer
                     if not torch.equal(buffer, value):
                         buffer.copy_(value)
+
+
+@contextmanager
+def generators_kept(model: nn.Module) -> Iterator[None]:
+    """Torch's generators, those of the model's devices too, are afterwards as they were.
+
+    The caller's autocast and inference mode are off inside, so that what is measured does not depend on them.
+    """
+    import torch
+
+    kind = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    with (
+        torch.random.fork_rng(devices=_cuda(model)),
+        torch.inference_mode(False),
+        torch.autocast(kind, enabled=False),
+    ):
+        yield
+
+
+def seed_generators(model: nn.Module, seed: int) -> None:
+    """Seed the generators that `generators_kept` keeps, and no others, as `torch.manual_seed` would."""
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    for device in _cuda(model):
+        torch.cuda.default_generators[device].manual_seed(seed)
+
+
+def _cuda(model: nn.Module) -> list[int]:
+    return sorted({parameter.device.index for parameter in model.parameters() if parameter.is_cuda})
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from neoteny.errors import SettingError
 
 __all__ = ["Sink", "sink"]
 
-Sink = Callable[[dict[str, float], int], None]
+Sink = Callable[[dict[str, float], int], object]
 """Takes values by name, `neoteny/<layer>/<measure>`, and the step."""
 
 
@@ -29,7 +29,7 @@ def sink(log: Any) -> Sink:
         SettingError: it is none of these.
 
     >>> log = {}
-    >>> sink(log)({"neoteny/fc/dead_units": 0.5}, 100)
+    >>> _ = sink(log)({"neoteny/fc/dead_units": 0.5}, 100)
     >>> log
     {'neoteny/fc/dead_units': [(100, 0.5)]}
     """

@@ -23,11 +23,11 @@ RANK_FALL = 0.5
 """Rank over that at the reference: half of the directions are gone. Our choice: published curves of networks that lost
 plasticity fall to a fraction of where they begin (Dohare et al. 2024, Extended Data Fig. 3c; Kumar et al. 2021)."""
 GUESS = math.sqrt(6)
-"""Where the initial distribution had to be guessed, growth counts from this many times as much: by this factor Kaiming's
-weights for ReLU, the widest in use, exceed those that torch draws by default, which is what is guessed."""
+"""Where the initial distribution had to be guessed, growth counts from this many times as much: by this factor
+Kaiming's weights for ReLU, the widest in use, exceed those that torch draws by default, which is what is guessed."""
 SLOWER = 1.1
-"""Trainability from which a network learns more slowly than a fresh one, if every repetition says so too: fresh networks
-differ among themselves by a few per cent."""
+"""Trainability from which a network learns more slowly than a fresh one, if every repetition says so too: the mean of a
+few repetitions differs by some per cent among fresh networks."""
 
 
 class PlasticityLossWarning(UserWarning):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
 from neoteny.measures.copies import bare_copy, copy_with, initialisers_of, young_copy
-from neoteny.measures.passes import call, examples_of, output_tensors, slow_rnn, undisturbed
+from neoteny.measures.passes import call, examples_of, generators_kept, output_tensors, seed_generators, slow_rnn
 from neoteny.measures.progress import bar
 from neoteny.measures.symptoms import SLOW_LEARNING
 
@@ -128,7 +128,7 @@ def trainability(
     (2, True)
 
     Source: after Lyle et al., "Understanding plasticity in neural networks", ICML 2023, who fit random targets from the
-    network's present state; the loss relative to a fresh network's is the paper's of the same name's "loss of plasticity".
+    network's present state; starting both networks at the same loss, and the ratio, are ours.
     """
     import torch
 
@@ -147,19 +147,19 @@ def trainability(
     fresh_losses: list[float] = []
     with (
         bar("trainability", 2 * repeats * steps) as advance,
-        undisturbed(model),
+        generators_kept(model),
         torch.enable_grad(),
         slow_rnn(model),
     ):
         for repeat in range(repeats):
             key = fold_in(key_of(seed), repeat)
-            torch.manual_seed(int(key[0]) & 0xFFFFFFFF)  # for models that draw in their forward pass
+            seed_generators(model, int(key[0]) & 0xFFFFFFFF)  # for models that draw in their forward pass
             teacher = young_copy(model, said, fold_in(key, 0), inputs, constants=False)
             change = _change(teacher, inputs, targets, fold_in(key, 1))
             order = torch.Generator().manual_seed(int(key[1]) & 0xFFFFFFFF)
             batches = _batches(inputs, change, batch_size, steps, order)
             fresh = young_copy(model, said, fold_in(key, 2), inputs)
-            for student, final in ((_evaluating(model), losses), (fresh, fresh_losses)):
+            for student, final in ((bare_copy(model), losses), (fresh, fresh_losses)):
                 final.append(_learn(student, inputs, change, batches, make, advance))
             if not math.isfinite(fresh_losses[-1]):
                 raise SettingError(
@@ -172,13 +172,6 @@ def trainability(
 def _start(model: nn.Module, reference: nn.Module | Mapping[str, Any]) -> nn.Module:
     weights = reference if isinstance(reference, Mapping) else reference.state_dict()
     return copy_with(model, weights)
-
-
-def _evaluating(model: nn.Module) -> nn.Module:
-    copied = bare_copy(model)
-    for module in copied.modules():
-        module.training = False
-    return copied
 
 
 def _maker(
@@ -267,7 +260,7 @@ def _learn(
             value.backward()
             return value
 
-        optimizer.step(closure)
+        optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
         advance()
     final = loss(None).item()
     return final if math.isfinite(final) else math.inf

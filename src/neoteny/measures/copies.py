@@ -133,7 +133,7 @@ def young_copy(
     from neoteny.units.random import fold_in
 
     young = bare_copy(model)
-    with torch.no_grad(), generators_kept(model):
+    with generators_kept(model), torch.no_grad():  # in this order: leaving inference mode turns gradients on
         for number, (name, parameter) in enumerate(young.named_parameters()):
             if not parameter.requires_grad:
                 continue

@@ -147,11 +147,13 @@ class Report:
         return Group(*parts, *([_findings_table(found)] if found else []))
 
     def _table(self, losing: set[str]) -> Table:
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(title=f"Check-up on {self.examples:,} examples", title_justify="left")
+        title = f"Check-up on {self.examples:,} examples"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("layer", overflow="fold")
-        for heading in ("units", "dead", "dormant", "weak", "srank 99%", "effective", "stable", "mean |w|", "growth"):
+        for heading in ("units", "dead", "dormant", "weak", "srank 99%", "effective", "mean |w|", "growth"):
             table.add_column(heading, justify="right")
         with_gradient = any(layer.gradient_norm is not None for layer in self.layers)
         if with_gradient:
@@ -166,7 +168,6 @@ class Report:
                 f"{layer.dormant_score:.1%}",
                 f"{layer.srank_99:.0f}",
                 f"{layer.effective_rank:.1f}",
-                f"{layer.stable_rank:.2f}",
                 f"{layer.weight_magnitude:.4g}",
                 "" if growth is None else f"{'~' if layer.guessed else ''}{growth:.2f}",
                 *([f"{layer.gradient_norm:.3g}"] if with_gradient else []),

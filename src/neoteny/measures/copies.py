@@ -96,16 +96,21 @@ def initialisers_of(
 
     shown = unwrapped(model)[0] if reference is None else reference
     found, notes = infer_initialisers(shown, given or {})
-    if reference is not None or not notes:
+    # An embedding shows none with a row of zeros for padding either: that says nothing.
+    embeddings = {
+        ".".join(filter(None, (prefix, "weight")))
+        for prefix, module in shown.named_modules()
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    }
+    if reference is not None or set(notes) <= embeddings:
         return found, notes
     told = set(given or ()) | {
         ".".join(filter(None, (prefix, name)))
         for prefix, module in shown.named_modules()
         for name in getattr(module, "initialisers", None) or ()
     }
-    embeddings = {id(m.weight) for m in shown.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
     for name, parameter in shown.named_parameters():
-        by_chance = name not in told and found[name].kind == "normal" and id(parameter) not in embeddings
+        by_chance = name not in told and found[name].kind == "normal" and name not in embeddings
         if by_chance and parameter.dim() > 1:
             found[name] = Initialiser.torch_default(parameter[0].numel())
             notes[name] = f"the network has been trained; taken for {found[name]}"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from neoteny.measures.symptoms import Finding as Finding
     from neoteny.measures.symptoms import PlasticityLossWarning as PlasticityLossWarning
     from neoteny.measures.symptoms import Symptom as Symptom
-    from neoteny.measures.trainability import Trainability as Trainability
-    from neoteny.measures.trainability import trainability as trainability
+    from neoteny.measures.trainable import Trainability as Trainability
+    from neoteny.measures.trainable import trainability as trainability
     from neoteny.measures.units import dead_units as dead_units
     from neoteny.measures.units import dormant_score as dormant_score
     from neoteny.measures.units import dormant_units as dormant_units
@@ -48,8 +48,8 @@ _HOME = {
     "Finding": "symptoms",
     "PlasticityLossWarning": "symptoms",
     "Symptom": "symptoms",
-    "Trainability": "trainability",
-    "trainability": "trainability",
+    "Trainability": "trainable",
+    "trainability": "trainable",
     "probe_set": "probe",
     "srank_99": "ranks",
     "approx_rank_99": "ranks",

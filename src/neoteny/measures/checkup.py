@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from neoteny.measures.trainability import Trainability
+    from neoteny.measures.trainable import Trainability
 
 __all__ = ["LayerReport", "Report"]
 

@@ -10,7 +10,7 @@ from neoteny.errors import SettingError
 from neoteny.measures.checkup import LayerReport, Report
 from neoteny.measures.copies import copy_with, initialisers_of, young_copy
 from neoteny.measures.layers import Loss, loss_on, measure_layers
-from neoteny.measures.trainability import trainability as measure_trainability
+from neoteny.measures.trainable import trainability as measure_trainability
 from neoteny.measures.weights import weight_magnitude
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from neoteny.measures.symptoms import RANK_FALL, SYMPTOMS, WEIGHT_GROWTH
+from neoteny.measures.symptoms import DORMANT_RISE, GUESS, RANK_FALL, WEIGHT_GROWTH
 from neoteny.report.layout import EDGE, fit_legend, footnote, footnote_height, text_width, wrap
 from neoteny.report.style import COLOURS, LIGHT, Theme, drawing, new_figure
 
@@ -26,7 +26,7 @@ ROW = 0.2  # inches a layer takes,
 BAR = 0.62  # and the share of it that is bar
 OVER = 0.4  # inches over the panels, for their names
 BELOW = 0.3  # and under them, for tick labels
-BETWEEN = 0.16
+BETWEEN = 0.27
 NAME = 30  # characters of a layer's name, the end of it
 WELL, LOSING = COLOURS["cbp"], COLOURS["backprop"]
 
@@ -121,10 +121,10 @@ def _scale(axes: Axes, panel: _Panel, shown: Sequence[float], floor: float) -> N
     match panel.kind:
         case "share":
             axes.set_xlim(0, 1)
-            axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+            axes.set_xticks([0, 0.5, 1], ["0", "50", "100%"])
         case "log":
             axes.set_xlim(floor, max(most, floor * 10) * 1.5)
-            axes.xaxis.set_major_locator(LogLocator(numticks=4))
+            axes.xaxis.set_major_locator(LogLocator(numticks=3))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_minor_formatter(NullFormatter())
         case "ratio":
@@ -172,13 +172,15 @@ def _handles(report: Report, theme: Theme) -> list[Line2D]:
 
 def _notes(report: Report) -> list[str]:
     """The small print: from where on a bar is coloured, what was guessed, and the direct measure."""
-    rise = next(symptom.threshold for symptom in SYMPTOMS if symptom.name == "dormant units")
     notes = [
-        f"Losing: shares {rise:.0%} above the reference, a rank of at most {RANK_FALL:.0%} of it, "
+        f"Losing: shares {DORMANT_RISE:.0%} above the reference, a rank of at most {RANK_FALL:.0%} of it, "
         f"weights {WEIGHT_GROWTH:g} times as large, no gradient at all."
     ]
     if any(layer.guessed for layer in report.layers):
-        notes.append("The weights no longer show how they began; the fresh copy has torch's default ones.")
+        notes.append(
+            "The weights no longer show how they began, so the fresh copy has torch's default ones, "
+            f"and only weights {WEIGHT_GROWTH * GUESS:.2g} times as large count."
+        )
     if report.trainability is not None:
         notes.append(f"Trainability: {report.trainability}.")
     return notes

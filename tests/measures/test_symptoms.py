@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -104,3 +106,11 @@ def test_growth_is_against_what_is_given():
     assert not fresh.layers[0].guessed
     assert fresh.layers[1].guessed
     assert "~" in str(fresh)
+
+
+def test_the_manual_says_the_same():
+    manual = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
+    rows = [line for line in manual.splitlines() if line.startswith("| ")]
+    for symptom in SYMPTOMS:
+        (row,) = [row for row in rows if row.startswith(f"| {symptom.name}")]
+        assert row.endswith(f"| {', '.join(f'`{name}`' for name in symptom.methods)} |")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from neoteny.measures.symptoms import DORMANT_RISE, GUESS, RANK_FALL, WEIGHT_GROWTH
+from neoteny.measures.symptoms import DORMANT_RISE, GUESS, RANK_FALL, SYMPTOMS, WEIGHT_GROWTH, Symptom
 from neoteny.report.layout import EDGE, fit_legend, footnote, footnote_height, text_width, wrap
 from neoteny.report.style import COLOURS, LIGHT, Theme, drawing, new_figure
 
@@ -33,20 +33,21 @@ WELL, LOSING = COLOURS["cbp"], COLOURS["backprop"]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One measure: its field, its two lines of heading, the signs that colour it, and how its axis counts."""
+    """One measure: its field, its two lines of heading, how its axis counts, and the symptom that colours it."""
 
     measure: str
     heading: str
-    symptoms: tuple[str, ...]
     kind: str  # share, count, ratio or log
+    symptom: Symptom
 
 
+_SIGN = {symptom.measure: symptom for symptom in SYMPTOMS}
 PANELS = (
-    _Panel("dormant_units", "dormant_units\nshare of units", ("dormant units",), "share"),
-    _Panel("dormant_score", "dormant_score\nshare of units", ("weak units", "dormant units"), "share"),
-    _Panel("srank_99", "srank_99\ndirections", ("falling rank",), "count"),
-    _Panel("weight_growth", "weight growth\ntimes", ("growing weights",), "ratio"),
-    _Panel("gradient_norm", "gradient_norm\nlog scale", ("no gradient",), "log"),
+    _Panel("dormant_units", "dormant_units\nshare of units", "share", _SIGN["dormant_units"]),
+    _Panel("dormant_score", "dormant_score\nshare of units", "share", _SIGN["dormant_score"]),
+    _Panel("srank_99", "srank_99\ndirections", "count", _SIGN["srank_99"]),
+    _Panel("weight_growth", "weight growth\ntimes", "ratio", _SIGN["weight_magnitude"]),
+    _Panel("gradient_norm", "gradient_norm\nlog scale", "log", _SIGN["gradient_norm"]),
 )
 
 
@@ -60,7 +61,6 @@ def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
     >>> draw(neoteny.diagnose(model, probe_inputs))  # doctest: +SKIP
     """
     panels = [panel for panel in PANELS if any(getattr(layer, panel.measure) is not None for layer in report.layers)]
-    signs = {(finding.layer, finding.symptom) for finding in report.losing()}
     names = [_short(layer.layer) for layer in report.layers]
     lines = [f"Check-up on {report.examples:,} examples, {report.units:,} hidden units"]
     notes = _notes(report)
@@ -85,18 +85,19 @@ def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
             x = EDGE + left + number * (room / len(panels) + BETWEEN)
             box = (x / WIDTH, foot / height, room / len(panels) / WIDTH, tall / height)
             axes = figure.add_axes(box, label=panel.measure)
-            _bars(axes, panel, report, signs, theme)
+            _bars(axes, panel, report, theme)
             axes.set_yticks(range(len(names)), names if number == 0 else [])
             axes.set_ylim(len(names) - 0.4, -0.6)
         footnote(figure, small, footnote_height(small) + EDGE / 2, theme.muted)
     return figure
 
 
-def _bars(axes: Axes, panel: _Panel, report: Report, signs: set[tuple[str, str]], theme: Theme) -> None:
+def _bars(axes: Axes, panel: _Panel, report: Report, theme: Theme) -> None:
     values = [_value(layer, panel.measure) for layer in report.layers]
     then = _then(report, panel)
     floor = _floor(values + then) if panel.kind == "log" else 0.0
-    hues = [LOSING if any((layer.layer, s) in signs for s in panel.symptoms) else WELL for layer in report.layers]
+    slack = [GUESS if layer.guessed else 1.0 for layer in report.layers]
+    hues = [LOSING if panel.symptom.shows(*pair) else WELL for pair in zip(values, then, slack, strict=True)]
     widths = [max(value, floor) - floor if math.isfinite(value) else 0.0 for value in values]
     if panel.kind == "log":
         axes.set_xscale("log")

@@ -195,7 +195,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
     classes = generator.integers(0, 2, 30)
     np.savez("tokens.npz", tokens=tokens.astype("uint16"), mask=mask, y=classes.astype("int8"))
     shown = diagnose(mine, "a_network_of_mine:Reader", "--inputs", "tokens.npz", "--targets", "y", "--trainability")
-    assert "|gradient|" in shown
+    assert "|grad|" in shown
     assert "times a freshly initialised copy's" in shown
     assert "up " in shown
 

@@ -151,17 +151,17 @@ class Report:
         from rich.table import Table
 
         title = f"Check-up on {self.examples:,} examples"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("layer", overflow="fold")
         for heading in ("units", "dead", "dormant", "weak", "srank 99%", "effective", "mean |w|", "growth"):
             table.add_column(heading, justify="right")
         with_gradient = any(layer.gradient_norm is not None for layer in self.layers)
         if with_gradient:
-            table.add_column("|gradient|", justify="right")
+            table.add_column("|grad|", justify="right")
         for layer in self.layers:
             growth = layer.weight_growth
             table.add_row(
-                layer.layer,
+                short(layer.layer),
                 f"{layer.units:,}",
                 f"{layer.dead_units:.1%}",
                 f"{layer.dormant_units:.1%}",
@@ -179,8 +179,22 @@ class Report:
         from rich.console import Console
 
         out = io.StringIO()
-        Console(file=out, width=max(100, shutil.get_terminal_size((100, 24)).columns)).print(self)
+        Console(file=out, width=max(110, shutil.get_terminal_size((110, 24)).columns)).print(self)
         return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def short(name: str, length: int = 28) -> str:
+    """A layer's name in little room: its end; of several modules together the first, and how many more.
+
+    >>> short("decoder.blocks.11.feed_forward.up"), short("encoder.layers.0.linear2+encoder.layers.1.linear2")
+    ('…r.blocks.11.feed_forward.up', 'encoder.layers.0.linear2 +1')
+    """
+    if len(name) <= length:
+        return name
+    first, *others = name.split("+")
+    more = f" +{len(others)}" if others else ""
+    room = length - len(more)
+    return (first if len(first) <= room else f"…{first[1 - room :]}") + more
 
 
 def _findings_table(found: tuple[Finding, ...]) -> Table:

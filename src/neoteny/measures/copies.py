@@ -31,7 +31,7 @@ def bare_copy(model: nn.Module) -> nn.Module:
     Raises:
         NetworkError: the model cannot be copied.
     """
-    from neoteny.units.trace import unwrapped
+    from neoteny.units.maps import unwrapped
 
     inner, _ = unwrapped(model)
     try:
@@ -92,7 +92,7 @@ def initialisers_of(
 
     from neoteny.units import Initialiser
     from neoteny.units.inference import infer_initialisers
-    from neoteny.units.trace import unwrapped
+    from neoteny.units.maps import unwrapped
 
     shown = unwrapped(model)[0] if reference is None else reference
     found, notes = infer_initialisers(shown, given or {})

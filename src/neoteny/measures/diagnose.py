@@ -70,10 +70,10 @@ def diagnose(
     ('0', 8, ())
     """
     from neoteny.units import find
-    from neoteny.units.trace import unwrapped
+    from neoteny.units.maps import unwrapped
 
     inner, _ = unwrapped(model)
-    network = find(inner, inputs) if units is None else units
+    network = find(inner, inputs, residual_stream=True) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
     weights = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
 from neoteny.measures.catalogue import of_features
-from neoteny.measures.passes import call, slow_rnn, undisturbed
+from neoteny.measures.passes import call, examples_of, slow_rnn, undisturbed
 from neoteny.measures.weights import gradient_norm, weight_magnitude
 
 if TYPE_CHECKING:
@@ -59,29 +60,56 @@ def measure_layers(
     """
     import torch
 
-    from neoteny.units import Observer
-
     of_units = [name for name in measures if name not in _OF_WEIGHTS]
     wants_gradient = "gradient_norm" in measures
     parameters = dict(model.named_parameters(remove_duplicate=False))
     with undisturbed(model), slow_rnn(model):
-        with Observer(model, network) as observer, torch.set_grad_enabled(wants_gradient):
+        with _seen(model, network) as features, torch.set_grad_enabled(wants_gradient):
             output = call(model, inputs)
-            features = observer.take()
         gradients = _gradients(parameters, output, loss) if wants_gradient else {}
     found: dict[str, dict[str, float]] = {}
     with torch.no_grad():
         for layer in network.layers:
-            if layer.name not in features:
+            if not features[layer.name]:
                 continue
-            values = of_features(of_units, features[layer.name])
+            values = of_features(of_units, _joined(features[layer.name]))
             if "weight_magnitude" in measures:
                 values["weight_magnitude"] = weight_magnitude(_incoming(layer, parameters))
             if wants_gradient:
                 values["gradient_norm"] = gradient_norm(_incoming(layer, gradients))
             found[layer.name] = {name: values[name].item() for name in measures}
-    examples = len(next(iter(features.values()))) if features else 0
+    examples = examples_of(inputs) or max((len(passes[0]) for passes in features.values() if passes), default=0)
     return found, examples
+
+
+@contextmanager
+def _seen(model: nn.Module, network: Network) -> Iterator[dict[str, list[Tensor]]]:
+    """The activations of each layer, [batch, units, positions] for every call of the module that shows them."""
+    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in network.layers}
+
+    def listener(layer: UnitLayer) -> Callable[[nn.Module, Tensor | None], None]:
+        def see(module: nn.Module, value: Tensor | None) -> None:
+            if value is not None:
+                seen[layer.name].append(layer.readers[0].features(value.detach()))
+
+        return see
+
+    readers = [(layer, layer.readers[0]) for layer in network.layers]
+    handles = [reader.listen(model.get_submodule(reader.module), listener(layer)) for layer, reader in readers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _joined(passes: list[Tensor]) -> Tensor:
+    """Several calls as one: further positions of the same examples, or further examples."""
+    import torch
+
+    if len({len(value) for value in passes}) == 1:
+        return torch.cat(passes, dim=2)
+    return torch.cat([value.movedim(2, 1).flatten(0, 1).unsqueeze(2) for value in passes])
 
 
 def _incoming(layer: UnitLayer, tensors: Mapping[str, Tensor]) -> list[Tensor]:

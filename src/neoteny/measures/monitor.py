@@ -85,7 +85,7 @@ class Monitor:
         warn: bool = False,
     ):
         from neoteny.units import find
-        from neoteny.units.trace import unwrapped
+        from neoteny.units.maps import unwrapped
 
         if every < 1:
             raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
@@ -93,7 +93,7 @@ class Monitor:
         self._measures = _checked(measures, self._loss is not None)
         self._model, self._probe, self._every, self._warn = unwrapped(model)[0], probe, every, warn
         self._sink = sink(log)
-        self._network = find(self._model, probe) if units is None else units
+        self._network = find(self._model, probe, residual_stream=True) if units is None else units
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()
         self.steps = 0

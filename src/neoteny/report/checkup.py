@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from neoteny.measures.checkup import short
 from neoteny.measures.symptoms import DORMANT_RISE, GUESS, RANK_FALL, SYMPTOMS, WEIGHT_GROWTH, Symptom
 from neoteny.report.layout import EDGE, fit_legend, footnote, footnote_height, text_width, wrap
 from neoteny.report.style import COLOURS, LIGHT, Theme, drawing, new_figure
@@ -27,7 +28,6 @@ BAR = 0.62  # and the share of it that is bar
 OVER = 0.4  # inches over the panels, for their names
 BELOW = 0.3  # and under them, for tick labels
 BETWEEN = 0.27
-NAME = 30  # characters of a layer's name, the end of it
 WELL, LOSING = COLOURS["cbp"], COLOURS["backprop"]
 
 
@@ -61,7 +61,7 @@ def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
     >>> draw(neoteny.diagnose(model, probe_inputs))  # doctest: +SKIP
     """
     panels = [panel for panel in PANELS if any(getattr(layer, panel.measure) is not None for layer in report.layers)]
-    names = [_short(layer.layer) for layer in report.layers]
+    names = [short(layer.layer) for layer in report.layers]
     lines = [f"Check-up on {report.examples:,} examples, {report.units:,} hidden units"]
     notes = _notes(report)
     with drawing(theme):
@@ -185,7 +185,3 @@ def _notes(report: Report) -> list[str]:
     if report.trainability is not None:
         notes.append(f"Trainability: {report.trainability}.")
     return notes
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"

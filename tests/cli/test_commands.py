@@ -135,6 +135,7 @@ def build():
 
 net = build()
 number = lambda: 3
+three = 3
 """
 
 
@@ -207,6 +208,8 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("no_such_module:build --inputs probe.npz", "no_such_module"),
         ("a_network_of_mine:bild --inputs probe.npz", "bild"),
         ("a_network_of_mine:number --inputs probe.npz", "gives int"),
+        ("a_network_of_mine:nn.Linear --inputs probe.npz", "nn.Linear"),
+        ("a_network_of_mine:three --inputs probe.npz", "without arguments"),
         ("a_network_of_mine:build --inputs none.npz", "none.npz"),
         ("a_network_of_mine:build --inputs a_network_of_mine.py", "cannot be read"),
         ("a_network_of_mine:build --inputs two.npz", "holds the arrays a, b, but Sequential takes input"),

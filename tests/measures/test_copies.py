@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -47,7 +49,9 @@ def test_a_bare_copy_keeps_torchs_hooks_and_no_others():
     assert not copied[2]._forward_pre_hooks
     assert not copied[2]._backward_hooks
     assert len(net[2]._forward_pre_hooks) == 1
-    net[4].kept = net[4](torch.randn(1, 32))
+    net[4].kept = net[4](torch.randn(1, 32))  # torch copies no results of computations
+    assert torch.equal(bare_copy(net)[4].kept, net[4].kept)
+    net[4].lock = threading.Lock()
     with pytest.raises(NetworkError, match="cannot be copied"):
         bare_copy(net)
 

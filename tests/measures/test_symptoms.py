@@ -39,6 +39,7 @@ def test_signs_are_changes_since_the_start(measure, healthy, ill, then, name):
     assert signs({measure: healthy}, {measure: then}) == []
     assert signs({measure: ill}, {measure: then}) == [name]
     assert signs({measure: None}, {measure: then}) == []
+    assert signs({measure: 0.0}, {measure: 0.0}) == []
     assert signs({measure: ill}, {}) == ([name] if name == "no gradient" else [])
 
 

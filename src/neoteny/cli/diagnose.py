@@ -94,7 +94,13 @@ def _network(target: str) -> nn.Module:
         ) from error
     finally:
         sys.path.remove("")
-    network = factory if isinstance(factory, nn.Module) else factory()
+    try:
+        network = factory if isinstance(factory, nn.Module) else factory()
+    except TypeError as error:
+        raise NetworkError(
+            f"{target!r} cannot be called without arguments ({error}): write a function that takes none and returns "
+            "the network."
+        ) from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{target!r} gives {type(network).__name__}, not an nn.Module: let it return the network.")
     return network

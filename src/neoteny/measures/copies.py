@@ -32,14 +32,14 @@ def bare_copy(model: nn.Module) -> nn.Module:
         NetworkError: the model cannot be copied.
     """
     from neoteny.units.maps import unwrapped
+    from neoteny.units.tracing import _kept_tensors
 
     inner, _ = unwrapped(model)
     try:
-        copied = copy.deepcopy(inner)
+        copied = copy.deepcopy(inner, {id(tensor): tensor.detach().clone() for tensor in _kept_tensors(inner)})
     except Exception as error:  # whatever a module keeps may refuse in its own way
         raise NetworkError(
-            f"{type(inner).__name__} cannot be copied ({error}): drop the tensors that its modules keep from earlier "
-            "passes."
+            f"{type(inner).__name__} cannot be copied ({error}): drop what its modules keep that cannot be."
         ) from error
     for module in copied.modules():
         module.training = False

@@ -10,6 +10,7 @@ from neoteny.errors import SettingError
 from neoteny.measures.checkup import LayerReport, Report
 from neoteny.measures.copies import copy_with, initialisers_of, young_copy
 from neoteny.measures.layers import Loss, loss_on, measure_layers
+from neoteny.measures.passes import plain
 from neoteny.measures.trainable import trainability as measure_trainability
 from neoteny.measures.weights import weight_magnitude
 
@@ -72,7 +73,7 @@ def diagnose(
     from neoteny.units import find
     from neoteny.units.maps import unwrapped
 
-    inner, _ = unwrapped(model)
+    inner, inputs = unwrapped(model)[0], plain(inputs)
     network = find(inner, inputs, residual_stream=True) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)

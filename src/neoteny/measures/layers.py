@@ -90,7 +90,8 @@ def _seen(model: nn.Module, network: Network) -> Iterator[dict[str, list[Tensor]
     def listener(layer: UnitLayer) -> Callable[[nn.Module, Tensor | None], None]:
         def see(module: nn.Module, value: Tensor | None) -> None:
             if value is not None:
-                seen[layer.name].append(layer.readers[0].features(value.detach()))
+                # cloned, as what comes after in the network may write into it
+                seen[layer.name].append(layer.readers[0].features(value.detach().clone()))
 
         return see
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 from neoteny.measures.catalogue import FEATURE_MEASURES
 from neoteny.measures.layers import loss_on, measure_layers
+from neoteny.measures.passes import plain
 from neoteny.measures.sinks import sink
 from neoteny.measures.symptoms import PlasticityLossWarning, findings
 
@@ -91,9 +92,9 @@ class Monitor:
             raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
         self._loss = loss_on(targets, loss)
         self._measures = _checked(measures, self._loss is not None)
-        self._model, self._probe, self._every, self._warn = unwrapped(model)[0], probe, every, warn
+        self._model, self._probe, self._every, self._warn = unwrapped(model)[0], plain(probe), every, warn
         self._sink = sink(log)
-        self._network = find(self._model, probe, residual_stream=True) if units is None else units
+        self._network = find(self._model, self._probe, residual_stream=True) if units is None else units
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()
         self.steps = 0

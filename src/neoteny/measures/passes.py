@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["call", "examples_of", "generators_kept", "output_tensors", "seed_generators", "slow_rnn", "undisturbed"]
+__all__ = [
+    "call",
+    "examples_of",
+    "generators_kept",
+    "output_tensors",
+    "plain",
+    "seed_generators",
+    "slow_rnn",
+    "undisturbed",
+]
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -18,6 +27,11 @@ def call(model: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+def plain(inputs: Any) -> Any:
+    """Named inputs as a dict, which torch's tree functions look into; a tokenizer's output is another mapping."""
+    return dict(inputs) if isinstance(inputs, Mapping) else inputs
 
 
 def examples_of(inputs: Any) -> int | None:

@@ -42,7 +42,7 @@ class Symptom:
         name: what it is called.
         measure: the field of a layer's record that shows it.
         change: `rise`: the value less the reference's is at least the threshold; `growth`: their ratio is; `fall`:
-            their ratio is at most the threshold; `gone`: the value is 0.
+            their ratio is at most the threshold; `gone`: the value is 0, and was not.
         threshold: from where on it counts.
         says: what a reader is told, with `{now}` and `{then}`.
         methods: names in `neoteny.registry.METHODS` of those that act on it, the most direct first.
@@ -61,8 +61,10 @@ class Symptom:
 
     def shows(self, now: float, then: float | None, slack: float = 1.0) -> bool:
         """Whether the change is there; without a reference only `gone` can be told. `slack` widens `growth`."""
-        if self.change == "gone" or then is None:
-            return self.change == "gone" and now == 0
+        if self.change == "gone":
+            return now == 0 and then != 0
+        if then is None:
+            return False
         match self.change:
             case "rise":
                 return now - then >= self.threshold

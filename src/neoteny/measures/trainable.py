@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
 from neoteny.measures.copies import bare_copy, copy_with, initialisers_of, young_copy
-from neoteny.measures.passes import call, examples_of, generators_kept, output_tensors, seed_generators, slow_rnn
+from neoteny.measures.passes import call, examples_of, generators_kept, output_tensors, plain, seed_generators, slow_rnn
 from neoteny.measures.progress import bar
 from neoteny.measures.symptoms import SLOW_LEARNING
 
@@ -140,6 +140,7 @@ def trainability(
             raise SettingError(f"{name} = {value}: trainability needs at least 1.")
     if targets not in get_args(Targets):
         raise UnknownNameError(targets, get_args(Targets), "kind of targets")
+    inputs = plain(inputs)
     make = _maker(optimizer)
     start = None if reference is None else _start(model, reference)
     said, notes = initialisers_of(model, start, initialisers)

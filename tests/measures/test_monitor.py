@@ -193,6 +193,8 @@ def test_tensorboard(tmp_path):
 @needs("wandb")
 def test_weights_and_biases_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
+    for folder in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(folder, str(tmp_path / folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # W&B's own, about its dependencies
         import wandb

@@ -211,7 +211,7 @@ def test_missing_gradients_and_frozen_parameters():
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.01)
     methods = [L2(strength=0.1), ShrinkAndPerturb(sigma=0.01), ACTIVE["cbp"], FullReset()]
     plasticity = neoteny.attach(model, optimizer, methods, X)
-    assert [layer.name for layer in plasticity.network.layers] == ["4"]
+    assert [layer.name for layer in plasticity.units.layers] == ["4"]
     unused = model[6].bias
     for x, y in batches(20):
         optimizer.zero_grad()

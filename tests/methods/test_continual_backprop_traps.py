@@ -212,7 +212,7 @@ def test_resets_come_after_the_step():
     assert unit.sum() == 1
     key = random.fold_in(random.fold_in(random.key(method_seed(8)), 3), 1)
     key = random.fold_in(random.fold_in(key, 1), 0)
-    assert torch.equal(model[0].weight[unit], plasticity.network.initialisers["0.weight"].draw(key, (1, 4)))
+    assert torch.equal(model[0].weight[unit], plasticity.units.initialisers["0.weight"].draw(key, (1, 4)))
     assert not model[0].bias[unit].any()
     assert not model[2].weight[:, unit].any()
 
@@ -325,7 +325,7 @@ def test_a_feature_map_owns_its_block_of_columns():
     plasticity = neoteny.attach(model, optimizer, method, x)
     before = plasticity._state["cbp"]
     train(model, optimizer, [x, x])
-    layer = plasticity.network.layers[0]
+    layer = plasticity.units.layers[0]
     h = model[:3](x).flatten(2).abs().mean((0, 2))
     w = model[4].weight.abs().view(3, 4, 6).sum((0, 2))
     assert before is not plasticity._state["cbp"]

@@ -21,6 +21,7 @@ from neoteny.units.records import Network
 __all__ = ["Plasticity", "PlasticityWarning", "attach"]
 
 _VERSION = 1
+_KEY = "plasticity"
 
 
 class PlasticityWarning(UserWarning):
@@ -34,7 +35,8 @@ def attach(
     example_inputs: Any = None,
     *,
     seed: int = 0,
-    network: Network | None = None,
+    units: Network | None = None,
+    state_in_optimizer: bool = True,
 ) -> Plasticity:
     """Keep a network able to learn: let methods act at every step of its optimizer.
 
@@ -50,7 +52,9 @@ def attach(
         methods: one method or several, which act in this order.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
         seed: what everything that is drawn follows from.
-        network: the units of the unwrapped network, from `neoteny.units.find`, where they were found already.
+        units: the units of the unwrapped network, from `neoteny.units.find`, where they were found already.
+        state_in_optimizer: let the methods' state ride in `optimizer.state_dict()["plasticity"]` and come back in
+            `optimizer.load_state_dict`, so that whatever saves the optimizer saves it, too.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `detach`.
@@ -83,6 +87,7 @@ def attach(
                 "a list."
             )
     inner, _ = unwrapped(model)
+    network = units
     if network is None:
         if example_inputs is None:
             raise SettingError(
@@ -99,7 +104,7 @@ def attach(
             f"{', '.join(blind)} could never act; give a network with a hidden nn.Linear or convolution, or leave the "
             "method out."
         )
-    plasticity = Plasticity(model, optimizer, chosen, network, seed)
+    plasticity = Plasticity(model, optimizer, chosen, network, seed, state_in_optimizer)
     idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
@@ -110,7 +115,7 @@ class Plasticity:
     """Methods attached to a network and its optimizer; made by `neoteny.attach`.
 
     Attributes:
-        network: the unit layers that methods act on.
+        units: the unit layers that methods act on.
         methods: by name.
         updates: optimizer steps since attaching.
         tasks: calls of `new_task`.
@@ -123,8 +128,9 @@ class Plasticity:
         methods: Iterable[Method],
         network: Network,
         seed: int,
+        state_in_optimizer: bool = True,
     ):
-        self.network, self.seed = network, seed
+        self.units, self.seed = network, seed
         self.methods = _named(methods)
         self.updates = self.tasks = 0
         self._group: Any = getattr(model, "process_group", None)  # of DistributedDataParallel
@@ -152,6 +158,11 @@ class Plasticity:
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
         ]
+        if state_in_optimizer:
+            self._handles += [
+                optimizer.register_state_dict_post_hook(self._save),
+                optimizer.register_load_state_dict_pre_hook(self._restore),
+            ]
 
     # What the user calls
 
@@ -176,7 +187,7 @@ class Plasticity:
         for name in self.methods:
             shares = getattr(self._clocks[name], "mature_share", None)
             told[name] = {}
-            for number, layer in enumerate(self.network.layers):
+            for number, layer in enumerate(self.units.layers):
                 replaced = self._state[name].get(f"{layer.name}/replaced")
                 if replaced is not None:
                     told[name][layer.name] = {"units_replaced": int(replaced)}
@@ -201,7 +212,7 @@ class Plasticity:
             "seed": self.seed,
             "updates": self.updates,
             "tasks": self.tasks,
-            "layers": {_plain(layer.name): layer.size for layer in self.network.layers},
+            "layers": {_plain(layer.name): layer.size for layer in self.units.layers},
             "since": {_plain(name): value.clone() for name, value in self._since.items()},
             "young": {_plain(name): value for name, value in self._adam.young.items()},
             "methods": {
@@ -246,7 +257,7 @@ class Plasticity:
                 f"The checkpoint is of the methods {list(state['methods'])}, attached are {list(self.methods)}; attach "
                 "the methods it was saved with."
             )
-        layers = {_plain(layer.name): layer.size for layer in self.network.layers}
+        layers = {_plain(layer.name): layer.size for layer in self.units.layers}
         if state["layers"] != layers:
             raise CheckpointError(
                 f"The checkpoint is of the unit layers {state['layers']}, this network has {layers}; attach to the "
@@ -263,6 +274,20 @@ class Plasticity:
                 )
 
     # What the optimizer calls
+
+    def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        state[_KEY] = self.state_dict()
+
+    def _restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        if _KEY in state:
+            self.load_state_dict(state[_KEY])
+        else:
+            warnings.warn(
+                "The optimizer's state holds no state of the attached methods, which stay as they are; give "
+                "Plasticity.load_state_dict what Plasticity.state_dict() was when it was saved.",
+                PlasticityWarning,
+                stacklevel=4,  # the line that calls load_state_dict()
+            )
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: regularise the gradients, or see to it that the closure does once it has made them."""

@@ -90,7 +90,7 @@ def test_it_does_not_ride_where_it_shall_not_or_is_detached():
 
 
 def test_an_optimizers_state_without_the_methods_is_said_so():
-    _, optimizer, plasticity = attached()
+    _, optimizer, _ = attached()
     with pytest.warns(PlasticityWarning, match="holds no state of the attached methods"):
         optimizer.load_state_dict(torch.optim.Adam(optimizer.param_groups[0]["params"]).state_dict())
     model, _, _ = attached()
@@ -105,7 +105,7 @@ def test_a_foreign_state_in_the_optimizers_is_refused_before_anything_changes():
     train(model, optimizer, 0, 8)
     saved = optimizer.state_dict()
     saved["plasticity"]["version"] = 99
-    other_model, other, _ = attached()
+    _, other, _ = attached()
     with pytest.raises(CheckpointError, match="version"):
         other.load_state_dict(saved)
     assert not other.state

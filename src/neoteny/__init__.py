@@ -16,6 +16,7 @@ from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny import lab as lab
+    from neoteny import units as units
     from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.measures.monitor import Monitor as Monitor
     from neoteny.methods.attach import attach as attach
@@ -41,6 +42,7 @@ _HOME = {
     "HeadReset": "methods.head_reset",
     "FullReset": "methods.full_reset",
     "lab": "lab:",
+    "units": "units:",
 }
 
 __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds them together
@@ -56,6 +58,7 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "attach",
     "diagnose",
     "lab",
+    "units",
 ]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

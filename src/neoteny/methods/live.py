@@ -136,7 +136,7 @@ class LiveStep(Step):
         )
 
     @property
-    def optim(self) -> dict[str, Tensors]:  # pyright: ignore
+    def optim(self) -> dict[str, Tensors]:
         """The optimizers' state, by parameter and name; put together only where a rule asks for it."""
         if self._optim is None:
             self._optim = {}
@@ -150,7 +150,7 @@ class LiveStep(Step):
         return self._optim
 
     @optim.setter
-    def optim(self, value: dict[str, Tensors]) -> None:
+    def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert not value  # what the optimizers hold cannot be given
 
     def shape(self, name: str) -> tuple[int, ...]:

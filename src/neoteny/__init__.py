@@ -16,7 +16,9 @@ from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny import lab as lab
+    from neoteny import units as units
     from neoteny.measures.diagnose import diagnose as diagnose
+    from neoteny.measures.monitor import Monitor as Monitor
     from neoteny.methods.attach import attach as attach
     from neoteny.methods.continual_backprop import ContinualBackprop as ContinualBackprop
     from neoteny.methods.full_reset import FullReset as FullReset
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 _HOME = {
     "attach": "methods.attach",
     "diagnose": "measures.diagnose",
+    "Monitor": "measures.monitor",
     "L2": "methods.l2",
     "L2Init": "methods.l2_init",
     "ShrinkAndPerturb": "methods.shrink_and_perturb",
@@ -39,6 +42,7 @@ _HOME = {
     "HeadReset": "methods.head_reset",
     "FullReset": "methods.full_reset",
     "lab": "lab:",
+    "units": "units:",
 }
 
 __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds them together
@@ -47,12 +51,14 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "FullReset",
     "HeadReset",
     "L2Init",
+    "Monitor",
     "ReDo",
     "ShrinkAndPerturb",
     "__version__",
     "attach",
     "diagnose",
     "lab",
+    "units",
 ]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

@@ -4,8 +4,8 @@
     python examples/character_stream.py --systems cbp --seeds 1 --tasks 8
 
 A task is the source code of one package of Python's standard library with its characters exchanged for one another at
-random, so no task is like any before it, and none is harder than the first time its package came. A network that stays
-able to learn reaches the same loss at the end of every task.
+random, so no task is like any before it, and none is harder than an earlier one of the same package. A network that
+stays able to learn reaches the same loss at the end of every task.
 """
 
 import argparse
@@ -26,13 +26,12 @@ CONTEXT, BATCH, STEP_SIZE = 64, 8, 3e-3
 LAST = 0.2  # share of a task's steps whose losses count as the loss at its end
 
 CBP = neoteny.ContinualBackprop(replacement_rate=1e-2, maturity_threshold=50)
-DECAY = neoteny.L2(strength=1.0, decoupled=True)
-SYSTEMS = {
-    "backprop": [],
-    "cbp": [CBP],
-    "l2": [DECAY],
-    "cbp+l2": [CBP, DECAY],
-    "restart": None,  # a new network in every task: what a network learns that has learned nothing before
+SYSTEMS = {  # what `neoteny.attach` is told
+    "backprop": {},
+    "l2": {"methods": neoteny.L2(strength=1.0, decoupled=True)},
+    "cbp": {"methods": CBP},
+    "cbp-stream": {"methods": CBP, "residual_stream": True},
+    "restart": {},  # a new network in every task: what a network learns that has learned nothing before
 }
 
 
@@ -88,7 +87,7 @@ def new(system):
     model = Transformer()
     optimizer = torch.optim.Adam(model.parameters(), lr=STEP_SIZE)
     if SYSTEMS[system]:
-        neoteny.attach(model, optimizer, SYSTEMS[system], example_inputs=torch.zeros(1, CONTEXT, dtype=torch.long))
+        neoteny.attach(model, optimizer, example_inputs=torch.zeros(1, CONTEXT, dtype=torch.long), **SYSTEMS[system])
     return model, optimizer
 
 
@@ -104,7 +103,7 @@ def train(system, seed, tasks, steps, folder):
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
     for number in range(len(losses), tasks):
-        if SYSTEMS[system] is None and number:
+        if system == "restart" and number:
             torch.manual_seed(1_000 * seed + number)
             model, optimizer = new(system)
         text = task(texts, number, seed)
@@ -136,7 +135,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=64)
+    parser.add_argument("--tasks", type=int, default=48)
     parser.add_argument("--steps", type=int, default=100, help="in each task")
     parser.add_argument("--folder", type=Path, default=Path("runs/character-stream"))
     options = parser.parse_args(arguments)

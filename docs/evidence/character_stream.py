@@ -25,12 +25,12 @@ CYCLE = 8
 """Tasks in which every text comes once."""
 LABELS = {
     "backprop": "Adam",
-    "l2": "Adam, L2 on the weights",
+    "l2": "Adam, weights decayed",
     "cbp": "Adam, continual backpropagation",
-    "cbp+l2": "Adam, both",
+    "cbp-stream": "the same, with the residual stream",
     "restart": "a new network in every task",
 }
-HUES = {"backprop": "#444444", "l2": "#c77f0a", "cbp": "#1a6fb0", "cbp+l2": "#2f8f4e", "restart": "#999999"}
+HUES = {"backprop": "#444444", "l2": "#c77f0a", "cbp": "#1a6fb0", "cbp-stream": "#2f8f4e", "restart": "#999999"}
 
 
 def by_cycle(runs: list[list[float]]) -> Interval:

@@ -13,7 +13,7 @@ example = load("character_stream")
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_never_had_been(tmp_path):
     def run(tasks, folder):
-        options = ["--systems", "cbp+l2", "restart", "--seeds", "1", "--steps", "3"]
+        options = ["--systems", "cbp-stream", "restart", "--seeds", "1", "--steps", "3"]
         return example.main([*options, "--tasks", str(tasks), "--folder", str(tmp_path / folder)])
 
     straight = run(2, "straight")

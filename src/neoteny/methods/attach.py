@@ -37,7 +37,7 @@ def attach(
 
     Regularisers add to the gradients before the step (and take back what they added after it), resets and perturbations
     act after it; closures, schedulers, gradient accumulation and loss scaling work as without. Only parameters that
-    these optimizers train are touched. A step of size 0 for which no activations were seen is not counted: this is how
+    these optimizers train are touched. A step of size 0 before which no activations were seen is not counted: so
     `torch.distributed.checkpoint` sets up an optimizer's state.
 
     Args:

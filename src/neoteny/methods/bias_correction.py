@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PRECISION = 1e-3
 """Entries whose correction would change a step by less than this share are left alone."""
+_PIECE = 2**16
 
 
 def horizon(beta1: float, beta2: float, precision: float = PRECISION) -> int:
@@ -64,7 +65,7 @@ class Scale(NamedTuple):
         (beta1, beta2), lr = group["betas"], group["lr"]
         first = -torch.expm1(age * _log(beta1))
         if adamax:
-            return cls(age, lr / first, torch.full_like(age, torch.finfo(age.dtype).tiny))
+            return cls(age, lr / first, torch.full_like(age, 1e-18))  # far below ε, and so that 0 / 0 is 0
         root = (-torch.expm1(age * _log(beta2))).sqrt()
         return cls(age, lr * root / first, group["eps"] * root)
 
@@ -72,14 +73,6 @@ class Scale(NamedTuple):
         """Entry by entry that of the lower age; broadcasts."""
         mine = self.age <= other.age
         return Scale(*(torch.where(mine, a, b) for a, b in zip(self, other, strict=True)))
-
-    def spread(self, slices: Slices, parameter: Tensor, outside: Scale) -> Scale:
-        """Values of units laid along the units' dimension of a parameter."""
-        return Scale(*(slices.spread(a, parameter, b) for a, b in zip(self, outside, strict=True)))
-
-    def select(self, units: Tensor) -> Scale:
-        """Those of some units."""
-        return Scale(*(value[units] for value in self))
 
 
 def _log(beta: float | Tensor) -> float | Tensor:
@@ -170,8 +163,9 @@ class AdamCorrection:
                         age = torch.where(skipped, total, age)
                     cache[key] = Scale.at(age, group, second == "exp_inf")
                 found.append(_Owner(slices, ages[layer], cache[key]))
-            whole = Scale.at(total, group, second == "exp_inf")
-            self._correct_one(name, here, local(state["exp_avg"]), local(state[second]), second, whole, found)
+            rooted = second != "exp_inf"
+            whole = Scale.at(total, group, not rooted)
+            self._correct_one(name, here, local(state["exp_avg"]), local(state[second]), rooted, whole, found)
 
     def _count_young(self, since: Mapping[str, Tensor]) -> dict[str, int]:
         found = {}
@@ -183,48 +177,75 @@ class AdamCorrection:
         return found
 
     def _correct_one(
-        self, name: str, parameter: Tensor, first: Tensor, second: Tensor, kind: str, whole: Scale, owners: list[_Owner]
+        self,
+        name: str,
+        parameter: Tensor,
+        first: Tensor,
+        second: Tensor,
+        rooted: bool,
+        whole: Scale,
+        owners: list[_Owner],
     ) -> None:
-        rooted = kind != "exp_inf"
         part = self._live.parts.get(name)
         shape = parameter if part is None else parameter.new_empty(()).expand(part.shape)
-        by_rows = all(
-            owner.units is not None
-            and owner.slices.groups == 1
-            and shape.shape[owner.slices.dim] == parameter.shape[owner.slices.dim]
-            for owner in owners
-        )
-        if not by_rows:
-            scale = whole
-            for owner in owners:
-                own = owner.scale.spread(owner.slices, shape, whole)
-                scale = scale.younger(own if part is None else Scale(*(part.of(value, parameter) for value in own)))
-            parameter.add_(_difference(first, second, rooted, whole, scale))
+
+        def spread(owner: _Owner) -> Scale:
+            scale = Scale(*(owner.slices.spread(a, shape, b) for a, b in zip(owner.scale, whole, strict=True)))
+            return scale if part is None else Scale(*(part.of(value, parameter) for value in scale))
+
+        if not all(_few(owner, shape, parameter) for owner in owners):
+            scale = spread(owners[0])
+            for owner in owners[1:]:
+                scale = scale.younger(spread(owner))
+            _correct_all(parameter, first, second, rooted, whole, scale)
             return
         done: list[tuple[int, Tensor]] = []
-        for number, owner in enumerate(owners):
-            dim, (slices, units, _) = owner.slices.dim, owner
+        for number, (slices, units, own) in enumerate(owners):
             assert units is not None
-            positions = slices.positions(parameter.device)[units]
-            flat = positions.flatten()
-            along = [-1 if d == dim else 1 for d in range(parameter.dim())]
-            own = owner.scale.select(units)
-            scale = Scale(*(v.unsqueeze(1).expand(positions.shape).reshape(along) for v in own))
-            for other in (o for o in owners if o is not owner):
-                theirs = other.scale.spread(other.slices, shape, whole)
-                if part is not None:
-                    theirs = Scale(*(part.of(value, parameter) for value in theirs))
+            dim, positions = slices.dim, slices.positions(parameter.device)[units]
+            flat, along = positions.flatten(), _along(slices.dim, parameter)
+            scale = Scale(*(v[units].unsqueeze(1).expand(positions.shape).reshape(along) for v in own))
+            for other in owners[:number] + owners[number + 1 :]:
+                theirs = spread(other)
                 if other.slices.dim == dim:
                     theirs = Scale(*(value.index_select(dim, flat) for value in theirs))
                 scale = scale.younger(theirs)
-            change = _difference(first.index_select(dim, flat), second.index_select(dim, flat), rooted, whole, scale)
+            over, under = _change(first.index_select(dim, flat), second.index_select(dim, flat), rooted, whole, scale)
+            change = over.div_(under)
             for before, places in done:
                 shown = places.index_select(0, flat) if before == dim else places
-                change.masked_fill_(shown.reshape([-1 if d == before else 1 for d in range(change.dim())]), 0.0)
+                change.masked_fill_(shown.reshape(_along(before, change)), 0.0)
             if number + 1 < len(owners):
                 done.append((dim, torch.zeros(parameter.shape[dim], dtype=torch.bool, device=flat.device)))
                 done[-1][1][flat] = True
             parameter.index_add_(dim, flat, change.to(parameter.dtype))
+
+
+def _along(dim: int, tensor: Tensor) -> list[int]:
+    return [-1 if d == dim else 1 for d in range(tensor.dim())]
+
+
+def _few(owner: _Owner, whole: Tensor, here: Tensor) -> bool:
+    """Whether it pays to look at single rows, and they can be told: along one dimension that is here in full."""
+    slices, units, _ = owner
+    if units is None or slices.groups > 1 or whole.shape[slices.dim] != here.shape[slices.dim]:
+        return False
+    cost = 1 if slices.dim == 0 else 2  # of gathering what does not lie in one piece
+    return 4 * cost * len(units) <= 3 * slices.size
+
+
+def _correct_all(parameter: Tensor, first: Tensor, second: Tensor, rooted: bool, whole: Scale, scale: Scale) -> None:
+    """All entries, on a CPU in pieces that stay in cache."""
+    length = len(parameter)
+    size = length if parameter.device.type != "cpu" else max(1, _PIECE * length // max(1, parameter.numel()))
+    for start in range(0, length, size):
+        rows = slice(start, start + size)
+        own = Scale(*(value[rows] if value.shape[0] == length else value for value in scale))
+        over, under = _change(first[rows], second[rows], rooted, whole, own)
+        if parameter.dtype == over.dtype:
+            parameter[rows].addcdiv_(over, under)
+        else:
+            parameter[rows].add_(over.div_(under))
 
 
 def _youngest(since: Tensor, count: int) -> Tensor | None:
@@ -241,12 +262,17 @@ def _total(step: Any, parameter: Tensor) -> tuple[Tensor, float | None]:
     return torch.full((), number, dtype=dtype, device=parameter.device), number
 
 
-def _difference(first: Tensor, second: Tensor, rooted: bool, whole: Scale, own: Scale) -> Tensor:
-    """U(t) - U(age) for every entry, where U is what Adam takes off."""
+def _change(first: Tensor, second: Tensor, rooted: bool, whole: Scale, own: Scale) -> tuple[Tensor, Tensor]:
+    """U(t) - U(age) for every entry, where U is what Adam takes off, as a numerator and a denominator.
+
+    With one division: m a / (s + b) - m c / (s + d) = m ((a - c) s + a d - c b) / (s (s + b + d) + b d).
+    """
     dtype = whole.factor.dtype
-    first, size = first.to(dtype), second.to(dtype)
-    size = size.sqrt() if rooted else size
-    return (first / (size + whole.floor)).mul_(whole.factor).sub_((first / (size + own.floor)).mul_(own.factor))
+    size = second.to(dtype).sqrt() if rooted else second.to(dtype)
+    crossed = whole.factor * own.floor - own.factor * whole.floor
+    over = (size * (whole.factor - own.factor)).add_(crossed).mul_(first)
+    under = (size + (whole.floor + own.floor)).mul_(size).add_(whole.floor * own.floor)
+    return over, under
 
 
 def _is_adam(optimizer: torch.optim.Optimizer) -> bool:

@@ -98,6 +98,8 @@ class Live:
 
     def newborn(self, parameter: str, key: str) -> float:
         """What state begins with: 0, but for Rprop's step sizes and, on request, Adagrad's sums."""
+        if not any(isinstance(optimizer, (torch.optim.Rprop, torch.optim.Adagrad)) for optimizer in self.optimizers):
+            return 0.0
         optimizer, group = self.groups()[parameter]
         if isinstance(optimizer, torch.optim.Rprop) and key == "step_size":
             return float(group["lr"])

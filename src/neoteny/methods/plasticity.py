@@ -249,7 +249,7 @@ class Plasticity:
         if optimizer is not self._live.optimizers[-1]:
             return
         stepped, self._stepped = self._stepped, []
-        if all(map(_is_void, stepped)) and not (self._watch is not None and self._watch.anything):
+        if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
         features = self._seen()
         # GradScaler with a fused kernel: whether it left everything as it was only the device knows.

@@ -187,6 +187,11 @@ class Method:
         """The settings as a plain dict."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    @classmethod
+    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+        """What `neoteny.testing` tries: methods that act within twenty updates, and ones of strength zero."""
+        return (), ()
+
 
 def method_seed(run_seed: int) -> int:
     """The seed of the key from which everything that methods draw in a run follows.

@@ -13,6 +13,8 @@ from neoteny.errors import SettingError
 from neoteny.methods.base import Method, Step, Tensors, require, require_choice, require_count, require_fraction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from neoteny.methods.schedule import Replacements
@@ -97,6 +99,15 @@ class ContinualBackprop(Method):
         require_count(self, "maturity_threshold")
         require_choice(self, "utility", get_args(Utility))
         require_choice(self, "replacement", get_args(Replacement))
+
+    @classmethod
+    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+        """Active and still ones, for `neoteny.testing`."""
+        return [
+            cls(replacement_rate=0.05, maturity_threshold=5, utility="adaptable_contribution"),
+            cls(replacement_rate=0.1, maturity_threshold=5, replacement="drawn", compensate=True),
+            cls(replacement_rate=0.3, maturity_threshold=5, replacement="accumulate", utility="random"),
+        ], [cls(replacement_rate=0, utility="adaptable_contribution")]
 
     def inert(self) -> str | None:
         """Without replacements it only watches."""

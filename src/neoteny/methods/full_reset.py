@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Step
+from neoteny.methods.base import Method, Step
 from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -33,6 +35,11 @@ class FullReset(BoundaryReset):
 
     name: ClassVar[str] = "full-reset"
     resets_units: ClassVar[bool] = True
+
+    @classmethod
+    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(period=7), cls()], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import Step, require_choice, require_count
+from neoteny.methods.base import Method, Step, require_choice, require_count
 from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from neoteny.units.records import Network
@@ -47,6 +49,11 @@ class HeadReset(BoundaryReset):
         require_count(self, "layers", least=1)
         super().__post_init__()
         require_choice(self, "to", ("initialiser", "zero"))
+
+    @classmethod
+    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(layers=2, period=7), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 from neoteny.methods.base import Method, Step, Tensors, is_zero, require_nonnegative
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -51,6 +53,11 @@ class L2(Method):
     def __post_init__(self) -> None:
         """Check the settings."""
         require_nonnegative(self, "strength")
+
+    @classmethod
+    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(strength=0.01, norms=True), cls(strength=0.01, decoupled=True)], [cls(strength=0), cls(strength=0, decoupled=True)]
 
     def inert(self) -> str | None:
         """Without strength there is no pull."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 from neoteny.methods.base import Method, Step, Tensors, require_count, require_nonnegative
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from neoteny.methods.schedule import Periodic
@@ -53,6 +55,11 @@ class ReDo(Method):
         """Check the settings."""
         require_nonnegative(self, "tau")
         require_count(self, "period", least=1)
+
+    @classmethod
+    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(tau=0.9, period=5)], [cls(period=10**6)]
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """For each layer `replaced`, int32 `[]`: units replaced so far."""

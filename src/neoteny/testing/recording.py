@@ -1,0 +1,144 @@
+"""What real steps gave to a method's rule and what it returned, and the same rule called again by hand.
+
+A rule is a pure function of tensors, so what was recorded on a user's network can be replayed: with another random key,
+or for a stack of runs at once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoteny.methods.base import Method, Step
+from neoteny.testing.trial import Trial, Violation
+from neoteny.units.records import Network
+
+__all__ = ["HOOKS", "Call", "record", "recorded", "replay", "stacked"]
+
+HOOKS = ("regularise", "intervene", "at_task")
+"""The places where a method acts."""
+
+_GIVEN = ("tensors", "grads", "optim", "features", "since")
+
+
+@dataclass
+class Call:
+    """One call of a hook.
+
+    Attributes:
+        hook: its name.
+        network: the units.
+        step_size: the optimizer's step size.
+        step_sizes: those of single parameters.
+        given: copies of what it was given: the tensors of the `Step`, and `state`, `key` and, where there is one,
+            `due`.
+        left: the same tensors after the call: what was written into them shows here.
+        returned: the `Step`'s dicts and the state after the call.
+    """
+
+    hook: str
+    network: Network
+    step_size: Any
+    step_sizes: Mapping[str, Any]
+    given: dict[str, Any]
+    left: dict[str, Any]
+    returned: dict[str, Any]
+
+
+def recorded(method: Method, calls: list[Call]) -> Method:
+    """The same method, which adds each call of its hooks to `calls`."""
+    cls = type(method)
+
+    def recording(hook: str) -> Any:
+        def call(self: Method, step: Step, state: dict[str, Tensor], *due: Tensor | None) -> dict[str, Tensor]:
+            given = {name: _shallow(getattr(step, name)) for name in _GIVEN}
+            given |= {"state": dict(state), "key": step.key}
+            given |= {"due": due[0]} if due and due[0] is not None else {}
+            before = _copy(given)
+            new = getattr(cls, hook)(self, step, state, *due)
+            returned = {name: _shallow(getattr(step, name)) for name in _GIVEN if name != "features"} | {"state": new}
+            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, before, _copy(given), returned))
+            return new
+
+        return call
+
+    own = {hook: recording(hook) for hook in HOOKS if getattr(cls, hook) is not getattr(Method, hook)}
+    spy = copy.copy(method)
+    object.__setattr__(spy, "__class__", type(cls.__name__, (cls,), own))
+    return spy
+
+
+def record(trial: Trial, method: Method, **settings: Any) -> list[Call]:
+    """All calls of a method's hooks in the usual training; for `settings` see `Run`."""
+    calls: list[Call] = []
+    run = trial.start(method=recorded(method, calls), **settings)
+    dtype, device = settings.get("dtype", torch.float32), settings.get("device", "cpu")
+    run.train_over_tasks(trial.batches(dtype=dtype, device=device))
+    return calls
+
+
+def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
+    step = Step(
+        call.network,
+        *(_shallow(given[name]) for name in _GIVEN),
+        given["key"],
+        call.step_size,
+        step_sizes=call.step_sizes,
+    )
+    due = (given.get("due"),) if call.hook == "intervene" else ()
+    state = getattr(method, call.hook)(step, dict(given["state"]), *due)
+    return {"tensors": step.tensors, "grads": step.grads, "optim": step.optim, "since": step.since, "state": state}
+
+
+def stacked(calls: list[Call]) -> dict[str, Any]:
+    """What several runs gave to one hook, along a new first dimension."""
+    return _map(lambda *tensors: torch.stack(tensors), *(call.given for call in calls))
+
+
+def pick(tree: Any, run: int) -> Any:
+    """One run of a stack."""
+    return _map(lambda tensor: tensor[run], tree)
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str = "") -> str | None:
+    """The first tensor of a tree that is not what it was, bit for bit."""
+    from neoteny.testing.trial import differing
+
+    for key, old in before.items():
+        path, new = f"{name}.{key}" if name else key, after[key]
+        if isinstance(old, Mapping):
+            inner = changed(old, new, path)
+            if inner is not None:
+                return inner
+        elif old.shape != new.shape or old.dtype != new.dtype or bool(differing(old, new).any()):
+            return path
+    return None
+
+
+def last_due(calls: list[Call], hook: str) -> Call | None:
+    """The last call of a hook at which something was due, or the last of all."""
+    own = [call for call in calls if call.hook == hook]
+    due = [call for call in own if "due" in call.given]
+    return (due or own or [None])[-1]
+
+
+def _shallow(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in tree.items()}
+
+
+def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return _map(lambda tensor: tensor.detach().clone(), tree)
+
+
+def _map(function: Any, *trees: Any) -> Any:
+    if isinstance(trees[0], Mapping):
+        if any(tree.keys() != trees[0].keys() for tree in trees):
+            raise Violation("the same names at the same step of every run", f"{[sorted(tree) for tree in trees]}")
+        return {name: _map(function, *(tree[name] for tree in trees)) for name in trees[0]}
+    return function(*trees)

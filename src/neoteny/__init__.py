@@ -16,6 +16,7 @@ from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny import lab as lab
+    from neoteny import testing as testing
     from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.methods.attach import attach as attach
     from neoteny.methods.continual_backprop import ContinualBackprop as ContinualBackprop
@@ -39,6 +40,7 @@ _HOME = {
     "HeadReset": "methods.head_reset",
     "FullReset": "methods.full_reset",
     "lab": "lab:",
+    "testing": "testing:",
 }
 
 __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds them together
@@ -53,6 +55,7 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "attach",
     "diagnose",
     "lab",
+    "testing",
 ]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from neoteny.units.records import Network, UnitLayer
 
 Tensors = dict[str, "Tensor"]
+Contract = tuple[Sequence["Method"], Sequence["Method"]]
+"""What `Method.contract` declares: active methods, still ones."""
 
 
 @dataclass
@@ -188,7 +190,7 @@ class Method:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """What `neoteny.testing` tries: methods that act within twenty updates, and ones of strength zero."""
         return (), ()
 

@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.errors import SettingError
-from neoteny.methods.base import Method, Step, Tensors, require, require_choice, require_count, require_fraction
+from neoteny.methods.base import (
+    Contract,
+    Method,
+    Step,
+    Tensors,
+    require,
+    require_choice,
+    require_count,
+    require_fraction,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from neoteny.methods.schedule import Replacements
@@ -101,7 +108,7 @@ class ContinualBackprop(Method):
         require_choice(self, "replacement", get_args(Replacement))
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [
             cls(replacement_rate=0.05, maturity_threshold=5, utility="adaptable_contribution"),

@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step
+from neoteny.methods.base import Contract, Step
 from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 
@@ -37,7 +35,7 @@ class FullReset(BoundaryReset):
     resets_units: ClassVar[bool] = True
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [cls(period=7), cls()], [cls(period=10**6)]
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import Method, Step, require_choice, require_count
+from neoteny.methods.base import Contract, Step, require_choice, require_count
 from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from neoteny.units.records import Network
@@ -51,7 +49,7 @@ class HeadReset(BoundaryReset):
         require_choice(self, "to", ("initialiser", "zero"))
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [cls(layers=2, period=7), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, is_zero, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_nonnegative
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 
@@ -55,9 +53,10 @@ class L2(Method):
         require_nonnegative(self, "strength")
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
-        return [cls(strength=0.01, norms=True), cls(strength=0.01, decoupled=True)], [cls(strength=0), cls(strength=0, decoupled=True)]
+        active = [cls(strength=0.01, norms=True), cls(strength=0.01, decoupled=True)]
+        return active, [cls(strength=0), cls(strength=0, decoupled=True)]
 
     def inert(self) -> str | None:
         """Without strength there is no pull."""

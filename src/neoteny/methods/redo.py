@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, require_count, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors, require_count, require_nonnegative
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from neoteny.methods.schedule import Periodic
@@ -57,7 +55,7 @@ class ReDo(Method):
         require_count(self, "period", least=1)
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [cls(tau=0.9, period=5)], [cls(period=10**6)]
 

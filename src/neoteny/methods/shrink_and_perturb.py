@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.methods.base import (
+    Contract,
     Method,
     Step,
     Tensors,
@@ -20,8 +21,6 @@ from neoteny.methods.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from neoteny.methods.schedule import Periodic
@@ -79,7 +78,7 @@ class ShrinkAndPerturb(Method):
         require_count(self, "interval", least=1)
 
     @classmethod
-    def contract(cls) -> tuple[Sequence[Method], Sequence[Method]]:
+    def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [
             cls(weight_decay=0.01, sigma=1e-3),

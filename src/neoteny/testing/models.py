@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def loss(output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
 def mlp(*widths: int) -> nn.Sequential:
     """A multilayer perceptron, its activations by turns ReLU and tanh."""
     layers: list[nn.Module] = []
-    for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(widths)):
         layers += [nn.Linear(before, after), (nn.ReLU, nn.Tanh)[number % 2]()]
     return nn.Sequential(*layers[:-1])
 

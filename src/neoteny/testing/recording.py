@@ -7,7 +7,7 @@ or for a stack of runs at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from neoteny.methods.base import Method, Step
-from neoteny.testing.trial import Trial, Violation
+from neoteny.testing.trial import Trial, Violation, differing, fresh
 from neoteny.units.records import Network
 
-__all__ = ["HOOKS", "Call", "record", "recorded", "replay", "stacked"]
+__all__ = ["HOOKS", "Call", "changed", "cloned", "last_due", "pick", "record", "recorded", "replay", "stacked"]
 
 HOOKS = ("regularise", "intervene", "at_task")
 """The places where a method acts."""
@@ -59,10 +59,10 @@ def recorded(method: Method, calls: list[Call]) -> Method:
             given = {name: _shallow(getattr(step, name)) for name in _GIVEN}
             given |= {"state": dict(state), "key": step.key}
             given |= {"due": due[0]} if due and due[0] is not None else {}
-            before = _copy(given)
+            before = cloned(given)
             new = getattr(cls, hook)(self, step, state, *due)
             returned = {name: _shallow(getattr(step, name)) for name in _GIVEN if name != "features"} | {"state": new}
-            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, before, _copy(given), returned))
+            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, before, cloned(given), returned))
             return new
 
         return call
@@ -73,10 +73,11 @@ def recorded(method: Method, calls: list[Call]) -> Method:
     return spy
 
 
-def record(trial: Trial, method: Method, **settings: Any) -> list[Call]:
-    """All calls of a method's hooks in the usual training; for `settings` see `Run`."""
+def record(trial: Trial, **settings: Any) -> list[Call]:
+    """All calls of the method's hooks in the usual training; for `settings` see `Run`."""
+    assert trial.method is not None
     calls: list[Call] = []
-    run = trial.start(method=recorded(method, calls), **settings)
+    run = trial.start(method=recorded(fresh(trial.method), calls), **settings)
     dtype, device = settings.get("dtype", torch.float32), settings.get("device", "cpu")
     run.train_over_tasks(trial.batches(dtype=dtype, device=device))
     return calls
@@ -106,18 +107,19 @@ def pick(tree: Any, run: int) -> Any:
     return _map(lambda tensor: tensor[run], tree)
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any], name: str = "") -> str | None:
-    """The first tensor of a tree that is not what it was, bit for bit."""
-    from neoteny.testing.trial import differing
-
+def changed(
+    before: Mapping[str, Any], after: Mapping[str, Any], differ: Callable[[Tensor, Tensor], bool] | None = None
+) -> str | None:
+    """The path to the first tensor that differs from the one in the same place of another tree, by default in a bit."""
     for key, old in before.items():
-        path, new = f"{name}.{key}" if name else key, after[key]
+        if key not in after:
+            continue
         if isinstance(old, Mapping):
-            inner = changed(old, new, path)
+            inner = changed(old, after[key], differ)
             if inner is not None:
-                return inner
-        elif old.shape != new.shape or old.dtype != new.dtype or bool(differing(old, new).any()):
-            return path
+                return f"{key}.{inner}"
+        elif (differ or _differ)(old, after[key]):
+            return key
     return None
 
 
@@ -132,7 +134,12 @@ def _shallow(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, dict) else value for name, value in tree.items()}
 
 
-def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _differ(a: Tensor, b: Tensor) -> bool:
+    return a.shape != b.shape or a.dtype != b.dtype or bool(differing(a, b).any())
+
+
+def cloned(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a tree of tensors."""
     return _map(lambda tensor: tensor.detach().clone(), tree)
 
 

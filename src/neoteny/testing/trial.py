@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import random
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neoteny.methods.attach import Plasticity, PlasticityWarning, attach
 from neoteny.methods.base import Method
@@ -99,9 +102,8 @@ class Run:
         weights: seed of the initial weights.
         dtype: of the network and its data.
         device: where they are.
-        before: called with the network and the optimizer before the method is attached.
-        make: builds the optimizer from the network, in place of the trial's.
-        method: in place of the trial's.
+        before: called with the run before the method is attached.
+        method: in place of a fresh one of the trial's.
     """
 
     def __init__(
@@ -112,22 +114,20 @@ class Run:
         weights: int = 0,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
-        before: Callable[[nn.Module, torch.optim.Optimizer], object] | None = None,
-        make: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+        before: Callable[[Run], object] | None = None,
         method: Method | None = None,
     ):
         self.trial = trial
         self.model = trial.model.build(weights, dtype, device)
-        self.closure = trial.optimizer.closure and make is None
-        make = make or (lambda model: trial.optimizer.make(list(model.parameters())))
-        self.optimizer = make(self.model)
+        self.optimizer = trial.optimizer.make(list(self.model.parameters()))
         if before is not None:
-            before(self.model, self.optimizer)
+            before(self)
         self._plasticity: Plasticity | None = None
         if method is None and trial.method is not None:
             method = fresh(trial.method)
         if method is not None:
             self._plasticity = attach(self.model, self.optimizer, method, network=trial.model.units(), seed=seed)
+        seed_generators(0)  # a method that draws from them is the finding of one check, not of all
 
     @property
     def plasticity(self) -> Plasticity:
@@ -154,7 +154,7 @@ class Run:
                 after_backward()
             return total
 
-        if self.closure:
+        if self.trial.optimizer.closure:
             self.optimizer.step(closure)  # type: ignore[arg-type]
         else:
             closure()
@@ -165,11 +165,15 @@ class Run:
         for x, y in batches:
             self.step(x, y, **settings)
 
-    def train_over_tasks(self, batches: Batches, **settings: Any) -> None:
+    def train_over_tasks(
+        self, batches: Batches, before_step: Callable[[int], object] = lambda _: None, **settings: Any
+    ) -> None:
         """A step on each batch, with a change of task on the way."""
-        self.train(batches[:TASK_AT], **settings)
-        self.plasticity.new_task()
-        self.train(batches[TASK_AT:], **settings)
+        for number, (x, y) in enumerate(batches):
+            if number == TASK_AT:
+                self.plasticity.new_task()
+            before_step(number)
+            self.step(x, y, **settings)
 
     def save(self) -> dict[str, Any]:
         """A checkpoint as users write it."""
@@ -245,8 +249,27 @@ def differing(a: Tensor, b: Tensor) -> Tensor:
     return ((a != b) & ~(a.isnan() & b.isnan())) | (a.signbit() != b.signbit())
 
 
-def quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function; what a `PlasticityWarning` would say is a check's business, not the caller's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PlasticityWarning)
-        return function(*arguments)
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of torch, NumPy and Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def generators() -> dict[str, Any]:
+    """The states of the global generators."""
+    return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "random": random.getstate()}
+
+
+@contextmanager
+def unobtrusive() -> Iterator[None]:
+    """Leave the global generators as they were, and keep `PlasticityWarning`s from the caller."""
+    before = generators()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PlasticityWarning)
+            yield
+    finally:
+        torch.set_rng_state(before["torch"])
+        np.random.set_state(before["numpy"])
+        random.setstate(before["random"])

@@ -1,0 +1,60 @@
+"""The rule is a pure function of tensors, so that it runs in compiled graphs and for many runs at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neoteny.testing import recording
+from neoteny.testing.checks.base import check
+from neoteny.testing.trial import Trial, expect, fresh, seed_generators
+
+RUNS = 3
+
+
+@check("models")
+def writes_into_nothing(trial: Trial) -> None:
+    """The rule writes into tensors that are not its own, which goes wrong in compiled graphs and stacks of runs."""
+    for call in recording.record(trial):
+        written = recording.changed({**call.given, "grads": {}}, call.left)
+        expect(written is None, f"{call.hook} to put new tensors into the step", f"it wrote into {written}")
+        old, new = call.given["state"], call.returned["state"]
+        kept = old.keys() == new.keys() and all(old[name].shape == new[name].shape for name in old)
+        expect(kept, f"a state of the same names and shapes from {call.hook}", f"{_shapes(old)} became {_shapes(new)}")
+
+
+@check("models")
+def many_runs_at_once(trial: Trial) -> None:
+    """The laboratory, which maps the rule over a stack of runs, computes something else than a run alone, or fails."""
+    assert trial.method is not None
+    runs = [recording.record(trial, weights=run) for run in range(RUNS)]
+    varying = {name: torch.full((RUNS,), float(getattr(trial.method, name))) for name in trial.method.varies}
+    for hook in recording.HOOKS:
+        calls = [recording.last_due(calls, hook) for calls in runs]
+        call = calls[0]
+        if call is None:
+            continue
+        given = recording.stacked([each for each in calls if each is not None])
+        method = fresh(trial.method)
+        seed_generators(0)
+        stack = torch.func.vmap(
+            lambda given, values, method=method, call=call: recording.replay(method.bind(values), call, given),
+            randomness="same",
+        )(recording.cloned(given), varying)
+        for run in range(RUNS):
+            seed_generators(0)
+            alone = recording.replay(
+                fresh(trial.method).bind(recording.pick(varying, run)),
+                call,
+                recording.cloned(recording.pick(given, run)),
+            )
+            far = recording.changed(alone, recording.pick(stack, run), _far)
+            expect(far is None, f"{hook} to give under torch.func.vmap what it gives alone", f"{far} differs")
+
+
+def _far(a: Tensor, b: Tensor) -> bool:
+    return a.shape != b.shape or not torch.allclose(a, b.to(a.dtype), rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in state.items()}

@@ -95,7 +95,7 @@ def check_method(
     """Check that a method keeps its contract, on tiny networks and many optimizers, in some seconds.
 
     Args:
-        method: a class that declares in `Method.contract` what is tried, or an instance that acts within twenty updates.
+        method: a class that declares in `Method.contract` what is tried, or one that acts within twenty updates.
         active: methods that act within twenty updates, in place of those that the class declares.
         still: methods of strength zero, likewise; without any, what must hold for them is left out.
         models: the networks, by default all of `neoteny.testing.MODELS`.
@@ -154,8 +154,8 @@ def _instances(
     acting = list(declared[0]) if active is None else _listed(active)
     if not acting:
         raise SettingError(
-            f"check_method: {cls.__name__} does not say with which settings it acts within twenty updates; write a class "
-            "method `contract` that returns such methods and ones of strength zero, or give them: "
+            f"check_method: {cls.__name__} does not say with which settings it acts within twenty updates; write a "
+            "class method `contract` that returns such methods and ones of strength zero, or give them: "
             f"check_method({cls.__name__}(...), still={cls.__name__}(...))."
         )
     return cls, acting, list(declared[1]) if still is None else _listed(still)

@@ -43,11 +43,8 @@ def many_runs_at_once(trial: Trial) -> None:
         )(recording.cloned(given), varying)
         for run in range(RUNS):
             seed_generators(0)
-            alone = recording.replay(
-                fresh(trial.method).bind(recording.pick(varying, run)),
-                call,
-                recording.cloned(recording.pick(given, run)),
-            )
+            bound = fresh(trial.method).bind(recording.pick(varying, run))
+            alone = recording.replay(bound, call, recording.cloned(recording.pick(given, run)))
             far = recording.changed(alone, recording.pick(stack, run), _far)
             expect(far is None, f"{hook} to give under torch.func.vmap what it gives alone", f"{far} differs")
 

@@ -95,8 +95,9 @@ def another_seed_differs(trial: Trial) -> None:
     assert trial.method is not None
     calls: list[recording.Call] = []
     run = trial.start(method=recording.recorded(fresh(trial.method), calls))
+    batches = trial.batches()
     with _Draws() as drawing:
-        run.train_over_tasks(trial.batches())
+        run.train_over_tasks(batches)
     if not (drawing.any or any(_follows_the_key(trial, call) for call in calls)):
         return
     run = trial.start(seed=1)

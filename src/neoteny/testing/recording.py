@@ -37,7 +37,7 @@ class Call:
         step_sizes: those of single parameters.
         given: copies of what it was given: the tensors of the `Step`, and `state`, `key` and, where there is one,
             `due`.
-        left: the same tensors after the call: what was written into them shows here.
+        written: the path to a tensor of those (other than gradients) that the hook wrote into.
         returned: the `Step`'s dicts and the state after the call.
     """
 
@@ -46,7 +46,7 @@ class Call:
     step_size: Any
     step_sizes: Mapping[str, Any]
     given: dict[str, Any]
-    left: dict[str, Any]
+    written: str | None
     returned: dict[str, Any]
 
 
@@ -59,10 +59,11 @@ def recorded(method: Method, calls: list[Call]) -> Method:
             given = {name: _shallow(getattr(step, name)) for name in _GIVEN}
             given |= {"state": dict(state), "key": step.key}
             given |= {"due": due[0]} if due and due[0] is not None else {}
-            before = cloned(given)
+            copies, versions = cloned(given), _map(lambda tensor: tensor._version, given)
             new = getattr(cls, hook)(self, step, state, *due)
             returned = {name: _shallow(getattr(step, name)) for name in _GIVEN if name != "features"} | {"state": new}
-            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, before, cloned(given), returned))
+            written = changed({**versions, "grads": {}}, given, lambda version, tensor: version != tensor._version)
+            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, copies, written, returned))
             return new
 
         return call
@@ -74,7 +75,14 @@ def recorded(method: Method, calls: list[Call]) -> Method:
 
 
 def record(trial: Trial, **settings: Any) -> list[Call]:
-    """All calls of the method's hooks in the usual training; for `settings` see `Run`."""
+    """All calls of the method's hooks in the usual training, made once; for `settings` see `Run`."""
+    key = tuple(settings.items())
+    if key not in trial.recordings:
+        trial.recordings[key] = _record(trial, **settings)
+    return trial.recordings[key]
+
+
+def _record(trial: Trial, **settings: Any) -> list[Call]:
     assert trial.method is not None
     calls: list[Call] = []
     run = trial.start(method=recorded(fresh(trial.method), calls), **settings)
@@ -108,7 +116,7 @@ def pick(tree: Any, run: int) -> Any:
 
 
 def changed(
-    before: Mapping[str, Any], after: Mapping[str, Any], differ: Callable[[Tensor, Tensor], bool] | None = None
+    before: Mapping[str, Any], after: Mapping[str, Any], differ: Callable[[Any, Any], bool] | None = None
 ) -> str | None:
     """The path to the first tensor that differs from the one in the same place of another tree, by default in a bit."""
     for key, old in before.items():

@@ -94,6 +94,9 @@ def check_method(
 ) -> Report:
     """Check that a method keeps its contract, on tiny networks and many optimizers, in some seconds.
 
+    Not on their product: each network and each optimizer comes at least once. Of several active methods the first is
+    tried on all that there is, and each further one on a part of it.
+
     Args:
         method: a class that declares in `Method.contract` what is tried, or one that acts within twenty updates.
         active: methods that act within twenty updates, in place of those that the class declares.
@@ -130,12 +133,12 @@ def check_method(
     Shrink: 25 checks, ... trials, all passed
     """
     cls, acting, resting = _instances(method, active, still)
-    pairs = _pairs(list(models or MODELS.values()), list(optimizers or OPTIMIZERS.values()))
+    pairs = _Pairs.of(list(models or MODELS.values()), list(optimizers or OPTIMIZERS.values()))
     report = Report(cls.__name__)
     with unobtrusive():
         for still_ones, own in ((False, acting), (True, resting)):
-            for instance in own:
-                _try_all(instance, still_ones, pairs, report)
+            for number, instance in enumerate(own):
+                _try_all(instance, still_ones, pairs if still_ones or not number else pairs.part(number), report)
     if not resting:
         why = "no method of strength zero was given (`still`)"
         report.left_out = {check.name: why for check in CHECKS.values() if check.still}
@@ -165,22 +168,31 @@ def _listed(methods: Method | Iterable[Method]) -> list[Method]:
     return [methods] if isinstance(methods, Method) else list(methods)
 
 
-Pairs = dict[str, list[tuple[Model, Optimizer]]]
+@dataclass(frozen=True)
+class _Pairs:
+    """Networks with optimizers, and for each extent of a check on how many of them it is tried."""
+
+    all: tuple[tuple[Model, Optimizer], ...]
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, models: Sequence[Model], optimizers: Sequence[Optimizer]) -> _Pairs:
+        count = max(len(models), len(optimizers))
+        pairs = tuple((models[i % len(models)], optimizers[i % len(optimizers)]) for i in range(count))
+        return cls(pairs, {"once": 1, "models": len(models), "pairs": count})
+
+    def part(self, number: int) -> _Pairs:
+        """A part of them, for each `number` another."""
+        start = number % len(self.all)
+        counts = {extent: (count + 1) // 2 for extent, count in self.counts.items()}
+        return _Pairs(self.all[start:] + self.all[:start], counts)
 
 
-def _pairs(models: Sequence[Model], optimizers: Sequence[Optimizer]) -> Pairs:
-    """For each extent of a check what it is tried on: not the product, but each network and each optimizer."""
-    together = [
-        (models[i % len(models)], optimizers[i % len(optimizers)]) for i in range(max(len(models), len(optimizers)))
-    ]
-    return {"once": together[:1], "models": together[: len(models)], "pairs": together}
-
-
-def _try_all(method: Method, still: bool, pairs: Pairs, report: Report) -> None:
-    trials = [Trial(method, *pair) for pair in pairs["pairs"]]  # shared by the checks, as they remember their training
+def _try_all(method: Method, still: bool, pairs: _Pairs, report: Report) -> None:
+    trials = [Trial(method, *pair) for pair in pairs.all]  # shared by the checks, as they remember their training
     for check in CHECKS.values():
         if check.still == still:
-            for trial in trials[: len(pairs[check.over])]:
+            for trial in trials[: pairs.counts[check.over]]:
                 report.trials[check.name] = report.trials.get(check.name, 0) + 1
                 report.failures += _failures(check, trial)
 

@@ -62,6 +62,8 @@ class Trial:
     method: Method | None
     model: Model
     optimizer: Optimizer
+    recordings: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    """What `neoteny.testing.recording` has recorded of it."""
 
     @property
     def bare(self) -> Trial:

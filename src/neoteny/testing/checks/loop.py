@@ -162,7 +162,7 @@ def changes_of_task(trial: Trial) -> None:
     """`new_task` fails at some moment: before the first step, or twice in a row."""
     run = trial.start()
     data = trial.batches()
-    for batches in (data[:0], data[:3], data[:0], data[3:]):
+    for batches in (data[:0], data[:3], data[:0], data[3:6]):
         run.train(batches)
         run.plasticity.new_task()
     tasks = run.plasticity.counters()["tasks"]

@@ -9,15 +9,14 @@ from neoteny.testing import recording
 from neoteny.testing.checks.base import check
 from neoteny.testing.trial import Trial, expect, fresh, seed_generators
 
-RUNS = 3
+RUNS = 2
 
 
 @check("models")
 def writes_into_nothing(trial: Trial) -> None:
     """The rule writes into tensors that are not its own, which goes wrong in compiled graphs and stacks of runs."""
     for call in recording.record(trial):
-        written = recording.changed({**call.given, "grads": {}}, call.left)
-        expect(written is None, f"{call.hook} to put new tensors into the step", f"it wrote into {written}")
+        expect(call.written is None, f"{call.hook} to put new tensors into the step", f"it wrote into {call.written}")
         old, new = call.given["state"], call.returned["state"]
         kept = old.keys() == new.keys() and all(old[name].shape == new[name].shape for name in old)
         expect(kept, f"a state of the same names and shapes from {call.hook}", f"{_shapes(old)} became {_shapes(new)}")
@@ -27,7 +26,7 @@ def writes_into_nothing(trial: Trial) -> None:
 def many_runs_at_once(trial: Trial) -> None:
     """The laboratory, which maps the rule over a stack of runs, computes something else than a run alone, or fails."""
     assert trial.method is not None
-    runs = [recording.record(trial, weights=run) for run in range(RUNS)]
+    runs = [recording.record(trial), recording.record(trial, weights=1)]
     varying = {name: torch.full((RUNS,), float(getattr(trial.method, name))) for name in trial.method.varies}
     for hook in recording.HOOKS:
         calls = [recording.last_due(calls, hook) for calls in runs]

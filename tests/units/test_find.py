@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork
-from neoteny.units import Initialiser, Observer, Slices, find, make_new, random, reading
+from neoteny.units import Initialiser, Observer, Slices, declare, find, make_new, random, reading
 from neoteny.units.reset import slices_of
 from units.networks import NETWORKS, ActorCritic, CReLU, PaddedShortcut, conv_net, resnet
 
@@ -33,14 +33,14 @@ def tensors_of(net):
     return {name: t.detach().clone() for name, t in [*net.named_parameters(), *net.named_buffers()]}
 
 
-def layers(net, x):
-    return {layer.name: layer for layer in find(net, x).layers}
+def layers(net, x, **options):
+    return {layer.name: layer for layer in find(net, x, **options).layers}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_newborn_contributes_nothing_bit_for_bit(name):
     net, x = made(name)
-    network = find(net, x)
+    network = find(net, x, residual_stream=True)
     assert network.layers
     for layer in network.layers:
         assert layer.preserving
@@ -66,7 +66,7 @@ def test_a_newborn_contributes_nothing_bit_for_bit(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_zeroing_outgoing_weights_is_silencing_the_unit_where_it_is_read(name):
     net, x = made(name)
-    for layer in find(net, x).layers:
+    for layer in find(net, x, residual_stream=True).layers:
         for unit in (0, layer.size - 1):
             zeroed = tensors_of(net)
             chosen = torch.arange(layer.size) == unit
@@ -90,7 +90,7 @@ def test_zeroing_outgoing_weights_is_silencing_the_unit_where_it_is_read(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_incoming_weights_move_their_own_units_features_only(name):
     net, x = made(name)
-    network = find(net, x)
+    network = find(net, x, residual_stream=True)
     with Observer(net, network) as observer:
         net(x)
         before = observer.take()
@@ -130,7 +130,11 @@ def test_crelu_reads_a_unit_twice():
 
 
 def test_a_residual_stream_is_one_layer_with_several_producers():
-    found = layers(resnet(), torch.randn(2, 3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+    network = find(resnet(), x)
+    assert [layer.name for layer in network.layers] == ["3.conv1", "4.conv1", "5.conv1"]
+    assert "residual_stream=True" in network.skipped["5.conv2"]
+    found = layers(resnet(), x, residual_stream=True)
     assert list(found) == ["0+3.conv2", "3.conv1", "4.conv1", "4.conv2+4.shortcut.0+5.conv2", "5.conv1"]
     stream = found["4.conv2+4.shortcut.0+5.conv2"]
     assert stream.stream and not found["3.conv1"].stream
@@ -142,7 +146,7 @@ def test_a_residual_stream_is_one_layer_with_several_producers():
 
 
 def test_units_of_one_producer_with_different_readers_are_layers_of_their_own():
-    found = layers(PaddedShortcut(), torch.randn(2, 3))
+    found = layers(PaddedShortcut(), torch.randn(2, 3), residual_stream=True)
     assert {name: layer.size for name, layer in found.items()} == {"first+second": 2, "second": 3}
     assert found["second"].incoming[0].index == ((2,), (3,), (4,))
     assert [s.name for s in found["first+second"].outgoing] == ["second.weight", "out.weight"]
@@ -239,39 +243,165 @@ class Recurrent(nn.Module):
         return self.out(torch.relu(self.hidden(self.cell(torch.relu(self.inputs(x)))[0])))
 
 
+class Elsewhere(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(4, 4), nn.Linear(4, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x)) @ self.first.weight
+        return self.out(torch.relu(self.second(x)))
+
+
 def test_what_is_no_unit_layer_says_why():
-    network = find(Twice(), torch.zeros(2, 4))
-    assert [layer.name for layer in network.layers] == ["last"]
-    assert network.skipped["again"] == "it is called several times in one forward pass"
-    assert "only 'again' reads it" in network.skipped["first"]
-
     network = find(Recurrent(), torch.zeros(5, 2, 3))
-    assert [layer.name for layer in network.layers] == ["hidden"]
-    assert "recurrent" in network.skipped["cell"]
-
-    grouped = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1), nn.Conv2d(2, 1, 1))
-    network = find(grouped, torch.zeros(1, 1, 6, 6))
-    assert [layer.name for layer in network.layers] == ["2"]
-    assert "grouped" in network.skipped["1"] and "grouped" in network.skipped["0"]
+    assert [layer.name for layer in network.layers] == ["inputs", "cell.l0", "hidden"]
 
     tied = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 1))
     tied[2].weight = tied[0].weight
     network = find(tied, torch.zeros(2, 4))
     assert [layer.name for layer in network.layers] == ["4"]
-    assert "shares parameters with '2'" in network.skipped["0"]
+    assert network.skipped["0"] == "it shares parameters with '2'"
+
+    elsewhere = Elsewhere()
+    network = find(elsewhere, torch.zeros(2, 4))
+    assert [layer.name for layer in network.layers] == ["second"]
+    assert network.skipped["first"] == "its weights are used outside it as well"
 
     frozen = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 1))
     frozen[2].requires_grad_(False)
     network = find(frozen, torch.zeros(2, 4))
     assert [layer.name for layer in network.layers] == ["4"]
-    assert network.skipped == {"0": "only '2' reads it, and its weight is frozen", "2": "its weight is frozen"}
+    assert network.skipped == {"0": "'2' alone reads it, and its weight is frozen", "2": "its weight is frozen"}
 
 
-def test_a_reader_that_cannot_be_zeroed_makes_the_layer_not_preserving():
+def test_units_with_a_reader_that_cannot_be_zeroed_are_left_out():
     net = ActorCritic()
     net.critic.requires_grad_(False)
-    (layer,) = find(net, {"state": torch.zeros(2, 3), "goal": torch.zeros(2, 1)}).layers
-    assert not layer.preserving and [s.name for s in layer.outgoing] == ["actor.weight"]
+    network = find(net, {"state": torch.zeros(2, 3), "goal": torch.zeros(2, 1)}, allow_none=True)
+    assert network.layers == ()
+    assert network.skipped["trunk"] == "'critic' reads it too, and its weight is frozen"
+
+
+def positions(parts):
+    return {slices.name: slices.index for slices in parts}
+
+
+def test_a_module_called_twice_is_one_with_what_it_reads():
+    (first, last) = find(Twice(), torch.zeros(2, 4)).layers
+    assert (first.name, last.name) == ("first+again", "last")
+    assert [s.name for s in first.outgoing] == ["again.weight", "last.weight"]
+
+
+def test_grouped_and_depthwise_convolutions():
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1, groups=2),
+        nn.Conv2d(4, 1, 1),
+    )  # fmt: skip
+    first, grouped, last, multiplied = find(net, torch.zeros(1, 1, 12, 12)).layers
+    assert first.outgoing[0].groups == 2 and first.outgoing[0].index == ((0,), (1,), (2,), (3,))
+    assert first.outgoing[0].rows(net[2].weight).shape == (4, 3 * 9)  # the three outputs of its own group
+    assert torch.equal(first.outgoing[0].rows(net[2].weight)[3], net[2].weight[3:, 1].flatten())
+    assert positions(grouped.incoming)["4.weight"] == tuple((i,) for i in range(6))
+    assert positions(grouped.biases).keys() == {"2.bias", "4.bias"}
+    assert positions(grouped.outgoing) == {"6.weight": tuple((i,) for i in range(6))}
+    assert (last.name, last.outgoing[0].groups, multiplied.name, multiplied.size) == ("6", 2, "8", 4)
+
+    transposed = nn.Sequential(nn.Conv1d(1, 4, 1), nn.ConvTranspose1d(4, 6, 3, groups=2), nn.Conv1d(6, 1, 1))
+    first, second = find(transposed, torch.zeros(1, 1, 5)).layers
+    assert (first.outgoing[0].dim, first.outgoing[0].groups) == (0, 1)
+    assert (second.incoming[0].dim, second.incoming[0].groups, second.size) == (1, 2, 6)
+
+
+def test_gates_of_a_recurrent_unit_belong_together():
+    cell = next(layer for layer in find(Recurrent(), torch.zeros(5, 2, 3)).layers if layer.name == "cell.l0")
+    gates = tuple((i, 4 + i, 8 + i) for i in range(4))
+    assert positions(cell.incoming) == {"cell.weight_ih_l0": gates, "cell.weight_hh_l0": gates}
+    assert positions(cell.biases) == {"cell.bias_ih_l0": gates, "cell.bias_hh_l0": gates}
+    assert positions(cell.outgoing).keys() == {"cell.weight_hh_l0", "hidden.weight"}
+
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gates, self.out = nn.Linear(3 + 5, 4 * 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            h = c = x.new_zeros(x.shape[1], 5)
+            for now in x:
+                i, f, g, o = self.gates(torch.cat([now, h], -1)).chunk(4, -1)
+                c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+                h = torch.sigmoid(o) * torch.tanh(c)
+            return self.out(h)
+
+    (layer,) = find(Fused(), torch.zeros(6, 2, 3)).layers
+    assert positions(layer.incoming)["gates.weight"] == tuple((i, 5 + i, 10 + i, 15 + i) for i in range(5))
+    assert positions(layer.outgoing) == {
+        "gates.weight": tuple((3 + i,) for i in range(5)), "out.weight": tuple((i,) for i in range(5)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_value_channels_are_units_queries_and_keys_are_not(heads):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inputs, self.qkv, self.out, self.head = (
+                nn.Linear(3, 8), nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 1),
+            )  # fmt: skip
+
+        def forward(self, x):
+            q, k, v = (
+                part.unflatten(-1, (heads, -1)).transpose(1, 2)
+                for part in self.qkv(torch.relu(self.inputs(x))).chunk(3, -1)
+            )
+            return self.head(torch.relu(self.out((torch.softmax(q @ k.mT, -1) @ v).transpose(1, 2).flatten(2))))
+
+    network = find(Attention(), torch.zeros(2, 4, 3))
+    assert [layer.name for layer in network.layers] == ["inputs", "qkv", "out"]
+    assert positions(network.layers[1].incoming)["qkv.weight"] == tuple((16 + i,) for i in range(8))
+    assert network.skipped["qkv"].startswith("16 of 24 units: it is read along with several units of 'qkv'")
+
+
+def test_a_linear_map_of_somebody_s_own_is_recognised():
+    class Own(nn.Module):
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.kernel, self.shift = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.zeros(outputs))
+
+        def forward(self, x):
+            return x @ self.kernel + self.shift
+
+    (layer,) = find(nn.Sequential(Own(3, 4), nn.ReLU(), Own(4, 2)), torch.randn(2, 3)).layers
+    assert (layer.incoming[0].name, layer.incoming[0].dim, layer.biases[0].name) == ("0.kernel", 1, "0.shift")
+    assert (layer.outgoing[0].name, layer.outgoing[0].dim) == ("2.kernel", 0)
+
+
+def test_the_authors_chain_through_a_residual_network():
+    net = resnet()
+    found = layers(net, torch.randn(2, 3, 8, 8), chain=True)
+    assert {name: layer.outgoing[0].name for name, layer in found.items()} == {
+        "0": "3.conv1.weight", "3.conv1": "3.conv2.weight", "3.conv2": "4.conv1.weight", "4.conv1": "4.conv2.weight",
+        "4.conv2": "5.conv1.weight", "5.conv1": "5.conv2.weight", "5.conv2": "8.weight",
+    }  # fmt: skip
+    assert not any(layer.preserving for layer in found.values())
+    assert {s.name for s in found["4.conv2"].norms if s.name.endswith("weight")} == {"4.norm2.weight"}
+
+
+def test_layers_declared_by_hand_are_those_that_are_found():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5), nn.ReLU(),
+                        nn.Linear(5, 2))  # fmt: skip
+    found = find(net, torch.zeros(2, 1, 4, 4))
+    declared = declare(net, {"0": "4", "4": ["6"]}, norms={"0": "1"})
+    assert declared.layers == found.layers and declared.head == found.head and declared.norms == found.norms
+    with pytest.raises(UnknownNameError, match="There is no module called '7'"):
+        declare(net, {"0": "7"})
+    with pytest.raises(NetworkError, match="'6' has 5 inputs, which is no multiple of the 4 units of '0'"):
+        declare(net, {"0": "6"})
+    with pytest.raises(NetworkError, match=r"'2' \(ReLU\) is no nn.Linear"):
+        declare(net, {"2": "6"})
+    with pytest.raises(NetworkError, match=r"'2' \(ReLU\) is no norm"):
+        declare(net, {"0": "4"}, norms={"0": "2"})
 
 
 def test_mixed_units_are_no_units():
@@ -287,7 +417,9 @@ def test_mixed_units_are_no_units():
 
     network = find(Mixer(), torch.zeros(2, 3))
     assert [layer.name for layer in network.layers] == ["b"]
-    assert network.skipped == {"a": "'b' reads several of its units at one index"}
+    assert network.skipped == {
+        "a": "'b' reads several of its units at one index", "c": "its units reach the network's output",
+    }  # fmt: skip
     assert network.head == ("c.weight", "c.bias", "d.weight", "d.bias")
 
 

@@ -130,7 +130,7 @@ def test_rows_and_totals_take_the_same_entries():
 
 def test_rows_of_several_slices_lie_side_by_side():
     net, x = resnet(), torch.randn(2, 3, 8, 8)
-    layer = find(net, x).layers[0]
+    layer = find(net, x, residual_stream=True).layers[0]
     tensors = tensors_of(net)
     assert layer.incoming_rows(tensors).shape == (4, 3 * 9 + 4 * 9)
     torch.testing.assert_close(layer.outgoing_rows(tensors).abs().sum(1), layer.outgoing_magnitude(tensors))

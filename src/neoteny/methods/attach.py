@@ -15,8 +15,8 @@ from neoteny.methods.bias_correction import AdamCorrection
 from neoteny.methods.bridge import Bridge, View, trained_part
 from neoteny.methods.watch import TrainingFeatures
 from neoteny.units import find, random
+from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
-from neoteny.units.trace import unwrapped
 
 __all__ = ["Plasticity", "PlasticityWarning", "attach"]
 

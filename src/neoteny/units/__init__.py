@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from neoteny.lazy import exports
 
 if TYPE_CHECKING:
+    from neoteny.units.declaring import declare as declare
     from neoteny.units.finding import find as find
     from neoteny.units.initialise import Initialiser as Initialiser
     from neoteny.units.observe import Observer as Observer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from neoteny.units.reset import make_new as make_new
 
 _HOME = {
+    "declare": "declaring",
     "find": "finding",
     "Initialiser": "initialise",
     "Observer": "observe",
@@ -30,6 +32,6 @@ _HOME = {
     "make_new": "reset",
 }
 
-__all__ = ["Initialiser", "Network", "Observer", "Reader", "Slices", "UnitLayer", "find", "make_new"]
+__all__ = ["Initialiser", "Network", "Observer", "Reader", "Slices", "UnitLayer", "declare", "find", "make_new"]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

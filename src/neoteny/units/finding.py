@@ -1,37 +1,37 @@
-"""Find the hidden units of any network: from who reads whom to plain records of names and index maps.
-
-A unit is a class of outputs of parametrised modules that are only ever read together: rows of a weight, joined where
-one input index reads one output of each of several modules (the sum of a residual stream). An output is hidden, and can
-be made new, when no index reads it along with others of its own module and the network's output does not read it.
-"""
+"""Find the hidden units of any network: from classes of outputs to plain records of names and index maps."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import nn
 
 from neoteny.errors import NetworkError, UnknownNameError
+from neoteny.units.chain import chained
+from neoteny.units.grouping import IN_OUTPUT, Grouping
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.initialise import Initialiser
+from neoteny.units.maps import newborn_norm, over_channels, unwrapped
 from neoteny.units.records import Network, Reader, Slices, UnitLayer
-from neoteny.units.trace import Trace, over_channels, trace, unwrapped, weight_dims
+from neoteny.units.trace import Trace
+from neoteny.units.tracing import trace
 
 __all__ = ["find"]
 
-_IN_OUTPUT = "its units reach the network's output"
-_NEWBORN = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+_STREAM = "its units are those of a residual stream, which residual_stream=True takes in"
+_EMBEDDED = "it is an embedding: its outputs are looked up, not computed"
+_UNSEEN = "its activations stay inside the module that computes with it"
 
 
 def find(
     model: nn.Module,
     example_inputs: Any,
     *,
+    residual_stream: bool = False,
+    chain: bool = False,
     initialisers: Mapping[str, Initialiser] | None = None,
     allow_none: bool = False,
 ) -> Network:
@@ -39,11 +39,18 @@ def find(
 
     The network is traced as a copy: its parameters, buffers, gradients, mode and hooks and torch's generators stay as
     they were. Sees through anything that autograd can differentiate: functional activations, pooling, flattening,
-    residual sums, concatenation. Of parametrised modules `nn.Linear` and convolutions have units, norms lie on the way.
+    residual sums, concatenation, gates, attention, recurrence. Units are outputs of `nn.Linear`, of convolutions, of
+    the cells of recurrent modules, and of any module that turns out to compute a linear map; norms and depthwise
+    convolutions lie on their way. By default only units are taken whose every consumer is known and can be zeroed, so
+    that a newborn contributes nothing.
 
     Arguments:
         model: the network.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, or a dict of named ones.
+        residual_stream: also take the units of residual streams, to which one module after the other adds: resetting
+            one resets its part of all those modules.
+        chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
+            network, of whose consumers only the next module is zeroed. A reset then changes what the network computes.
         initialisers: how parameters are drawn, by name, where modules do not say so themselves (by an attribute
             `initialisers`) and the present weights do not show it.
         allow_none: return a network without unit layers instead of refusing it.
@@ -66,133 +73,67 @@ def find(
     inner, prefix = unwrapped(model)
     traced = trace(inner, example_inputs)
     modules = dict(inner.named_modules())
-    layers, skipped = _Grouping(modules, traced, prefix).layers()
+    writer = _Writer(modules, traced, residual_stream)
+    layers, skipped = chained(writer.grouping, modules) if chain else writer.layers()
     if not layers and not allow_none:
         why = "; ".join(f"{name!r}: {reason}" for name, reason in skipped.items()) or "only its output has parameters"
         raise NetworkError(
             f"{type(inner).__name__} has no hidden units that can be made new ({why}). Give a network with a hidden "
-            "nn.Linear or convolution whose weights train and that other such modules read."
+            "nn.Linear or convolution whose weights train and that other such modules read, or name its unit layers by "
+            "hand with neoteny.units.declare."
         )
-    own = {prefix + name: _parameters(module, name, prefix) for name, module in modules.items() if name in traced.order}
-    guessed, notes = infer_initialisers(model, initialisers or {})
-    return Network(
-        layers=tuple(layers),
+    order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
+    makers = {traced.owner(name) for name in traced.output}
+    own = {name: [n for n, _ in modules[name].named_parameters(name, recurse=False)] for name in order}
+    guessed, notes = infer_initialisers(inner, {n.removeprefix(prefix): i for n, i in (initialisers or {}).items()})
+    found = Network(
+        layers=_named_apart(layers),
         initialisers=guessed,
-        head=tuple(p for name in traced.order if name in traced.output for p in own[prefix + name]),
-        norms=tuple(p for n in traced.order if traced.roles[n] == "norm" for p in own[prefix + n]),
-        modules={prefix + name: own[prefix + name] for name in traced.order if own[prefix + name]},
-        skipped={prefix + name: reason for name, reason in skipped.items()},
+        head=tuple(p for name in order if name in makers for p in own[name]),
+        norms=tuple(p for name in order if traced.roles.get(name) == "norm" for p in own[name]),
+        modules={name: tuple(own[name]) for name in order if own[name]},
+        skipped=skipped,
         notes=notes,
     )
+    return found.prefixed(prefix)
 
 
-class _Grouping:
-    """Outputs of producers, numbered through (`nodes`), and what becomes of them."""
+class _Writer:
+    """Writes unit layers down from classes of outputs."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], traced: Trace, prefix: str):
-        self.modules, self.trace, self.prefix = modules, traced, prefix
-        self.plain = [name for name in traced.order if traced.roles[name] == "plain"]
-        sizes = [traced.units[name] for name in self.plain]
-        self.first = dict(zip(self.plain, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True)) if sizes else {}
-        self.count = sum(sizes)
-        self.owner = np.repeat(np.arange(len(sizes)), sizes)
-        self.unfit = np.full(self.count, None, dtype=object)  # the first reason against each node
-        self.kept = np.zeros(self.count, bool)  # read by something that cannot be zeroed
+    def __init__(self, modules: Mapping[str, nn.Module], traced: Trace, residual_stream: bool):
+        self.modules, self.trace, self.residual_stream = modules, traced, residual_stream
+        self.grouping = Grouping(traced)
 
     def layers(self) -> tuple[list[UnitLayer], dict[str, str]]:
-        """The unit layers in order of execution, and for each other module why it has none."""
-        edges = [self._judge(name) for name in self.trace.order if self.trace.roles[name] != "norm"]
-        for name in self.plain:
-            if not _trains(self.modules[name]):
-                self._refuse(self._nodes(name), "its weight is frozen")
-            if name in self.trace.output:
-                self._refuse(self.first[name] + self.trace.output[name].nonzero()[0], _IN_OUTPUT)
-        pairs = np.concatenate([e for found in edges for e in found] or [np.zeros((2, 0), int)], axis=1)
-        graph = coo_array((np.ones(pairs.shape[1], np.int8), tuple(pairs)), shape=(self.count, self.count))
-        label = connected_components(graph, directed=False)[1] if self.count else np.zeros(0, int)
-        return self._records(label)
-
-    def _nodes(self, name: str) -> np.ndarray:
-        return self.first[name] + np.arange(self.trace.units[name])
-
-    def _refuse(self, nodes: np.ndarray, reason: str) -> None:
-        self.unfit[nodes[self.unfit[nodes] == None]] = reason  # noqa: E711 - elementwise
-
-    def _pairs(self, consumer: str) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
-        """For each producer it reads: input indices j and units u, pair by pair."""
-        for producer, codes in self.trace.reads.get(consumer, {}).items():
-            yield producer, codes // self.trace.units[producer], codes % self.trace.units[producer]
-
-    def _zeroable(self, name: str) -> bool:
-        return self.trace.roles[name] == "plain" and _trains(self.modules[name])
-
-    def _judge(self, consumer: str) -> list[np.ndarray]:
-        """What one consumer says about the units it reads; the pairs of nodes that it joins."""
-        if not self._zeroable(consumer):
-            for producer, _, unit in self._pairs(consumer):
-                if producer in self.first:
-                    self.kept[self.first[producer] + unit] = True
-            return []
-        length = self.trace.inputs[consumer][2]
-        mixed, foreign = np.zeros(length, bool), np.zeros(length, bool)
-        stranger = ""
-        for producer, j, _ in self._pairs(consumer):
-            if producer in self.first:
-                mixed |= np.bincount(j, minlength=length) > 1
-            else:
-                foreign[j], stranger = True, producer
-        joined: list[np.ndarray] = []
-        last = np.full(length, -1)
-        for producer, j, unit in self._pairs(consumer):
-            if producer not in self.first:
-                continue
-            nodes = self.first[producer] + unit
-            self._refuse(nodes[mixed[j]], f"{consumer!r} reads several of its units at one index")
-            if stranger:
-                why = self.trace.opaque[stranger]
-                why = f"it is added to the output of {stranger!r}, which cannot be made new ({why})"
-                self._refuse(nodes[foreign[j]], why)
-            clear = ~mixed[j]
-            met = clear & (last[j] >= 0)
-            joined.append(np.stack([last[j[met]], nodes[met]]))
-            last[j[clear]] = nodes[clear]
-        return joined
-
-    def _records(self, label: np.ndarray) -> tuple[list[UnitLayer], dict[str, str]]:
-        groups = int(label.max()) + 1 if self.count else 0
-        fit = np.ones(groups, bool)
-        for group in label[self.unfit != None]:  # noqa: E711 - elementwise
-            fit[group] = False
+        """The unit layers in order of execution, and for each other producer why it has none."""
+        grouping, label = self.grouping, self.grouping.label
         rows: dict[int, dict[str, list[int]]] = defaultdict(dict)
         reads: dict[int, dict[str, list[int]]] = defaultdict(dict)
-        norms: dict[int, dict[str, list[int]]] = defaultdict(dict)
-        for node, group in enumerate(label):
-            if fit[group]:
-                name = self.plain[self.owner[node]]
-                rows[group].setdefault(name, []).append(node - self.first[name])
+        passes: dict[int, dict[str, list[int]]] = defaultdict(dict)
+        for node, group in enumerate(label.tolist()):
+            name = grouping.plain[grouping.owner[node]]
+            rows[group].setdefault(name, []).append(node - grouping.first[name])
         for name in self.trace.order:
-            role = self.trace.roles[name]
-            if role == "norm" or self._zeroable(name):
-                for group, indices in self._by_group(name, label, alone=role == "norm").items():
-                    if fit[group]:
-                        (norms if role == "norm" else reads)[group][name] = indices
+            on_the_way = self.trace.roles[name] in ("norm", "channelwise")
+            if on_the_way or grouping.unzeroable(name) is None:
+                for group, indices in self._by_group(name, alone=on_the_way).items():
+                    (passes if on_the_way else reads)[group][name] = indices
+        why = {group: self._against(rows[group], reads[group]) for group in rows}
         members: dict[Any, list[int]] = defaultdict(list)
         for group in rows:  # in order of their first node
-            if reads[group]:
-                signature = tuple(tuple((n, len(i)) for n, i in part[group].items()) for part in (rows, reads, norms))
-                members[signature, self._is_kept(rows[group])].append(group)
-        layers = [
-            self._layer([[part[g] for g in of] for part in (rows, reads, norms)], preserving=not kept)
-            for (_, kept), of in members.items()
-        ]
-        return _named_apart(layers), self._skipped(label, fit, {g for of in members.values() for g in of})
+            if why[group] is None:
+                parts = (rows[group], reads[group], passes[group])
+                members[tuple(tuple((n, len(i)) for n, i in part.items()) for part in parts)].append(group)
+        layers = [self._layer(*([part[g] for g in of] for part in (rows, reads, passes))) for of in members.values()]
+        return layers, self._skipped(why)
 
-    def _is_kept(self, rows: Mapping[str, list[int]]) -> bool:
-        return any(self.kept[self.first[name] + unit] for name, units in rows.items() for unit in units)
+    def _by_group(self, consumer: str, alone: bool) -> dict[int, list[int]]:
+        """For each class the consumer's indices that read it; with `alone`, only indices that read no other class."""
+        import numpy as np
 
-    def _by_group(self, consumer: str, label: np.ndarray, alone: bool) -> dict[int, list[int]]:
-        """For each group the consumer's indices that read it; with `alone`, only indices that read no other group."""
-        pairs = [np.stack([label[self.first[p] + u], j]) for p, j, u in self._pairs(consumer) if p in self.first]
+        first, label = self.grouping.first, self.grouping.label
+        pairs = [np.stack([label[first[p] + u], j]) for p, j, u in self.grouping.pairs(consumer) if p in first]
         if not pairs:
             return {}
         unique = np.unique(np.concatenate(pairs, axis=1), axis=1)
@@ -203,93 +144,161 @@ class _Grouping:
                 found[group].append(j)
         return found
 
-    def _layer(self, groups: list[list[dict[str, list[int]]]], preserving: bool) -> UnitLayer:
-        rows, reads, norms = groups
-        incoming, biases, outgoing, outgoing_biases, on_the_way, readers = [], [], [], [], [], []
-        for name in rows[0]:
-            module, index = self.modules[name], _index(rows, name)
-            incoming.append(Slices(self._full(name, "weight"), _dims(module)[1], index))
-            if module._parameters.get("bias") is not None:
-                biases.append(Slices(self._full(name, "bias"), 0, index))
-        for name in reads[0]:
-            module, index = self.modules[name], _index(reads, name)
-            outgoing.append(Slices(self._full(name, "weight"), _dims(module)[0], index))
-            outgoing_biases.append(self._full(name, "bias") if module._parameters.get("bias") is not None else None)
-            if self.trace.same_input[name] == self.trace.same_input[next(iter(reads[0]))]:
-                readers.append(Reader(self.prefix + name, self.trace.inputs[name][1], index))
-        for name in norms[0]:
-            module, index = self.modules[name], _index(norms, name)
-            for own, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-                if tensor.dim() and tensor.shape[0] == self.trace.inputs[name][2]:
-                    on_the_way.append(Slices(self._full(name, own), 0, index, fill=_NEWBORN.get(own, 0.0)))
-        return UnitLayer(
-            name="+".join(self.prefix + name for name in rows[0]),
-            size=len(rows),
-            incoming=tuple(incoming),
-            biases=tuple(biases),
-            norms=tuple(on_the_way),
-            outgoing=tuple(outgoing),
-            outgoing_biases=tuple(outgoing_biases),
-            readers=tuple(readers),
-            preserving=preserving,
-            coupled=tuple(self.prefix + name for name in norms[0] if over_channels(self.modules[name])),
+    def _against(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> str | None:
+        """Why a class of outputs is no unit that can be made new, or None."""
+        grouping = self.grouping
+        nodes = [grouping.first[name] + unit for name, units in rows.items() for unit in units]
+        unfit = next((node for node in nodes if grouping.unfit[node] is not None), None)
+        if unfit is not None:
+            return grouping.unfit[unfit]
+        kept = next((grouping.kept[node] for node in nodes if grouping.kept[node] is not None), None)
+        if kept is not None:
+            return kept if reads else kept.replace("reads it too", "alone reads it")
+        if not reads:
+            return "no module with parameters reads it"
+        maps = [self.trace.maps[name] for name in rows]
+        if all(known.inputs is None for known in maps):
+            return _EMBEDDED
+        for name, indices in reads.items():
+            known = self.trace.maps[name]
+            alike = [n for n, i in reads.items() if self.trace.maps[n].weight == known.weight and i == indices]
+            if len(alike) != known.fused:
+                return f"only a part of {known.weight} reads it"
+        if not self.residual_stream and self._is_stream(rows, reads):
+            return _STREAM
+        if not self._readers([rows], [reads]):
+            return _UNSEEN
+        return None
+
+    def _is_stream(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
+        """Whether one of the class's producers follows from another, other than by recurrence."""
+        owner = self.trace.owner
+        recurrent = {owner(n) for n in rows if n in reads and self.trace.calls[n] > 1}  # they read their own class
+        return any(
+            self.trace.follows(later, earlier)
+            for later in rows
+            if owner(later) not in recurrent
+            for earlier in rows
+            if owner(later) != owner(earlier)
         )
 
-    def _full(self, module: str, parameter: str) -> str:
-        return self.prefix + (f"{module}.{parameter}" if module else parameter)
+    def _layer(
+        self,
+        rows: list[dict[str, list[int]]],
+        reads: list[dict[str, list[int]]],
+        passes: list[dict[str, list[int]]],
+    ) -> UnitLayer:
+        incoming, biases, outgoing, norms = _Merged(), _Merged(), _Merged(), _Merged()
+        outgoing_biases: dict[str, str | None] = {}
+        for name in rows[0]:
+            known, index = self.trace.maps[name], _index(rows, name, self.trace.maps[name].offset)
+            incoming.add(known.weight, known.outputs, index, groups=known.groups_along(known.outputs))
+            if known.bias is not None:
+                biases.add(known.bias, 0, index)
+        for name in reads[0]:
+            known, index = self.trace.maps[name], _index(reads, name)
+            assert known.inputs is not None
+            outgoing.put(known.weight, known.inputs, index, groups=known.groups_along(known.inputs))
+            outgoing_biases[known.weight] = known.bias
+        for name in passes[0]:
+            module, index = self.modules[name], _index(passes, name)
+            if self.trace.roles[name] == "channelwise":
+                known = self.trace.maps[name]
+                incoming.add(known.weight, 0, index)
+                if known.bias is not None:
+                    biases.add(known.bias, 0, index)
+                continue
+            for own, fill in newborn_norm(name, module, self.trace.inputs[name][1]):
+                norms.put(own, 0, index, fill=fill)
+        return UnitLayer(
+            name="+".join(dict.fromkeys(self.trace.maps[name].label for name in rows[0])),
+            size=len(rows),
+            incoming=incoming.slices(),
+            biases=biases.slices(),
+            norms=norms.slices(),
+            outgoing=outgoing.slices(),
+            outgoing_biases=tuple(outgoing_biases.values()),
+            readers=self._readers(rows, reads),
+            preserving=True,
+            coupled=tuple(n for n in passes[0] if self.trace.roles[n] == "norm" and over_channels(self.modules[n])),
+            stream=self._is_stream(rows[0], reads[0]),
+        )
 
-    def _skipped(self, label: np.ndarray, fit: np.ndarray, used: set[int]) -> dict[str, str]:
-        skipped = {}
+    def _readers(self, rows: list[dict[str, list[int]]], reads: list[dict[str, list[int]]]) -> tuple[Reader, ...]:
+        shown = [name for name in reads[0] if self.trace.shown_at(name) is not None]
+        if shown:
+            same = [n for n in shown if self.trace.same_input[n] == self.trace.same_input[shown[0]]]
+            at = {self.trace.shown_at(n) or "": (self.trace.inputs[n][0], _index(reads, n)) for n in same}
+            return tuple(Reader(module, dim, index) for module, (dim, index) in at.items())
+        for name in rows[0]:
+            view = self.trace.views.get(name)
+            if view is not None:
+                return (Reader(view.module, -1, _index(rows, name, view.first), output=view.path),)
+        return ()
+
+    def _skipped(self, why: Mapping[int, str | None]) -> dict[str, str]:
+        grouping, skipped = self.grouping, {}
         for name in self.trace.order:
             if self.trace.roles[name] == "opaque":
                 skipped[name] = self.trace.opaque[name]
-            if name not in self.first:
+            if name not in grouping.first:
                 continue
-            nodes = self._nodes(name)
-            bad = [node for node in nodes if label[node] not in used]
+            nodes = grouping.nodes(name)
+            bad = [node for node in nodes.tolist() if why[int(grouping.label[node])] is not None]
             if not bad:
                 continue
-            reason = next((self.unfit[node] for node in bad if self.unfit[node] is not None), None)
-            if reason is None and fit[label[bad[0]]]:
-                readers = [n for n in self.trace.order if not self._zeroable(n) and self._reads(n, name)]
-                why = self.trace.opaque.get(readers[0], "its weight is frozen") if readers else ""
-                reason = f"only {readers[0]!r} reads it, and {why}" if readers else "no module with parameters reads it"
-            elif reason is None:
-                other = next(m for m in np.flatnonzero(label == label[bad[0]]) if self.unfit[m] is not None)
-                reason = f"its units are one with those of {self.plain[self.owner[other]]!r}: {self.unfit[other]}"
-            if reason != _IN_OUTPUT or len(bad) < len(nodes):
-                skipped[name] = reason if len(bad) == len(nodes) else f"{len(bad)} of {len(nodes)} units: {reason}"
+            reason = next((grouping.unfit[node] for node in bad if grouping.unfit[node] is not None), None)
+            reason = self._reason(bad[0], why) if reason is None else reason
+            if reason != IN_OUTPUT or len(bad) < len(nodes) or self._is_read(name):  # else it is simply the head
+                whole = len(bad) == len(nodes)
+                skipped.setdefault(
+                    self.trace.maps[name].label, reason if whole else f"{len(bad)} of {len(nodes)} units: {reason}"
+                )
         return skipped
 
-    def _reads(self, consumer: str, producer: str) -> bool:
-        return self.trace.roles[consumer] != "norm" and producer in self.trace.reads.get(consumer, {})
+    def _is_read(self, producer: str) -> bool:
+        return any(producer in reads for name, reads in self.trace.reads.items() if self.trace.roles[name] != "norm")
+
+    def _reason(self, node: int, why: Mapping[int, str | None]) -> str:
+        grouping = self.grouping
+        group = int(grouping.label[node])
+        own, same = why[group], (grouping.label == group).nonzero()[0].tolist()
+        other = next((m for m in same if grouping.unfit[m]), None)
+        if other is None:
+            assert own is not None
+            return own
+        return f"its units are one with those of {grouping.plain[grouping.owner[other]]!r}: {grouping.unfit[other]}"
 
 
-def _index(groups: list[dict[str, list[int]]], name: str) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(group[name]) for group in groups)
+class _Merged:
+    """Slices by tensor; a unit's positions in one tensor, as parts of a fused weight, come together."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {}
+
+    def put(self, name: str, dim: int, index: tuple[tuple[int, ...], ...], **options: Any) -> None:
+        """Positions of the units, once."""
+        self._found[name, dim] = index, options
+
+    def add(self, name: str, dim: int, index: tuple[tuple[int, ...], ...], **options: Any) -> None:
+        """Positions of the units beside those that are there."""
+        there = self._found.get((name, dim), (((),) * len(index), {}))[0]
+        self._found[name, dim] = tuple((*a, *b) for a, b in zip(there, index, strict=True)), options
+
+    def slices(self) -> tuple[Slices, ...]:
+        """All of them, in the order of their first mention."""
+        return tuple(Slices(name, dim, index, **more) for (name, dim), (index, more) in self._found.items())
 
 
-def _dims(module: nn.Module) -> tuple[int, int]:
-    dims = weight_dims(module)
-    assert dims is not None
-    return dims[0], dims[1]
+def _index(groups: list[dict[str, list[int]]], name: str, offset: int = 0) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(position + offset for position in group[name]) for group in groups)
 
 
-def _trains(module: nn.Module) -> bool:
-    return any(p.requires_grad for n, p in module.named_parameters(recurse=False) if n == "weight")
-
-
-def _parameters(module: nn.Module, name: str, prefix: str) -> tuple[str, ...]:
-    return tuple(prefix + (f"{name}.{own}" if name else own) for own, _ in module.named_parameters(recurse=False))
-
-
-def _named_apart(layers: list[UnitLayer]) -> list[UnitLayer]:
+def _named_apart(layers: list[UnitLayer]) -> tuple[UnitLayer, ...]:
     """Layers of the same producers (units of different consumers) get a number after their name."""
-    from dataclasses import replace
-
     times: dict[str, int] = defaultdict(int)
     named = []
     for layer in layers:
         times[layer.name] += 1
         named.append(layer if times[layer.name] == 1 else replace(layer, name=f"{layer.name}#{times[layer.name]}"))
-    return named
+    return tuple(named)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from neoteny.errors import SettingError
 from neoteny.units.initialise import Initialiser
-from neoteny.units.trace import is_norm, weight_dims
+from neoteny.units.maps import is_linear, is_norm
 
 __all__ = ["infer_initialisers", "likeliest"]
 
@@ -69,6 +69,9 @@ def _from_values(module: nn.Module, name: str, values: Tensor) -> tuple[Initiali
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         default = Initialiser("normal", 1.0)
         return (default, True) if _agrees(default, values) else (likeliest(values, _fixed()) or default, False)
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        default = Initialiser.torch_default(module.hidden_size)
+        return (default, True) if _agrees(default, values) else (likeliest(values, _fixed()) or default, False)
     fan_in, fan_out = _fans(module, values)
     default = Initialiser.torch_default(fan_in)
     if values.dim() < 2:
@@ -83,7 +86,7 @@ def _fans(module: nn.Module, values: Tensor) -> tuple[int, int]:
     weight = values if weight is None else weight
     if weight.dim() < 2:
         return max(1, weight.numel()), max(1, weight.numel())
-    if weight_dims(module) is None:
+    if not is_linear(module):
         return weight[0].numel(), weight.shape[0]
     positions = weight[0, 0].numel()
     # torch counts the fan-in of a transposed convolution by dimension 1 as well

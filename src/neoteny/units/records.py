@@ -11,13 +11,15 @@ the runs), so all dimensions here count from the front of an ordinary parameter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from rich.table import Table
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
 
     from neoteny.units.initialise import Initialiser
 
@@ -32,6 +34,8 @@ class Slices:
         index: for each unit the same number k of positions; k > 1 where a map is flattened (unit i owns the block
             `range(i * k, (i + 1) * k)`) or a unit is read several times (CReLU).
         fill: what a newborn's entries are set to, where they are not drawn (gain 1, shift 0, running variance 1).
+        groups: of a grouped convolution, whose dimension 0 falls into as many parts; along another dimension, position
+            p is then the entry p mod length of part p // length.
 
     >>> import torch
     >>> Slices("w", 1, ((0, 1), (2, 3))).rows(torch.arange(8.0).view(2, 4))
@@ -43,6 +47,7 @@ class Slices:
     dim: int
     index: tuple[tuple[int, ...], ...]
     fill: float = 0.0
+    groups: int = 1
     size: int = field(init=False, repr=False, compare=False)
     """The number of units."""
     block: int = field(init=False, repr=False, compare=False)
@@ -103,9 +108,33 @@ class Slices:
         others = outside.to(values.dtype).expand(1, *values.shape[1:])
         return torch.cat([values, others]).index_select(0, owners)
 
+    def length(self, tensor: Tensor) -> int:
+        """The number of positions that `tensor` has, whoever owns them."""
+        return tensor.shape[self.dim] * self.groups
+
+    def in_front(self, tensor: Tensor) -> Tensor:
+        """The tensor with the positions in front, `[length, *other dimensions]`.
+
+        >>> import torch
+        >>> Slices("w", 1, ((0,), (1,), (2,), (3,)), groups=2).in_front(torch.arange(8.0).view(4, 2))
+        tensor([[0., 2.],
+                [1., 3.],
+                [4., 6.],
+                [5., 7.]])
+        """
+        if self.groups == 1:
+            return tensor.movedim(self.dim, 0)
+        return tensor.unflatten(0, (self.groups, -1)).movedim(self.dim + 1, 1).flatten(0, 1)
+
+    def back(self, tensor: Tensor) -> Tensor:
+        """The inverse of `in_front`."""
+        if self.groups == 1:
+            return tensor.movedim(0, self.dim)
+        return tensor.unflatten(0, (self.groups, -1)).movedim(1, self.dim + 1).flatten(0, 1)
+
     def _grouped(self, tensor: Tensor) -> Tensor:
         """The units' entries with the units in front: `[size, k, *other dimensions]`."""
-        moved = tensor.movedim(self.dim, 0)
+        moved = self.in_front(tensor)
         if not (self.contiguous and moved.shape[0] == self.size * self.block):
             moved = moved[self.positions(tensor.device).flatten()]
         return moved.unflatten(0, (self.size, self.block))
@@ -113,7 +142,7 @@ class Slices:
     def rows(self, tensor: Tensor) -> Tensor:
         """All entries of `tensor` that belong to each unit, `[size, entries of one unit]`, units first."""
         grouped = self._grouped(tensor)
-        return grouped.movedim(1, self.dim + 1).flatten(1)
+        return (grouped if self.groups > 1 else grouped.movedim(1, self.dim + 1)).flatten(1)
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum of each unit's entries, `[size]`: `rows(tensor).sum(1)` without laying out the rows.
@@ -122,19 +151,25 @@ class Slices:
         >>> Slices("w", 1, ((0, 1), (2, 3))).total(torch.arange(8.0).view(2, 4))
         tensor([10., 18.])
         """
-        others = [d for d in range(tensor.dim()) if d != self.dim]
-        along = tensor.sum(others) if others else tensor
+        if self.groups > 1:
+            tensor = tensor.unflatten(0, (self.groups, -1))
+            others = [d for d in range(1, tensor.dim()) if d != self.dim + 1]
+            along = tensor.sum(others).flatten()
+        else:
+            others = [d for d in range(tensor.dim()) if d != self.dim]
+            along = tensor.sum(others) if others else tensor
         if not (self.contiguous and along.shape[0] == self.size * self.block):
             along = along[self.positions(tensor.device).flatten()]
         return along if self.block == 1 else along.unflatten(0, (self.size, self.block)).sum(1)
 
     def entries(self, tensor: Tensor) -> int:
         """How many entries of `tensor` each unit owns."""
-        return tensor.numel() // tensor.shape[self.dim] * self.block
+        return tensor.numel() // self.length(tensor) * self.block
 
     def row_shape(self, tensor: Tensor) -> tuple[int, ...]:
         """The shape of one unit's entries in `tensor`, its own positions first: `(k, *other dimensions)`."""
         shape = list(tensor.shape)
+        shape[0] //= self.groups
         del shape[self.dim]
         return (self.block, *shape)
 
@@ -152,30 +187,65 @@ class Slices:
         tensor([[5, 5, 7, 7]])
         """
         along = values if self.block == 1 else values.unsqueeze(1).expand(self.size, self.block).flatten()
-        along = self.lay(along, tensor.shape[self.dim], outside)
+        along = self.lay(along, self.length(tensor), outside)
+        if self.groups > 1:  # each part of dimension 0 has positions of its own
+            rows = along.unflatten(0, (self.groups, -1)).repeat_interleave(tensor.shape[0] // self.groups, 0)
+            return rows.reshape([tensor.shape[d] if d in (0, self.dim) else 1 for d in range(tensor.dim())])
         return along.reshape([-1 if d == self.dim else 1 for d in range(tensor.dim())])
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A module whose input shows the layer's activations: unit i at the positions `index[i]` of input dimension `dim`.
+    """Where a layer's activations are seen: unit i at the positions `index[i]` of dimension `dim` of a tensor.
 
-    Dimension `dim` counts from the front of the module's input, whose dimension 0 is the batch.
+    Args:
+        module: the module that is given that tensor as its first input, or gives it out.
+        dim: the dimension, counted from the end; the tensor's dimension 0 is the batch.
+        index: positions by unit.
+        output: where in what the module gives out the tensor is, for one whose input does not show it; None: its input.
     """
 
     module: str
     dim: int
     index: tuple[tuple[int, ...], ...]
+    output: tuple[int, ...] | None = None
     _slices: Slices = field(init=False, repr=False, compare=False)
 
     def features(self, value: Tensor) -> Tensor:
-        """The module's input as activations `[batch, units, positions]`."""
+        """The tensor as activations `[batch, units, positions]`."""
+        if value.dim() == -self.dim:  # a single example
+            value = value.unsqueeze(0)
         grouped = self._slices._grouped(value)  # [size, k, batch, ...]
         moved = grouped.movedim(2, 0)
         return moved.flatten(2)
 
+    def listen(self, module: nn.Module, see: Callable[[nn.Module, Tensor], None]) -> RemovableHandle:
+        """Have `see(module, tensor)` called in every forward pass of the module; returns the hook's handle."""
+        hook = Listener(self.output, see)
+        if self.output is None:
+            return module.register_forward_pre_hook(hook, with_kwargs=True)
+        return module.register_forward_hook(hook)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "_slices", Slices(self.module, self.dim, self.index))
+
+
+class Listener:
+    """A hook that picks the tensor which shows a layer's activations out of a module's inputs or outputs."""
+
+    def __init__(self, output: tuple[int, ...] | None, see: Callable[[nn.Module, Tensor], None]):
+        self.output, self.see = output, see
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], given: Any) -> None:
+        """A forward pre-hook with keyword arguments, or a forward hook."""
+        value: Any = given
+        if self.output is None:
+            value = args[0] if args else next(iter(given.values()))
+        for step in self.output or ():
+            value = value[step]
+        if isinstance(value, tuple):  # a packed sequence
+            value = getattr(value, "data", None)
+        self.see(module, value)
 
 
 @dataclass(frozen=True)
@@ -190,8 +260,9 @@ class UnitLayer:
         norms: gains, shifts and running statistics on the units' way, each with its newborn value.
         outgoing: the weights that read the units (dimension 1 of the consumers' weights).
         outgoing_biases: for each entry of `outgoing` its module's bias, or None; what the compensation adds to.
-        readers: the modules at whose input the activations are seen, in order of execution; all show the same.
+        readers: where the activations are seen, in order of execution; all show the same.
         preserving: whether a newborn's every consumer is known and zeroed, so that it contributes nothing.
+        stream: whether the units are those of a residual stream, to which one module after the other adds.
         coupled: names of the norms whose statistics run over the units (LayerNorm): what a newborn feeds into them
             reaches the other units, zeroed consumers or not.
     """
@@ -206,11 +277,7 @@ class UnitLayer:
     readers: tuple[Reader, ...]
     preserving: bool = True
     coupled: tuple[str, ...] = ()
-
-    @property
-    def stream(self) -> bool:
-        """Whether the units are those of a residual stream, or of another sum or product of several producers."""
-        return len(self.incoming) > 1
+    stream: bool = False
 
     def incoming_rows(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """All weights that feed each unit, `[n, entries]`."""
@@ -265,3 +332,44 @@ class Network:
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    def prefixed(self, prefix: str) -> Network:
+        """The same with a prefix before every name, as a wrapper of the model has it."""
+        if not prefix:
+            return self
+
+        def slices(parts: tuple[Slices, ...]) -> tuple[Slices, ...]:
+            return tuple(replace(part, name=prefix + part.name) for part in parts)
+
+        def names(of: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(prefix + name for name in of)
+
+        layers = tuple(
+            replace(
+                layer,
+                name="+".join(names(tuple(layer.name.split("+")))),
+                incoming=slices(layer.incoming),
+                biases=slices(layer.biases),
+                norms=slices(layer.norms),
+                outgoing=slices(layer.outgoing),
+                outgoing_biases=tuple(None if bias is None else prefix + bias for bias in layer.outgoing_biases),
+                readers=tuple(replace(reader, module=prefix + reader.module) for reader in layer.readers),
+                coupled=names(layer.coupled),
+            )
+            for layer in self.layers
+        )
+        return Network(
+            layers=layers,
+            initialisers={prefix + name: drawn for name, drawn in self.initialisers.items()},
+            head=names(self.head),
+            norms=names(self.norms),
+            modules={prefix + name: names(own) for name, own in self.modules.items()},
+            skipped={prefix + name: reason for name, reason in self.skipped.items()},
+            notes={prefix + name: note for name, note in self.notes.items()},
+        )
+
+    def explain(self) -> Table:
+        """A table of all unit layers and of what is left out and why; `print` shows it."""
+        from neoteny.units.explain import explain
+
+        return explain(self)

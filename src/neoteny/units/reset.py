@@ -84,8 +84,8 @@ def _write(slices: Slices, tensors: Tensors, chosen: Tensor, value: Tensor | flo
 
 def _in_place_of(slices: Slices, rows: Tensor, like: Tensor) -> Tensor:
     """Rows `[count, k, ...]` laid out so that they broadcast against the parameter; count is 1 or all."""
-    if rows.shape[0] == 1 and slices.block == 1:
+    if rows.shape[0] == 1 and slices.block == 1 and slices.groups == 1:
         return rows[0].movedim(0, slices.dim)
     if rows.shape[0] == 1:
         rows = rows.expand(slices.size, *rows.shape[1:])
-    return slices.lay(rows.flatten(0, 1), like.shape[slices.dim], 0.0).movedim(0, slices.dim)
+    return slices.back(slices.lay(rows.flatten(0, 1), slices.length(like), 0.0))

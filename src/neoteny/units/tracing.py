@@ -1,0 +1,381 @@
+"""Ask autograd which unit of which module every input index of every module reads.
+
+The network is cut at its linear maps: in a double-precision copy in evaluation mode a forward hook replaces the output
+of each call by a fresh random leaf, and the output of each norm by its input, since a norm keeps channels apart. The
+gradient of a module's input index j with respect to all leaves is then non-zero exactly at the units that j reads.
+Several draws of the leaves, in antithetic pairs, open every rectifier in at least one of them. A module that is called
+several times has the same units in every call.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from neoteny.errors import NetworkError
+from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
+from neoteny.units.opening import opened
+from neoteny.units.reading import Codes, Leaf, read_units
+from neoteny.units.trace import Trace
+
+__all__ = ["trace"]
+
+_EXAMPLES = 2  # of the batch are enough to trace; one alone would trip models that squeeze
+_DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
+_DRAWS = 12  # at most; the last two that showed nothing new end the search
+
+
+@dataclass
+class _Call:
+    name: str
+    inputs: list[Tensor]
+    origins: list[tuple[int, int]]
+    leaves: list[Tensor]
+
+
+def trace(model: nn.Module, example_inputs: Any) -> Trace:
+    """Trace a network on example inputs; it stays exactly as it was, and so does the generator.
+
+    Arguments:
+        model: the network.
+        example_inputs: a batch: a tensor, a tuple or list of positional arguments, or a dict of named ones.
+
+    Raises:
+        NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
+    """
+    for name, tensor in model.named_parameters():
+        if nn.parameter.is_lazy(tensor):
+            raise NetworkError(
+                f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
+            )
+    tensors = [*model.parameters(), *model.buffers()]
+    indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
+    with (
+        torch.random.fork_rng(devices=indices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        # In double precision and on two examples where the model lets us, else as it is.
+        own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
+        error: NetworkError | None = None
+        for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
+            try:
+                return _traced(_copied(model, dtype), _arguments(example_inputs, dtype, examples))
+            except NetworkError as failed:
+                error = failed
+        assert error is not None
+        raise error
+
+
+def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Trace:
+    shared = _shared(model)
+    maps, views = opened(model)
+    modules = dict(model.named_modules())
+    result = Trace(views=views, parts={name: name.rpartition(".")[0] for name in maps})
+    _assign_roles(modules, maps, result)
+    quiet = 0
+    for draw in range(_DRAWS):
+        calls, outputs = _run(model, modules, result, arguments, draw)
+        if draw == 0:
+            _check_calls(modules, calls, result)
+            shared = {**_used_elsewhere(model, result, calls, outputs), **shared}
+            for name, known in result.maps.items():
+                reason = next((shared[p] for p in (known.weight, known.bias) if p in shared), None)
+                result.maps[name] = replace(known, shared=reason)
+        quiet = 0 if _merge(calls, outputs, result, modules) else quiet + 1
+        if quiet == 2:
+            break
+    return result
+
+
+def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    try:
+        model = copy.deepcopy(model, {id(t): t.detach().clone() for t in _kept_tensors(model)})
+    except Exception as error:
+        raise NetworkError(
+            f"{_kind(model)} cannot be copied ({error}); find its units before the first forward pass, or drop the "
+            "tensors that its modules keep."
+        ) from error
+    for module in model.modules():
+        # Hooks of the user's would act on the user's objects; those that compute a weight are part of the network.
+        module._forward_hooks.clear()
+        module._backward_hooks.clear()
+        module._backward_pre_hooks.clear()
+        module._forward_hooks_with_kwargs.clear()
+        module._forward_hooks_always_called.clear()
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if not type(hook).__module__.startswith("torch.nn.utils"):
+                del module._forward_pre_hooks[key]
+                module._forward_pre_hooks_with_kwargs.pop(key, None)
+    return model.to(dtype).eval()
+
+
+def _kept_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Results of computations that modules, or what they hold, keep as attributes: torch refuses to copy them."""
+    held = [(module.__dict__, _DEPTH) for module in model.modules()]
+    seen = set()
+    while held:
+        own, depth = held.pop()
+        for value in tree_leaves(list(own.values())):
+            if isinstance(value, Tensor):
+                if not value.is_leaf:
+                    yield value
+            elif (
+                depth
+                and hasattr(value, "__dict__")
+                and not isinstance(value, (type, nn.Module))
+                and id(value) not in seen
+            ):
+                seen.add(id(value))
+                held.append((vars(value), depth - 1))
+
+
+def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    sizes = {t.shape[0] for t in tree_leaves(example) if isinstance(t, Tensor) and t.dim()}
+    batch = sizes.pop() if len(sizes) == 1 else None
+
+    def ready(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach().clone()
+        if examples is not None and batch is not None and batch > examples and value.dim():
+            value = value[:examples]
+        return value.to(dtype) if value.is_floating_point() else value
+
+    example = tree_map(ready, example)
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
+
+
+def _shared(model: nn.Module) -> dict[str | None, str]:
+    """The parameters that have several names, and which."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    found = {}
+    for several in names.values():
+        for name in several if len(several) > 1 else ():
+            others = sorted(other.rpartition(".")[0] for other in several if other != name)
+            found[name] = f"it shares parameters with {_listed(others)}"
+    return found
+
+
+def _used_elsewhere(
+    model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]
+) -> dict[str | None, str]:
+    """The weights that something reads beside the module that they belong to, whose output is cut off."""
+    own = {p for known in result.maps.values() for p in (known.weight, known.bias)}
+    weights = {name: p for name, p in model.named_parameters() if name in own and p.requires_grad}
+    reached = [t for t in (*outputs, *(value for call in calls for value in call.inputs)) if t.requires_grad]
+    if not weights or not reached:
+        return {}
+    total = torch.stack([(t * torch.randn_like(t)).sum() for t in reached]).sum()
+    grads = torch.autograd.grad(total, list(weights.values()), allow_unused=True, retain_graph=True)
+    return {
+        name: "its weights are used outside it as well"
+        for name, grad in zip(weights, grads, strict=True)
+        if grad is not None
+    }
+
+
+def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap], result: Trace) -> None:
+    for name, module in modules.items():
+        known = maps.get(name) or known_map(name, module)
+        reason = None
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)):
+            if name in result.parts.values():
+                continue
+            reason = f"it is a {_kind(module)}, which works differently from torch's own"
+        elif isinstance(module, nn.EmbeddingBag):
+            reason = "it is a bag of embeddings"
+        elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            reason = "it is an embedding with a padding row, which has to stay as it is"
+        elif known is None and is_linear(module):
+            reason = "its weight is computed from other parameters"
+        elif known is None:
+            if is_norm(module):
+                result.roles[name] = "norm"
+            continue
+        if reason is not None:
+            result.roles[name], result.opaque[name] = "opaque", reason
+            continue
+        assert known is not None
+        result.roles[name], result.maps[name] = "channelwise" if is_channelwise(module) else "plain", known
+        if is_channelwise(module):  # seen through: no channel may be lost to a weight of zero
+            nn.init.ones_(module.weight)  # pyright: ignore
+
+
+def _check_calls(modules: Mapping[str, nn.Module], calls: list[_Call], result: Trace) -> None:
+    """After the first pass: who was called, how often, on what."""
+    for call in calls:
+        result.calls[call.name] = result.calls.get(call.name, 0) + 1
+        if call.name in result.order:
+            continue
+        result.order.append(call.name)
+        known = result.maps.get(call.name)
+        if known is not None and known.inputs is not None and call.inputs[0].dim() < known.spatial + 2:
+            raise NetworkError(
+                f"{call.name!r} ({_kind(modules[call.name])}) saw an input of shape {list(call.inputs[0].shape)}, "
+                "without a batch dimension; give example_inputs as a batch, x.unsqueeze(0)."
+            )
+
+
+@contextmanager
+def _hooked(modules: Mapping[str, nn.Module], pre: Any, post: Any) -> Iterator[None]:
+    handles = []
+    try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: pre(name)))
+            handles.append(
+                module.register_forward_hook(lambda m, a, k, o, name=name: post(name, a, k, o), with_kwargs=True)
+            )
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, arguments: Any, draw: int) -> Any:
+    """One forward pass on random leaves: the calls in order, and the tensors of the output."""
+    generator = torch.Generator().manual_seed(draw // 2)
+    sign = 1 if draw % 2 == 0 else -1
+    calls: list[_Call] = []
+    inside: list[str] = []
+
+    def fresh(value: Tensor) -> Tensor:
+        leaf = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value) * sign
+        return leaf.requires_grad_()
+
+    def after(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        inside.pop()
+        seen = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.is_floating_point()]
+        if name not in result.roles and draw == 0:
+            _recognise(name, modules[name], seen, output, result)
+        role = result.roles.get(name)
+        if role is None:
+            return None
+        # Clones: what the network does in place afterwards must change neither leaves nor what was seen.
+        call = _Call(name, [t.clone() for t in seen], [(id(t), t._version) for t in seen], [])
+        kept.extend(seen)
+        calls.append(call)
+        if role == "norm":
+            return seen[0].clone()
+        if role == "channelwise":
+            return None
+        flat, spec = tree_flatten(output)
+        for position, value in enumerate(flat):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                call.leaves.append(fresh(value))
+                flat[position] = call.leaves[-1].clone()
+        return tree_unflatten(flat, spec)
+
+    kept: list[Tensor] = []  # so that no tensor of this pass takes the identity of an earlier one
+    args, kwargs = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, arguments)
+    with _hooked(modules, inside.append, after):
+        try:
+            output = model(*args, **kwargs)
+        except Exception as error:
+            name = inside[-1] if inside else ""
+            where = f"module {name!r} ({_kind(modules[name])})" if name else _kind(model)
+            raise NetworkError(
+                f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the "
+                "model runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones; or name its "
+                "unit layers by hand with neoteny.units.declare."
+            ) from error
+    return calls, [t for t in _tensors_of(output) if t.requires_grad]
+
+
+def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, result: Trace) -> None:
+    """Give a module of another's making, that computes what a linear map does, the role of one."""
+    if len(seen) == 1 and isinstance(output, Tensor) and not any(module.children()):
+        known = recognised(name, module, seen[0], output)
+        if known is not None:
+            result.roles[name], result.maps[name] = "plain", known
+
+
+def _tensors_of(output: Any) -> list[Tensor]:
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        output = [getattr(output, f.name) for f in dataclasses.fields(output)]
+    return [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
+
+
+def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:
+    """Add what one draw shows; whether anything was new."""
+    leaves: list[Leaf] = []
+    for call in calls:
+        for leaf in call.leaves:
+            plain = result.roles[call.name] == "plain"
+            leaves.append(Leaf(call.name, leaf, leaf.dim() - 1 - result.maps[call.name].spatial if plain else None))
+            result.units[call.name] = leaves[-1].units
+    new = False
+    known: dict[Any, Codes] = {}
+    for call in calls:
+        dim = _input_dim(call, modules[call.name], result)
+        if dim is not None:
+            value = call.inputs[0]
+            result.inputs[call.name] = (dim - value.dim(), value.shape[dim])
+            result.same_input.setdefault(call.name, hash(call.origins[0]))
+        for value, origin in list(zip(call.inputs, call.origins, strict=True))[: None if dim is None else 1]:
+            if value.requires_grad:
+                if (origin, dim) not in known:
+                    known[origin, dim] = read_units(value, dim, leaves)
+                new |= _add(result.reads.setdefault(call.name, {}), known[origin, dim])
+    before = {name: units.sum() for name, units in result.output.items()}
+    for value in outputs:
+        for name, codes in read_units(value, None, leaves).items():
+            result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
+    return new or before != {name: units.sum() for name, units in result.output.items()}
+
+
+def _input_dim(call: _Call, module: nn.Module, result: Trace) -> int | None:
+    """The dimension of a module's input that its weight, or its gain, runs along."""
+    if not call.inputs or result.roles[call.name] == "opaque":
+        return None
+    value = call.inputs[0]
+    if call.name in result.maps:
+        known = result.maps[call.name]
+        return None if known.inputs is None else value.dim() - 1 - known.spatial
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        own, dim = module.normalized_shape[0], value.dim() - len(module.normalized_shape)
+    elif isinstance(module, nn.GroupNorm):
+        own, dim = module.num_channels, 1
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        own, dim = module.num_features, 1
+    else:
+        own, dim = next(module.parameters()).shape[0], value.dim() - 1
+    for candidate in (dim, 1):  # a LayerNorm of images, as some write it, runs along dimension 1
+        if candidate < value.dim() and value.shape[candidate] == own:
+            return candidate
+    return None
+
+
+def _add(target: Codes, found: Codes) -> bool:
+    new = False
+    for name, codes in found.items():
+        union = codes if name not in target else np.union1d(target[name], codes)
+        new |= len(union) > (len(target[name]) if name in target else 0)
+        target[name] = union
+    return new
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -191,7 +191,7 @@ class Method:
 
     @classmethod
     def contract(cls) -> Contract:
-        """What `neoteny.testing` tries: methods that act within twenty updates, and ones of strength zero."""
+        """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
         return (), ()
 
 

@@ -111,9 +111,9 @@ class ContinualBackprop(Method):
     def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [
-            cls(replacement_rate=0.05, maturity_threshold=5, utility="adaptable_contribution"),
-            cls(replacement_rate=0.1, maturity_threshold=5, replacement="drawn", compensate=True),
-            cls(replacement_rate=0.3, maturity_threshold=5, replacement="accumulate", utility="random"),
+            cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
+            cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
+            cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
         ], [cls(replacement_rate=0, utility="adaptable_contribution")]
 
     def inert(self) -> str | None:

@@ -37,7 +37,7 @@ class FullReset(BoundaryReset):
     @classmethod
     def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
-        return [cls(period=7), cls()], [cls(period=10**6)]
+        return [cls(period=5), cls()], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""

@@ -51,7 +51,7 @@ class HeadReset(BoundaryReset):
     @classmethod
     def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
-        return [cls(layers=2, period=7), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
+        return [cls(layers=2, period=5), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""

@@ -57,7 +57,7 @@ class ReDo(Method):
     @classmethod
     def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
-        return [cls(tau=0.9, period=5)], [cls(period=10**6)]
+        return [cls(tau=0.9, period=4)], [cls(period=10**6)]
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """For each layer `replaced`, int32 `[]`: units replaced so far."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neoteny.errors import ContractError, SettingError
 from neoteny.methods.base import Method
-from neoteny.testing.checks import CHECKS, Check
+from neoteny.testing.contract import CHECKS, Check
 from neoteny.testing.models import MODELS, Model
 from neoteny.testing.optimizers import OPTIMIZERS, Optimizer
 from neoteny.testing.trial import Trial, Violation, unobtrusive
@@ -98,8 +98,8 @@ def check_method(
     tried on all that there is, and each further one on a part of it.
 
     Args:
-        method: a class that declares in `Method.contract` what is tried, or one that acts within twenty updates.
-        active: methods that act within twenty updates, in place of those that the class declares.
+        method: a class that declares in `Method.contract` what is tried, or one that acts within ten updates.
+        active: methods that act within ten updates, in place of those that the class declares.
         still: methods of strength zero, likewise; without any, what must hold for them is left out.
         models: the networks, by default all of `neoteny.testing.MODELS`.
         optimizers: the optimizers, by default all of `neoteny.testing.OPTIMIZERS`.
@@ -157,7 +157,7 @@ def _instances(
     acting = list(declared[0]) if active is None else _listed(active)
     if not acting:
         raise SettingError(
-            f"check_method: {cls.__name__} does not say with which settings it acts within twenty updates; write a "
+            f"check_method: {cls.__name__} does not say with which settings it acts within ten updates; write a "
             "class method `contract` that returns such methods and ones of strength zero, or give them: "
             f"check_method({cls.__name__}(...), still={cls.__name__}(...))."
         )

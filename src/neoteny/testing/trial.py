@@ -22,9 +22,9 @@ from neoteny.testing.optimizers import Optimizer
 
 __all__ = ["Run", "Trial", "Violation", "difference", "expect", "fresh", "made_new"]
 
-STEPS = 20
-"""Optimizer steps within which a method has to act."""
-TASK_AT = 12
+STEPS = 12
+"""Optimizer steps of the usual training."""
+TASK_AT = 8
 """Steps before the change of task."""
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -80,7 +80,7 @@ class Trial:
 
     @cached_property
     def trained(self) -> dict[str, Any]:
-        """The snapshot at the end of the usual training: twenty steps, and a change of task on the way."""
+        """The snapshot at the end of the usual training: some steps, and a change of task on the way."""
         if self.method is None:
             return _bare(self.model, self.optimizer)
         run = self.start()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neoteny.testing.checks.base import check
-from neoteny.testing.trial import TASK_AT, Run, Trial, differing, expect, made_new
+from neoteny.testing.contract.base import check
+from neoteny.testing.trial import STEPS, TASK_AT, Run, Trial, differing, expect, made_new
 from neoteny.units.reset import slices_of
 
 
@@ -82,7 +82,7 @@ def _first_reset(trial: Trial) -> _Reset | None:
         if any(chosen.any() for chosen in made_new(run).values()):
             break
     chosen = made_new(run)
-    expect(any(c.any() for c in chosen.values()), "units made new within twenty steps", "none were")
+    expect(any(c.any() for c in chosen.values()), f"units made new within {STEPS} steps", "none were")
     return _Reset(before, _tensors(run), chosen)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neoteny.testing.checks.base import check, same
+from neoteny.testing.contract.base import check, same
 from neoteny.testing.optimizers import Optimizer
-from neoteny.testing.trial import STEPS, TASK_AT, Run, Trial, differing, expect
+from neoteny.testing.trial import TASK_AT, Run, Trial, differing, expect
 
 
 @check("pairs")
@@ -180,5 +180,5 @@ def detached(trial: Trial) -> None:
     state = copy.deepcopy(run.optimizer.state_dict())
     bare.optimizer.load_state_dict({name: state[name] for name in ("state", "param_groups")})
     for each in (run, bare):
-        each.train(trial.batches(STEPS, seed=2))
+        each.train(trial.batches(seed=2))
     same(bare.snapshot(), run.snapshot(), "the bits of the bare optimizer after detach()")

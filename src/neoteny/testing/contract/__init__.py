@@ -4,7 +4,7 @@ The docstring of a check says what a violation means for a user. A check gets a 
 decorator says on what it is tried.
 """
 
-from neoteny.testing.checks import loop, rule, settings, state, strength, units
-from neoteny.testing.checks.base import CHECKS, Check
+from neoteny.testing.contract import loop, rule, settings, state, strength, units
+from neoteny.testing.contract.base import CHECKS, Check
 
 __all__ = ["CHECKS", "Check", "loop", "rule", "settings", "state", "strength", "units"]

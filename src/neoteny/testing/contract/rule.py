@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neoteny.testing import recording
-from neoteny.testing.checks.base import check
+from neoteny.testing.contract.base import check
 from neoteny.testing.trial import Trial, expect, fresh, seed_generators
 
 RUNS = 2

@@ -8,7 +8,7 @@ import typing
 from typing import Any, Literal
 
 from neoteny.errors import SettingError
-from neoteny.testing.checks.base import check
+from neoteny.testing.contract.base import check
 from neoteny.testing.trial import Trial, Violation, expect
 
 

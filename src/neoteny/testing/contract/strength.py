@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from neoteny.methods.attach import PlasticityWarning
-from neoteny.testing.checks.base import check, same
+from neoteny.testing.contract.base import check, same
 from neoteny.testing.trial import STEPS, Trial, difference, expect
 
 

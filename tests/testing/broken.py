@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from neoteny.methods.base import Method, require_count, require_fraction
 from neoteny.methods.schedule import Periodic
@@ -213,10 +214,16 @@ class WatchesEvaluation(Watching):
 class NeedsAStep(Sound):
     """changes_of_task"""
 
+    stepped = False
+
     def at_task(self, step, state):
-        for name in step.parameters():
-            _ = step.optim[name]["momentum_buffer"]
+        if not self.stepped and not step.optim:
+            raise RuntimeError("no step yet")
         return state
+
+    def intervene(self, step, state, due):
+        object.__setattr__(self, "stepped", True)
+        return super().intervene(step, state, due)
 
 
 class StaysBehind(Sound):
@@ -232,7 +239,7 @@ class StaysBehind(Sound):
                 parameters[0].data.mul_(0.9)
             object.__setattr__(self, "acted", False)
 
-        HANDLES.append(torch.optim.optimizer.register_optimizer_step_post_hook(after))
+        HANDLES.append(register_optimizer_step_post_hook(after))
         return super().init(network, tensors)
 
     def intervene(self, step, state, due):

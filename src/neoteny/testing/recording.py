@@ -7,7 +7,7 @@ or for a stack of runs at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ __all__ = ["HOOKS", "Call", "changed", "cloned", "last_due", "pick", "record", "
 HOOKS = ("regularise", "intervene", "at_task")
 """The places where a method acts."""
 
-_GIVEN = ("tensors", "grads", "optim", "features", "since")
+_GIVEN = ("tensors", "grads", "optim", "since")
 
 
 @dataclass
@@ -36,9 +36,8 @@ class Call:
         step_size: the optimizer's step size.
         step_sizes: those of single parameters.
         given: copies of what it was given: the tensors of the `Step`, and `state`, `key` and, where there is one,
-            `due`.
-        written: the path to a tensor of those (other than gradients) that the hook wrote into.
-        returned: the `Step`'s dicts and the state after the call.
+            `due`; but for `features`, which are made up.
+        state: what it returned.
     """
 
     hook: str
@@ -46,8 +45,7 @@ class Call:
     step_size: Any
     step_sizes: Mapping[str, Any]
     given: dict[str, Any]
-    written: str | None
-    returned: dict[str, Any]
+    state: dict[str, Tensor]
 
 
 def recorded(method: Method, calls: list[Call]) -> Method:
@@ -56,14 +54,11 @@ def recorded(method: Method, calls: list[Call]) -> Method:
 
     def recording(hook: str) -> Any:
         def call(self: Method, step: Step, state: dict[str, Tensor], *due: Tensor | None) -> dict[str, Tensor]:
-            given = {name: _shallow(getattr(step, name)) for name in _GIVEN}
-            given |= {"state": dict(state), "key": step.key}
-            given |= {"due": due[0]} if due and due[0] is not None else {}
-            copies, versions = cloned(given), _map(lambda tensor: tensor._version, given)
+            given = {name: getattr(step, name) for name in _GIVEN} | {"state": state, "key": step.key}
+            given |= {"features": _made_up(step)} | ({"due": due[0]} if due and due[0] is not None else {})
+            given = cloned(given)
             new = getattr(cls, hook)(self, step, state, *due)
-            returned = {name: _shallow(getattr(step, name)) for name in _GIVEN if name != "features"} | {"state": new}
-            written = changed({**versions, "grads": {}}, given, lambda version, tensor: version != tensor._version)
-            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, copies, written, returned))
+            calls.append(Call(hook, step.network, step.step_size, step.step_sizes, given, dict(new)))
             return new
 
         return call
@@ -94,10 +89,11 @@ def _record(trial: Trial, **settings: Any) -> list[Call]:
 def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
     step = Step(
-        call.network,
-        *(_shallow(given[name]) for name in _GIVEN),
-        given["key"],
-        call.step_size,
+        network=call.network,
+        **{name: _shallow(given[name]) for name in _GIVEN},
+        features={name: activations(value) for name, value in given["features"].items()},
+        key=given["key"],
+        step_size=call.step_size,
         step_sizes=call.step_sizes,
     )
     due = (given.get("due"),) if call.hook == "intervene" else ()
@@ -105,7 +101,22 @@ def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, An
     return {"tensors": step.tensors, "grads": step.grads, "optim": step.optim, "since": step.since, "state": state}
 
 
-def stacked(calls: list[Call]) -> dict[str, Any]:
+def activations(values: Tensor) -> Any:
+    """Activations `[batch, units, positions]` as a rule gets them."""
+    return values
+
+
+def _made_up(step: Step) -> dict[str, Tensor]:
+    """Activations `[batch, units, positions]`, by layer: of those of a real step only sums are kept."""
+    generator = torch.Generator().manual_seed(0)
+    made = {}
+    for layer in step.network.layers:
+        like = step.tensors[layer.incoming[0].name]
+        made[layer.name] = torch.randn(5, layer.size, 2, generator=generator).to(like)
+    return made
+
+
+def stacked(calls: Sequence[Call]) -> dict[str, Any]:
     """What several runs gave to one hook, along a new first dimension."""
     return _map(lambda *tensors: torch.stack(tensors), *(call.given for call in calls))
 
@@ -131,11 +142,13 @@ def changed(
     return None
 
 
-def last_due(calls: list[Call], hook: str) -> Call | None:
-    """The last call of a hook at which something was due, or the last of all."""
-    own = [call for call in calls if call.hook == hook]
-    due = [call for call in own if "due" in call.given]
-    return (due or own or [None])[-1]
+def last_due(calls: Sequence[Call]) -> list[Call]:
+    """Of each hook the last call at which something was due, or else its last."""
+    last: dict[str, Call] = {}
+    for call in calls:
+        if call.hook not in last or "due" in call.given or "due" not in last[call.hook].given:
+            last[call.hook] = call
+    return list(last.values())
 
 
 def _shallow(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,16 +77,17 @@ def parameter_groups(trial: Trial) -> None:
 def closures(trial: Trial) -> None:
     """An optimizer that is stepped with a closure, such as LBFGS, trains on other gradients than it should."""
     adamw = Optimizer("adamw", lambda parameters: torch.optim.AdamW(parameters, 0.01))
-    plain, by_place, by_name = (replace(trial, optimizer=adamw).start() for _ in range(3))
-    twice = replace(trial, optimizer=Optimizer("asks twice", _AsksTwice)).start()
-    for x, y in trial.batches():
-        plain.step(x, y)
-        returned = by_place.optimizer.step(partial(by_place.backward, x, y))
-        expect(isinstance(returned, Tensor), "step(closure) to return the loss", f"it returned {returned!r}")
-        by_name.optimizer.step(closure=partial(by_name.backward, x, y))
-        twice.optimizer.step(partial(twice.backward, x, y))
-    for run in (by_place, by_name):
+    plain = replace(trial, optimizer=adamw).start()
+    plain.train(trial.batches())
+    for by_name in (False, True):
+        run = replace(trial, optimizer=adamw).start()
+        for x, y in trial.batches():
+            closure = partial(run.backward, x, y)
+            returned = run.optimizer.step(closure=closure) if by_name else run.optimizer.step(closure)
+            expect(isinstance(returned, Tensor), "step(closure) to return the loss", f"it returned {returned!r}")
         same(plain.snapshot(), run.snapshot(), "step(closure) to train as backward() and step() do")
+    twice = replace(trial, optimizer=Optimizer("asks twice", _AsksTwice, closure=True)).start()
+    twice.train(trial.batches())
 
 
 class _AsksTwice(torch.optim.Optimizer):

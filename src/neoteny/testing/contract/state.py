@@ -108,12 +108,18 @@ def another_seed_differs(trial: Trial) -> None:
 @check("models")
 def type_and_device_are_kept(trial: Trial) -> None:
     """In double or half precision, or on a GPU, tensors change type or place, and training slows down or fails."""
+    assert trial.method is not None
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
     for device in devices:
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             settings = {} if (dtype, device) == (torch.float32, "cpu") else {"dtype": dtype, "device": device}
-            for call in recording.record(trial, **settings):
-                moved = recording.changed(call.given, call.returned, _moved)
+            calls = recording.record(trial, **settings)
+            for call in calls:
+                moved = recording.changed(call.given["state"], call.state, _moved)
+                expect(moved is None, f"the state to keep its types on {device}", f"{moved} became another")
+            for call in recording.last_due(calls):
+                returned = recording.replay(fresh(trial.method), call, recording.cloned(call.given))
+                moved = recording.changed(call.given, returned, _moved)
                 expect(moved is None, f"{call.hook} to keep {dtype} on {device}", f"{moved} became another")
 
 

@@ -60,8 +60,10 @@ class Report:
         return list(dict.fromkeys(failure.check for failure in self.failures))
 
     def __str__(self) -> str:
-        lines = [f"{self.method}: {len(self.trials)} checks, {sum(self.trials.values())} trials, "]
-        lines[0] += f"{len(self.broken)} checks failed" if self.failures else "all passed"
+        if self.failures:
+            lines = [f"{self.method} breaks {len(self.broken)} of its {len(self.trials)} promises:"]
+        else:
+            lines = [f"{self.method} keeps its {len(self.trials)} promises in {sum(self.trials.values())} trials."]
         for name in self.broken:
             lines += ["", name, f"    {CHECKS[name].meaning}"]
             for failure in self.failures:
@@ -130,7 +132,7 @@ def check_method(
     ...         return state
     >>> report = check_method(Shrink(), still=Shrink(rate=0), models=[MODELS["mlp"]])
     >>> print(report)
-    Shrink: 25 checks, ... trials, all passed
+    Shrink keeps its 25 promises in ... trials.
     """
     cls, acting, resting = _instances(method, active, still)
     pairs = _Pairs.of(list(models or MODELS.values()), list(optimizers or OPTIMIZERS.values()))

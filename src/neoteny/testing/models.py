@@ -132,6 +132,22 @@ class _TwoHeads(nn.Module):
         return self.policy(x), self.value(x)
 
 
+class _Recurrent(nn.Module):
+    """A cell written by hand, whose units read themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 4), nn.Linear(5, 2)
+        self.input, self.recurrent = nn.Linear(4, 5), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.embed(x))
+        h = x.new_zeros(len(x), 5)
+        for moment in range(x.shape[1]):
+            h = torch.tanh(self.input(x[:, moment]) + self.recurrent(h))
+        return self.head(h)
+
+
 def _table(models: Iterable[Model]) -> dict[str, Model]:
     return {model.name: model for model in models}
 
@@ -142,5 +158,6 @@ MODELS = _table([
     Model("residual", _Residual, (3,), 2, freeze="blocks.0"),
     Model("transformer", _Transformer, (5, 3), 2, freeze="norm1"),
     Model("two-heads", _TwoHeads, (3,), 3, freeze="trunk.0"),
+    Model("recurrent", _Recurrent, (3, 3), 2, freeze="embed"),
 ])  # fmt: skip
 """The networks of the contract suite, by name."""

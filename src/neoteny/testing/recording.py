@@ -88,14 +88,10 @@ def _record(trial: Trial, **settings: Any) -> list[Call]:
 
 def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
-    step = Step(
-        network=call.network,
-        **{name: _shallow(given[name]) for name in _GIVEN},
-        features={name: activations(value) for name, value in given["features"].items()},
-        key=given["key"],
-        step_size=call.step_size,
-        step_sizes=call.step_sizes,
-    )
+    tensors, grads, optim, since = (_shallow(given[name]) for name in _GIVEN)
+    features = {name: activations(value) for name, value in given["features"].items()}
+    sizes = {"step_size": call.step_size, "step_sizes": call.step_sizes}
+    step = Step(call.network, tensors, grads, optim, features, since, given["key"], **sizes)
     due = (given.get("due"),) if call.hook == "intervene" else ()
     state = getattr(method, call.hook)(step, dict(given["state"]), *due)
     return {"tensors": step.tensors, "grads": step.grads, "optim": step.optim, "since": step.since, "state": state}

@@ -83,7 +83,8 @@ def closures(trial: Trial) -> None:
         run = replace(trial, optimizer=adamw).start()
         for x, y in trial.batches():
             closure = partial(run.backward, x, y)
-            returned = run.optimizer.step(closure=closure) if by_name else run.optimizer.step(closure)
+            step: Any = run.optimizer.step
+            returned = step(closure=closure) if by_name else step(closure)
             expect(isinstance(returned, Tensor), "step(closure) to return the loss", f"it returned {returned!r}")
         same(plain.snapshot(), run.snapshot(), "step(closure) to train as backward() and step() do")
     twice = replace(trial, optimizer=Optimizer("asks twice", _AsksTwice, closure=True)).start()

@@ -144,11 +144,11 @@ def _draws(trial: Trial) -> bool:
 
 def _follows_the_key(trial: Trial, call: recording.Call) -> bool:
     assert trial.method is not None
-    outputs = [
+    one, other = (
         recording.replay(fresh(trial.method), call, recording.cloned({**call.given, "key": call.given["key"] + shift}))
         for shift in (0, 1)
-    ]
-    return recording.changed(*outputs) is not None
+    )
+    return recording.changed(one, other) is not None
 
 
 def _moved(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -32,7 +32,9 @@ def other_units_are_untouched(trial: Trial) -> None:
 def optimizer_state_is_reset(trial: Trial) -> None:
     """A unit made new inherits the momentum and step sizes of the old one, which throw it off at once."""
     found = _first_reset(trial)
-    for name, after in found.after.items() if found is not None else ():
+    if found is None:
+        return
+    for name, after in found.after.items():
         parameter, _, key = name.partition("/")
         if key:
             mine = found.mask(trial, parameter)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from neoteny import lab as lab
     from neoteny import testing as testing
     from neoteny.measures.diagnose import diagnose as diagnose
+    from neoteny.measures.monitor import Monitor as Monitor
     from neoteny.methods.attach import attach as attach
     from neoteny.methods.continual_backprop import ContinualBackprop as ContinualBackprop
     from neoteny.methods.full_reset import FullReset as FullReset
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _HOME = {
     "attach": "methods.attach",
     "diagnose": "measures.diagnose",
+    "Monitor": "measures.monitor",
     "L2": "methods.l2",
     "L2Init": "methods.l2_init",
     "ShrinkAndPerturb": "methods.shrink_and_perturb",
@@ -49,6 +51,7 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "FullReset",
     "HeadReset",
     "L2Init",
+    "Monitor",
     "ReDo",
     "ShrinkAndPerturb",
     "__version__",

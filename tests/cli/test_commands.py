@@ -120,12 +120,22 @@ MODULE = """
 import torch
 from torch import nn
 
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.up, self.down = nn.Embedding(20, 4), nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, tokens, mask=None):
+        h = torch.relu(self.up(self.embed(tokens))) * mask[..., None]
+        return self.down(h.mean(1))
+
 def build():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
 
 net = build()
 number = lambda: 3
+three = 3
 """
 
 
@@ -157,6 +167,40 @@ def test_diagnose_a_network_of_ones_own(mine):
     assert sys.path[0] != ""
 
 
+def test_diagnose_names_who_is_losing_plasticity_and_draws_it(mine):
+    assert "No layer shows" in diagnose(mine, "a_network_of_mine:build", "--inputs", "probe.npz")
+    from a_network_of_mine import build  # type: ignore[import-not-found]
+
+    network = build()
+    with torch.no_grad():
+        network[0].bias[:6] = -100
+        network[2].weight.mul_(3)
+    torch.save(network.state_dict(), "weights.pt")
+    torch.save({"model": build().state_dict()}, "start.pt")
+    worn = ("a_network_of_mine:build", "--checkpoint", "weights.pt", "--inputs", "probe.npz")
+    shown = diagnose(mine, *worn, "--figure", "figures/checkup.png")
+    assert "75% of its units are dormant (0% in the reference)" in " ".join(shown.split())
+    assert "cbp, redo, shrink-and-perturb" in shown
+    assert "l2, l2-init, shrink-and-perturb" in shown
+    assert shown.strip().endswith("figures/checkup.png")
+    assert Path("figures/checkup.png").read_bytes().startswith(b"\x89PNG")
+    told = diagnose(mine, "a_network_of_mine:net", *worn[1:], "--reference", "start.pt")
+    assert shown.startswith(told)
+    itself = diagnose(mine, *worn, "--reference", "weights.pt")
+    assert "No layer shows a loss of plasticity." in itself
+
+
+def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
+    generator = np.random.default_rng(0)
+    tokens, mask = generator.integers(0, 20, (30, 5)), np.ones((30, 5))
+    classes = generator.integers(0, 2, 30)
+    np.savez("tokens.npz", tokens=tokens.astype("uint16"), mask=mask, y=classes.astype("int8"))
+    shown = diagnose(mine, "a_network_of_mine:Reader", "--inputs", "tokens.npz", "--targets", "y", "--trainability")
+    assert "|grad|" in shown
+    assert "times a freshly initialised copy's" in shown
+    assert "up " in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -164,9 +208,15 @@ def test_diagnose_a_network_of_ones_own(mine):
         ("no_such_module:build --inputs probe.npz", "no_such_module"),
         ("a_network_of_mine:bild --inputs probe.npz", "bild"),
         ("a_network_of_mine:number --inputs probe.npz", "gives int"),
+        ("a_network_of_mine:nn.Linear --inputs probe.npz", "nn.Linear"),
+        ("a_network_of_mine:three --inputs probe.npz", "without arguments"),
         ("a_network_of_mine:build --inputs none.npz", "none.npz"),
         ("a_network_of_mine:build --inputs a_network_of_mine.py", "cannot be read"),
-        ("a_network_of_mine:build --inputs two.npz", "call the inputs x"),
+        ("a_network_of_mine:build --inputs two.npz", "holds the arrays a, b, but Sequential takes input"),
+        ("a_network_of_mine:build --inputs two.npz --targets c", "none of them the targets 'c'"),
+        ("a_network_of_mine:build --inputs words.npz", "of type <U"),
+        ("a_network_of_mine:build --inputs probe.npz --figure figure.gif", "figure.gif"),
+        ("a_network_of_mine:build --inputs probe.npz --reference other.pt", "not this network's"),
         ("a_network_of_mine:build --inputs one.npy", "one.npy"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint none.pt", "none.pt"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint probe.npz", "probe.npz"),
@@ -176,6 +226,7 @@ def test_diagnose_a_network_of_ones_own(mine):
 )
 def test_what_cannot_be_diagnosed_is_told(mine, arguments: str, message: str):
     np.savez("two.npz", a=np.zeros(3), b=np.zeros(3))
+    np.savez("words.npz", x=np.array(["a", "b"]))
     np.save("one.npy", np.zeros(3))
     torch.save(torch.nn.Linear(2, 2).state_dict(), "other.pt")
     torch.save([1, 2], "list.pt")

@@ -1,4 +1,5 @@
 import copy
+from collections import UserDict
 
 import numpy as np
 import pytest
@@ -79,6 +80,7 @@ NETWORKS = {
     "functional": (Functional, X),
     "by position": (Functional, (X, 2.0)),
     "by name": (Functional, {"x": X, "scale": 2.0}),
+    "by another mapping": (Functional, UserDict(x=X)),
     "convolutions": (ContinualImageNetNet, torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))),
 }
 
@@ -87,7 +89,7 @@ NETWORKS = {
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_stays_exactly_as_it_was(make, inputs, training):
     net = make().train(training)
-    first = inputs["x"] if isinstance(inputs, dict) else inputs[0] if isinstance(inputs, tuple) else inputs
+    first = inputs["x"] if isinstance(inputs, (dict, UserDict)) else inputs[0] if isinstance(inputs, tuple) else inputs
     net(first).sum().backward()
     if (dropout := next((m for m in net.modules() if isinstance(m, nn.Dropout)), None)) is not None:
         dropout.eval()  # a mode of its own
@@ -97,7 +99,8 @@ def test_the_network_stays_exactly_as_it_was(make, inputs, training):
     modes = [module.training for module in net.modules()]
     generator = torch.get_rng_state()
 
-    reports = [neoteny.diagnose(net, inputs) for _ in range(2)]
+    settings = {"loss": lambda output: output.square().mean(), "trainability": {"steps": 2, "repeats": 1}}
+    reports = [neoteny.diagnose(net, inputs, **settings) for _ in range(2)]
 
     assert reports[0] == reports[1]
     assert torch.equal(torch.get_rng_state(), generator)
@@ -150,3 +153,40 @@ def test_a_network_gone_astray_still_gets_its_report():
     assert np.isfinite(report.layers[0].srank_99)
     assert np.isnan(report.layers[1].srank_99)
     assert "nan" in str(report)
+
+
+class Shared(nn.Module):
+    """A module that is called twice, and a recurrent one, which nothing reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.shared, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.rnn = nn.RNN(6, 5, batch_first=True)
+
+    def forward(self, x):
+        h = functional.relu(self.first(x))
+        h = functional.relu(self.shared(functional.relu(self.shared(h))))
+        return self.head(h), self.rnn(x[:, None].expand(-1, 3, -1))[0]
+
+
+def test_every_call_of_a_module_shows_its_units():
+    torch.manual_seed(0)
+    net = Shared()
+    with torch.no_grad():
+        h1 = functional.relu(net.first(X))
+        h2 = functional.relu(net.shared(h1))
+        states = net.rnn(X[:, None].expand(-1, 3, -1))[0]
+    report = neoteny.diagnose(net, X)
+    found = {layer.layer: layer for layer in report.layers}
+    assert report.examples == 64
+    joined = next(layer for name, layer in found.items() if "first" in name)
+    assert joined.srank_99 == srank_99(torch.cat([h1, h2]))
+    assert all(layer.srank_99 == srank_99(states.flatten(0, 1)) for name, layer in found.items() if "rnn" in name)
+
+
+def test_unit_layers_by_hand():
+    from neoteny.units import declare
+
+    net = mlp()
+    report = neoteny.diagnose(net, X, units=declare(net, {"layers.2": "layers.4"}))
+    assert [layer.layer for layer in report.layers] == ["layers.2"]

@@ -211,7 +211,7 @@ def test_missing_gradients_and_frozen_parameters():
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.01)
     methods = [L2(strength=0.1), ShrinkAndPerturb(sigma=0.01), ACTIVE["cbp"], FullReset()]
     plasticity = neoteny.attach(model, optimizer, methods, X)
-    assert [layer.name for layer in plasticity.network.layers] == ["4"]
+    assert [layer.name for layer in plasticity.units.layers] == ["4"]
     unused = model[6].bias
     for x, y in batches(20):
         optimizer.zero_grad()
@@ -294,7 +294,7 @@ def test_attached_models_copy_and_pickle_and_copies_are_not_watched():
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     for other in copies:
         other(batches(1)[0][0])
-    assert plasticity._features.take() == {}
+    assert plasticity._watch.take() == {}
     copy.deepcopy(optimizer)
 
 
@@ -313,6 +313,7 @@ def test_other_dtypes_and_buffers_are_kept():
     lambda p: torch.optim.RAdam(p), lambda p: torch.optim.Adam(p, amsgrad=True), lambda p: torch.optim.Adadelta(p),
     lambda p: torch.optim.AdamW(p, foreach=False), lambda p: torch.optim.Adafactor(p), lambda p: torch.optim.ASGD(p),
 ])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*the bias correction goes on:neoteny.methods.PlasticityWarning")
 def test_rides_on_any_optimizer(make):
     """State of a reset slice returns to what the optimizer begins with, whatever it is called."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))

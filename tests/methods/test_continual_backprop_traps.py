@@ -12,7 +12,7 @@ from torch import nn
 import neoteny
 from neoteny.methods import ContinualBackprop, Step
 from neoteny.methods.base import method_seed
-from neoteny.units import find, random
+from neoteny.units import Activations, find, random
 
 
 def mlp(*sizes, dtype=torch.float32, seed=0):
@@ -26,7 +26,8 @@ def mlp(*sizes, dtype=torch.float32, seed=0):
 def step_of(model, network, features=None, key=0):
     tensors = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
     since = {layer.name: torch.ones(layer.size, dtype=torch.int32) for layer in network.layers}
-    return Step(network, tensors, {}, {}, features or {}, since, random.key(key))
+    seen = {name: Activations(value) for name, value in (features or {}).items()}
+    return Step(network, tensors, {}, {}, seen, since, random.key(key))
 
 
 def train(model, optimizer, data):
@@ -212,7 +213,7 @@ def test_resets_come_after_the_step():
     assert unit.sum() == 1
     key = random.fold_in(random.fold_in(random.key(method_seed(8)), 3), 1)
     key = random.fold_in(random.fold_in(key, 1), 0)
-    assert torch.equal(model[0].weight[unit], plasticity.network.initialisers["0.weight"].draw(key, (1, 4)))
+    assert torch.equal(model[0].weight[unit], plasticity.units.initialisers["0.weight"].draw(key, (1, 4)))
     assert not model[0].bias[unit].any()
     assert not model[2].weight[:, unit].any()
 
@@ -325,7 +326,7 @@ def test_a_feature_map_owns_its_block_of_columns():
     plasticity = neoteny.attach(model, optimizer, method, x)
     before = plasticity._state["cbp"]
     train(model, optimizer, [x, x])
-    layer = plasticity.network.layers[0]
+    layer = plasticity.units.layers[0]
     h = model[:3](x).flatten(2).abs().mean((0, 2))
     w = model[4].weight.abs().view(3, 4, 6).sum((0, 2))
     assert before is not plasticity._state["cbp"]
@@ -334,45 +335,3 @@ def test_a_feature_map_owns_its_block_of_columns():
     assert unit == int((h * w).argmin())
     zero = (model[4].weight == 0).all(0)
     assert zero.nonzero().flatten().tolist() == list(range(6 * unit, 6 * unit + 6))
-
-
-def _rank(rank, port, queue):
-    """One of two processes that train one network on different data (started by the test below)."""
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    model = nn.parallel.DistributedDataParallel(mlp(4, 6, 5, 2))
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    method = ContinualBackprop(replacement_rate=0.05, maturity_threshold=5, utility="adaptable_contribution")
-    plasticity = neoteny.attach(model, optimizer, method, torch.zeros(1, 4))
-    torch.manual_seed(100 + rank)
-    train(model, optimizer, torch.randn(40, 5, 4) * (1 + rank))
-    state = [value.numpy() for p in model.parameters() for value in (p.detach(), optimizer.state[p]["exp_avg"])]
-    queue.put((rank, state, plasticity.counters()))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
-def test_ranks_replace_the_same_units():
-    import socket
-
-    import numpy as np
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = torch.multiprocessing.get_context("fork")
-    queue = context.Queue()
-    processes = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    results = dict((rank, (state, counters)) for rank, state, counters in (queue.get(timeout=120) for _ in processes))
-    for process in processes:
-        process.join(60)
-    for a, b in zip(results[0][0], results[1][0], strict=True):
-        assert np.array_equal(a, b)
-    assert results[0][1] == results[1][1]
-    assert results[0][1]["cbp"]["0"]["units_replaced"] > 3

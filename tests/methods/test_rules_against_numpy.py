@@ -121,7 +121,7 @@ def compare(make, kind, replacement_rate=0.01, maturity_threshold=12, **settings
     )
     x, _ = batch(model, data)
     plasticity = neoteny.attach(model, torch_optimizer, method, x, seed=SEED)
-    initialisers = [plasticity.network.initialisers[layer.incoming[0].name] for layer in plasticity.network.layers]
+    initialisers = [plasticity.units.initialisers[layer.incoming[0].name] for layer in plasticity.units.layers]
     cbp = reference.ContinualBackprop(
         net,
         numpy_optimizer,
@@ -166,7 +166,7 @@ def test_l2_l2_init_and_noise(kind):
     ]
     plasticity = neoteny.attach(model, torch_optimizer, methods, batch(model, data)[0], seed=SEED)
     first = [p.copy() for p in net.parameters()]
-    names = list(plasticity.network.initialisers)
+    names = list(plasticity.units.initialisers)
     order = [names.index(f"{number}.{kind}") for kind in ("weight", "bias") for number in (0, 2, 4)]
     for update in range(200):
         x, y = batch(model, data)
@@ -229,8 +229,8 @@ def test_shrink_and_perturb_at_a_task(noise):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     plasticity.new_task()
     key = random.fold_in(random.fold_in(random.fold_in(random.key(method_seed(SEED)), 0), -1), 0)
-    normal = noise_of_all(key, {name: before[name] for name in plasticity.network.initialisers})
-    for number, (name, drawn) in enumerate(plasticity.network.initialisers.items()):
+    normal = noise_of_all(key, {name: before[name] for name in plasticity.units.initialisers})
+    for number, (name, drawn) in enumerate(plasticity.units.initialisers.items()):
         fresh = drawn.draw(random.fold_in(key, number), before[name].shape).double() * 0.6
         added = fresh if noise == "initialiser" else torch.tensor(normal[name]) * 0.01
         torch.testing.assert_close(model.get_parameter(name).detach(), 0.4 * before[name] + added)
@@ -275,7 +275,7 @@ def test_redo():
         model(x).sum().backward()
         optimizer.step()
     key = random.fold_in(random.fold_in(random.key(method_seed(SEED)), 1), 1)
-    fresh = plasticity.network.initialisers["0.weight"].draw(random.fold_in(random.fold_in(key, 0), 0), (10, 6))
+    fresh = plasticity.units.initialisers["0.weight"].draw(random.fold_in(random.fold_in(key, 0), 0), (10, 6))
     assert torch.equal(model[0].weight[dormant], fresh[dormant].double())
     assert torch.equal(model[0].weight[~dormant], before["0.weight"][~dormant])
     assert not model[0].bias[dormant].any()

@@ -18,7 +18,7 @@ from neoteny.methods import (
     ShrinkAndPerturb,
     Step,
 )
-from neoteny.units import find, random
+from neoteny.units import Activations, find, random
 
 RUNS = 3
 METHODS = {
@@ -92,7 +92,7 @@ def rule(method, network, due):
             dict(inputs["tensors"]),
             dict(inputs["grads"]),
             {name: dict(value) for name, value in inputs["optim"].items()},
-            inputs["features"],
+            {name: Activations(value) for name, value in inputs["features"].items()},
             dict(inputs["since"]),
             inputs["key"],
             0.1,

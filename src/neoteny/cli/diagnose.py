@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,35 +12,71 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neoteny.errors import CheckpointError, DataError, NetworkError
+from neoteny.errors import CheckpointError, DataError, NetworkError, SettingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from neoteny.measures import Report
+
 __all__ = ["main"]
+
+KINDS = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Tell whether a network is losing its ability to learn: dormant units, ranks, weights, layer by layer."""
+    """Tell whether a network is losing its ability to learn, layer by layer, and which methods act on that."""
 
     network: Annotated[str, tyro.conf.Positional]
     """MODULE:FACTORY, a function or class without arguments that gives the network, such as mymodel:build"""
     inputs: Path
-    """an .npz file with the inputs to look at: the array x, or its only one"""
+    """an .npz file with the inputs to look at: one array, or one for each argument of the network, by its name"""
     checkpoint: Path | None = None
     """the trained weights: a state_dict saved by torch.save, or a dict that has it under model or state_dict"""
+    reference: Path | None = None
+    """the weights at the start, saved likewise; without it those that FACTORY gives, if there is a checkpoint"""
+    targets: str | None = None
+    """the array of the inputs' file that holds the targets, for gradient norms: whole numbers are classes"""
+    trainability: tyro.conf.FlagCreatePairsOff[bool] = False
+    """train copies on fresh targets, to tell how well the network can still learn"""
+    figure: Path | None = None
+    """draw it here, as .png, .pdf or .svg"""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the check-up."""
+    """Print the check-up, and draw it."""
     options = tyro.cli(Options, args=list(arguments), prog="neoteny diagnose")
+    if options.figure is not None and options.figure.suffix not in KINDS:
+        raise SettingError(f"--figure {options.figure}: a figure is one of {', '.join(KINDS)}; end its name like that.")
     import neoteny
 
     network = _network(options.network)
+    inputs, targets = _inputs(options.inputs, network, options.targets)
+    reference = None
     if options.checkpoint is not None:
+        reference = {name: value.clone() for name, value in network.state_dict().items()}
         _load(network, options.checkpoint)
-    print(neoteny.diagnose(network, _inputs(options.inputs)))
+    if options.reference is not None:
+        reference = _weights(options.reference)
+    report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=options.trainability)
+    _print(report)
+    if options.figure is not None:
+        from neoteny.report.checkup import draw
+        from neoteny.report.files import write
+        from neoteny.report.style import render
+
+        print(write(options.figure, render(draw(report), options.figure.suffix[1:])))
+
+
+def _print(report: Report) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(report)
+    else:
+        print(report)
 
 
 def _network(target: str) -> nn.Module:
@@ -57,13 +94,26 @@ def _network(target: str) -> nn.Module:
         ) from error
     finally:
         sys.path.remove("")
-    network = factory if isinstance(factory, nn.Module) else factory()
+    try:
+        network = factory if isinstance(factory, nn.Module) else factory()
+    except TypeError as error:
+        raise NetworkError(
+            f"{target!r} cannot be called without arguments ({error}): write a function that takes none and returns "
+            "the network."
+        ) from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{target!r} gives {type(network).__name__}, not an nn.Module: let it return the network.")
     return network
 
 
 def _load(network: nn.Module, path: Path) -> None:
+    try:
+        network.load_state_dict(_weights(path))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} is not this network's ({error}): give the factory that made it.") from error
+
+
+def _weights(path: Path) -> Mapping[str, Any]:
     import torch
 
     try:
@@ -76,25 +126,53 @@ def _load(network: nn.Module, path: Path) -> None:
             break
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds {type(content).__name__}, no weights: save model.state_dict().")
-    try:
-        network.load_state_dict(content)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} is not this network's ({error}): give the factory that made it.") from error
+    return content
 
 
-def _inputs(path: Path) -> Tensor:
+def _inputs(path: Path, network: nn.Module, targets: str | None) -> tuple[Any, Tensor | None]:
+    """What the network is given, and the targets: one array as its first argument, several by their names."""
+    arrays = _arrays(path)
+    if targets is not None and targets not in arrays:
+        raise DataError(f"{path} holds the arrays {_listed(arrays)}, none of them the targets {targets!r}.")
+    goal = arrays.pop(targets) if targets is not None else None
+    known = inspect.signature(network.forward).parameters
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    strangers = [name for name in arrays if name not in known and not anything]
+    if not arrays or (strangers and len(arrays) > 1):
+        raise DataError(
+            f"{path} holds the arrays {_listed(arrays)}, but {type(network).__name__} takes {_listed(known)}: name the "
+            "arrays after its arguments, give a single one, or say --targets NAME if one is the targets."
+        )
+    if strangers or (len(arrays) == 1 and anything and not set(arrays) & set(known)):
+        return next(iter(arrays.values())), goal
+    return arrays, goal
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
     import numpy as np
-    import torch
 
     try:
         with np.load(path, allow_pickle=False) as archive:
-            names = list(getattr(archive, "files", ()))
-            if "x" not in names and len(names) != 1:
-                raise DataError(f"{path} holds the arrays {', '.join(names) or '(none)'}: call the inputs x.")
-            array = archive["x" if "x" in names else names[0]]
+            return {name: _tensor(archive[name], name) for name in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}): save the inputs with numpy.savez(path, x=inputs)."
         ) from error
-    tensor = torch.from_numpy(array)
-    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _tensor(array: Any, name: str) -> Tensor:
+    """Whole numbers (tokens) as int64, which embeddings take, other numbers in the networks' single precision."""
+    import torch
+
+    match array.dtype.kind:
+        case "f":
+            return torch.from_numpy(array).float()
+        case "i" | "u":
+            return torch.from_numpy(array.astype("int64"))
+        case "b":
+            return torch.from_numpy(array)
+    raise TypeError(f"the array {name} is of type {array.dtype}, not of numbers")
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names) or "(none)"

@@ -74,7 +74,7 @@ class Learner:
         self.methods = tuple(methods)
         modules = [_seeded(build_network, seed) for seed in self.seeds]
         template = modules[0]
-        self.network = _units(template, example, needed=any(m.observes for m in methods))
+        self.network = _units(template, example, needed=any(m.needs_units for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for looking

@@ -21,6 +21,7 @@ from torch.func import functional_call, grad_and_value
 from neoteny.methods.base import Method, Step
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
+from neoteny.units.activations import Activations
 from neoteny.units.counts import entry_counts
 from neoteny.units.observe import Observer
 from neoteny.units.records import Network
@@ -125,7 +126,7 @@ class TrainingStep:
             tensors=dict(carry["tensors"]),
             grads=grads,
             optim={name: dict(state) for name, state in carry["optim"].items()},
-            features=features,
+            features={name: Activations(value) for name, value in features.items()},
             since=dict(carry["since"]),
             key=key,
             step_size=optimizer.step_size,

@@ -2,7 +2,7 @@
 
 One word names different things in the literature. Here each name has one definition, and a figure's axis carries it.
 The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch. The
-check-up itself is `neoteny.diagnose`.
+check-up itself is `neoteny.diagnose`, and `neoteny.Monitor` takes it as training goes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from neoteny.measures.catalogue import FEATURE_MEASURES as FEATURE_MEASURES
     from neoteny.measures.catalogue import WEIGHT_MEASURES as WEIGHT_MEASURES
     from neoteny.measures.catalogue import of_features as of_features
-    from neoteny.measures.diagnose import Report as Report
+    from neoteny.measures.checkup import LayerReport as LayerReport
+    from neoteny.measures.checkup import Report as Report
+    from neoteny.measures.monitor import Monitor as Monitor
     from neoteny.measures.probe import probe_set as probe_set
     from neoteny.measures.ranks import approx_rank_99 as approx_rank_99
     from neoteny.measures.ranks import effective_rank as effective_rank
     from neoteny.measures.ranks import srank_99 as srank_99
     from neoteny.measures.ranks import stable_rank as stable_rank
+    from neoteny.measures.symptoms import SYMPTOMS as SYMPTOMS
+    from neoteny.measures.symptoms import Finding as Finding
+    from neoteny.measures.symptoms import PlasticityLossWarning as PlasticityLossWarning
+    from neoteny.measures.symptoms import Symptom as Symptom
+    from neoteny.measures.trainable import Trainability as Trainability
+    from neoteny.measures.trainable import trainability as trainability
     from neoteny.measures.units import dead_units as dead_units
     from neoteny.measures.units import dormant_score as dormant_score
     from neoteny.measures.units import dormant_units as dormant_units
@@ -33,7 +41,15 @@ _HOME = {
     "FEATURE_MEASURES": "catalogue",
     "WEIGHT_MEASURES": "catalogue",
     "of_features": "catalogue",
-    "Report": "diagnose",
+    "LayerReport": "checkup",
+    "Report": "checkup",
+    "Monitor": "monitor",
+    "SYMPTOMS": "symptoms",
+    "Finding": "symptoms",
+    "PlasticityLossWarning": "symptoms",
+    "Symptom": "symptoms",
+    "Trainability": "trainable",
+    "trainability": "trainable",
     "probe_set": "probe",
     "srank_99": "ranks",
     "approx_rank_99": "ranks",
@@ -50,8 +66,15 @@ _HOME = {
 
 __all__ = [
     "FEATURE_MEASURES",
+    "SYMPTOMS",
     "WEIGHT_MEASURES",
+    "Finding",
+    "LayerReport",
+    "Monitor",
+    "PlasticityLossWarning",
     "Report",
+    "Symptom",
+    "Trainability",
     "approx_rank_99",
     "dead_units",
     "distance_from_init",
@@ -63,6 +86,7 @@ __all__ = [
     "probe_set",
     "srank_99",
     "stable_rank",
+    "trainability",
     "weight_change",
     "weight_magnitude",
 ]

@@ -14,7 +14,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from neoteny.errors import SettingError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from neoteny.units.activations import Activations
     from neoteny.units.records import Network, UnitLayer
 
 Tensors = dict[str, "Tensor"]
@@ -38,24 +39,28 @@ class Step:
         tensors: parameters and buffers by qualified name.
         grads: gradients of the trainable parameters that have one, by name.
         optim: the optimizer's state, by parameter and by name (`momentum_buffer`, `exp_avg`, ...).
-        features: activations of each unit layer on the batch just trained on, `[batch, units, positions]`, by layer.
+        features: what the units of each layer did on the batch just trained on, by layer; of the statistics only those
+            that `Method.observes` names can be counted on.
         since: optimizer updates since each unit was last made new, int32 `[units]`, by layer; an optimizer with a bias
             correction counts from there.
         key: random key of this step and method, int32 `[2]`.
         step_size: the optimizer's step size.
+        noise: normal numbers drawn ahead for this step and method, as many as its `draws`.
         step_sizes: those of single parameters, by name, where they differ from it.
+        due: the schedule's row once more, as plain numbers, where the step is not a compiled one.
     """
 
     network: Network
     tensors: Tensors
     grads: Tensors
     optim: dict[str, Tensors]
-    features: Tensors
+    features: Mapping[str, Activations]
     since: Tensors
     key: Tensor
     step_size: float | Tensor = 0.0
     noise: Tensor | None = None
     step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
+    due: Sequence[int] | None = None
 
     def step_size_of(self, name: str) -> float | Tensor:
         """The step size of one parameter."""
@@ -66,7 +71,28 @@ class Step:
         left_out = () if norms else self.network.norms
         return [name for name in self.network.initialisers if name in self.tensors and name not in left_out]
 
-    def make_new(self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False) -> None:
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a whole parameter, of which `tensors` may hold a part (a shard of it)."""
+        return tuple(self.tensors[name].shape)
+
+    def part(self, name: str, value: Tensor) -> Tensor:
+        """Of a value of a whole parameter's shape the part that `tensors` holds."""
+        return value
+
+    def magnitudes(self, which: Literal["incoming", "outgoing"]) -> Tensors:
+        """Sum of |w| over the weights that feed each unit, or read it, `[units]`, at least float32, by layer."""
+        import torch
+
+        found = {}
+        for layer in self.network.layers:
+            dtype = torch.promote_types(self.tensors[layer.incoming[0].name].dtype, torch.float32)
+            magnitude = layer.incoming_magnitude if which == "incoming" else layer.outgoing_magnitude
+            found[layer.name] = magnitude(self.tensors, dtype)
+        return found
+
+    def make_new(
+        self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None
+    ) -> None:
         """Make units of a layer new again in `tensors` and `optim`, and count from there (`units.reset.make_new`).
 
         Args:
@@ -74,6 +100,7 @@ class Step:
             chosen: bool mask of its units, `[units]`.
             key: random key of this reset.
             shared_draw: draw one row of weights for all chosen units: for where at most one is.
+            at_most: how many are chosen at most, where the host knows; then as many rows are written, and no others.
         """
         import torch
 
@@ -133,9 +160,14 @@ class Method:
     name: ClassVar[str] = ""
     varies: ClassVar[tuple[str, ...]] = ()
     """Numeric settings that may differ between the runs of a stack."""
-    observes: ClassVar[bool] = False
-    """Whether it reads `Step.features` (at every step, on training batches only)."""
+    needs_units: ClassVar[bool] = False
+    """Whether it is good for nothing on a network without hidden units."""
     resets_units: ClassVar[bool] = False
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """What it asks of `Step.features`, out of `neoteny.units.activations.STATISTICS`."""
+        return frozenset()
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """The state before the first step: tensors by name."""

@@ -4,161 +4,254 @@ Adam divides its moments, which begin at 0, by 1 - β^t (Kingma & Ba, ICLR 2015,
 whole parameter; a unit that was reset k updates ago has moments that are only k updates old, and dividing them by
 1 - β^t makes its first step (1 - β₁) / sqrt(1 - β₂) times too large, 3.2 times with the usual β, and the next ones
 still more.
+
+Set right are torch's Adam, AdamW (amsgrad, foreach, fused and capturable ones too) and Adamax, and optimizers of other
+packages that keep the same state; not NAdam and RAdam, whose products and rectification take more than the moments.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from neoteny.methods.distributed import local
+from neoteny.units.records import Slices
+from neoteny.units.reset import slices_of
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from neoteny.units.records import Network, Slices
+    from neoteny.methods.live import Live
+
+PRECISION = 1e-3
+"""Entries whose correction would change a step by less than this share are left alone."""
 
 
-def horizon(beta1: float, beta2: float, precision: float = 2.0**-24) -> int:
-    """Updates after which the correction is 1 to working precision, so that nothing is left to correct.
+def horizon(beta1: float, beta2: float, precision: float = PRECISION) -> int:
+    """Updates after which the correction, sqrt(1 - β₂^t) / (1 - β₁^t), is 1 up to `precision`.
 
     >>> horizon(0.9, 0.999)
-    16628
+    6212
     """
-    beta = max(beta1, beta2)
-    return 0 if beta <= 0 else math.ceil(math.log(precision) / math.log(beta))
+
+    def after(beta: float, left: float) -> int:
+        return 0 if beta <= 0 else math.ceil(math.log(left) / math.log(beta))
+
+    return max(after(beta1, precision), after(beta2, 2 * precision))
 
 
-def entry_age(parameter: Tensor, step: Tensor, owners: Iterable[tuple[Slices, Tensor]]) -> Tensor:
-    """Updates that each entry's moments have seen, broadcastable to the parameter.
+class Scale(NamedTuple):
+    """What Adam makes of its moments at an age t: it takes `factor` · m / (s + `floor`) off a parameter.
 
-    Args:
-        parameter: gives the shape.
-        step: updates of the whole parameter, t, `[]`.
-        owners: the units whose reset also resets entries of this parameter, as slices and updates since then, `[n]`. An
-            entry that belongs to two units (the outgoing weight of one, the incoming of another) is as old as the
-            younger one.
+    s is sqrt(v), and for Adamax the running maximum itself.
     """
-    import torch
 
-    age = step.to(parameter.device)
-    for slices, since in owners:
-        age = torch.minimum(age, slices.spread(since.to(age.dtype), parameter, step.to(parameter.device)))
-    return age
+    age: Tensor
+    factor: Tensor
+    floor: Tensor
+
+    @classmethod
+    def at(cls, age: Tensor, group: Mapping[str, Any], adamax: bool) -> Scale:
+        """For ages in updates, at least 1.
+
+        >>> Scale.at(torch.tensor([1.0]), {"lr": 0.1, "betas": (0.9, 0.999), "eps": 0.0}, False).factor
+        tensor([0.0316])
+        """
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        first = -torch.expm1(age * _log(beta1))
+        if adamax:
+            return cls(age, lr / first, torch.full_like(age, torch.finfo(age.dtype).tiny))
+        root = (-torch.expm1(age * _log(beta2))).sqrt()
+        return cls(age, lr * root / first, group["eps"] * root)
+
+    def younger(self, other: Scale) -> Scale:
+        """Entry by entry that of the lower age; broadcasts."""
+        mine = self.age <= other.age
+        return Scale(*(torch.where(mine, a, b) for a, b in zip(self, other, strict=True)))
+
+    def spread(self, slices: Slices, parameter: Tensor, outside: Scale) -> Scale:
+        """Values of units laid along the units' dimension of a parameter."""
+        return Scale(*(slices.spread(a, parameter, b) for a, b in zip(self, outside, strict=True)))
+
+    def select(self, units: Tensor) -> Scale:
+        """Those of some units."""
+        return Scale(*(value[units] for value in self))
 
 
-def corrected(
-    parameter: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    step: Tensor,
-    age: Tensor,
-    lr: float | Tensor,
-    beta1: float | Tensor,
-    beta2: float | Tensor,
-    eps: float,
-) -> Tensor:
-    """The parameter as Adam's last step would have left it with every entry's own count of updates.
+def _log(beta: float | Tensor) -> float | Tensor:
+    if isinstance(beta, torch.Tensor):
+        return beta.log()
+    return math.log(beta) if beta > 0 else -math.inf
 
-    With U(t) = lr · (m / (1 - β₁^t)) / (sqrt(v / (1 - β₂^t)) + ε), what Adam took off, it returns θ + U(t) - U(age)
-    where age < t, and θ as it is elsewhere.
 
-    Args:
-        parameter: θ after the step.
-        exp_avg: m after the step.
-        exp_avg_sq: v after the step (its maximum so far, with amsgrad).
-        step: t, the count that Adam used, `[]`.
-        age: each entry's own count, broadcastable to θ.
-        lr: step size.
-        beta1: β₁.
-        beta2: β₂.
-        eps: ε.
+class _Owner(NamedTuple):
+    """Units that own entries of a parameter: which are young, and all scales."""
 
-    The first step of a newborn has the size lr, whatever its gradient:
-
-    >>> import torch
-    >>> m, v = torch.tensor([0.1]) * 3, torch.tensor([0.001]) * 9    # the gradient was 3, the moments were 0
-    >>> after = -0.01 * m / (v.sqrt() + 1e-8)                         # what Adam does at a large t
-    >>> corrected(after, m, v, torch.tensor(1e6), torch.tensor(1.0), 0.01, 0.9, 0.999, 1e-8)
-    tensor([-0.0100])
-    """
-    import torch
-
-    def update(t: Tensor) -> Tensor:
-        t = t.to(parameter.dtype) if parameter.dtype.itemsize >= 4 else t
-        return lr * (exp_avg / (1 - beta1**t)) / ((exp_avg_sq / (1 - beta2**t)).sqrt() + eps)
-
-    young = age < step.to(age.device)
-    # An entry made new and not stepped since has age 0: it has no moments and took no step.
-    difference = update(step.to(age.device)) - update(age.clamp_min(1))
-    return torch.where(young, parameter + difference.to(parameter.dtype), parameter)
+    slices: Slices
+    units: Tensor | None
+    scale: Scale
 
 
 class AdamCorrection:
-    """Sets right what torch's Adam or AdamW did to the entries of young units; idle with every other optimizer.
+    """Sets right what Adam did to the entries of young units; idle with every other optimizer.
 
-    It follows on the host which layers can hold a young unit, and looks at nothing else. A parameter without a gradient
-    takes no step and is left alone; the updates since a reset still count for it.
+    How many young units a layer can have follows, on the host, from how many were made new and when; their rows are
+    the only ones that are looked at. An entry that belongs to two units (the outgoing weight of one, the incoming of
+    another) is as old as the younger one.
 
     Args:
-        optimizer: any optimizer.
-        network: the unit layers.
-        parameters: by name.
-
-    Attributes:
-        young: for each layer the number of updates for which it may still hold young units.
+        live: the network and its optimizers.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, network: Network, parameters: Mapping[str, nn.Parameter]):
-        from neoteny.units.reset import slices_of
-
-        self.optimizer, self.parameters = optimizer, parameters
-        self.young = {layer.name: 0 for layer in network.layers}
-        self._owners: dict[str, list[tuple[str, Slices]]] = {name: [] for name in parameters}
-        for layer in network.layers:
+    def __init__(self, live: Live):
+        self._live = live
+        self.now = 0
+        self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in live.network.layers}
+        self._owners: dict[str, list[tuple[str, Slices]]] = {}
+        for layer in live.network.layers:
             for slices in slices_of(layer):
-                if slices.name in self._owners:
-                    self._owners[slices.name].append((layer.name, slices))
+                if slices.name in live.parameters:
+                    self._owners.setdefault(slices.name, []).append((layer.name, slices))
 
-    def restart(self, layers: Iterable[str]) -> None:
-        """Say that units of these layers may just have been made new."""
-        for layer in layers:
-            betas = [group["betas"] for group in self.optimizer.param_groups if "betas" in group]
-            self.young[layer] = max((horizon(*map(float, pair)) for pair in betas), default=0)
+    def unsupported(self) -> list[str]:
+        """Names of the optimizers whose bias correction stays as it is."""
+        kinds = (torch.optim.NAdam, torch.optim.RAdam)
+        return [type(optimizer).__name__ for optimizer in self._live.optimizers if isinstance(optimizer, kinds)]
 
-    def correct(self, since: Mapping[str, Tensor], groups: Mapping[str, Mapping[str, Any]]) -> None:
-        """After a step of the optimizer: correct it in place.
+    def restart(self, layer: str, count: int) -> None:
+        """Say that up to `count` units of a layer were just made new."""
+        groups = [group for optimizer in self._live.optimizers for group in optimizer.param_groups]
+        ages = [horizon(*map(float, group["betas"])) for group in groups if "betas" in group]
+        if ages and count:
+            self.young[layer].append((self.now + max(ages), count))
+
+    def correct(
+        self,
+        since: Mapping[str, Tensor],
+        stepped: Collection[torch.optim.Optimizer],
+        skipped: Tensor | None = None,
+    ) -> None:
+        """After a step of optimizers: correct it in place.
 
         Args:
             since: updates since each unit was made new, this one included, by layer.
-            groups: the optimizer's group of each parameter that it trains, by name.
+            stepped: the optimizers that made a step.
+            skipped: bool `[]`, whether they left it out after all.
         """
-        young = {name for name, updates in self.young.items() if updates > 0}
-        if not young or not _is_adam(self.optimizer):
+        self.now += 1
+        young = self._count_young(since)
+        if not young or not any(_is_adam(optimizer) for optimizer in stepped):
             return
-        import torch
+        groups, cache = self._live.groups(), {}
+        ages = {layer: _youngest(since[layer], count) for layer, count in young.items()}
+        for name, owners in self._owners.items():
+            mine = [(layer, slices) for layer, slices in owners if layer in young]
+            parameter = self._live.parameters[name]
+            if not mine or parameter.grad is None or name not in groups:
+                continue
+            optimizer, group = groups[name]
+            state = self._live.state(name)
+            second = "exp_inf" if "exp_inf" in state else "exp_avg_sq"
+            if optimizer not in stepped or not _is_adam(optimizer) or second not in state:
+                continue
+            second = "max_exp_avg_sq" if group.get("amsgrad") else second
+            here = local(parameter)
+            total, known = _total(state["step"], here)
+            found = []
+            for layer, slices in mine:
+                key = (layer, id(group), known)
+                if known is None or key not in cache:
+                    age = torch.minimum(since[layer].to(total), total).clamp_min(1)
+                    if skipped is not None:
+                        age = torch.where(skipped, total, age)
+                    cache[key] = Scale.at(age, group, second == "exp_inf")
+                found.append(_Owner(slices, ages[layer], cache[key]))
+            whole = Scale.at(total, group, second == "exp_inf")
+            self._correct_one(name, here, local(state["exp_avg"]), local(state[second]), second, whole, found)
 
-        for name in young:
-            self.young[name] -= 1
-        for name, group in groups.items():
-            parameter = self.parameters[name]
-            owners = [(slices, since[layer]) for layer, slices in self._owners[name] if layer in young]
-            state = self.optimizer.state.get(parameter)
-            if owners and state and "exp_avg_sq" in state and parameter.grad is not None:
-                count = torch.as_tensor(state["step"], dtype=torch.float32)
-                second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
-                age, (beta1, beta2) = entry_age(parameter, count, owners), group["betas"]
-                new = corrected(
-                    parameter, state["exp_avg"], second, count, age, group["lr"], beta1, beta2, group["eps"]
-                )
-                parameter.copy_(new)
+    def _count_young(self, since: Mapping[str, Tensor]) -> dict[str, int]:
+        found = {}
+        for layer, made in self.young.items():
+            while made and made[0][0] < self.now:
+                made.popleft()
+            if made:
+                found[layer] = min(sum(count for _, count in made), len(since[layer]))
+        return found
+
+    def _correct_one(
+        self, name: str, parameter: Tensor, first: Tensor, second: Tensor, kind: str, whole: Scale, owners: list[_Owner]
+    ) -> None:
+        rooted = kind != "exp_inf"
+        part = self._live.parts.get(name)
+        shape = parameter if part is None else parameter.new_empty(()).expand(part.shape)
+        by_rows = all(
+            owner.units is not None
+            and owner.slices.groups == 1
+            and shape.shape[owner.slices.dim] == parameter.shape[owner.slices.dim]
+            for owner in owners
+        )
+        if not by_rows:
+            scale = whole
+            for owner in owners:
+                own = owner.scale.spread(owner.slices, shape, whole)
+                scale = scale.younger(own if part is None else Scale(*(part.of(value, parameter) for value in own)))
+            parameter.add_(_difference(first, second, rooted, whole, scale))
+            return
+        done: list[tuple[int, Tensor]] = []
+        for number, owner in enumerate(owners):
+            dim, (slices, units, _) = owner.slices.dim, owner
+            assert units is not None
+            positions = slices.positions(parameter.device)[units]
+            flat = positions.flatten()
+            along = [-1 if d == dim else 1 for d in range(parameter.dim())]
+            own = owner.scale.select(units)
+            scale = Scale(*(v.unsqueeze(1).expand(positions.shape).reshape(along) for v in own))
+            for other in (o for o in owners if o is not owner):
+                theirs = other.scale.spread(other.slices, shape, whole)
+                if part is not None:
+                    theirs = Scale(*(part.of(value, parameter) for value in theirs))
+                if other.slices.dim == dim:
+                    theirs = Scale(*(value.index_select(dim, flat) for value in theirs))
+                scale = scale.younger(theirs)
+            change = _difference(first.index_select(dim, flat), second.index_select(dim, flat), rooted, whole, scale)
+            for before, places in done:
+                shown = places.index_select(0, flat) if before == dim else places
+                change.masked_fill_(shown.reshape([-1 if d == before else 1 for d in range(change.dim())]), 0.0)
+            if number + 1 < len(owners):
+                done.append((dim, torch.zeros(parameter.shape[dim], dtype=torch.bool, device=flat.device)))
+                done[-1][1][flat] = True
+            parameter.index_add_(dim, flat, change.to(parameter.dtype))
+
+
+def _youngest(since: Tensor, count: int) -> Tensor | None:
+    """The units made new last, `[count]`; None for all."""
+    return None if count >= len(since) else since.topk(count, largest=False).indices
+
+
+def _total(step: Any, parameter: Tensor) -> tuple[Tensor, float | None]:
+    """Updates of a whole parameter as a tensor on its device, and as a number where that asks nothing of the device."""
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    if isinstance(step, torch.Tensor) and step.device.type != "cpu":
+        return local(step).to(parameter.device, dtype), None
+    number = float(step)
+    return torch.full((), number, dtype=dtype, device=parameter.device), number
+
+
+def _difference(first: Tensor, second: Tensor, rooted: bool, whole: Scale, own: Scale) -> Tensor:
+    """U(t) - U(age) for every entry, where U is what Adam takes off."""
+    dtype = whole.factor.dtype
+    first, size = first.to(dtype), second.to(dtype)
+    size = size.sqrt() if rooted else size
+    return (first / (size + whole.floor)).mul_(whole.factor).sub_((first / (size + own.floor)).mul_(own.factor))
 
 
 def _is_adam(optimizer: torch.optim.Optimizer) -> bool:
     """Adam, or one that makes its step from the same state by the same rule; torch's RAdam, NAdam and others do not."""
-    import torch
-
-    if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+    if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax)):
         return True
     own = type(optimizer).__module__.startswith("torch.optim")
     states = [state for state in optimizer.state.values() if state]

@@ -40,6 +40,8 @@ Replacement = Literal["account", "accumulate", "drawn"]
 
 _USES_ACTIVATION = ("contribution", "adaptable_contribution", "zero_contribution", "feature_by_input")
 _USES_MEAN = ("adaptable_contribution", "zero_contribution", "feature_by_input")
+_USES_OUTGOING = ("contribution", "adaptable_contribution", "zero_contribution", "weight")
+_USES_INCOMING = ("adaptable_contribution", "adaptation", "feature_by_input")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class ContinualBackprop(Method):
 
     name: ClassVar[str] = "cbp"
     varies: ClassVar[tuple[str, ...]] = ("replacement_rate", "decay_rate", "maturity_threshold")
-    observes: ClassVar[bool] = True
+    needs_units: ClassVar[bool] = True
     resets_units: ClassVar[bool] = True
 
     replacement_rate: float = 1e-4
@@ -152,11 +154,21 @@ class ContinualBackprop(Method):
         lots = generator(seed, METHOD)
         return Replacements(float(self.replacement_rate), sizes, int(self.maturity_threshold), self.replacement, lots)
 
+    @property
+    def observes(self) -> frozenset[str]:
+        """What the utility is made of, and the mean for the compensation."""
+        wanted = {"mean"} if self._keeps_mean else set()
+        if self.utility in _USES_ACTIVATION:
+            wanted.add("mean_abs_about" if self.utility in _USES_MEAN else "mean_abs")
+        return frozenset(wanted)
+
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Age and judge all units; where `due`, int `[layers]`, is given, replace so many of each layer."""
         state = dict(state)
+        sent = step.magnitudes("outgoing") if self.utility in _USES_OUTGOING else {}
+        fed = step.magnitudes("incoming") if self.utility in _USES_INCOMING else {}
         for layer in step.network.layers:
-            self._judge(layer, step, state)
+            self._judge(layer, step, state, sent.get(layer.name), fed.get(layer.name))
         return state if due is None else self.replace(step, state, due)
 
     def replace(self, step: Step, state: Tensors, due: Tensor) -> Tensors:
@@ -164,10 +176,11 @@ class ContinualBackprop(Method):
         from neoteny.units.random import fold_in
 
         state = dict(state)
-        layers = list(enumerate(step.network.layers))
-        chosen = [self._choose(layer, state, due[i], fold_in(step.key, 2 * i)) for i, layer in layers]
-        for i, layer in layers:
-            self._replace(layer, step, state, chosen[i], fold_in(step.key, 2 * i + 1))
+        for i, layer in enumerate(step.network.layers):
+            if step.due is None or step.due[i]:  # known to the host: layers with nothing due are left alone
+                chosen = self._choose(layer, state, due[i], fold_in(step.key, 2 * i))
+                at_most = None if step.due is None else step.due[i]
+                self._replace(layer, step, state, chosen, fold_in(step.key, 2 * i + 1), at_most)
         return state
 
     @property
@@ -179,32 +192,36 @@ class ContinualBackprop(Method):
         rate = self.replacement_rate
         return self.replacement == "account" or (isinstance(rate, (int, float)) and rate * layer.size <= 1)
 
-    def _judge(self, layer: UnitLayer, step: Step, state: Tensors) -> None:
-        """Steps 1 and 2: age, mean activation and utility of all units."""
+    def _judge(self, layer: UnitLayer, step: Step, state: Tensors, sent: Tensor | None, fed: Tensor | None) -> None:
+        """Steps 1 and 2: age, mean activation and utility of all units, from Σ|w_out| and Σ|w_in|."""
+        import torch
+
         age = f"{layer.name}/age"
         state[age] = state[age] + 1
-        uses_activation = self.utility in _USES_ACTIVATION
-        features = step.features.get(layer.name)
-        if features is None and (uses_activation or self._keeps_mean):
+        h = step.features.get(layer.name)
+        if h is None and self.observes:
             return  # the optimizer stepped without a forward pass: the averages stay as they are
-        share = f"{layer.name}/share"
-        state[share] = self.decay_rate * state[share] + (1 - self.decay_rate)
-        if features is not None and self._keeps_mean:
-            mean = state[f"{layer.name}/mean"]
-            features = features.to(mean.dtype)
-            mean = self.decay_rate * mean + (1 - self.decay_rate) * features.mean((0, 2))
-            state[f"{layer.name}/mean"] = mean
-            if self.utility in _USES_MEAN:
-                features = features - (mean / state[f"{layer.name}/share"]).unsqueeze(-1)
-        if self.utility == "random":
-            return
-        old = state[f"{layer.name}/utility"]
-        new = features.to(old.dtype).abs().mean((0, 2)) if features is not None and uses_activation else 1.0
-        if self.utility not in ("adaptation", "feature_by_input"):
-            new = new * layer.outgoing_magnitude(step.tensors, old.dtype)
-        if self.utility in ("adaptable_contribution", "adaptation", "feature_by_input"):
-            new = new / layer.incoming_magnitude(step.tensors, old.dtype).clamp_min(1e-30)
-        state[f"{layer.name}/utility"] = self.decay_rate * old + (1 - self.decay_rate) * new
+        share, mean, utility = (f"{layer.name}/{name}" for name in ("share", "mean", "utility"))
+        new = {share: self.decay_rate * state[share] + (1 - self.decay_rate)}
+        seen = None  # whether each unit's activation is a number: a loss that overflowed must not stay in the averages
+        if h is not None and self._keeps_mean:
+            sample = h.mean().to(state[mean].dtype)
+            new[mean] = self.decay_rate * state[mean] + (1 - self.decay_rate) * sample
+            seen = sample.isfinite()
+        if self.utility != "random":
+            sample = 1.0
+            if h is not None and self.utility in _USES_MEAN:
+                sample = h.mean_abs_about(new[mean] / new[share])
+            elif h is not None and self.utility in _USES_ACTIVATION:
+                sample = h.mean_abs()
+            if isinstance(sample, torch.Tensor):
+                sample = sample.to(state[utility].dtype)
+                seen = sample.isfinite() if seen is None else seen & sample.isfinite()
+            sample = sample if sent is None else sample * sent
+            sample = sample if fed is None else sample / fed.clamp_min(1e-30)
+            new[utility] = self.decay_rate * state[utility] + (1 - self.decay_rate) * sample
+        for name, value in new.items():
+            state[name] = value if seen is None else torch.where(seen, value, state[name])
 
     def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, key: Tensor) -> Tensor:
         """Step 3: the `due` eligible units of least û, as a mask `[n]`; of equal ones the first."""
@@ -227,7 +244,9 @@ class ContinualBackprop(Method):
             first = utility.argsort(stable=True).argsort() < due
         return first & eligible
 
-    def _replace(self, layer: UnitLayer, step: Step, state: Tensors, chosen: Tensor, key: Tensor) -> None:
+    def _replace(
+        self, layer: UnitLayer, step: Step, state: Tensors, chosen: Tensor, key: Tensor, at_most: int | None
+    ) -> None:
         """Steps 4 and 5: the chosen units, `[n]`, are made new."""
         import torch
 
@@ -239,7 +258,7 @@ class ContinualBackprop(Method):
                 assert bias is not None  # `init` refuses others
                 old = step.tensors[bias]
                 step.tensors[bias] = old + _contribution(slices, step.tensors[slices.name], mean).to(old.dtype)
-        step.make_new(layer, chosen, key, shared_draw=self._at_most_one(layer))
+        step.make_new(layer, chosen, key, shared_draw=self._at_most_one(layer), at_most=at_most)
         for name in ("age", "share", "utility", "mean"):
             value = state.get(f"{layer.name}/{name}")
             if value is not None:
@@ -251,7 +270,11 @@ class ContinualBackprop(Method):
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
     """What units of constant `activation`, `[n]`, send to the outputs of a consumer, `[out]`."""
     positions = slices.positions(weight.device)
-    spread = activation.new_zeros(weight.shape[slices.dim])
+    spread = activation.new_zeros(slices.length(weight))
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))
-    sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
-    return sent.reshape(sent.shape[0], -1).sum(1)
+    if slices.groups > 1:  # each part of the outputs reads positions of its own
+        parts = weight.unflatten(0, (slices.groups, -1)).movedim(slices.dim + 1, -1).to(activation.dtype)
+        sent = torch.einsum("go...i,gi->go...", parts, spread.view(slices.groups, -1)).flatten(0, 1)
+    else:
+        sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
+    return sent.sum(tuple(range(1, sent.dim()))) if sent.dim() > 1 else sent

@@ -84,13 +84,15 @@ def last_layers(network: Network, layers: int) -> list[str]:
 
 def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:
     """Draw parameters from their initialisers, or set them to 0 (gains of norms: to their initial value)."""
+    import torch
+
     from neoteny.units.random import fold_in
 
     for number, name in enumerate(names):
         if name in step.network.initialisers and name in step.tensors:  # the others are not being trained
-            old = step.tensors[name]
             if zero and name not in step.network.norms:
-                new = old.new_zeros(old.shape)
+                new = torch.zeros_like(step.tensors[name])
             else:
-                new = step.network.initialisers[name].draw(fold_in(step.key, number), old.shape)
+                drawn = step.network.initialisers[name].draw(fold_in(step.key, number), step.shape(name))
+                new = step.part(name, drawn)
             step.make_parameter_new(name, new, when, momentum)

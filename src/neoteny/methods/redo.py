@@ -43,7 +43,7 @@ class ReDo(Method):
 
     name: ClassVar[str] = "redo"
     varies: ClassVar[tuple[str, ...]] = ("tau",)
-    observes: ClassVar[bool] = True
+    needs_units: ClassVar[bool] = True
     resets_units: ClassVar[bool] = True
 
     tau: float = 0.025
@@ -58,6 +58,11 @@ class ReDo(Method):
     def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
         return [cls(tau=0.9, period=4)], [cls(period=10**6)]
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """The activity."""
+        return frozenset({"mean_abs"})
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """For each layer `replaced`, int32 `[]`: units replaced so far."""
@@ -90,7 +95,7 @@ class ReDo(Method):
         state = dict(state)
         for number, layer in enumerate(step.network.layers):
             if layer.name in step.features:
-                activity = step.features[layer.name].abs().mean((0, 2))
+                activity = step.features[layer.name].mean_abs()
                 score = activity / (activity.mean() + 1e-9)
                 dormant = (score <= self.tau) & (due[0] > 0)
                 step.make_new(layer, dormant, fold_in(step.key, number))

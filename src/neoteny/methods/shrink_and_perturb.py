@@ -5,6 +5,7 @@ Ash & Adams, "On warm-starting neural network training", NeurIPS 2020; at every 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -146,8 +147,8 @@ class ShrinkAndPerturb(Method):
         elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
             for number, name in enumerate(step.parameters()):
                 old = step.tensors[name]
-                fresh = step.network.initialisers[name].draw(fold_in(step.key, number), old.shape).to(old.dtype)
-                step.tensors[name] = self.shrink * old + (1 - self.shrink) * fresh
+                fresh = step.network.initialisers[name].draw(fold_in(step.key, number), step.shape(name))
+                step.tensors[name] = self.shrink * old + (1 - self.shrink) * step.part(name, fresh).to(old.dtype)
         return state
 
     def _perturb(self, step: Step, sigma: float | Tensor) -> None:
@@ -155,8 +156,8 @@ class ShrinkAndPerturb(Method):
         from neoteny.units.random import normal
 
         names = step.parameters()
-        sizes = [step.tensors[name].numel() for name in names]
+        sizes = [math.prod(step.shape(name)) for name in names]
         drawn = normal(step.key, (sum(sizes),)) if step.noise is None else step.noise
         for name, noise in zip(names, drawn.split(sizes), strict=True):
             old = step.tensors[name]
-            step.tensors[name] = old + sigma * noise.view(old.shape).to(old.dtype)
+            step.tensors[name] = old + sigma * step.part(name, noise.view(step.shape(name))).to(old.dtype)

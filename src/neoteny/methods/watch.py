@@ -1,81 +1,221 @@
-"""See the activations of the batches a user's network is trained on.
+"""See what hidden units do on the batches that a user's network is trained on.
 
-`neoteny.units.observe.Observer` keeps the last forward pass, whatever it was for; on a user's network, forward passes
-come for training and evaluation, several before one optimizer step, through the whole model or parts of it.
+Forward passes come for training and for evaluation, several before one step of the optimizer, through the whole model
+or parts of it, compiled or not; some are repeated within the backward pass, to save memory. Of each only sums over
+batch and positions are kept, and the tensors themselves only where a method asks for the mean of |h - c|, whose c is
+known after the step.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 
-from neoteny.units.records import Network
+from neoteny.methods.distributed import Processes, is_sharded
+from neoteny.units.activations import Activations
+from neoteny.units.records import Network, Reader, Slices, UnitLayer
 
-_PASSES = 64  # kept between two steps: a user who never steps does not run out of memory
+_PASSES = 64  # tensors kept between two steps: a user who never steps does not run out of memory
+_PIECE = 2**18  # entries summed at once on a CPU: the |h| of a piece stay in cache
 
 
-class TrainingFeatures:
-    """Forward pre-hooks on the readers of unit layers: what training passes showed since the last `take`.
+class TrainingActivations:
+    """Sums over the activations of each unit layer, from the passes that made the gradients of the next step.
 
-    A pass counts where the reader is in training mode and gradients are being recorded. Copies of the network (target
-    networks, moving averages) and its pickles carry a hook that does nothing.
+    A pass counts where the layer's reader is in training mode and gradients are being recorded. What came before the
+    gradients were last cleared does not count: the batch of a step that was left out. (Clearing means setting to None,
+    as `zero_grad` does by default.) Copies of the network and its pickles are not watched.
 
     Args:
-        model: the network.
+        model: the network, without wrappers.
         network: its unit layers.
+        wanted: statistics, out of `neoteny.units.activations.STATISTICS`.
+        processes: what the others saw is added.
     """
 
-    def __init__(self, model: nn.Module, network: Network):
-        self._readers = {layer.name: layer.readers[0] for layer in network.layers if layer.readers}
-        self._seen: dict[str, deque[Tensor]] = {}
-        self._handles = []
-        for name in dict.fromkeys(reader.module for reader in self._readers.values()):
-            module = model.get_submodule(name)
-            self._seen[name] = deque(maxlen=_PASSES)
-            self._handles.append(module.register_forward_pre_hook(_Hook(module, self._seen[name]), with_kwargs=True))
+    def __init__(self, model: nn.Module, network: Network, wanted: Collection[str], processes: Processes):
+        rows = [name for name in ("mean", "mean_abs", "fired") if name in wanted]
+        self._keeps, self._processes, self._handles = "mean_abs_about" in wanted, processes, []
+        self._layers: dict[str, _LayerSums] = {}
+        for layer in network.layers:
+            if layer.readers:
+                parameter = model.get_parameter(layer.incoming[0].name)
+                sums = _LayerSums(layer, model.get_submodule(layer.readers[0].module), parameter, rows, self._keeps)
+                self._layers[layer.name] = sums
+                self._handles.append(layer.readers[0].listen(sums.module, sums))
+                if not is_sharded(parameter):  # a shard's gradient does not come from autograd
+                    self._handles.append(parameter.register_hook(sums.end_of_backward))
+        self._rows = {name: row for row, name in enumerate(rows)}
 
-    def take(self) -> dict[str, Tensor]:
-        """The activations of all training passes since the last call, `[batch, units, positions]`, by layer.
+    def take(self) -> dict[str, Activations]:
+        """What was seen since the last call, by layer; without the layers that no process can have seen."""
+        seen = {name: sums for name, sums in self._layers.items() if sums.seen or self._processes.several}
+        added = self._processes.add_up([sums.take() for sums in seen.values()])
+        found: dict[str, Activations] = {}
+        for (name, sums), total in zip(seen.items(), added, strict=True):
+            found[name] = SummedActivations(total, self._rows, sums.take_kept(), sums.reader, self._processes)
+        for sums in self._layers.values():
+            sums.clear()
+        return found
 
-        Passes are joined along the batch; where their numbers of positions differ, positions count as examples.
-        """
-        features = {}
-        for layer, reader in self._readers.items():
-            passes = [reader.features(value) for value in self._seen[reader.module]]
-            if len({value.shape[2] for value in passes}) > 1:
-                passes = [value.movedim(2, 1).flatten(0, 1).unsqueeze(2) for value in passes]
-            if passes:
-                features[layer] = torch.cat(passes) if len(passes) > 1 else passes[0]
-        for values in self._seen.values():
-            values.clear()
-        return features
+    @property
+    def anything(self) -> bool:
+        """Whether this process has seen something since the last `take`."""
+        return any(sums.seen for sums in self._layers.values())
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        for sums in self._layers.values():
+            sums.clear()
 
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
-        for values in self._seen.values():
-            values.clear()
+        self.clear()
 
 
-class _Hook:
-    def __init__(self, module: nn.Module, seen: deque[Tensor]):
-        self.module, self.seen = module, seen
+class SummedActivations(Activations):
+    """Statistics from sums over all examples of a step.
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if module is self.module and module.training and torch.is_grad_enabled():
-            self.seen.append((args[0] if args else kwargs["input"]).detach())
+    Args:
+        sums: the number of entries of each unit, then the sums of every statistic, `[1 + statistics * units]`.
+        rows: in which row of these each statistic is.
+        kept: the tensors themselves, as the reader saw them.
+        reader: what they are to the units.
+        processes: who has the rest of the batch.
+    """
+
+    def __init__(self, sums: Tensor, rows: dict[str, int], kept: list[Tensor], reader: Reader, processes: Processes):
+        self._count, self._sums = sums[0], sums[1:]
+        self._rows, self._kept, self._reader, self._processes = rows, kept, reader, processes
+
+    def mean(self) -> Tensor:
+        """Mean of h; not a number where nothing finite was seen."""
+        return self._of("mean")
+
+    def mean_abs(self) -> Tensor:
+        """Mean of |h|."""
+        return self._of("mean_abs")
+
+    def fired(self) -> Tensor:
+        """The share of entries that are not 0."""
+        return self._of("fired")
+
+    def mean_abs_about(self, centre: Tensor) -> Tensor:
+        """Mean of |h - c|."""
+        centre = centre.to(self._count.dtype)
+        total = torch.zeros_like(centre)
+        for value in self._kept:
+            away = self._reader.features(value).to(centre.dtype) - centre.unsqueeze(-1)
+            total += away.abs_().sum((0, 2))
+        (total,) = self._processes.add_up([total])
+        return total / self._count
+
+    def _of(self, name: str) -> Tensor:
+        return self._sums.view(len(self._rows), -1)[self._rows[name]] / self._count
+
+
+class _LayerSums:
+    """The sums of one layer: of passes since the last backward one, and of those whose gradients the step will use."""
+
+    def __init__(self, layer: UnitLayer, module: nn.Module, parameter: nn.Parameter, rows: list[str], keeps: bool):
+        self.reader, self.module, self.parameter = layer.readers[0], module, parameter
+        self.rows, self.keeps = rows, keeps
+        self.slices = Slices(layer.name, 0, self.reader.index)
+        dtype = torch.promote_types(parameter.dtype, torch.float32)
+        self.open = torch.zeros(1 + len(rows) * layer.size, dtype=dtype, device=parameter.device)
+        self.used = torch.zeros_like(self.open)
+        self.kept: deque[Tensor] = deque(maxlen=_PASSES)
+        self.kept_used: deque[Tensor] = deque(maxlen=_PASSES)
+        self.opened = self.ended = self.outside = False
+
+    @property
+    def seen(self) -> bool:
+        return self.opened or self.ended
+
+    def __call__(self, module: nn.Module, value: Tensor) -> None:
+        """A forward pass of the reader."""
+        if module is not self.module or not module.training or not torch.is_grad_enabled():
+            return
+        if not torch.compiler.is_compiling():
+            if torch._C._current_graph_task_id() == -1:
+                self.outside = True
+            elif self.outside:
+                return  # a repetition within the backward pass, of a pass that was seen
+        self.opened = True
+        value = value.detach()
+        if self.keeps:
+            self.kept.append(value)
+        dim = self.reader.dim % value.dim()
+        dtype = self.open.dtype
+        count = value.numel() // value.shape[dim] * self.slices.block
+        sums = [self.slices.total(_summed(value, dim, name, dtype)) for name in self.rows]
+        found = torch.cat([torch.full_like(self.open[:1], count), *sums])
+        self.open.add_(torch.where(found.isfinite().all(), found, 0.0))
+
+    def end_of_backward(self, grad: Tensor) -> None:
+        """The gradient of a weight that feeds the units has come: what was seen belongs to it."""
+        if self.ended and self.parameter.grad is not None:
+            self.used.add_(self.open)
+            self.kept_used.extend(self.kept)
+        else:  # the first since the gradients were cleared
+            self.used.copy_(self.open)
+            self.kept_used = deque(self.kept, _PASSES)
+        self.ended = self.opened or (self.ended and self.parameter.grad is not None)
+        self.open.zero_()
+        self.kept.clear()
+        self.opened = False
+
+    end_of_backward.__torch_unserializable__ = True  # pyright: ignore[reportFunctionMemberAccess] - it stays behind
+
+    def take(self) -> Tensor:
+        return (self.used if self.ended else self.open).clone()
+
+    def take_kept(self) -> list[Tensor]:
+        return list(self.kept_used if self.ended else self.kept)
+
+    def clear(self) -> None:
+        if self.opened:
+            self.open.zero_()
+        if self.ended:
+            self.used.zero_()
+        self.kept.clear()
+        self.kept_used.clear()
+        self.opened = self.ended = self.outside = False
 
     def __reduce__(self):
         return _nothing, ()
+
+
+def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tensor:
+    """Sums over all dimensions but one, `[length]`."""
+    others = tuple(d for d in range(value.dim()) if d != dim)
+    if statistic == "mean":
+        return value.sum(others, dtype=dtype) if others else value.to(dtype)
+    if torch.compiler.is_compiling() or value.device.type != "cpu":
+        order = 1 if statistic == "mean_abs" else 0
+        return torch.linalg.vector_norm(value, order, others, dtype=dtype)
+    function: Callable[[Tensor], Tensor] = torch.abs if statistic == "mean_abs" else _not_zero
+    if value.numel() <= _PIECE or not dim:
+        return function(value).sum(others, dtype=dtype) if others else function(value).to(dtype)
+    pieces = value.split(max(1, _PIECE * value.shape[0] // value.numel()))
+    total = torch.zeros(value.shape[dim], dtype=dtype)
+    for piece in pieces:
+        total += function(piece).sum(others, dtype=dtype)
+    return total
+
+
+def _not_zero(value: Tensor) -> Tensor:
+    return value != 0
 
 
 def _nothing():
     return _ignore
 
 
-def _ignore(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _ignore(module: nn.Module, value: Tensor) -> None:
     pass

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neoteny.methods.base import Method, Step
 from neoteny.testing.trial import Trial, Violation, differing, fresh
+from neoteny.units.activations import Activations
 from neoteny.units.records import Network
 
 __all__ = ["HOOKS", "Call", "changed", "cloned", "last_due", "pick", "record", "recorded", "replay", "stacked"]
@@ -89,17 +90,12 @@ def _record(trial: Trial, **settings: Any) -> list[Call]:
 def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
     tensors, grads, optim, since = (_shallow(given[name]) for name in _GIVEN)
-    features = {name: activations(value) for name, value in given["features"].items()}
+    features = {name: Activations(value) for name, value in given["features"].items()}
     sizes = {"step_size": call.step_size, "step_sizes": call.step_sizes}
     step = Step(call.network, tensors, grads, optim, features, since, given["key"], **sizes)
     due = (given.get("due"),) if call.hook == "intervene" else ()
     state = getattr(method, call.hook)(step, dict(given["state"]), *due)
     return {"tensors": step.tensors, "grads": step.grads, "optim": step.optim, "since": step.since, "state": state}
-
-
-def activations(values: Tensor) -> Any:
-    """Activations `[batch, units, positions]` as a rule gets them."""
-    return values
 
 
 def _made_up(step: Step) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ class Run:
         if method is None and trial.method is not None:
             method = fresh(trial.method)
         if method is not None:
-            self._plasticity = attach(self.model, self.optimizer, method, network=trial.model.units(), seed=seed)
+            self._plasticity = attach(self.model, self.optimizer, method, units=trial.model.units(), seed=seed)
         seed_generators(0)  # a method that draws from them is the finding of one check, not of all
 
     @property
@@ -182,14 +182,12 @@ class Run:
         return copy.deepcopy({
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "plasticity": self.plasticity.state_dict(),
         })  # fmt: skip
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; what the method keeps has ridden in the optimizer's state."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.plasticity.load_state_dict(saved["plasticity"])
 
     def snapshot(self) -> dict[str, Any]:
         """The network, the optimizer's state and all the method keeps, by qualified name: copies."""
@@ -203,7 +201,7 @@ class Run:
 
 def made_new(run: Run) -> dict[str, Tensor]:
     """The units made new at the last step or change of task, as masks, by layer."""
-    return {layer: since == 0 for layer, since in run.plasticity._since.items()}
+    return {layer.name: run.plasticity.made_new(layer.name) for layer in run.plasticity.units.layers}
 
 
 def _flat(tree: Any, name: str = "") -> Iterable[tuple[str, Any]]:

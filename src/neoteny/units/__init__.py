@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from neoteny.lazy import exports
 
 if TYPE_CHECKING:
+    from neoteny.units.activations import Activations as Activations
     from neoteny.units.declaring import declare as declare
     from neoteny.units.finding import find as find
     from neoteny.units.initialise import Initialiser as Initialiser
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from neoteny.units.reset import make_new as make_new
 
 _HOME = {
+    "Activations": "activations",
     "declare": "declaring",
     "find": "finding",
     "Initialiser": "initialise",
@@ -32,6 +34,17 @@ _HOME = {
     "make_new": "reset",
 }
 
-__all__ = ["Initialiser", "Network", "Observer", "Reader", "Slices", "UnitLayer", "declare", "find", "make_new"]
+__all__ = [
+    "Activations",
+    "Initialiser",
+    "Network",
+    "Observer",
+    "Reader",
+    "Slices",
+    "UnitLayer",
+    "declare",
+    "find",
+    "make_new",
+]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

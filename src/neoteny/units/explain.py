@@ -9,21 +9,17 @@ from neoteny.units.records import Network, UnitLayer
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["explain"]
+__all__ = ["explained"]
 
 
-def explain(network: Network) -> Table:
-    """The unit layers with their tensors, then what is left out.
+def explained(network: Network) -> Table:
+    """A table of the unit layers with their tensors, then of what is left out.
 
     >>> import torch
-    >>> from rich.console import Console
     >>> from neoteny.units import find
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
-    >>> Console(width=100).print(find(net, torch.zeros(1, 3)).explain())  # doctest: +ELLIPSIS
-    <BLANKLINE>
-    ...
-     0 ... 4 ... yes ...
-    <BLANKLINE>
+    >>> explained(find(net, torch.zeros(1, 3))).row_count
+    1
     """
     from rich.table import Table
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from neoteny.errors import NetworkError, UnknownNameError
@@ -23,6 +24,7 @@ __all__ = ["find"]
 
 _STREAM = "its units are those of a residual stream, which residual_stream=True takes in"
 _EMBEDDED = "it is an embedding: its outputs are looked up, not computed"
+_UNREAD = "no module with parameters reads it"
 _UNSEEN = "its activations stay inside the module that computes with it"
 
 
@@ -111,14 +113,14 @@ class _Writer:
         rows: dict[int, dict[str, list[int]]] = defaultdict(dict)
         reads: dict[int, dict[str, list[int]]] = defaultdict(dict)
         passes: dict[int, dict[str, list[int]]] = defaultdict(dict)
-        for node, group in enumerate(label.tolist()):
-            name = grouping.plain[grouping.owner[node]]
-            rows[group].setdefault(name, []).append(node - grouping.first[name])
         for name in self.trace.order:
             on_the_way = self.trace.roles[name] in ("norm", "channelwise")
             if on_the_way or grouping.unzeroable(name) is None:
                 for group, indices in self._by_group(name, alone=on_the_way).items():
                     (passes if on_the_way else reads)[group][name] = indices
+        for node in np.flatnonzero(np.isin(label, list(reads))).tolist():  # a head has many that nothing reads
+            name = grouping.plain[grouping.owner[node]]
+            rows[int(label[node])].setdefault(name, []).append(node - grouping.first[name])
         why = {group: self._against(rows[group], reads[group]) for group in rows}
         members: dict[Any, list[int]] = defaultdict(list)
         for group in rows:  # in order of their first node
@@ -130,18 +132,18 @@ class _Writer:
 
     def _by_group(self, consumer: str, alone: bool) -> dict[int, list[int]]:
         """For each class the consumer's indices that read it; with `alone`, only indices that read no other class."""
-        import numpy as np
-
-        first, label = self.grouping.first, self.grouping.label
-        pairs = [np.stack([label[first[p] + u], j]) for p, j, u in self.grouping.pairs(consumer) if p in first]
-        if not pairs:
+        grouping = self.grouping
+        nodes = [(grouping.first[p] + u, j) for p, j, u in grouping.pairs(consumer) if p in grouping.first]
+        if not nodes:
             return {}
-        unique = np.unique(np.concatenate(pairs, axis=1), axis=1)
-        times = np.bincount(unique[1])
+        node, j = (np.concatenate(part) for part in zip(*nodes, strict=True))
+        length, group = self.trace.inputs[consumer][1], grouping.label[node]
+        _, first = np.unique(group * length + j, return_index=True)
+        times = np.bincount(j[first], minlength=length)
+        wanted = first[(grouping.unfit[node[first]] == None) & ((times[j[first]] == 1) | (not alone))]  # noqa: E711
         found: dict[int, list[int]] = defaultdict(list)
-        for group, j in unique.T.tolist():
-            if not alone or times[j] == 1:
-                found[group].append(j)
+        for of, index in zip(group[wanted].tolist(), j[wanted].tolist(), strict=True):
+            found[of].append(index)
         return found
 
     def _against(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> str | None:
@@ -153,9 +155,7 @@ class _Writer:
             return grouping.unfit[unfit]
         kept = next((grouping.kept[node] for node in nodes if grouping.kept[node] is not None), None)
         if kept is not None:
-            return kept if reads else kept.replace("reads it too", "alone reads it")
-        if not reads:
-            return "no module with parameters reads it"
+            return kept
         maps = [self.trace.maps[name] for name in rows]
         if all(known.inputs is None for known in maps):
             return _EMBEDDED
@@ -166,9 +166,8 @@ class _Writer:
                 return f"only a part of {known.weight} reads it"
         if not self.residual_stream and self._is_stream(rows, reads):
             return _STREAM
-        if not self._readers([rows], [reads]):
-            return _UNSEEN
-        return None
+        seen = any(self.trace.shown_at(n) is not None for n in reads) or any(n in self.trace.views for n in rows)
+        return None if seen else _UNSEEN
 
     def _is_stream(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
         """Whether one of the class's producers follows from another, other than by recurrence."""
@@ -244,7 +243,7 @@ class _Writer:
             if name not in grouping.first:
                 continue
             nodes = grouping.nodes(name)
-            bad = [node for node in nodes.tolist() if why[int(grouping.label[node])] is not None]
+            bad = [node for node in nodes.tolist() if why.get(int(grouping.label[node]), _UNREAD) is not None]
             if not bad:
                 continue
             reason = next((grouping.unfit[node] for node in bad if grouping.unfit[node] is not None), None)
@@ -262,6 +261,9 @@ class _Writer:
     def _reason(self, node: int, why: Mapping[int, str | None]) -> str:
         grouping = self.grouping
         group = int(grouping.label[node])
+        if group not in why:
+            kept = grouping.kept[node]
+            return _UNREAD if kept is None else kept.replace("reads it too", "alone reads it")
         own, same = why[group], (grouping.label == group).nonzero()[0].tolist()
         other = next((m for m in same if grouping.unfit[m]), None)
         if other is None:

@@ -127,14 +127,16 @@ class Grouping:
     def _without_dense(self, rows: Any) -> Any:
         """Refuse what is mixed: outputs of one producer, read differently elsewhere, too many at one index."""
         kinds = self._kinds(rows)
+        row, node = rows.nonzero()
+        by_row = row * len(self.plain) + self.owner[node]  # one number for a row and a producer
+        once = np.unique(by_row * (self.count + 1) + kinds[node]) // (self.count + 1)
+        mixed, different = np.unique(once, return_counts=True)
+        mixed = mixed[different > _PARTS]
+        hit = np.isin(by_row, mixed)
         dense = np.zeros(rows.shape[0], bool)
-        for row in np.flatnonzero(np.diff(rows.indptr) > _PARTS):
-            nodes = rows.indices[rows.indptr[row] : rows.indptr[row + 1]]
-            different = np.unique(np.stack([self.owner[nodes], kinds[nodes]]), axis=1)[0]
-            mixed = np.flatnonzero(np.bincount(different, minlength=len(self.plain)) > _PARTS)
-            if len(mixed):
-                dense[row] = True
-                self.refuse(nodes[np.isin(self.owner[nodes], mixed)], self._several(int(row)))
+        dense[row[hit]] = True
+        for number in np.flatnonzero(dense).tolist():
+            self.refuse(node[hit & (row == number)], self._several(number))
         self._consumer = [name for name, out in zip(self._consumer, dense, strict=True) if not out]
         return rows[~dense]
 
@@ -202,10 +204,11 @@ def _meets_apart(together: Any, own: np.ndarray) -> np.ndarray:
     """The kinds that are read together with two of `own`, beside themselves, that never are with each other."""
     if len(own) < 2:
         return own[:0]
-    met = together[:, own].tolil()
-    met[own, np.arange(len(own))] = 0
-    met = met.tocsr()
-    several = np.flatnonzero(met.sum(1) > 1)
+    itself = csr_array((np.ones(len(own), np.int32), (own, np.arange(len(own)))), shape=(together.shape[0], len(own)))
+    met = together[:, own]
+    met = met - met.multiply(itself)
+    met.eliminate_zeros()
+    several = np.flatnonzero(np.diff(met.indptr) > 1)
     met = met[several]
     linked = np.asarray((met @ together[own][:, own]).multiply(met).sum(1)).ravel()
     return several[linked < np.asarray(met.sum(1)).ravel() ** 2]

@@ -46,19 +46,23 @@ class Initialiser:
         """What `nn.Linear` and the convolutions draw, weights and biases alike: uniform on +-1/sqrt(fan_in)."""
         return cls("uniform", 1 / math.sqrt(fan_in))
 
-    def draw(self, key: Tensor, shape: Sequence[int]) -> Tensor:
-        """Fresh values of `shape` as a pure function of `key` (see `neoteny.units.random`), float32."""
+    def draw(self, key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
+        """Fresh values of `shape` as a pure function of `key` (see `neoteny.units.random`), float32.
+
+        With `rows`, indices of dimension 0, only these, `[rows, *shape[1:]]`.
+        """
         import torch
 
         from neoteny.units import random
 
         match self.kind:
             case "uniform":
-                return (random.uniform(key, shape) * 2 - 1) * self.scale
+                return (random.uniform(key, shape, rows) * 2 - 1) * self.scale
             case "normal":
-                return random.normal(key, shape) * self.scale
+                return random.normal(key, shape, rows) * self.scale
             case "constant":
-                return torch.full(tuple(shape), self.scale, device=key.device)
+                count = shape[0] if rows is None or not shape else rows.shape[0]
+                return torch.full((count, *shape[1:]) if shape else (), self.scale, device=key.device)
 
     def fill_(self, tensor: Tensor) -> Tensor:
         """Fill `tensor` in place from torch's global generator, as `torch.nn.init` does; returns it."""

@@ -5,8 +5,9 @@ So activations that are functions (`F.relu`) need no module, and nothing in the 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from neoteny.units.records import Network, Reader
@@ -15,9 +16,10 @@ __all__ = ["Observer"]
 
 
 class Observer:
-    """Forward pre-hooks on the first reader of each unit layer, and what they saw last.
+    """Hooks on the first reader of each unit layer, and what they saw since the last `take`.
 
-    A forward pass puts the readers' inputs, detached, into a store; `take` turns them into features and empties it.
+    A forward pass puts what the readers show, detached, into a store; `take` turns it into features and empties it. All
+    calls of a reader show the units: a recurrent cell's as many as there are steps.
     Under `torch.func` or `torch.compile`, call `take` inside the traced function: a tensor left in the store would leak
     out of the trace. Whether a pass counts (training, not evaluation) is the caller's to say: `take` and drop, or set
     `enabled`.
@@ -40,38 +42,42 @@ class Observer:
 
     def __init__(self, model: nn.Module, network: Network):
         self.enabled = True
-        self._store: dict[str, Tensor] = {}
-        self._readers: dict[str, Reader] = {layer.name: layer.readers[0] for layer in network.layers}
+        self._readers: dict[str, Reader] = {layer.name: layer.readers[0] for layer in network.layers if layer.readers}
+        self._store: dict[str, list[Tensor]] = {layer: [] for layer in self._readers}
         self._handles = [
-            model.get_submodule(name).register_forward_pre_hook(self._hook(name), with_kwargs=True)
-            for name in dict.fromkeys(reader.module for reader in self._readers.values())
+            reader.listen(model.get_submodule(reader.module), self._see(layer))
+            for layer, reader in self._readers.items()
         ]
 
-    def _hook(self, name: str):
-        def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _see(self, layer: str) -> Callable[[nn.Module, Tensor], None]:
+        def keep(module: nn.Module, value: Tensor) -> None:
             if self.enabled:
-                self._store[name] = (args[0] if args else kwargs["input"]).detach()
+                self._store[layer].append(value.detach())
 
         return keep
 
     def take(self) -> dict[str, Tensor]:
-        """The activations of the last forward pass, `[batch, units, positions]` by layer; the store is emptied.
+        """The activations seen since the last call, `[batch, units, positions]` by layer; the store is emptied.
 
-        Layers that the pass did not reach are left out.
+        Calls are joined along the batch; where their numbers of positions differ, positions count as examples. Layers
+        that no pass reached are left out.
         """
-        seen = dict(self._store)
-        self._store.clear()
-        return {
-            layer: reader.features(seen[reader.module])
-            for layer, reader in self._readers.items()
-            if reader.module in seen
-        }
+        found = {}
+        for layer, seen in self._store.items():
+            calls = [self._readers[layer].features(value) for value in seen]
+            seen.clear()
+            if len({value.shape[2] for value in calls}) > 1:
+                calls = [value.movedim(2, 1).flatten(0, 1).unsqueeze(2) for value in calls]
+            if calls:
+                found[layer] = torch.cat(calls) if len(calls) > 1 else calls[0]
+        return found
 
     def remove(self) -> None:
         """Take the hooks off the network."""
         for handle in self._handles:
             handle.remove()
-        self._store.clear()
+        for seen in self._store.values():
+            seen.clear()
 
     def __enter__(self) -> Observer:
         return self

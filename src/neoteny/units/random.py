@@ -63,23 +63,41 @@ def fold_in(key: Tensor, data: Tensor | int) -> Tensor:
 
 def bits(key: Tensor, count: int) -> Tensor:
     """`count` uniform 32-bit words, int32, `[count]`."""
-    index = torch.arange(count, dtype=torch.int32, device=key.device)
+    return _words(key, torch.arange(count, dtype=torch.int32, device=key.device))
+
+
+def _words(key: Tensor, index: Tensor) -> Tensor:
+    """The words at these places, int32."""
     return _mix(_mix(index + key[0]) ^ key[1])
 
 
-def uniform(key: Tensor, shape: Sequence[int]) -> Tensor:
+def _places(shape: Sequence[int], rows: Tensor, device: torch.device) -> Tensor:
+    """Where the entries of these rows (indices of dimension 0) lie in a tensor of `shape`, int32, `[entries]`."""
+    length = math.prod(shape[1:])
+    along = torch.arange(length, dtype=torch.int32, device=device)
+    return (rows.to(device, torch.int32).unsqueeze(1) * length + along).flatten()
+
+
+def uniform(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
     """Uniform numbers in the open interval (0, 1), float32, a multiple of 2**-24 plus 2**-25.
 
-    >>> draw = uniform(key(3), (1000,))
+    With `rows` only these indices of dimension 0 are drawn, the same numbers at a part of the cost.
+
+    >>> draw = uniform(key(3), (1000, 2))
     >>> 0 < draw.min() and draw.max() < 1
     tensor(True)
+    >>> bool((uniform(key(3), (1000, 2), torch.tensor([7])) == draw[7]).all())
+    True
     """
-    words = bits(key, math.prod(shape))
-    return (((words >> 8) & 0xFFFFFF).float() + 0.5).mul(2.0**-24).reshape(tuple(shape))
+    words = bits(key, math.prod(shape)) if rows is None else _words(key, _places(shape, rows, key.device))
+    drawn = (((words >> 8) & 0xFFFFFF).float() + 0.5).mul(2.0**-24)
+    return drawn.reshape(tuple(shape) if rows is None else (-1, *shape[1:]))
 
 
-def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
+def normal(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
     """Standard normal numbers, float32, by Box and Muller's transform of pairs of uniform words.
+
+    With `rows` only these indices of dimension 0 are drawn.
 
     Sine and cosine come from their Taylor series on a quarter turn (error below 4e-8 there), since the two library
     calls would take most of the time of a step that perturbs every weight.
@@ -90,8 +108,18 @@ def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
     """
     count = math.prod(shape)
     half = (count + 1) // 2
-    words = bits(key, 2 * half)
-    a, b = words[:half], words[half:]
+    if rows is None:
+        words = bits(key, 2 * half)
+        return torch.cat(_pair(words[:half], words[half:]))[:count].reshape(tuple(shape))
+    places = _places(shape, rows, key.device)
+    later = places >= half
+    places = torch.where(later, places - half, places)
+    first, second = _pair(_words(key, places), _words(key, places + half))
+    return torch.where(later, second, first).reshape(-1, *shape[1:])
+
+
+def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two normal numbers from two uniform words."""
     radius = ((((a >> 8) & 0xFFFFFF).float() + 0.5) * 2.0**-24).log().mul(-2).sqrt()
     angle = ((b >> 8).float() + 0.5) * (math.pi / 4 * 2.0**-23)  # b >> 8 is signed: [-pi/4, pi/4)
     square = angle * angle
@@ -100,4 +128,4 @@ def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
     swap = (b & 1).bool()  # bits not used by the angle choose the quarter turn
     first = torch.where(swap, sine, cosine) * (1 - (b & 2)).float()
     second = torch.where(swap, cosine, sine) * (1 - (b & 4).div(2, rounding_mode="floor")).float()
-    return torch.cat([radius * first, radius * second])[:count].reshape(tuple(shape))
+    return radius * first, radius * second

@@ -1,8 +1,15 @@
-"""Which units of which producers an index of a tensor reads: one-hot gradients, in chunks of bounded memory."""
+"""Which units of which producers an index of a tensor reads: gradients for coded cotangents, in bounded memory.
+
+An index mostly reads one unit of a producer, and a unit is mostly read at one index. Then the binary digits of the
+index say enough: the gradient for all indices with a digit of 1, and that for all with a 0, are non-zero at the units
+that such an index reads, so 2 log2(n) gradients tell what n would. Where this leaves a doubt the units' digits are
+asked, through the gradient's own gradient, and where a doubt is left even then every index by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +17,9 @@ import torch
 from torch import Tensor
 
 CHUNK_BYTES = 64 * 2**20
-"""About how many bytes a chunk of one-hot cotangents may take, gradients included."""
+"""About how many bytes a chunk of cotangents may take, gradients included."""
+
+_FEW = 16  # so many indices are asked one by one at once
 
 Codes = dict[str, np.ndarray]
 """For each producer the pairs (index j, unit u) as sorted numbers j * units + u."""
@@ -32,9 +41,6 @@ class Leaf(NamedTuple):
 def read_units(value: Tensor, dim: int | None, leaves: list[Leaf]) -> Codes:
     """The pairs (index along `dim`, unit) with a non-zero gradient, all positions of the index taken together.
 
-    One-hot cotangents go over the indices or, through the gradient's own gradient, over the units: whichever are fewer
-    (a map flattened into a linear layer has many more indices than units).
-
     Arguments:
         value: a tensor computed from the leaves.
         dim: the dimension of its indices; None takes it as a whole, with j = 0.
@@ -49,45 +55,83 @@ def read_units(value: Tensor, dim: int | None, leaves: list[Leaf]) -> Codes:
     weights = _weights(value)
     grads = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], weights, retain_graph=True, allow_unused=True)
     found = [(leaf, grad) for leaf, grad in zip(leaves, grads, strict=True) if grad is not None and (grad != 0).any()]
-    if not found:
-        return {}
-    reached = [leaf for leaf, _ in found]
-    length = value.shape[dim]
+    left, length = [leaf for leaf, _ in found], value.shape[dim]
     if length == 1:
-        return _merged(_by_index(0, reached, [grad.unsqueeze(0) for _, grad in found]))
-    entries = 3 * value.numel() + 3 * sum(leaf.tensor.numel() for leaf in reached)
-    chunk = max(1, CHUNK_BYTES // (value.element_size() * entries))
-    if 2 * sum(leaf.units for leaf in reached) < length:
-        try:
-            return _merged(_by_unit(value, dim, reached, chunk))
-        except RuntimeError:  # an operation whose gradient has none
-            pass
-    tensors = [leaf.tensor for leaf in reached]
-    return _merged(
-        pair
-        for start in range(0, length, chunk)
-        for pair in _by_index(start, reached, _one_hot_grads(value, tensors, weights, dim, start, start + chunk))
-    )
+        return _merged((leaf.producer, np.flatnonzero(_hits(leaf, grad.unsqueeze(0))[0])) for leaf, grad in found)
+    pairs: list[tuple[str, np.ndarray]] = []
+    if length > _FEW:
+        left = _undecided(left, _by_index_digits(value, dim, left, weights), pairs)
+        with suppress(RuntimeError):  # an operation whose gradient has none
+            left = _undecided(left, _by_unit_digits(value, dim, left), pairs)
+    for start, grads in _gradients(value, left, weights, dim, torch.eye(length)):
+        for leaf, grad in zip(left, grads, strict=True):
+            j, unit = _hits(leaf, grad).nonzero()
+            pairs.append((leaf.producer, (j + start) * leaf.units + unit))
+    return _merged(pairs)
 
 
-def _by_index(start: int, leaves: list[Leaf], grads: list[Tensor]) -> Iterable[tuple[str, np.ndarray]]:
-    for leaf, grad in zip(leaves, grads, strict=True):
-        hit = grad != 0
-        hit = hit.flatten(1).any(1, keepdim=True) if leaf.dim is None else _any_but_first_and(leaf.dim + 1, hit)
-        j, unit = hit.nonzero().cpu().numpy().T
-        yield leaf.producer, (j + start) * leaf.units + unit
+def _by_index_digits(value: Tensor, dim: int, leaves: list[Leaf], weights: Tensor) -> Iterator[np.ndarray | None]:
+    """For each leaf its pairs, if each of its units is read at one index at most."""
+    hits: list[list[np.ndarray]] = [[] for _ in leaves]
+    for _, grads in _gradients(value, leaves, weights, dim, _digits(value.shape[dim])):
+        for several, leaf, grad in zip(hits, leaves, grads, strict=True):
+            several.append(_hits(leaf, grad))
+    for several, leaf in zip(hits, leaves, strict=True):
+        unit, j = _decoded(np.concatenate(several))
+        yield None if j is None else j * leaf.units + unit
 
 
-def _by_unit(value: Tensor, dim: int, leaves: list[Leaf], chunk: int) -> Iterable[tuple[str, np.ndarray]]:
+def _by_unit_digits(value: Tensor, dim: int, leaves: list[Leaf]) -> Iterator[np.ndarray | None]:
+    """For each leaf its pairs, if each index reads one of its units at most."""
+    if not leaves:
+        return
     # The gradient g(v) = J^T v is linear in its cotangent v: differentiating it with respect to v gives J's columns.
     cotangent = torch.ones_like(value).requires_grad_()
     grads = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], cotangent, create_graph=True)
     for leaf, grad in zip(leaves, grads, strict=True):
         grad, along = (grad.reshape(1, -1), 0) if leaf.dim is None else (grad, leaf.dim)
-        for start in range(0, leaf.units, chunk):
-            (columns,) = _one_hot_grads(grad, [cotangent], _weights(grad), along, start, start + chunk)
-            unit, j = _any_but_first_and(dim + 1, columns != 0).nonzero().cpu().numpy().T
-            yield leaf.producer, j * leaf.units + unit + start
+        whole = Leaf("", cotangent, dim)
+        columns = _gradients(grad, [whole], _weights(grad), along, _digits(leaf.units))
+        j, unit = _decoded(np.concatenate([_hits(whole, column) for _, (column,) in columns]))
+        yield None if unit is None else j * leaf.units + unit
+
+
+def _digits(length: int) -> Tensor:
+    """Row 2b marks the numbers below `length` whose binary digit b is 1, row 2b + 1 the others, `[rows, length]`."""
+    numbers = torch.arange(length)
+    ones = torch.stack([numbers >> b & 1 for b in range(max(1, (length - 1).bit_length()))])
+    return torch.stack([ones, 1 - ones], 1).flatten(0, 1)
+
+
+def _decoded(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """What was hit, and the one number that each was hit by; None in its place where one was hit by several."""
+    ones, zeros = hits[0::2], hits[1::2]
+    hit = np.flatnonzero((ones | zeros).any(0))
+    if (ones & zeros).any():
+        return hit, None
+    return hit, (ones[:, hit].astype(np.int64) << np.arange(len(ones))[:, None]).sum(0)
+
+
+def _undecided(
+    leaves: list[Leaf], found: Iterable[np.ndarray | None], pairs: list[tuple[str, np.ndarray]]
+) -> list[Leaf]:
+    """Put what was found of each leaf into `pairs`; the leaves that left a doubt."""
+    left = []
+    for leaf, codes in zip(leaves, list(found), strict=True):
+        if codes is None:
+            left.append(leaf)
+        else:
+            pairs.append((leaf.producer, codes))
+    return left
+
+
+def _hits(leaf: Leaf, grads: Tensor) -> np.ndarray:
+    """At which units each of several gradients is non-zero, bool `[gradients, units]`."""
+    hit = grads != 0
+    if leaf.dim is None:
+        return hit.flatten(1).any(1, keepdim=True).cpu().numpy()
+    hit = hit.movedim(leaf.dim + 1, 1)
+    return (hit.flatten(2).any(2) if hit.dim() > 2 else hit).cpu().numpy()
 
 
 def _merged(found: Iterable[tuple[str, np.ndarray]]) -> Codes:
@@ -102,21 +146,24 @@ def _weights(like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(like)
 
 
-def _one_hot_grads(
-    value: Tensor, wanted: list[Tensor], weights: Tensor, dim: int, start: int, stop: int
-) -> list[Tensor]:
-    """Gradients of `value` at each index of `dim` from start to stop, `[stop - start, *shape]` of each."""
-    stop = min(stop, value.shape[dim])
-    cotangents = value.new_zeros(stop - start, *value.shape)
-    rows = torch.arange(stop - start, device=value.device)
-    cotangents.movedim(dim + 1, 1)[rows, rows + start] = weights.movedim(dim, 0)[start:stop]
-    try:
-        return list(torch.autograd.grad(value, wanted, cotangents, retain_graph=True, is_grads_batched=True))
-    except RuntimeError:  # an operation that cannot be batched
-        singly = [torch.autograd.grad(value, wanted, cotangent, retain_graph=True) for cotangent in cotangents]
-        return [torch.stack(grads) for grads in zip(*singly, strict=True)]
+def _gradients(
+    value: Tensor, leaves: list[Leaf], weights: Tensor, dim: int, masks: Tensor
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """Gradients of `value` for each mask over the indices along `dim`, `[masks, *shape]` of each leaf, in chunks.
 
-
-def _any_but_first_and(dim: int, tensor: Tensor) -> Tensor:
-    """Whether any entry is True, over all dimensions but the first and `dim`, `[first, dim]`."""
-    return tensor.movedim(dim, 1).flatten(2).any(2) if tensor.dim() > 2 else tensor
+    Yields with each chunk the number of its first mask.
+    """
+    wanted = [leaf.tensor for leaf in leaves]
+    entries = 3 * value.numel() + 3 * sum(tensor.numel() for tensor in wanted)
+    chunk = max(1, CHUNK_BYTES // (value.element_size() * entries))
+    shape = [1] * value.dim()
+    shape[dim] = value.shape[dim]
+    for start in range(0, len(masks) if wanted else 0, chunk):
+        rows = masks[start : start + chunk].to(value)
+        cotangents = rows.reshape(len(rows), *shape) * weights
+        try:
+            grads = torch.autograd.grad(value, wanted, cotangents, retain_graph=True, is_grads_batched=True)
+        except RuntimeError:  # an operation that cannot be batched
+            singly = [torch.autograd.grad(value, wanted, cotangent, retain_graph=True) for cotangent in cotangents]
+            grads = [torch.stack(several) for several in zip(*singly, strict=True)]
+        yield start, list(grads)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -368,8 +368,15 @@ class Network:
             notes={prefix + name: note for name, note in self.notes.items()},
         )
 
-    def explain(self) -> Table:
-        """A table of all unit layers and of what is left out and why; `print` shows it."""
-        from neoteny.units.explain import explain
+    def explain(self, file: IO[str] | None = None) -> None:
+        """Print a table of all unit layers, and of what is left out and why, to the terminal or into `file`."""
+        import shutil
 
-        return explain(self)
+        from rich.console import Console
+
+        Console(file=file, width=max(100, shutil.get_terminal_size((120, 24)).columns)).print(self)
+
+    def __rich__(self) -> Table:
+        from neoteny.units.explain import explained
+
+        return explained(self)

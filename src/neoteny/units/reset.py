@@ -1,8 +1,8 @@
 """Make hidden units new again: incoming weights drawn, outgoing ones zeroed, optimizer state forgotten.
 
-All functions are pure: tensors in a dict of parameters are replaced, never written to, so the same code runs eagerly on
-a user's network, under `torch.func.vmap` over a stack of runs, and inside a compiled graph. Which units are meant is a
-mask, never a shape.
+One rule and two writers, which give equal numbers. `make_new` is pure: tensors in a dict of parameters are replaced,
+never written to, so it runs under `torch.func.vmap` over a stack of runs and inside a compiled graph; which units are
+meant is a mask, never a shape. `neoteny.units.rewrite` writes a few rows of a user's own tensors in place.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ def slices_of(layer: UnitLayer) -> Iterator[Slices]:
     yield from layer.outgoing
 
 
-def fresh_rows(slices: Slices, network: Network, key: Tensor, like: Tensor, count: int) -> Tensor:
-    """New incoming weights for `count` units, drawn from the layer's initialiser, `[count, k, *other dimensions]`."""
+def fresh_rows(
+    slices: Slices, network: Network, key: Tensor, like: Tensor, count: int, units: Tensor | None = None
+) -> Tensor:
+    """New incoming weights for `count` units, drawn from the layer's initialiser, `[count, k, *other dimensions]`.
+
+    With `units` only theirs, the same numbers as in the draw for all.
+    """
     shape = (count, *slices.row_shape(like))
-    return network.initialisers[slices.name].draw(key, shape).to(like.dtype)
+    return network.initialisers[slices.name].draw(key, shape, units).to(like.dtype)
 
 
 def make_new(
@@ -62,7 +67,7 @@ def make_new(
     for number, slices in enumerate(layer.incoming):
         old = tensors[slices.name]
         row = fresh_rows(slices, network, random.fold_in(key, number), old, 1 if shared_draw else layer.size)
-        _write(slices, tensors, chosen, _in_place_of(slices, row, old))
+        _write(slices, tensors, chosen, laid_out(slices, row, old))
     for slices in (*layer.biases, *layer.norms, *layer.outgoing):
         if slices.name in tensors:
             _write(slices, tensors, chosen, slices.fill)
@@ -82,7 +87,7 @@ def _write(slices: Slices, tensors: Tensors, chosen: Tensor, value: Tensor | flo
     tensors[name] = torch.where(slices.select(chosen, old), value, old)
 
 
-def _in_place_of(slices: Slices, rows: Tensor, like: Tensor) -> Tensor:
+def laid_out(slices: Slices, rows: Tensor, like: Tensor) -> Tensor:
     """Rows `[count, k, ...]` laid out so that they broadcast against the parameter; count is 1 or all."""
     if rows.shape[0] == 1 and slices.block == 1 and slices.groups == 1:
         return rows[0].movedim(0, slices.dim)

@@ -165,8 +165,9 @@ def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[
 def _shared(model: nn.Module) -> dict[str | None, str]:
     """The parameters that have several names, and which."""
     names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
+    for name, module in model.named_modules():  # each once: one module under two names is no sharing
+        for own, parameter in module.named_parameters(name, recurse=False, remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(own)
     found = {}
     for several in names.values():
         for name in several if len(several) > 1 else ():

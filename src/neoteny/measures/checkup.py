@@ -1,0 +1,215 @@
+"""What a check-up found: records of layers, a table for the terminal, a data frame, and who is losing plasticity."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from neoteny.measures.symptoms import SLOW_LEARNING, Finding, findings
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Group
+    from rich.table import Table
+
+    from neoteny.measures.trainable import Trainability
+
+__all__ = ["LayerReport", "Report"]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of hidden units; the fields from `dead_units` on are the measures of these names.
+
+    Attributes:
+        layer: the name of the module whose outputs the units are.
+        units: how many.
+        dead_units: share of them that are zero on every probe example.
+        dormant_units: share that are non-zero on less than 1% of the examples (and positions).
+        dormant_score: share whose mean |activation| is at most 2.5% of the layer's, for activations never quite zero.
+        srank_99: singular values of the features that make up 99% of their sum.
+        approx_rank_99: the same with squares.
+        effective_rank: exp of the entropy of the singular values.
+        stable_rank: squared Frobenius over squared spectral norm.
+        weight_magnitude: mean absolute incoming weight.
+        gradient_norm: Euclidean norm of the loss's gradient by the incoming weights; None without a loss.
+        weight_growth: `weight_magnitude` over the reference's; None without a reference.
+        guessed: whether the reference's weights were drawn from a distribution that had to be guessed.
+    """
+
+    layer: str
+    units: int
+    dead_units: float
+    dormant_units: float
+    dormant_score: float
+    srank_99: float
+    approx_rank_99: float
+    effective_rank: float
+    stable_rank: float
+    weight_magnitude: float
+    gradient_norm: float | None = None
+    weight_growth: float | None = None
+    guessed: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check-up found; print it, or take it as a data frame.
+
+    Attributes:
+        layers: one record a layer of hidden units, in order of execution.
+        examples: size of the probe set.
+        weight_magnitude: mean absolute weight over all weights of the network (parameters of two dimensions or more).
+        reference: the report that this one is compared with, of the network at its start or as new.
+        reference_is: what that is, in words.
+        trainability: how well the network still learns, where that was asked for.
+    """
+
+    layers: tuple[LayerReport, ...]
+    examples: int
+    weight_magnitude: float
+    reference: Report | None = None
+    reference_is: str = ""
+    trainability: Trainability | None = None
+
+    @property
+    def units(self) -> int:
+        """The number of hidden units."""
+        return sum(layer.units for layer in self.layers)
+
+    @property
+    def dead_units(self) -> float:
+        """Share of all hidden units that are zero on every probe example."""
+        return sum(layer.dead_units * layer.units for layer in self.layers) / self.units
+
+    @property
+    def dormant_units(self) -> float:
+        """Share of all hidden units that are non-zero on less than 1% of the examples (and positions)."""
+        return sum(layer.dormant_units * layer.units for layer in self.layers) / self.units
+
+    @property
+    def weight_growth(self) -> float | None:
+        """`weight_magnitude` over the reference's."""
+        then = self.reference.weight_magnitude if self.reference else 0.0
+        return self.weight_magnitude / then if then else None
+
+    def losing(self) -> tuple[Finding, ...]:
+        """The layers that are losing plasticity: why, and which methods act on that.
+
+        A layer that shows several signs is named with each of them; the network as a whole, with an empty name, where
+        it learns more slowly than a fresh one. Signs and thresholds: `neoteny.measures.SYMPTOMS`.
+        """
+        then = {layer.layer: asdict(layer) for layer in self.reference.layers} if self.reference else {}
+        found = [
+            finding
+            for layer in self.layers
+            for finding in findings(
+                layer.layer, _measures(layer), then.get(layer.layer, {}), self.reference_is, layer.guessed
+            )
+        ]
+        if self.trainability is not None and self.trainability.losing:
+            found.append(Finding("", SLOW_LEARNING.name, str(self.trainability), SLOW_LEARNING.methods))
+        return tuple(found)
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row a layer, one column a measure; `losing` lists the signs that the layer shows."""
+        import polars as pl
+
+        signs: dict[str, list[str]] = {layer.layer: [] for layer in self.layers}
+        for finding in self.losing():
+            signs.setdefault(finding.layer, []).append(finding.symptom)
+        types = {"gradient_norm": pl.Float64, "weight_growth": pl.Float64, "losing": pl.List(pl.String)}
+        rows = [{**asdict(layer), "losing": signs[layer.layer]} for layer in self.layers]
+        return pl.DataFrame(rows, schema_overrides=types)
+
+    def __rich__(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        lines = [
+            f"Of {self.units:,} hidden units {self.dead_units:.1%} are dead: zero on every example; "
+            f"{self.dormant_units:.1%} dormant: non-zero on less than 1%.",
+            f"Mean |w| over all weights: {self.weight_magnitude:.4g}"
+            + (f", {self.weight_growth:.3g} times that of {self.reference_is}." if self.weight_growth else "."),
+        ]
+        if any(layer.guessed for layer in self.layers):
+            lines.append(
+                "~ against what torch draws by default: the weights no longer show how they began; give a reference."
+            )
+        if self.trainability is not None:
+            lines.append(f"Trainability: {self.trainability}.")
+        found = self.losing()
+        if not found:
+            lines.append("\nNo layer shows a loss of plasticity.")
+        parts = [self._table({finding.layer for finding in found}), *map(Text, lines)]
+        return Group(*parts, *([_findings_table(found)] if found else []))
+
+    def _table(self, losing: set[str]) -> Table:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        title = f"Check-up on {self.examples:,} examples"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("layer", overflow="fold")
+        for heading in ("units", "dead", "dormant", "weak", "srank 99%", "effective", "mean |w|", "growth"):
+            table.add_column(heading, justify="right")
+        with_gradient = any(layer.gradient_norm is not None for layer in self.layers)
+        if with_gradient:
+            table.add_column("|grad|", justify="right")
+        for layer in self.layers:
+            growth = layer.weight_growth
+            table.add_row(
+                short(layer.layer),
+                f"{layer.units:,}",
+                f"{layer.dead_units:.1%}",
+                f"{layer.dormant_units:.1%}",
+                f"{layer.dormant_score:.1%}",
+                f"{layer.srank_99:.0f}",
+                f"{layer.effective_rank:.1f}",
+                f"{layer.weight_magnitude:.4g}",
+                "" if growth is None else f"{'~' if layer.guessed else ''}{growth:.2f}",
+                *([f"{layer.gradient_norm:.3g}"] if with_gradient else []),
+                style="red" if layer.layer in losing else None,
+            )
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        out = io.StringIO()
+        Console(file=out, width=max(110, shutil.get_terminal_size((110, 24)).columns)).print(self)
+        return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def short(name: str, length: int = 28) -> str:
+    """A layer's name in little room: its end; of several modules together the first, and how many more.
+
+    >>> short("decoder.blocks.11.feed_forward.up"), short("encoder.layers.0.linear2+encoder.layers.1.linear2")
+    ('…r.blocks.11.feed_forward.up', 'encoder.layers.0.linear2 +1')
+    """
+    if len(name) <= length:
+        return name
+    first, *others = name.split("+")
+    more = f" +{len(others)}" if others else ""
+    room = length - len(more)
+    return (first if len(first) <= room else f"…{first[1 - room :]}") + more
+
+
+def _findings_table(found: tuple[Finding, ...]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="\nLosing plasticity", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("layer", "why", "methods that act on that"):
+        table.add_column(heading, overflow="fold")
+    for place, finding in enumerate(found):
+        again = place > 0 and found[place - 1].layer == finding.layer
+        name = Text("" if again else finding.layer or "all", style="red")
+        table.add_row(name, Text(finding.reason), Text(", ".join(finding.methods)))
+    return table
+
+
+def _measures(layer: LayerReport) -> dict[str, float | None]:
+    return {name: value for name, value in asdict(layer).items() if name not in ("layer", "units", "guessed")}

@@ -1,0 +1,168 @@
+"""Copies of a network: as it is, with other weights, and as new.
+
+A copy carries none of the hooks that its owner hung on the original: they would act on the owner's objects.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from neoteny.errors import CheckpointError, NetworkError
+from neoteny.measures.passes import call, generators_kept
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from neoteny.units import Initialiser
+
+__all__ = ["bare_copy", "copy_with", "initialisers_of", "young_copy"]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_WRAPPERS = ("_orig_mod.", "module.")
+
+
+def bare_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, without gradients, its owner's hooks and the wrappers of compiling and parallelism.
+
+    Hooks of torch's own stay: some compute weights.
+
+    Raises:
+        NetworkError: the model cannot be copied.
+    """
+    from neoteny.units.maps import unwrapped
+    from neoteny.units.tracing import _kept_tensors
+
+    inner, _ = unwrapped(model)
+    try:
+        copied = copy.deepcopy(inner, {id(tensor): tensor.detach().clone() for tensor in _kept_tensors(inner)})
+    except Exception as error:  # whatever a module keeps may refuse in its own way
+        raise NetworkError(
+            f"{type(inner).__name__} cannot be copied ({error}): drop what its modules keep that cannot be."
+        ) from error
+    for module in copied.modules():
+        module.training = False
+        for hooks in (getattr(module, name) for name in _HOOKS):
+            for key, hook in list(hooks.items()):
+                home = getattr(hook, "__module__", None) or type(hook).__module__
+                if not home.startswith("torch."):
+                    del hooks[key]
+    for parameter in copied.parameters():
+        parameter.grad = None
+    return copied
+
+
+def copy_with(model: nn.Module, weights: Mapping[str, Any]) -> nn.Module:
+    """A copy with the weights of a `state_dict`.
+
+    Raises:
+        CheckpointError: they are another network's.
+    """
+    copied = bare_copy(model)
+    plain = dict(weights)
+    for wrapper in _WRAPPERS:
+        own = any(name.startswith(wrapper) for name in copied.state_dict())
+        if plain and not own and all(name.startswith(wrapper) for name in plain):
+            plain = {name.removeprefix(wrapper): value for name, value in plain.items()}
+    try:
+        copied.load_state_dict(plain)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The reference is not this network's ({error}): give a state_dict, or a model, of the same architecture."
+        ) from error
+    return copied
+
+
+def initialisers_of(
+    model: nn.Module, reference: nn.Module | None, given: Mapping[str, Initialiser] | None
+) -> tuple[dict[str, Initialiser], dict[str, str]]:
+    """How each parameter was drawn, by name, and a note on each that had to be guessed.
+
+    The weights of a network that has been trained are likely to agree with some normal distribution in use by chance
+    alone. So where others of its parameters show that it has been trained, none of these is believed, but what torch
+    draws by default is taken.
+
+    Arguments:
+        model: the network now.
+        reference: the same network at its start, whose weights show their distribution; or None.
+        given: what is known beforehand.
+    """
+    from torch import nn
+
+    from neoteny.units import Initialiser
+    from neoteny.units.inference import infer_initialisers
+    from neoteny.units.maps import unwrapped
+
+    shown = unwrapped(model)[0] if reference is None else reference
+    found, notes = infer_initialisers(shown, given or {})
+    # An embedding shows none with a row of zeros for padding either: that says nothing.
+    embeddings = {
+        ".".join(filter(None, (prefix, "weight")))
+        for prefix, module in shown.named_modules()
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    }
+    if reference is not None or set(notes) <= embeddings:
+        return found, notes
+    told = set(given or ()) | {
+        ".".join(filter(None, (prefix, name)))
+        for prefix, module in shown.named_modules()
+        for name in getattr(module, "initialisers", None) or ()
+    }
+    for name, parameter in shown.named_parameters():
+        by_chance = name not in told and found[name].kind == "normal" and name not in embeddings
+        if by_chance and parameter.dim() > 1:
+            found[name] = Initialiser.torch_default(parameter[0].numel())
+            notes[name] = f"the network has been trained; taken for {found[name]}"
+    return found, notes
+
+
+def young_copy(
+    model: nn.Module, initialisers: Mapping[str, Initialiser], key: Tensor, inputs: Any, *, constants: bool = True
+) -> nn.Module:
+    """A freshly initialised copy, in evaluation mode.
+
+    Every parameter that trains is drawn anew; frozen ones are not what the network learns with, and stay. Running
+    statistics of norms are forgotten and then taken from one pass over the inputs.
+
+    Arguments:
+        model: the network.
+        initialisers: of every parameter, by name.
+        key: what is drawn is a pure function of it (`neoteny.units.random`).
+        inputs: a batch.
+        constants: whether weights that begin at a constant do so here; otherwise they are drawn as torch draws them.
+    """
+    import torch
+
+    from neoteny.units import Initialiser
+    from neoteny.units.random import fold_in
+
+    young = bare_copy(model)
+    with generators_kept(model), torch.no_grad():  # in this order: leaving inference mode turns gradients on
+        for number, (name, parameter) in enumerate(young.named_parameters()):
+            if not parameter.requires_grad:
+                continue
+            initialiser = initialisers[name]
+            if initialiser.kind == "constant" and parameter.dim() > 1 and not constants:
+                initialiser = Initialiser.torch_default(parameter[0].numel())
+            parameter.copy_(initialiser.draw(fold_in(key, number).to(parameter.device), parameter.shape))
+        _renew_statistics(young, inputs)
+    return young
+
+
+def _renew_statistics(model: nn.Module, inputs: Any) -> None:
+    from torch import nn
+
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
+    ]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.training, norm.momentum = True, None  # None: the plain mean over passes
+    if norms:
+        call(model, inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.training, norm.momentum = False, momentum

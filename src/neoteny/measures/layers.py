@@ -1,0 +1,139 @@
+"""The measures of every unit layer of somebody's network, from one pass over the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from neoteny.errors import SettingError
+from neoteny.measures.catalogue import of_features
+from neoteny.measures.passes import call, examples_of, slow_rnn, undisturbed
+from neoteny.measures.weights import gradient_norm, weight_magnitude
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from neoteny.units import Network, UnitLayer
+
+__all__ = ["Loss", "loss_on", "measure_layers"]
+
+Loss = Callable[[Any], "Tensor"]
+"""From a model's output to a scalar."""
+
+_OF_WEIGHTS = ("weight_magnitude", "gradient_norm")
+
+
+def loss_on(targets: Tensor | None, loss: Callable[..., Tensor] | None) -> Loss | None:
+    """One function of the output from what a caller gives: a loss, targets, both or neither.
+
+    Targets alone mean cross-entropy where they are whole numbers, of classes along the outputs' dimension 1, else the
+    mean squared error.
+    """
+    import torch
+    from torch.nn import functional
+
+    if targets is None:
+        return loss
+    if loss is None:
+        loss = functional.mse_loss if torch.is_floating_point(targets) else functional.cross_entropy
+    return lambda output: loss(output, targets)
+
+
+def measure_layers(
+    model: nn.Module, network: Network, inputs: Any, measures: Sequence[str], loss: Loss | None = None
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Measure the network, which stays as it was.
+
+    Arguments:
+        model: the network, out of its wrappers.
+        network: its unit layers.
+        inputs: the probe.
+        measures: of `FEATURE_MEASURES`, `weight_magnitude` and, where a loss is given, `gradient_norm`.
+        loss: of the output.
+
+    Returns:
+        For each layer that the pass reached the values by measure; and the number of examples seen.
+
+    Raises:
+        SettingError: a gradient norm without a loss, or a loss that is no scalar with a gradient.
+    """
+    import torch
+
+    of_units = [name for name in measures if name not in _OF_WEIGHTS]
+    wants_gradient = "gradient_norm" in measures
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    with undisturbed(model), slow_rnn(model):
+        with _seen(model, network) as features, torch.set_grad_enabled(wants_gradient):
+            output = call(model, inputs)
+        gradients = _gradients(parameters, output, loss) if wants_gradient else {}
+    found: dict[str, dict[str, float]] = {}
+    with torch.no_grad():
+        for layer in network.layers:
+            if not features[layer.name]:
+                continue
+            values = of_features(of_units, _joined(features[layer.name]))
+            if "weight_magnitude" in measures:
+                values["weight_magnitude"] = weight_magnitude(_incoming(layer, parameters))
+            if wants_gradient:
+                values["gradient_norm"] = gradient_norm(_incoming(layer, gradients))
+            found[layer.name] = {name: values[name].item() for name in measures}
+    examples = examples_of(inputs) or max((len(passes[0]) for passes in features.values() if passes), default=0)
+    return found, examples
+
+
+@contextmanager
+def _seen(model: nn.Module, network: Network) -> Iterator[dict[str, list[Tensor]]]:
+    """The activations of each layer, [batch, units, positions] for every call of the module that shows them."""
+    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in network.layers}
+
+    def listener(layer: UnitLayer) -> Callable[[nn.Module, Tensor | None], None]:
+        def see(module: nn.Module, value: Tensor | None) -> None:
+            if value is not None:
+                # cloned, as what comes after in the network may write into it
+                seen[layer.name].append(layer.readers[0].features(value.detach().clone()))
+
+        return see
+
+    readers = [(layer, layer.readers[0]) for layer in network.layers]
+    handles = [reader.listen(model.get_submodule(reader.module), listener(layer)) for layer, reader in readers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _joined(passes: list[Tensor]) -> Tensor:
+    """Several calls as one: further positions of the same examples, or further examples."""
+    import torch
+
+    if len({len(value) for value in passes}) == 1:
+        return torch.cat(passes, dim=2)
+    return torch.cat([value.movedim(2, 1).flatten(0, 1).unsqueeze(2) for value in passes])
+
+
+def _incoming(layer: UnitLayer, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    return [slices.rows(tensors[slices.name]).float() for slices in layer.incoming]
+
+
+def _gradients(parameters: dict[str, nn.Parameter], output: Any, loss: Loss | None) -> dict[str, Tensor]:
+    """Gradients by name, zero where the loss does not reach; nothing is added to `.grad`."""
+    import torch
+
+    if loss is None:
+        raise SettingError("gradient_norm needs a loss: give loss, a function of the model's output, or targets.")
+    value = loss(output)
+    if not (isinstance(value, torch.Tensor) and value.numel() == 1 and value.requires_grad):
+        shape = list(value.shape) if isinstance(value, torch.Tensor) else value
+        raise SettingError(
+            f"loss gives {type(value).__name__} {shape}, not one number with a gradient: compute it from the model's "
+            "output and take the mean."
+        )
+    trained = {id(parameter): parameter for parameter in parameters.values() if parameter.requires_grad}
+    found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    gradients = dict(zip(trained, found, strict=True))
+    return {
+        name: torch.zeros_like(parameter) if (gradient := gradients.get(id(parameter))) is None else gradient
+        for name, parameter in parameters.items()
+    }

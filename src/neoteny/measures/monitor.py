@@ -1,0 +1,191 @@
+"""The check-up as training goes: measures of every layer, every so many steps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from neoteny.errors import CheckpointError, SettingError, UnknownNameError
+from neoteny.measures.catalogue import FEATURE_MEASURES
+from neoteny.measures.layers import loss_on, measure_layers
+from neoteny.measures.passes import plain
+from neoteny.measures.sinks import sink
+from neoteny.measures.symptoms import PlasticityLossWarning, findings
+
+if TYPE_CHECKING:
+    import polars as pl
+    import torch
+    from torch import Tensor, nn
+
+    from neoteny.units import Network
+
+__all__ = ["Monitor"]
+
+MEASURES = ("dead_units", "dormant_units", "dormant_score", "srank_99", "effective_rank", "weight_magnitude")
+"""What is measured by default; with a loss or targets the gradient norm, too."""
+
+_OTHERS = ("weight_magnitude", "gradient_norm")
+_GROWTH = "weight_growth"
+_VERSION = 1
+
+
+class Monitor:
+    """Measure a network every so many steps, without disturbing its training, and log what comes out.
+
+    Measuring runs the network on the probe as `neoteny.diagnose` does: parameters, buffers, gradients, modes, hooks and
+    torch's generator stay as they were. The first measurement is taken when the monitor is made; its values (not the
+    weights) are what growth counts from. Names are `neoteny/<layer>/<measure>`.
+
+    Arguments:
+        model: the network, at its start.
+        probe: the fixed inputs to look at: a batch as the network takes it, on its device.
+        every: steps between two measurements.
+        log: where values go, see `neoteny.measures.sinks.sink`: a dict or list, a function of (values by name, step), a
+            TensorBoard `SummaryWriter`, a W&B run.
+        measures: names of `neoteny.measures.FEATURE_MEASURES`, `weight_magnitude` (which brings `weight_growth`) and,
+            with a loss or targets, `gradient_norm`.
+        optimizer: the monitor counts its steps by itself; otherwise call `step` once a step.
+        loss: for gradient norms: a function of the model's output, or of output and targets, to a scalar.
+        targets: for gradient norms: of the probe.
+        units: the unit layers, if they are at hand (`plasticity.units`) or were declared by hand.
+        warn: warn once a layer when it begins to lose plasticity, by the signs that `Report.losing` goes by.
+
+    Attributes:
+        steps: seen so far.
+
+    Raises:
+        NetworkError: the network has no hidden units, or cannot be run on the probe.
+        SettingError: `every` below 1, a gradient norm without a loss, or nowhere to log to.
+        UnknownNameError: a measure that does not exist.
+
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    >>> optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    >>> log = {}
+    >>> monitor = Monitor(net, torch.randn(100, 3), every=2, log=log, optimizer=optimizer)
+    >>> for x in torch.randn(4, 10, 3):
+    ...     net(x).mean().backward()
+    ...     optimizer.step()
+    >>> [step for step, value in log["neoteny/0/dormant_units"]]
+    [0, 2, 4]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        probe: Any,
+        *,
+        every: int = 1_000,
+        log: Any = None,
+        measures: Sequence[str] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        targets: Tensor | None = None,
+        units: Network | None = None,
+        warn: bool = False,
+    ):
+        from neoteny.units import find
+        from neoteny.units.maps import unwrapped
+
+        if every < 1:
+            raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
+        self._loss = loss_on(targets, loss)
+        self._measures = _checked(measures, self._loss is not None)
+        self._model, self._probe, self._every, self._warn = unwrapped(model)[0], plain(probe), every, warn
+        self._sink = sink(log)
+        self._network = find(self._model, self._probe, residual_stream=True) if units is None else units
+        self._rows: list[tuple[int, str, str, float]] = []
+        self._warned: set[str] = set()
+        self.steps = 0
+        self._reference: dict[str, dict[str, float]] = {}
+        self._reference = self.measure()
+        self._handle = None
+        if optimizer is not None:
+            self._handle = optimizer.register_step_post_hook(lambda *_: self.step())
+
+    def step(self) -> None:
+        """Count a step, and measure if it is time."""
+        self.steps += 1
+        if self.steps % self._every == 0:
+            self.measure()
+
+    def measure(self) -> dict[str, dict[str, float]]:
+        """Measure now, log it and add it to the history; the values by layer and measure."""
+        found, _ = measure_layers(self._model, self._network, self._probe, self._measures, self._loss)
+        for layer, values in found.items():
+            if "weight_magnitude" in values:
+                start = self._reference.get(layer, values)["weight_magnitude"]
+                values[_GROWTH] = values["weight_magnitude"] / start if start else float("nan")
+        flat = {(layer, name): value for layer, values in found.items() for name, value in values.items()}
+        self._rows += [(self.steps, name, layer, value) for (layer, name), value in flat.items()]
+        self._sink({f"neoteny/{layer}/{name}": value for (layer, name), value in flat.items()}, self.steps)
+        if self._warn:
+            self._tell(found)
+        return found
+
+    def _tell(self, found: dict[str, dict[str, float]]) -> None:
+        for layer, values in found.items():
+            signs = list(findings(layer, values, self._reference.get(layer, {}), "the start"))
+            if signs and layer not in self._warned:
+                self._warned.add(layer)
+                message = f"After {self.steps} steps {' '.join(map(str, signs))}"
+                warnings.warn(message, PlasticityLossWarning, stacklevel=4)
+
+    def history(self) -> pl.DataFrame:
+        """Every value so far: step, metric, layer, value."""
+        import polars as pl
+
+        columns = {"step": pl.Int64, "metric": pl.String, "layer": pl.String, "value": pl.Float64}
+        return pl.DataFrame(self._rows, schema=columns, orient="row")
+
+    def detach(self) -> None:
+        """Take the hook off the optimizer; the history stays."""
+        if self._handle is not None:
+            self._handle.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs: plain containers and numbers."""
+        return {
+            "version": _VERSION,
+            "steps": self.steps,
+            "reference": {layer: dict(values) for layer, values in self._reference.items()},
+            "history": [list(row) for row in self._rows],
+            "warned": sorted(self._warned),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; what this monitor has measured itself is forgotten.
+
+        Raises:
+            CheckpointError: it is of another version, of other layers or of other measures; nothing was changed.
+        """
+        if state.get("version") != _VERSION:
+            raise CheckpointError(
+                f"The checkpoint has version {state.get('version')!r}, this neoteny reads version {_VERSION}; give the "
+                "state_dict of a Monitor, saved by this neoteny."
+            )
+        was, is_now = (
+            {layer: sorted(values) for layer, values in reference.items()}
+            for reference in (state["reference"], self._reference)
+        )
+        if was != is_now:
+            raise CheckpointError(
+                f"The checkpoint's monitor measured {was}, this one {is_now}; make it for the same network with the "
+                "same measures."
+            )
+        self.steps = state["steps"]
+        self._reference = {layer: dict(values) for layer, values in state["reference"].items()}
+        self._rows = [(step, metric, layer, value) for step, metric, layer, value in state["history"]]
+        self._warned = set(state["warned"])
+
+
+def _checked(measures: Sequence[str] | None, with_loss: bool) -> tuple[str, ...]:
+    if measures is None:
+        return (*MEASURES, "gradient_norm") if with_loss else MEASURES
+    for name in measures:
+        if name.partition("(")[0] not in (*FEATURE_MEASURES, *_OTHERS):
+            raise UnknownNameError(name, (*FEATURE_MEASURES, *_OTHERS), "measure to monitor")
+    if "gradient_norm" in measures and not with_loss:
+        raise SettingError("measures: gradient_norm needs a loss; give loss or targets, or leave it out.")
+    return tuple(measures)

@@ -1,0 +1,165 @@
+"""What tells that a layer is losing plasticity, from which value on, and which methods act on it.
+
+Every sign is a change since a reference: the network at its start, or a freshly initialised copy. What is normal
+depends on the architecture (a deep ReLU network without norms is born with many dormant units), its own start does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["SLOW_LEARNING", "SYMPTOMS", "Finding", "PlasticityLossWarning", "Symptom", "findings"]
+
+DORMANT_RISE = 0.1
+"""Share of units that fell dormant. The published curves begin near 0 and lie between 10% and all where networks have
+lost plasticity (Dohare et al. 2024, Extended Data Fig. 3 and 4; Sokar et al. 2023, Fig. 2)."""
+WEIGHT_GROWTH = 2.0
+"""Mean |w| over that at the reference. Twice as large weights make a layer that a norm follows learn at a quarter of
+the effective step size, which goes with 1 / |w|^2 (van Laarhoven 2017)."""
+RANK_FALL = 0.5
+"""Rank over that at the reference: half of the directions are gone. Our choice: published curves of networks that lost
+plasticity fall to a fraction of where they begin (Dohare et al. 2024, Extended Data Fig. 3c; Kumar et al. 2021)."""
+GUESS = math.sqrt(6)
+"""Where the initial distribution had to be guessed, growth counts from this many times as much: by this factor
+Kaiming's weights for ReLU, the widest in use, exceed those that torch draws by default, which is what is guessed."""
+SLOWER = 1.1
+"""Trainability from which a network learns more slowly than a fresh one, if every repetition says so too: the mean of a
+few repetitions differs by some per cent among fresh networks."""
+
+
+class PlasticityLossWarning(UserWarning):
+    """A layer has begun to lose plasticity."""
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """One sign, in one measure.
+
+    Attributes:
+        name: what it is called.
+        measure: the field of a layer's record that shows it.
+        change: `rise`: the value less the reference's is at least the threshold; `growth`: their ratio is; `fall`:
+            their ratio is at most the threshold; `gone`: the value is 0, and was not.
+        threshold: from where on it counts.
+        says: what a reader is told, with `{now}` and `{then}`.
+        methods: names in `neoteny.registry.METHODS` of those that act on it, the most direct first.
+        source: who showed that the sign goes with the loss of plasticity, and that these methods act on it.
+        implied_by: another symptom that says the same and more; told only without it.
+    """
+
+    name: str
+    measure: str
+    change: Literal["rise", "growth", "fall", "gone"]
+    threshold: float
+    says: str
+    methods: tuple[str, ...]
+    source: str
+    implied_by: str = ""
+
+    def shows(self, now: float, then: float | None, slack: float = 1.0) -> bool:
+        """Whether the change is there; without a reference only `gone` can be told. `slack` widens `growth`."""
+        if self.change == "gone":
+            return now == 0 and then != 0
+        if then is None:
+            return False
+        match self.change:
+            case "rise":
+                return now - then >= self.threshold
+            case "growth":
+                return now >= self.threshold * slack * then and now > 0
+            case "fall":
+                return now <= self.threshold * then and then > 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A layer that is losing plasticity, and why.
+
+    Attributes:
+        layer: its name; `""` is the network as a whole.
+        symptom: the name of the sign.
+        reason: the numbers, in words.
+        methods: names of the registered methods that act on it, the most direct first.
+    """
+
+    layer: str
+    symptom: str
+    reason: str
+    methods: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.layer or 'the whole network'}: {self.reason}. Acting on that: {', '.join(self.methods)}."
+
+
+NOT_FINITE = Symptom(
+    "not finite", "", "gone", 0.0, "its weights or activations are not finite",
+    ("full-reset",), "nothing can be learned from there",
+)  # fmt: skip
+SLOW_LEARNING = Symptom(
+    "slow learning", "trainability", "growth", SLOWER, "",
+    ("cbp", "shrink-and-perturb", "l2-init", "head-reset", "full-reset"),
+    "Lyle et al., ICML 2023 (the measure); Dohare et al. 2024; Kumar et al. 2023; Nikishin et al. 2022",
+)  # fmt: skip
+SYMPTOMS = (
+    Symptom(
+        "dormant units", "dormant_units", "rise", DORMANT_RISE,
+        "{now:.0%} of its units are dormant ({then:.0%} in {reference})",
+        ("cbp", "redo", "shrink-and-perturb"), "Sokar et al. 2023; Dohare et al. 2024",
+    ),
+    Symptom(
+        "weak units", "dormant_score", "rise", DORMANT_RISE,
+        "{now:.0%} of its units hardly respond ({then:.0%} in {reference})",
+        ("redo", "cbp", "shrink-and-perturb"), "Sokar et al. 2023", implied_by="dormant units",
+    ),
+    Symptom(
+        "falling rank", "srank_99", "fall", RANK_FALL,
+        "its features span {now:.0f} directions ({then:.0f} in {reference})",
+        ("cbp", "shrink-and-perturb", "l2-init"), "Kumar et al. 2021, 2023; Dohare et al. 2024",
+    ),
+    Symptom(
+        "growing weights", "weight_magnitude", "growth", WEIGHT_GROWTH,
+        "its mean |w| is {now:.3g} ({then:.3g} in {reference})",
+        ("l2", "l2-init", "shrink-and-perturb"), "Lyle et al. 2023; Kumar et al. 2023; Dohare et al. 2024",
+    ),
+    Symptom(
+        "no gradient", "gradient_norm", "gone", 0.0, "no gradient reaches its weights",
+        ("cbp", "redo", "full-reset"), "Dohare et al. 2024",
+    ),
+)  # fmt: skip
+"""What a layer is looked at for."""
+
+
+def findings(
+    layer: str,
+    now: Mapping[str, float | None],
+    then: Mapping[str, float | None],
+    reference: str,
+    guessed: bool = False,
+) -> Iterator[Finding]:
+    """The signs that one layer shows.
+
+    Arguments:
+        layer: its name.
+        now: its measures by name; those that were not taken are missing or None.
+        then: the reference's.
+        reference: what the reader is told the reference is.
+        guessed: whether the reference's weights come from a guessed distribution.
+
+    >>> [finding.symptom for finding in findings("fc", {"dormant_units": 0.4}, {"dormant_units": 0.05}, "the start")]
+    ['dormant units']
+    """
+    if not all(math.isfinite(value) for value in now.values() if value is not None):
+        yield Finding(layer, NOT_FINITE.name, NOT_FINITE.says, NOT_FINITE.methods)
+        return
+    shown: set[str] = set()
+    for symptom in SYMPTOMS:
+        value, before = now.get(symptom.measure), then.get(symptom.measure)
+        if symptom.implied_by in shown or value is None:
+            continue
+        if symptom.shows(value, before, GUESS if guessed else 1.0):
+            shown.add(symptom.name)
+            reason = symptom.says.format(now=value, then=before, reference=reference)
+            yield Finding(layer, symptom.name, reason, symptom.methods)

@@ -1,0 +1,283 @@
+"""Between a user's network and the pure rules: what the rules see of it, and how what they replaced gets back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from neoteny.errors import SettingError
+from neoteny.methods.base import Step, Tensors
+from neoteny.methods.distributed import Processes, like, local, parts
+from neoteny.units.activations import Activations
+from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.reset import slices_of
+from neoteny.units.rewrite import Rewriter
+
+
+class Live:
+    """A network with the optimizers that train it, seen as dicts of tensors by name.
+
+    Args:
+        model: the network, without wrappers.
+        optimizers: what trains it.
+        network: its units.
+        processes: with whom.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        network: Network,
+        processes: Processes,
+    ):
+        self.optimizers, self.network, self.processes = tuple(optimizers), network, processes
+        self.parameters = dict(model.named_parameters())
+        self._tensors: dict[str, Tensor] = {**self.parameters, **dict(model.named_buffers())}
+        self.parts = parts(self.parameters)
+        self.rewriter = Rewriter(network, self.parts)
+        self._along: dict[tuple[str, int, Any], Slices] = {}
+
+    def along(self, slices: Slices) -> Slices:
+        """The same units in a vector that runs along the slices' dimension."""
+        key = (slices.name, slices.dim, slices.index)
+        if key not in self._along:
+            self._along[key] = Slices(slices.name, 0, slices.index)
+        return self._along[key]
+
+    def tensors(self) -> Tensors:
+        """Parameters and buffers themselves, without their gradients' history; of sharded ones what is here."""
+        return {name: local(tensor) for name, tensor in self._tensors.items()}
+
+    def grads(self, optimizer: torch.optim.Optimizer | None = None) -> Tensors:
+        """Gradients of the parameters that have one, of all or of those that one optimizer trains."""
+        named = self.parameters.items()
+        if optimizer is not None and len(self.optimizers) > 1:
+            own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            named = [(name, p) for name, p in named if id(p) in own]
+        return {name: local(p.grad) for name, p in named if p.grad is not None}
+
+    def groups(self) -> dict[str, tuple[torch.optim.Optimizer, dict[str, Any]]]:
+        """The optimizer of each parameter that one trains, and its group there."""
+        of = {
+            id(p): (optimizer, group)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for p in group["params"]
+        }
+        return {name: of[id(p)] for name, p in self.parameters.items() if id(p) in of}
+
+    def state(self, name: str) -> Mapping[str, Any]:
+        """What an optimizer keeps of a parameter."""
+        parameter = self.parameters[name]
+        for optimizer in self.optimizers:
+            if parameter in optimizer.state:
+                return optimizer.state[parameter]
+        return {}
+
+    def sharded(self, name: str, value: Tensor) -> Tensor:
+        """A value of what is here of a parameter, as a tensor of the parameter's kind."""
+        return like(value, self.parameters[name])
+
+    def newborn(self, parameter: str, key: str) -> float:
+        """What state begins with: 0, but for Rprop's step sizes and, on request, Adagrad's sums."""
+        optimizer, group = self.groups()[parameter]
+        if isinstance(optimizer, torch.optim.Rprop) and key == "step_size":
+            return float(group["lr"])
+        if isinstance(optimizer, torch.optim.Adagrad) and key == "sum":
+            return float(group["initial_accumulator_value"])
+        return 0.0
+
+
+class LiveStep(Step):
+    """A step of a user's network. What rules replace is written back by `finish`; units are made new in place.
+
+    Args:
+        live: the network.
+        grads: gradients, by name.
+        features: what units did, by layer.
+        since: updates since each unit was made new, by layer.
+        key: random key.
+        skipped: bool `[]` on the device, whether the optimizer left out this step: then nothing is changed.
+
+    Attributes:
+        made: for each layer that was acted on the mask of its units that were made new, and how many at most.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        grads: Tensors,
+        features: Mapping[str, Activations],
+        since: Tensors,
+        key: Tensor,
+        skipped: Tensor | None = None,
+    ):
+        groups = live.groups()
+        self._own = live.tensors()
+        self._optim: dict[str, Tensors] | None = None
+        self._optim_before: dict[str, Tensors] = {}
+        self._live, self._skipped, self._since = live, skipped, dict(since)
+        self.made: dict[str, tuple[Tensor, int]] = {}
+        super().__init__(
+            network=live.network,
+            tensors=dict(self._own),
+            grads=grads,
+            optim={},
+            features=features,
+            since=dict(since),
+            key=key,
+            step_size=live.optimizers[0].param_groups[0]["lr"],
+            step_sizes={name: group["lr"] for name, (_, group) in groups.items()},
+        )
+
+    @property
+    def optim(self) -> dict[str, Tensors]:  # pyright: ignore
+        """The optimizers' state, by parameter and name; put together only where a rule asks for it."""
+        if self._optim is None:
+            self._optim = {}
+            for name in self._live.parameters:
+                state = self._live.state(name)
+                if state:
+                    self._optim[name] = {key: local(v) for key, v in state.items() if isinstance(v, Tensor)}
+                    if isinstance(state.get("step"), (int, float)):
+                        self._optim[name]["step"] = torch.tensor(state["step"])
+            self._optim_before = {name: dict(state) for name, state in self._optim.items()}
+        return self._optim
+
+    @optim.setter
+    def optim(self, value: dict[str, Tensors]) -> None:
+        assert not value  # what the optimizers hold cannot be given
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a whole parameter."""
+        part = self._live.parts.get(name)
+        return super().shape(name) if part is None else part.shape
+
+    def part(self, name: str, value: Tensor) -> Tensor:
+        """The part of a parameter that is here."""
+        part = self._live.parts.get(name)
+        return value if part is None else part.of(value, self.tensors[name])
+
+    def magnitudes(self, which: Literal["incoming", "outgoing"]) -> Tensors:
+        """Sums of |w|; over all shards where parameters are sharded."""
+        if not self._live.parts:
+            return super().magnitudes(which)
+        found, sums = self.network.layers, []
+        for layer in found:
+            dtype = torch.promote_types(self.tensors[layer.incoming[0].name].dtype, torch.float32)
+            slices = layer.incoming if which == "incoming" else layer.outgoing
+            sums.append(torch.stack([self._magnitude_here(part, dtype) for part in slices]).sum(0))
+        added = self._live.processes.add_up_shards(sums)
+        return {layer.name: value for layer, value in zip(found, added, strict=True)}
+
+    def _magnitude_here(self, slices: Slices, dtype: torch.dtype) -> Tensor:
+        size, part = self.tensors[slices.name].to(dtype).abs(), self._live.parts.get(slices.name)
+        if part is None:
+            return slices.total(size if self._live.processes.holds_copies() else torch.zeros_like(size))
+        if slices.groups > 1:
+            return slices.total(_laid_into(size.new_zeros(part.shape), size, part.start))
+        others = [dim for dim in range(size.dim()) if dim != slices.dim]
+        along = size.sum(others) if others else size
+        along = _laid_into(along.new_zeros(part.shape[slices.dim]), along, part.start[slices.dim :][:1])
+        return self._live.along(slices).total(along)
+
+    def make_new(
+        self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None
+    ) -> None:
+        """Make units new in place; nothing else is touched."""
+        if self._skipped is not None:
+            chosen = chosen & ~self._skipped
+        names = {slices.name for slices in slices_of(layer)}
+        self._write_back(names)
+        optim = {}
+        for name in names & self._live.parameters.keys():
+            state = self._live.state(name)
+            optim[name] = {key: local(v) for key, v in state.items() if isinstance(v, Tensor)}
+        self._live.rewriter.make_new(
+            layer,
+            self._own,
+            optim,
+            chosen,
+            key,
+            shared_draw=shared_draw,
+            at_most=at_most,
+            newborn=self._live.newborn,
+        )
+        since = self.since[layer.name]
+        self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
+        before, count = self.made.get(layer.name, (torch.zeros_like(chosen), 0))
+        self.made[layer.name] = before | chosen, count + (layer.size if at_most is None else at_most)
+
+    def finish(self) -> None:
+        """Put into the network and its optimizers what the rules replaced, and leave everything else untouched."""
+        self._write_back(self.tensors)
+        for layer, new in self.since.items():
+            old = self._since[layer]
+            if new is not old:
+                self.since[layer] = self._unless_skipped(old, new)
+                if layer not in self.made:  # by a reset of whole layers
+                    self.made[layer] = self.since[layer] == 0, len(new)
+
+    def _unless_skipped(self, old: Tensor, new: Tensor) -> Tensor:
+        return new if self._skipped is None else torch.where(self._skipped, old, new)
+
+    def _write_back(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._own:
+                continue
+            old, new = self._own[name], self.tensors[name]
+            if new is not old:
+                old.copy_(self._unless_skipped(old, new))
+                self.tensors[name] = old
+            for key, new in (self._optim or {}).get(name, {}).items():
+                old = self._optim_before[name][key]
+                if new is not old:
+                    self._write_state(name, key, old, self._unless_skipped(old, new))
+
+    def _write_state(self, name: str, key: str, old: Tensor, new: Tensor) -> None:
+        state = self._live.state(name)
+        if isinstance(state[key], Tensor):
+            start = self._live.newborn(name, key)
+            old.copy_(torch.where((new == 0) & (old != 0), start, new) if start else new)
+            self.optim[name][key] = old
+        else:  # a count of steps, a plain number
+            state[key] = type(state[key])(new)  # pyright: ignore[reportIndexIssue]
+            self.optim[name][key] = self._optim_before[name][key] = new
+
+
+def _laid_into(whole: Tensor, here: Tensor, start: Sequence[int]) -> Tensor:
+    """`whole`, with what is here written into it from `start` on."""
+    place = whole
+    for dim, first in enumerate(start):
+        place = place.narrow(dim, first, here.shape[dim])
+    place.copy_(here)
+    return whole
+
+
+def trained_part(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], network: Network) -> Network:
+    """The network without the layers and parameters that the optimizers do not train.
+
+    Raises:
+        SettingError: they train none of them.
+    """
+    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    trained = {name for name, p in model.named_parameters() if id(p) in held and p.requires_grad}
+    if not trained:
+        raise SettingError(
+            f"attach: the optimizer trains none of the parameters of {type(model).__name__}; give the one that was "
+            "made with model.parameters()."
+        )
+    layers, skipped = [], dict(network.skipped)
+    for layer in network.layers:
+        others = [s.name for s in (*layer.incoming, *layer.outgoing, *layer.biases) if s.name not in trained]
+        if others:
+            skipped[layer.name] = f"{others[0]} is not trained by this optimizer"
+        else:
+            layers.append(layer)
+    initialisers = {name: drawn for name, drawn in network.initialisers.items() if name in trained}
+    return dataclasses.replace(network, layers=tuple(layers), initialisers=initialisers, skipped=skipped)

@@ -1,0 +1,319 @@
+"""The handle on what is attached: called by the optimizer's hooks at every step, and by the user between them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from neoteny.errors import UnknownNameError
+from neoteny.methods import state as checkpoints
+from neoteny.methods.base import Method, Schedule, method_seed
+from neoteny.methods.bias_correction import AdamCorrection
+from neoteny.methods.distributed import Processes
+from neoteny.methods.live import Live, LiveStep
+from neoteny.methods.watch import TrainingActivations
+from neoteny.units import random
+from neoteny.units.maps import unwrapped
+from neoteny.units.records import Network
+
+_KEY = "plasticity"
+_Hidden = TypeVar("_Hidden")
+
+
+class PlasticityWarning(UserWarning):
+    """An attached method can never do anything, does not see what it needs, or got no state back."""
+
+
+class Plasticity:
+    """Methods attached to a network and its optimizers; made by `neoteny.attach`.
+
+    Attributes:
+        units: the unit layers that methods act on.
+        methods: by name.
+        updates: optimizer steps since attaching.
+        tasks: calls of `new_task`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        methods: Iterable[Method],
+        units: Network,
+        seed: int,
+        state_in_optimizer: bool = True,
+    ):
+        self.units, self.seed = units, seed
+        self.methods = _named(methods)
+        self.updates = self.tasks = 0
+        inner, _ = unwrapped(model)
+        processes = Processes(model, inner.parameters())
+        self._live = Live(inner, optimizers, units, processes)
+        self._adam = AdamCorrection(self._live)
+        tensors = self._live.tensors()
+        self._device = next(iter(tensors.values())).device
+        self._key = random.key(method_seed(seed), self._device)
+        self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
+        self._clocks: dict[str, Schedule | None] = {
+            name: method.schedule(units, seed) for name, method in self.methods.items()
+        }
+        # Moments may be older than this attachment: then so are all units.
+        steps = [state["step"] for optimizer in optimizers for state in optimizer.state.values() if "step" in state]
+        age = max(map(int, steps), default=0)
+        self._since = {
+            layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
+            for layer in units.layers
+        }
+        self._regularisers = [
+            (number, name)
+            for number, (name, method) in enumerate(self.methods.items())
+            if type(method).regularise is not Method.regularise
+        ]
+        self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
+        self._made: dict[str, Tensor] = {}
+        self._stepped: list[torch.optim.Optimizer] = []  # since the methods last acted
+        wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
+        self._watch = TrainingActivations(inner, units, wanted, processes) if wanted else None
+        self._blind = False
+        self._handles = [
+            handle
+            for optimizer in optimizers
+            for handle in (
+                optimizer.register_step_pre_hook(self._before),
+                optimizer.register_step_post_hook(self._after),
+            )
+        ]
+        if state_in_optimizer:
+            self._handles += [
+                optimizers[-1].register_state_dict_post_hook(self._save),
+                optimizers[-1].register_load_state_dict_pre_hook(self._restore),
+            ]
+
+    # What the user calls
+
+    def new_task(self) -> None:
+        """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
+        with torch.no_grad():
+            step = LiveStep(self._live, {}, {}, self._since, self._key)
+            key = random.fold_in(random.fold_in(self._key, self.updates), -1)
+            for number, (name, method) in enumerate(self.methods.items()):
+                step.key = random.fold_in(key, number)
+                self._state[name] = method.at_task(step, self._state[name])
+            self._finish(step)
+        self.tasks += 1
+
+    def made_new(self, layer: str) -> Tensor:
+        """Which units of a layer were made new at the last step or task boundary, bool `[n]`.
+
+        Raises:
+            UnknownNameError: there is no such unit layer.
+        """
+        if layer not in self._since:
+            raise UnknownNameError(layer, self._since, "unit layer")
+        made = self._made.get(layer)
+        return torch.zeros_like(self._since[layer], dtype=torch.bool) if made is None else made
+
+    def forget(self, hidden: _Hidden, layer: str) -> _Hidden:
+        """A recurrent layer's hidden state with 0 for the units that were just made new.
+
+        Args:
+            hidden: a tensor `[..., n]`, or a tuple of such, as an LSTM has it.
+            layer: the unit layer.
+
+        Raises:
+            UnknownNameError: there is no such unit layer.
+        """
+        made = self.made_new(layer)
+        return tree_map_only(Tensor, lambda value: value.masked_fill(made.to(value.device), 0.0), hidden)
+
+    def counters(self) -> dict[str, Any]:
+        """What the methods did so far: the updates and tasks seen, and for each method by layer the units replaced.
+
+        Where there is a maturity threshold also the share of units that is past it; if that stays 0, the threshold,
+        which counts updates, is never reached.
+        """
+        told: dict[str, Any] = {"updates": self.updates, "tasks": self.tasks}
+        for name in self.methods:
+            shares = getattr(self._clocks[name], "mature_share", None)
+            told[name] = {}
+            for number, layer in enumerate(self.units.layers):
+                replaced = self._state[name].get(f"{layer.name}/replaced")
+                if replaced is not None:
+                    told[name][layer.name] = {"units_replaced": int(replaced)}
+                    if shares is not None:
+                        told[name][layer.name]["mature_share"] = shares[number]
+        return told
+
+    def uncorrected(self) -> list[str]:
+        """The optimizers whose bias correction does not start anew for units that are made new."""
+        return self._adam.unsupported() if any(method.resets_units for method in self.methods.values()) else []
+
+    def detach(self) -> None:
+        """Take all hooks off; the network and its optimizers stay as they are."""
+        for handle in self._handles:
+            handle.remove()
+        if self._watch is not None:
+            self._watch.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint needs beside the model's and the optimizer's: plain containers, numbers and tensors.
+
+        Take it between optimizer steps. Names carry no trace of `torch.compile` or data parallelism.
+        """
+        return checkpoints.save(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, on the same network with the same methods; older versions' states do as well.
+
+        Raises:
+            CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
+        """
+        checkpoints.load(self, state)
+        self._key = random.key(method_seed(self.seed), self._device)
+
+    # What the optimizer calls
+
+    def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        state[_KEY] = self.state_dict()
+
+    def _restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        if _KEY in state:
+            self.load_state_dict(state[_KEY])
+        else:
+            warnings.warn(
+                "The optimizer's state holds no state of the attached methods, which stay as they are; give "
+                "Plasticity.load_state_dict what Plasticity.state_dict() was when it was saved.",
+                PlasticityWarning,
+                stacklevel=4,  # the line that calls load_state_dict()
+            )
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Before a step: regularise the gradients, or see to it that the closure does once it has made them."""
+        if not self._regularisers:
+            return None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._regularise(optimizer)
+            return None
+        if len(args) > 1:
+            return (args[0], self._regularising(optimizer, closure), *args[2:]), kwargs
+        return args, {**kwargs, "closure": self._regularising(optimizer, closure)}
+
+    def _regularising(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def regularising() -> Any:
+            self._give_gradients_back()
+            loss = closure()
+            self._regularise(optimizer)
+            return loss
+
+        return regularising
+
+    @torch.no_grad()
+    def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
+        scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
+        own = self._live.grads(optimizer)
+        grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
+        step = LiveStep(self._live, dict(grads), {}, self._since, self._key)
+        key = random.fold_in(self._key, self.updates)
+        for number, name in self._regularisers:
+            step.key = random.fold_in(key, 2 * number)
+            self._state[name] = self.methods[name].regularise(step, self._state[name])
+        for name, grad in step.grads.items():
+            if grad is not grads[name]:
+                parameter = self._live.parameters[name]
+                before, ours = parameter.grad, self._live.sharded(name, grad if scale is None else grad * scale)
+                assert before is not None
+                parameter.grad = ours
+                self._added.append((parameter, before, ours))
+
+    def _give_gradients_back(self) -> None:
+        for parameter, own, ours in self._added:
+            if parameter.grad is ours:
+                parameter.grad = own
+        self._added.clear()
+
+    @torch.no_grad()
+    def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """After a step: set Adam's bias correction right, then let the methods act."""
+        self._give_gradients_back()
+        self._stepped.append(optimizer)
+        if optimizer is not self._live.optimizers[-1]:
+            return
+        stepped, self._stepped = self._stepped, []
+        if all(map(_is_void, stepped)) and not (self._watch is not None and self._watch.anything):
+            return
+        features = self._seen()
+        # GradScaler with a fused kernel: whether it left everything as it was only the device knows.
+        overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
+        skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
+        if self._since:
+            counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
+            torch._foreach_add_(list(self._since.values()), counted)  # pyright: ignore[reportPrivateImportUsage]
+        self._adam.correct(self._since, stepped, skipped)
+        self._made = {}
+        acting = []
+        for number, (name, method) in enumerate(self.methods.items()):
+            clock = self._clocks[name]
+            row = None if clock is None else clock.take(1)[0]
+            due = row if row is not None and row.any() else None
+            if due is not None or method.acts_always:
+                acting.append((number, name, method, due))
+        if acting:
+            step = LiveStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
+            key = None
+            for number, name, method, due in acting:
+                if self._clocks[name] is None or due is not None:  # otherwise nothing is drawn
+                    key = random.fold_in(self._key, self.updates) if key is None else key
+                    step.key = random.fold_in(key, 2 * number + 1)
+                step.due = None if due is None else due.tolist()
+                row = None if due is None else torch.from_numpy(due).to(self._device)
+                old, new = self._state[name], method.intervene(step, self._state[name], row)
+                if skipped is not None:
+                    new = {key: torch.where(skipped, old[key], value) for key, value in new.items()}
+                self._state[name] = new
+            self._finish(step)
+        self.updates += 1
+
+    def _seen(self) -> Mapping[str, Any]:
+        if self._watch is None:
+            return {}
+        if not self._watch.anything and not self._blind:
+            self._blind = True
+            warnings.warn(
+                "The optimizer stepped, but no activations were seen since its last step, so units cannot be judged. "
+                "Is the network in evaluation mode, or was it compiled and run before attaching?",
+                PlasticityWarning,
+                stacklevel=5,  # the line that calls step()
+            )
+        return self._watch.take()
+
+    def _finish(self, step: LiveStep) -> None:
+        step.finish()
+        for layer, (mask, count) in step.made.items():
+            self._made[layer] = mask
+            self._adam.restart(layer, count)
+        self._since = step.since
+
+
+def _is_void(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether every step size is 0, as far as the host knows."""
+    sizes = [group.get("lr") for group in optimizer.param_groups]
+    known = [size for size in sizes if not (isinstance(size, Tensor) and size.device.type != "cpu")]
+    return len(known) == len(sizes) and all(size is not None and float(size) == 0 for size in known)
+
+
+def _named(methods: Iterable[Method]) -> dict[str, Method]:
+    """Methods by name; a second one of the same name gets a number."""
+    named: dict[str, Method] = {}
+    for method in methods:
+        base = method.name or type(method).__name__
+        name, number = base, 2
+        while name in named:
+            name, number = f"{base}-{number}", number + 1
+        named[name] = method
+    return named

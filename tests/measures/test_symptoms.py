@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import neoteny
+from measures.plastic import INPUTS, mlp, well, worn
+from neoteny.measures import SYMPTOMS, Report
+from neoteny.measures.checkup import LayerReport
+from neoteny.measures.symptoms import GUESS, NOT_FINITE, SLOW_LEARNING, findings
+from neoteny.registry import METHODS
+
+
+def signs(now, then, **options):
+    return [finding.symptom for finding in findings("fc", now, then, "the start", **options)]
+
+
+def test_every_symptom_names_registered_methods_and_every_method_acts_on_something():
+    named = [name for symptom in (*SYMPTOMS, SLOW_LEARNING, NOT_FINITE) for name in symptom.methods]
+    assert set(named) == set(METHODS)
+    fields = {*LayerReport.__dataclass_fields__}
+    assert all(symptom.measure in fields for symptom in SYMPTOMS)
+
+
+@pytest.mark.parametrize(
+    ("measure", "healthy", "ill", "then", "name"),
+    [
+        ("dormant_units", 0.39, 0.41, 0.3, "dormant units"),
+        ("dormant_score", 0.39, 0.41, 0.3, "weak units"),
+        ("srank_99", 11, 10, 20, "falling rank"),
+        ("weight_magnitude", 0.19, 0.21, 0.1, "growing weights"),
+        ("gradient_norm", 1e-9, 0.0, 1.0, "no gradient"),
+    ],
+)
+def test_signs_are_changes_since_the_start(measure, healthy, ill, then, name):
+    assert signs({measure: healthy}, {measure: then}) == []
+    assert signs({measure: ill}, {measure: then}) == [name]
+    assert signs({measure: None}, {measure: then}) == []
+    assert signs({measure: 0.0}, {measure: 0.0}) == []
+    assert signs({measure: ill}, {}) == ([name] if name == "no gradient" else [])
+
+
+def test_growth_against_a_guess_must_be_larger():
+    assert signs({"weight_magnitude": 2.1 * GUESS}, {"weight_magnitude": 1.0}, guessed=True) == ["growing weights"]
+    assert signs({"weight_magnitude": 1.9 * GUESS}, {"weight_magnitude": 1.0}, guessed=True) == []
+
+
+def test_one_word_for_dormant_units_and_one_for_what_is_not_finite():
+    assert signs({"dormant_units": 0.5, "dormant_score": 0.5}, {"dormant_units": 0.0, "dormant_score": 0.0}) == [
+        "dormant units"
+    ]
+    assert signs({"dormant_units": 0.5, "srank_99": float("nan")}, {"dormant_units": 0.0}) == ["not finite"]
+
+
+def test_a_worn_network_is_named_with_reasons_and_methods():
+    for reference in (None, mlp(), mlp().state_dict(), neoteny.diagnose(mlp(), INPUTS)):
+        report = neoteny.diagnose(worn(), INPUTS, reference=reference)
+        found = report.losing()
+        assert {finding.layer for finding in found} == {"0", "2"}
+        dormant = next(finding for finding in found if finding.symptom == "dormant units")
+        assert {"cbp", "redo"} <= set(dormant.methods)
+        assert report.reference_is in dormant.reason
+        growing = [finding.methods for finding in found if finding.symptom == "growing weights"]
+        assert set(growing) == (set() if reference is None else {("l2", "l2-init", "shrink-and-perturb")})
+        shown = str(report)
+        assert "Losing plasticity" in shown
+        assert "cbp, redo" in shown
+        assert "dormant units" in report.to_frame().filter(layer="2")["losing"].to_list()[0]
+
+
+@pytest.mark.parametrize("make", [mlp, well])
+def test_a_healthy_network_is_not(make):
+    for reference in (None, mlp()):
+        report = neoteny.diagnose(make(), INPUTS, reference=reference)
+        assert report.losing() == ()
+        assert "No layer shows a loss of plasticity." in str(report)
+
+
+def test_a_deep_network_born_with_dormant_units_is_not():
+    torch.manual_seed(0)
+    layers = [module for _ in range(8) for module in (nn.Linear(10, 10), nn.ReLU())]
+    net = nn.Sequential(*layers, nn.Linear(10, 1))
+    report = neoteny.diagnose(net, INPUTS, reference=net)
+    assert report.dormant_units > 0.1
+    assert report.losing() == ()
+
+
+def test_growth_is_against_what_is_given():
+    net, start = mlp(), mlp()
+    with torch.no_grad():
+        net[2].weight.mul_(20)
+    by_model = neoteny.diagnose(net, INPUTS, reference=start)
+    assert by_model.reference_is == "the reference"
+    assert [layer.weight_growth for layer in by_model.layers] == pytest.approx([1, 20])
+    again = neoteny.diagnose(net, INPUTS, reference=by_model)
+    assert [layer.weight_growth for layer in again.layers] == pytest.approx([1, 1])
+    assert again.reference_is == "the earlier check-up"
+    assert isinstance(again.reference, Report)
+    assert again.reference.reference is None
+    fresh = neoteny.diagnose(net, INPUTS)
+    assert fresh.reference_is == "a fresh copy"
+    # the layer left alone shows its initialiser, and the mean of |w| over 320 weights is known to a few per cent
+    assert fresh.layers[0].weight_growth == pytest.approx(1, abs=0.1)
+    assert not fresh.layers[0].guessed
+    assert fresh.layers[1].guessed
+    assert "~" in str(fresh)
+
+
+def test_the_manual_says_the_same():
+    manual = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
+    rows = [line for line in manual.splitlines() if line.startswith("| ")]
+    for symptom in SYMPTOMS:
+        (row,) = [row for row in rows if row.startswith(f"| {symptom.name}")]
+        assert row.endswith(f"| {', '.join(f'`{name}`' for name in symptom.methods)} |")

@@ -16,7 +16,7 @@ from neoteny.methods import L2, Method
 from neoteny.methods.base import require
 from neoteny.testing import MODELS, OPTIMIZERS, Model, Optimizer, check_method, checks
 from neoteny.testing.trial import difference
-from testing import broken
+from testing.broken import Sound, loop, strength
 
 SMALL = {"models": [MODELS["mlp"]], "optimizers": [OPTIMIZERS["sgd"]]}
 
@@ -24,7 +24,7 @@ SMALL = {"models": [MODELS["mlp"]], "optimizers": [OPTIMIZERS["sgd"]]}
 def test_all_failures_are_listed_with_network_and_optimizer():
     two = {"models": [MODELS["mlp"], MODELS["two-heads"]], "optimizers": [OPTIMIZERS["sgd"], OPTIMIZERS["adam"]]}
     with pytest.raises(ContractError) as error:
-        check_method(broken.NeverStill(), still=[broken.NeverStill(rate=0.0)], **two)
+        check_method(strength.NeverStill(), still=[strength.NeverStill(rate=0.0)], **two)
     report = error.value.report
     assert [(f.model, f.optimizer) for f in report.failures] == [("mlp", "sgd"), ("two-heads", "adam")]
     text = str(error.value)
@@ -36,8 +36,8 @@ def test_all_failures_are_listed_with_network_and_optimizer():
 
 
 def test_an_error_in_a_method_says_where_it_was_raised():
-    with pytest.raises(ContractError, match=r"expected: no error\n +happened: KeyError: '0.weight' \(broken.py:\d+\)"):
-        check_method(broken.NeedsEveryGradient(), **SMALL)
+    with pytest.raises(ContractError, match=r"expected: no error\n +happened: KeyError: '0.weight' \(loop.py:\d+\)"):
+        check_method(loop.NeedsEveryGradient(), **SMALL)
 
 
 def test_without_a_method_of_strength_zero_its_checks_are_left_out():
@@ -48,7 +48,7 @@ def test_without_a_method_of_strength_zero_its_checks_are_left_out():
 
 def test_a_class_that_declares_nothing_is_told_what_to_write():
     with pytest.raises(SettingError, match=r"`contract`.*check_method\(Sound\(...\), still=Sound\(...\)\)"):
-        check_method(broken.Sound)
+        check_method(Sound)
 
 
 @pytest.mark.parametrize("wrong", [nn.Linear, "l2", L2(strength=0.1).settings()])

@@ -112,11 +112,13 @@ class ContinualBackprop(Method):
     @classmethod
     def contract(cls) -> Contract:
         """Active and still ones, for `neoteny.testing`."""
-        return [
+        active = [
             cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
             cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
-        ], [cls(replacement_rate=0, utility="adaptable_contribution")]
+        ]
+        never = {"replacement_rate": 0, "maturity_threshold": 0}
+        return active, [cls(**never, utility="adaptable_contribution"), cls(**never, replacement="drawn")]
 
     def inert(self) -> str | None:
         """Without replacements it only watches."""

@@ -17,6 +17,7 @@ from neoteny.lazy import exports
 if TYPE_CHECKING:
     from neoteny import lab as lab
     from neoteny import testing as testing
+    from neoteny import units as units
     from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.measures.monitor import Monitor as Monitor
     from neoteny.methods.attach import attach as attach
@@ -43,6 +44,7 @@ _HOME = {
     "FullReset": "methods.full_reset",
     "lab": "lab:",
     "testing": "testing:",
+    "units": "units:",
 }
 
 __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds them together
@@ -59,6 +61,7 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "diagnose",
     "lab",
     "testing",
+    "units",
 ]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

@@ -8,7 +8,8 @@ from torch import nn
 
 from measures.plastic import INPUTS, mlp
 from neoteny.errors import CheckpointError, NetworkError
-from neoteny.measures.copies import bare_copy, copy_with, initialisers_of, young_copy
+from neoteny.measures.copies import copy_with, initialisers_of, young_copy
+from neoteny.units.copying import bare_copy
 from neoteny.units.random import key
 
 

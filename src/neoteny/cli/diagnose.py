@@ -40,8 +40,8 @@ class Options:
     """the array of the inputs' file that holds the targets, for gradient norms: whole numbers are classes"""
     trainability: tyro.conf.FlagCreatePairsOff[bool] = False
     """train copies on fresh targets, to tell how well the network can still learn"""
-    figure: Path | None = None
-    """draw it here, as .png, .pdf or .svg"""
+    figure: Path | None = Path("checkup.png")
+    """draw it here, as .png, .pdf or .svg; None draws nothing"""
 
 
 def main(arguments: Sequence[str]) -> None:

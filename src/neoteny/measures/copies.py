@@ -1,15 +1,11 @@
-"""Copies of a network: as it is, with other weights, and as new.
-
-A copy carries none of the hooks that its owner hung on the original: they would act on the owner's objects.
-"""
+"""Copies of a network: with other weights, and as new."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from neoteny.errors import CheckpointError, NetworkError
+from neoteny.errors import CheckpointError
 from neoteny.measures.passes import call, generators_kept
 
 if TYPE_CHECKING:
@@ -17,40 +13,9 @@ if TYPE_CHECKING:
 
     from neoteny.units import Initialiser
 
-__all__ = ["bare_copy", "copy_with", "initialisers_of", "young_copy"]
+__all__ = ["copy_with", "initialisers_of", "young_copy"]
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _WRAPPERS = ("_orig_mod.", "module.")
-
-
-def bare_copy(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, without gradients, its owner's hooks and the wrappers of compiling and parallelism.
-
-    Hooks of torch's own stay: some compute weights.
-
-    Raises:
-        NetworkError: the model cannot be copied.
-    """
-    from neoteny.units.maps import unwrapped
-    from neoteny.units.tracing import _kept_tensors
-
-    inner, _ = unwrapped(model)
-    try:
-        copied = copy.deepcopy(inner, {id(tensor): tensor.detach().clone() for tensor in _kept_tensors(inner)})
-    except Exception as error:  # whatever a module keeps may refuse in its own way
-        raise NetworkError(
-            f"{type(inner).__name__} cannot be copied ({error}): drop what its modules keep that cannot be."
-        ) from error
-    for module in copied.modules():
-        module.training = False
-        for hooks in (getattr(module, name) for name in _HOOKS):
-            for key, hook in list(hooks.items()):
-                home = getattr(hook, "__module__", None) or type(hook).__module__
-                if not home.startswith("torch."):
-                    del hooks[key]
-    for parameter in copied.parameters():
-        parameter.grad = None
-    return copied
 
 
 def copy_with(model: nn.Module, weights: Mapping[str, Any]) -> nn.Module:
@@ -59,6 +24,8 @@ def copy_with(model: nn.Module, weights: Mapping[str, Any]) -> nn.Module:
     Raises:
         CheckpointError: they are another network's.
     """
+    from neoteny.units.copying import bare_copy
+
     copied = bare_copy(model)
     plain = dict(weights)
     for wrapper in _WRAPPERS:
@@ -135,6 +102,7 @@ def young_copy(
     import torch
 
     from neoteny.units import Initialiser
+    from neoteny.units.copying import bare_copy
     from neoteny.units.random import fold_in
 
     young = bare_copy(model)

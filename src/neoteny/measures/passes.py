@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = [
     "call",
     "examples_of",
     "generators_kept",
-    "output_tensors",
     "plain",
     "seed_generators",
     "slow_rnn",
@@ -46,24 +44,6 @@ def examples_of(inputs: Any) -> int | None:
 
     sizes = {leaf.shape[0] for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and leaf.dim()}
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def output_tensors(output: Any) -> list[Tensor]:
-    """The floating-point tensors, of one dimension or more, in an output of any make: tuples, mappings, dataclasses.
-
-    >>> import torch
-    >>> [tensor.shape for tensor in output_tensors({"logits": torch.zeros(2, 3), "loss": torch.tensor(0.0)})]
-    [torch.Size([2, 3])]
-    """
-    import torch
-    from torch.utils._pytree import tree_leaves
-
-    if dataclasses.is_dataclass(output) and not isinstance(output, type):
-        output = [getattr(output, field.name) for field in dataclasses.fields(output)]
-    if not isinstance(output, torch.Tensor):
-        leaves = tree_leaves(output)
-        return [tensor for leaf in leaves if leaf is not output for tensor in output_tensors(leaf)]
-    return [output] if output.is_floating_point() and output.dim() else []
 
 
 @contextmanager

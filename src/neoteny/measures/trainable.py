@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
-from neoteny.measures.copies import bare_copy, copy_with, initialisers_of, young_copy
-from neoteny.measures.passes import call, examples_of, generators_kept, output_tensors, plain, seed_generators, slow_rnn
+from neoteny.measures.copies import copy_with, initialisers_of, young_copy
+from neoteny.measures.passes import call, examples_of, generators_kept, plain, seed_generators, slow_rnn
 from neoteny.measures.progress import bar
 from neoteny.measures.symptoms import SLOW_LEARNING
 
@@ -132,6 +132,7 @@ def trainability(
     """
     import torch
 
+    from neoteny.units.copying import bare_copy
     from neoteny.units.random import fold_in
     from neoteny.units.random import key as key_of
 
@@ -192,7 +193,9 @@ def _maker(
 
 def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     """The output tensors that depend on what trains."""
-    return [tensor for tensor in output_tensors(call(model, inputs)) if tensor.requires_grad]
+    from neoteny.units.copying import output_tensors
+
+    return [tensor for tensor in output_tensors(call(model, inputs)) if tensor.requires_grad and tensor.dim()]
 
 
 def _change(teacher: nn.Module, inputs: Any, targets: Targets, key: Tensor) -> list[Tensor]:

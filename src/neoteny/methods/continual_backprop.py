@@ -271,6 +271,8 @@ class ContinualBackprop(Method):
 
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
     """What units of constant `activation`, `[n]`, send to the outputs of a consumer, `[out]`."""
+    import torch
+
     positions = slices.positions(weight.device)
     spread = activation.new_zeros(slices.length(weight))
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))

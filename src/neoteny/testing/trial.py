@@ -22,9 +22,9 @@ from neoteny.testing.optimizers import Optimizer
 
 __all__ = ["Run", "Trial", "Violation", "difference", "expect", "fresh", "made_new"]
 
-STEPS = 12
+STEPS = 10
 """Optimizer steps of the usual training."""
-TASK_AT = 8
+TASK_AT = 7
 """Steps before the change of task."""
 
 Batches = Sequence[tuple[Tensor, Tensor]]

@@ -9,8 +9,6 @@ several times has the same units in every call.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
+from neoteny.units.copying import bare_copy, output_tensors
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
 from neoteny.units.opening import opened
 from neoteny.units.reading import Codes, Leaf, read_units
@@ -32,7 +31,6 @@ from neoteny.units.trace import Trace
 __all__ = ["trace"]
 
 _EXAMPLES = 2  # of the batch are enough to trace; one alone would trip models that squeeze
-_DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
 
 
@@ -74,7 +72,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         error: NetworkError | None = None
         for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
             try:
-                return _traced(_copied(model, dtype), _arguments(example_inputs, dtype, examples))
+                return _traced(bare_copy(model).to(dtype), _arguments(example_inputs, dtype, examples))
             except NetworkError as failed:
                 error = failed
         assert error is not None
@@ -100,48 +98,6 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
         if quiet == 2:
             break
     return result
-
-
-def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    try:
-        model = copy.deepcopy(model, {id(t): t.detach().clone() for t in _kept_tensors(model)})
-    except Exception as error:
-        raise NetworkError(
-            f"{_kind(model)} cannot be copied ({error}); find its units before the first forward pass, or drop the "
-            "tensors that its modules keep."
-        ) from error
-    for module in model.modules():
-        # Hooks of the user's would act on the user's objects; those that compute a weight are part of the network.
-        module._forward_hooks.clear()
-        module._backward_hooks.clear()
-        module._backward_pre_hooks.clear()
-        module._forward_hooks_with_kwargs.clear()
-        module._forward_hooks_always_called.clear()
-        for key, hook in list(module._forward_pre_hooks.items()):
-            if not type(hook).__module__.startswith("torch.nn.utils"):
-                del module._forward_pre_hooks[key]
-                module._forward_pre_hooks_with_kwargs.pop(key, None)
-    return model.to(dtype).eval()
-
-
-def _kept_tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Results of computations that modules, or what they hold, keep as attributes: torch refuses to copy them."""
-    held = [(module.__dict__, _DEPTH) for module in model.modules()]
-    seen = set()
-    while held:
-        own, depth = held.pop()
-        for value in tree_leaves(list(own.values())):
-            if isinstance(value, Tensor):
-                if not value.is_leaf:
-                    yield value
-            elif (
-                depth
-                and hasattr(value, "__dict__")
-                and not isinstance(value, (type, nn.Module))
-                and id(value) not in seen
-            ):
-                seen.add(id(value))
-                held.append((vars(value), depth - 1))
 
 
 def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -298,7 +254,7 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
                 "model runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones; or name its "
                 "unit layers by hand with neoteny.units.declare."
             ) from error
-    return calls, [t for t in _tensors_of(output) if t.requires_grad]
+    return calls, [t for t in output_tensors(output) if t.requires_grad]
 
 
 def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, result: Trace) -> None:
@@ -307,12 +263,6 @@ def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, re
         known = recognised(name, module, seen[0], output)
         if known is not None:
             result.roles[name], result.maps[name] = "plain", known
-
-
-def _tensors_of(output: Any) -> list[Tensor]:
-    if dataclasses.is_dataclass(output) and not isinstance(output, type):
-        output = [getattr(output, f.name) for f in dataclasses.fields(output)]
-    return [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
 
 
 def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:

@@ -59,18 +59,17 @@ def frozen_parameters(trial: Trial) -> None:
 @check("once")
 def parameter_groups(trial: Trial) -> None:
     """What the method does to one parameter group follows the step size of another."""
-    for kind in (torch.optim.SGD, torch.optim.Adam):
-        snapshots = []
-        for order in (1, -1):
+    snapshots = []
+    for order in (1, -1):
 
-            def make(parameters: list[nn.Parameter], kind: Any = kind, order: int = order) -> torch.optim.Optimizer:
-                groups = [{"params": parameters[::2], "lr": 0.03}, {"params": parameters[1::2], "lr": 0.003}]
-                return kind(groups[::order], lr=0.01)
+        def make(parameters: list[nn.Parameter], order: int = order) -> torch.optim.Optimizer:
+            groups = [{"params": parameters[::2], "lr": 0.03}, {"params": parameters[1::2], "lr": 0.003}]
+            return torch.optim.Adam(groups[::order], lr=0.01)
 
-            run = replace(trial, optimizer=Optimizer(kind.__name__, make)).start()
-            run.train_over_tasks(trial.batches())
-            snapshots.append(run.snapshot())
-        same(*snapshots, expected=f"the same training with {kind.__name__}, whichever group comes first")
+        run = replace(trial, optimizer=Optimizer("two groups", make)).start()
+        run.train_over_tasks(trial.batches())
+        snapshots.append(run.snapshot())
+    same(*snapshots, expected="the same training, whichever group comes first")
 
 
 @check("once")

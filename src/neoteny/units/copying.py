@@ -1,0 +1,81 @@
+"""Copies of networks to look into, and the tensors in what networks give out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from neoteny.errors import NetworkError
+from neoteny.units.maps import unwrapped
+
+__all__ = ["bare_copy", "output_tensors"]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
+
+
+def bare_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, without gradients, its owner's hooks and the wrappers of compiling and parallelism.
+
+    Hooks of torch's own stay: some compute weights. The owner's would act on the owner's objects.
+
+    Raises:
+        NetworkError: the model cannot be copied.
+    """
+    inner, _ = unwrapped(model)
+    try:
+        copied = copy.deepcopy(inner, {id(tensor): tensor.detach().clone() for tensor in _kept_tensors(inner)})
+    except Exception as error:  # whatever a module keeps may refuse in its own way
+        raise NetworkError(
+            f"{type(inner).__name__} cannot be copied ({error}): copies are looked into so that the network itself "
+            "stays as it is; drop what its modules keep that cannot be copied."
+        ) from error
+    for module in copied.modules():
+        module.training = False
+        for hooks in (getattr(module, name) for name in _HOOKS):
+            for key, hook in list(hooks.items()):
+                home = getattr(hook, "__module__", None) or type(hook).__module__
+                if not home.startswith("torch."):
+                    del hooks[key]
+    for parameter in copied.parameters():
+        parameter.grad = None
+    return copied
+
+
+def _kept_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Results of computations that modules, or what they hold, keep as attributes: torch refuses to copy them."""
+    held = [(module.__dict__, _DEPTH) for module in model.modules()]
+    seen = set()
+    while held:
+        own, depth = held.pop()
+        for value in tree_leaves(list(own.values())):
+            if isinstance(value, Tensor):
+                if not value.is_leaf:
+                    yield value
+            elif depth and _is_object(value) and id(value) not in seen:
+                seen.add(id(value))
+                held.append((vars(value), depth - 1))
+
+
+def _is_object(value: object) -> bool:
+    return hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module))
+
+
+def output_tensors(output: Any) -> list[Tensor]:
+    """The floating-point tensors in an output of any make: tuples, mappings, dataclasses.
+
+    >>> import torch
+    >>> [tensor.shape for tensor in output_tensors({"logits": torch.zeros(2, 3), "tokens": torch.zeros(2, 3).long()})]
+    [torch.Size([2, 3])]
+    """
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        output = [getattr(output, field.name) for field in dataclasses.fields(output)]
+    if isinstance(output, Tensor):
+        return [output] if output.is_floating_point() else []
+    leaves = tree_leaves(output)
+    return [tensor for leaf in leaves if leaf is not output for tensor in output_tensors(leaf)]

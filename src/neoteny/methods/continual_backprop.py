@@ -117,8 +117,8 @@ class ContinualBackprop(Method):
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
             cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
         ]
-        never = {"replacement_rate": 0, "maturity_threshold": 0}
-        return active, [cls(**never, utility="adaptable_contribution"), cls(**never, replacement="drawn")]
+        still = [cls(replacement_rate=0, utility="adaptable_contribution"), cls(replacement_rate=0, replacement="drawn")]
+        return active, still
 
     def inert(self) -> str | None:
         """Without replacements it only watches."""

@@ -280,3 +280,41 @@ def test_units_that_were_made_new_can_be_told_and_forgotten():
     assert made == plasticity.counters()["cbp"]["first"]["units_replaced"] > 1
     with pytest.raises(neoteny.errors.UnknownNameError, match="unit layer"):
         plasticity.made_new("frist")
+
+
+def test_an_attachment_goes_with_its_optimizer():
+    model, optimizer, plasticity = attached()
+    assert model.rest[1]._forward_pre_hooks
+    del optimizer, plasticity
+    gc.collect()
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not any(parameter._backward_hooks for parameter in model.parameters())
+
+
+def test_optimizers_in_the_wrappers_of_trainers():
+    class Wrapped(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+    model, _, plain = attached()
+    train(model, plain._live.optimizers[0], batches(5))
+    other = type(model)()
+    other.load_state_dict(attached()[0].state_dict())
+    optimizer = torch.optim.Adam(other.parameters(), 0.01)
+    wrapped = neoteny.attach(other, Wrapped(Wrapped(optimizer)), list(plain.methods.values()), units=plain.units)
+    assert wrapped._live.optimizers == (optimizer,)
+
+
+def test_moved_to_another_precision_a_network_s_statistics_are_still_reset():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    plasticity = neoteny.attach(model, optimizer, CBP, torch.zeros(2, 4))
+    model.double()  # parameters stay themselves, buffers are made anew
+    made = 0
+    for x, y in batches(20):
+        train(model, optimizer, [(x.double(), y.double())])
+        mask = plasticity.made_new("0")
+        made += int(mask.sum())
+        assert (model[1].running_mean[mask] == 0).all() and (model[1].running_var[mask] == 1).all()
+    assert made > 0

@@ -109,3 +109,16 @@ def test_a_foreign_state_in_the_optimizers_is_refused_before_anything_changes():
     with pytest.raises(CheckpointError, match="version"):
         other.load_state_dict(saved)
     assert not other.state
+
+
+def test_newborns_are_drawn_as_at_the_start_though_trained_weights_came_back_before():
+    model, optimizer, plasticity = attached()
+    drawn, saved = plasticity.units.initialisers["0.weight"], copy.deepcopy(optimizer.state_dict())
+    with torch.no_grad():
+        model[0].weight.mul_(3)  # what it was drawn from does not show any more
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    again = neoteny.attach(model, optimizer, plasticity.methods.values(), torch.zeros(1, 3))
+    assert again.units.initialisers["0.weight"] != drawn
+    optimizer.load_state_dict(saved)
+    assert again.units.initialisers["0.weight"] == drawn
+    assert again._live.rewriter.network is again._live.network is again.units

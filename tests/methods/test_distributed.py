@@ -43,13 +43,13 @@ def make_model(device="cpu"):
     return nn.Sequential(*layers).to(device, torch.float64)
 
 
-def attached(methods, wrap=lambda model: model, device="cpu"):
+def attached(methods, wrap=lambda model: model, device="cpu", later=lambda model: model):
     model = make_model(device)
     units = find(model, torch.zeros(2, 4, dtype=torch.float64, device=device))
     model = wrap(model)
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     plasticity = neoteny.attach(model, optimizer, METHODS[methods], units=units, seed=5, state_in_optimizer=False)
-    return model, optimizer, plasticity
+    return later(model), optimizer, plasticity
 
 
 def train(model, optimizer, start, stop, rank=0, world=1, device="cpu"):
@@ -95,7 +95,8 @@ def shard(model):
     return fully_shard(model, mesh=mesh)
 
 
-WRAPPERS = {"ddp": nn.parallel.DistributedDataParallel, "fsdp": shard}
+DDP = nn.parallel.DistributedDataParallel
+WRAPPERS = {"ddp": {"wrap": DDP}, "ddp by a trainer": {"later": DDP}, "fsdp": {"wrap": shard}}
 
 
 def train_together(rank, world, device="cpu"):
@@ -103,7 +104,7 @@ def train_together(rank, world, device="cpu"):
     found = {}
     for wrapper in WRAPPERS if device == "cpu" else ("ddp",):
         for methods in METHODS:
-            run = attached(methods, WRAPPERS[wrapper], device)
+            run = attached(methods, device=device, **WRAPPERS[wrapper])
             train(*run[:2], 0, STEPS, rank, world, device)
             found[wrapper, methods] = everything(*run)
     return found

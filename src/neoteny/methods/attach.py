@@ -86,6 +86,7 @@ def attach(
                 "a list."
             )
     optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
+    optimizers = [_inner(one) for one in optimizers]
     inner, _ = unwrapped(model)
     if units is None:
         if example_inputs is None:
@@ -120,3 +121,10 @@ def attach(
             stacklevel=2,
         )
     return plasticity
+
+
+def _inner(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer inside the wrappers of trainers (Accelerate, Lightning), which make its steps."""
+    while isinstance(own := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = own
+    return optimizer

@@ -278,7 +278,8 @@ def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))
     if slices.groups > 1:  # each part of the outputs reads positions of its own
         parts = weight.unflatten(0, (slices.groups, -1)).movedim(slices.dim + 1, -1).to(activation.dtype)
-        sent = torch.einsum("go...i,gi->go...", parts, spread.view(slices.groups, -1)).flatten(0, 1)
+        own = spread.view(slices.groups, *[1] * (parts.dim() - 2), -1)
+        sent = (parts * own).sum(-1).flatten(0, 1)
     else:
         sent = weight.movedim(slices.dim, -1).to(activation.dtype) @ spread  # [out, *kernel]
     return sent.sum(tuple(range(1, sent.dim()))) if sent.dim() > 1 else sent

@@ -57,7 +57,8 @@ class Processes:
     """The processes that train one network together; with one of them, nothing is sent.
 
     Args:
-        model: as the user has it; `DistributedDataParallel` tells its group.
+        model: as the user has it; `DistributedDataParallel` tells its group. Trainers wrap a model after its optimizer
+            was made: then the wrapper is met in a forward pass.
         parameters: those of the inner network; sharded ones tell their mesh.
     """
 
@@ -72,6 +73,14 @@ class Processes:
             self._shards = [group for group, placement in placed if placement.is_shard()]
         elif isinstance(model, nn.parallel.DistributedDataParallel):
             self._batch = [model.process_group]
+        self._unknown = not self._batch
+
+    def meet(self) -> None:
+        """Within a forward pass: see whether it is that of a `DistributedDataParallel`."""
+        if self._unknown and torch.distributed.is_available() and torch.distributed.is_initialized():
+            wrapper = getattr(nn.parallel.DistributedDataParallel, "_active_ddp_module", None)
+            if wrapper is not None:
+                self._batch, self._unknown = [wrapper.process_group], False
 
     @property
     def several(self) -> bool:

@@ -37,10 +37,18 @@ class Live:
     ):
         self.optimizers, self.network, self.processes = tuple(optimizers), network, processes
         self.parameters = dict(model.named_parameters())
-        self._tensors: dict[str, Tensor] = {**self.parameters, **dict(model.named_buffers())}
+        self._buffers = {  # moving a model to another device makes its buffers anew, but not its parameters
+            ".".join(filter(None, (prefix, name))): (module, name)
+            for prefix, module in model.named_modules()
+            for name in module._buffers
+        }
         self.parts = parts(self.parameters)
         self.rewriter = Rewriter(network, self.parts)
         self._along: dict[tuple[str, int, Any], Slices] = {}
+
+    def drawn_by(self, network: Network) -> None:
+        """Take over initialisers."""
+        self.network, self.rewriter = network, Rewriter(network, self.parts)
 
     def along(self, slices: Slices) -> Slices:
         """The same units in a vector that runs along the slices' dimension."""
@@ -51,7 +59,12 @@ class Live:
 
     def tensors(self) -> Tensors:
         """Parameters and buffers themselves, without their gradients' history; of sharded ones what is here."""
-        return {name: local(tensor) for name, tensor in self._tensors.items()}
+        found = {name: local(parameter) for name, parameter in self.parameters.items()}
+        for name, (module, own) in self._buffers.items():
+            buffer = module._buffers[own]
+            if buffer is not None:
+                found[name] = local(buffer)
+        return found
 
     def grads(self, optimizer: torch.optim.Optimizer | None = None) -> Tensors:
         """Gradients of the parameters that have one, of all or of those that one optimizer trains."""
@@ -136,7 +149,7 @@ class LiveStep(Step):
         )
 
     @property
-    def optim(self) -> dict[str, Tensors]:  # pyright: ignore
+    def optim(self) -> dict[str, Tensors]:
         """The optimizers' state, by parameter and name; put together only where a rule asks for it."""
         if self._optim is None:
             self._optim = {}
@@ -150,7 +163,7 @@ class LiveStep(Step):
         return self._optim
 
     @optim.setter
-    def optim(self, value: dict[str, Tensors]) -> None:
+    def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert not value  # what the optimizers hold cannot be given
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -88,6 +89,8 @@ class Plasticity:
                 optimizer.register_step_post_hook(self._after),
             )
         ]
+        if self._watch is not None:  # what is attached lives as long as its optimizer
+            weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
         if state_in_optimizer:
             self._handles += [
                 optimizers[-1].register_state_dict_post_hook(self._save),
@@ -175,6 +178,7 @@ class Plasticity:
         """
         checkpoints.load(self, state)
         self._key = random.key(method_seed(self.seed), self._device)
+        self._live.drawn_by(self.units)
 
     # What the optimizer calls
 
@@ -286,7 +290,8 @@ class Plasticity:
             self._blind = True
             warnings.warn(
                 "The optimizer stepped, but no activations were seen since its last step, so units cannot be judged. "
-                "Is the network in evaluation mode, or was it compiled and run before attaching?",
+                "Is the network in evaluation mode, was it compiled and run before attaching, or is it wrapped in "
+                "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
                 PlasticityWarning,
                 stacklevel=5,  # the line that calls step()
             )

@@ -1,18 +1,22 @@
 """What a checkpoint keeps of attached methods: plain containers, numbers and tensors, with a version.
 
-Version 2 says of young units how many there are and until when, version 1 said only until when.
+Version 2 says of young units how many there are and until when, version 1 said only until when; and it keeps what was
+seen since the last step, and the initialisers: a network that gets its weights before methods are attached again does
+not show them any more.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from neoteny.errors import CheckpointError
 from neoteny.methods.distributed import like, local
+from neoteny.units.initialise import Initialiser
 
 if TYPE_CHECKING:
     from neoteny.methods.plasticity import Plasticity
@@ -34,6 +38,8 @@ def save(plasticity: Plasticity) -> dict[str, Any]:
             plain(name): [[until - own._adam.now, count] for until, count in made]
             for name, made in own._adam.young.items()
         },
+        "initialisers": {plain(name): [drawn.kind, drawn.scale] for name, drawn in own.units.initialisers.items()},
+        "seen": {} if own._watch is None else {plain(n): seen for n, seen in own._watch.state_dict().items()},
         "methods": {
             name: {
                 "settings": method.settings(),
@@ -58,6 +64,13 @@ def load(plasticity: Plasticity, state: Mapping[str, Any]) -> None:
         own._since[name] = state["since"][plain(name)].to(old.device, copy=True)
         young = [(own._adam.now + int(left), int(count)) for left, count in state["young"][plain(name)]]
         own._adam.young[name] = deque(young)
+    drawn = {
+        name: state["initialisers"].get(plain(name), [at.kind, at.scale]) for name, at in own.units.initialisers.items()
+    }
+    own.units = replace(own.units, initialisers={name: Initialiser(*saved) for name, saved in drawn.items()})
+    if own._watch is not None:
+        seen = {layer.name: state["seen"].get(plain(layer.name)) for layer in own.units.layers}
+        own._watch.load_state_dict({name: saved for name, saved in seen.items() if saved is not None})
     for name, values in own._state.items():
         saved = state["methods"][name]
         own._state[name] = {
@@ -83,7 +96,7 @@ def _migrated(state: Mapping[str, Any]) -> Mapping[str, Any]:
     version = state.get("version")
     if version == 1:  # any unit of a layer may be young
         young = {name: [[left, state["layers"][name]]] if left > 0 else [] for name, left in state["young"].items()}
-        return {**state, "version": VERSION, "young": young}
+        return {**state, "version": VERSION, "young": young, "initialisers": {}, "seen": {}}
     if version != VERSION:
         raise CheckpointError(
             f"The checkpoint has version {version!r}, this neoteny reads versions 1 to {VERSION}; give the state_dict "

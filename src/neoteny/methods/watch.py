@@ -9,7 +9,8 @@ known after the step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,8 @@ class TrainingActivations:
         for layer in network.layers:
             if layer.readers:
                 parameter = model.get_parameter(layer.incoming[0].name)
-                sums = _LayerSums(layer, model.get_submodule(layer.readers[0].module), parameter, rows, self._keeps)
+                module = model.get_submodule(layer.readers[0].module)
+                sums = _LayerSums(layer, module, parameter, rows, self._keeps, processes)
                 self._layers[layer.name] = sums
                 self._handles.append(layer.readers[0].listen(sums.module, sums))
                 if not is_sharded(parameter):  # a shard's gradient does not come from autograd
@@ -70,6 +72,24 @@ class TrainingActivations:
         """Forget what was seen."""
         for sums in self._layers.values():
             sums.clear()
+
+    def state_dict(self) -> dict[str, list[Any]]:
+        """What was seen since the last step, by layer: of a process of its own, and but for kept tensors."""
+        alone = {} if self._processes.several else self._layers
+        return {
+            name: [sums.opened, sums.ended, sums.open.clone(), sums.used.clone()]
+            for name, sums in alone.items()
+            if sums.seen
+        }
+
+    def load_state_dict(self, state: Mapping[str, Sequence[Any]]) -> None:
+        """Go on where `state` was taken; of layers that it leaves out nothing was seen."""
+        for name, sums in self._layers.items():
+            sums.clear()
+            if name in state:
+                sums.opened, sums.ended = map(bool, state[name][:2])
+                for own, saved in zip((sums.open, sums.used), state[name][2:], strict=True):
+                    own.copy_(saved)
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -122,7 +142,16 @@ class SummedActivations(Activations):
 class _LayerSums:
     """The sums of one layer: of passes since the last backward one, and of those whose gradients the step will use."""
 
-    def __init__(self, layer: UnitLayer, module: nn.Module, parameter: nn.Parameter, rows: list[str], keeps: bool):
+    def __init__(
+        self,
+        layer: UnitLayer,
+        module: nn.Module,
+        parameter: nn.Parameter,
+        rows: list[str],
+        keeps: bool,
+        processes: Processes,
+    ):
+        self.processes = processes
         self.reader, self.module, self.parameter = layer.readers[0], module, parameter
         self.rows, self.keeps = rows, keeps
         self.slices = Slices(layer.name, 0, self.reader.index)
@@ -142,6 +171,9 @@ class _LayerSums:
         if module is not self.module or not module.training or not torch.is_grad_enabled():
             return
         if not torch.compiler.is_compiling():
+            self.processes.meet()
+            if self.open.device != value.device:
+                self.open, self.used = self.open.to(value.device), self.used.to(value.device)
             if torch._C._current_graph_task_id() == -1:
                 self.outside = True
             elif self.outside:

@@ -117,7 +117,10 @@ class ContinualBackprop(Method):
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
             cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
         ]
-        still = [cls(replacement_rate=0, utility="adaptable_contribution"), cls(replacement_rate=0, replacement="drawn")]
+        still = [
+            cls(replacement_rate=0, utility="adaptable_contribution"),
+            cls(replacement_rate=0, replacement="drawn"),
+        ]
         return active, still
 
     def inert(self) -> str | None:
@@ -271,8 +274,6 @@ class ContinualBackprop(Method):
 
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
     """What units of constant `activation`, `[n]`, send to the outputs of a consumer, `[out]`."""
-    import torch
-
     positions = slices.positions(weight.device)
     spread = activation.new_zeros(slices.length(weight))
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from neoteny.errors import SettingError
 from neoteny.methods.base import require_count, require_fraction
 from neoteny.methods.schedule import Periodic

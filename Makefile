@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | docs | evidence: each makes .venv first, once.
+# make demo | test | lint | bench | docs | evidence | architectures | character-stream: each makes .venv first, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo test lint bench docs evidence clean
+.PHONY: demo test lint bench docs evidence architectures character-stream clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -33,6 +33,13 @@ docs: $(INSTALLED)
 
 evidence: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python docs/evidence/make.py $(ARGS)
+
+architectures: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/architectures.py $(ARGS)
+
+character-stream: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python examples/character_stream.py $(ARGS)
+	$(BIN)/python docs/evidence/character_stream.py
 
 clean:
 	rm -rf $(VENV) .cache docs/_build

@@ -69,8 +69,8 @@ def copies_and_pickles(trial: Trial) -> None:
     expect(copied == trial.method, f"a copy equal to {trial.method}", f"{copied}")
     pickle.dumps(vars(trial.method))  # not the class, which may live in a notebook
     copies = [copy.deepcopy(run.model), pickle.loads(pickle.dumps(run.model))]
-    copy.deepcopy((run.model, run.optimizer, run.plasticity.state_dict()))
-    pickle.dumps(run.optimizer)
+    copy.deepcopy((run.model, run.optimizer, run.plasticity, run.plasticity.state_dict()))
+    pickle.loads(pickle.dumps((run.optimizer, run.plasticity)))
     for model in copies:
         optimizer = trial.optimizer.make(list(model.parameters()))
         optimizer.zero_grad()

@@ -39,8 +39,8 @@ class _Copy:
 
     def __getattr__(self, name: str) -> Any:
         raise _CopyError(
-            f"{name}: this is a copy of what neoteny.attach returned, and attached to nothing; attach to the copied model "
-            "and optimizer, and give it the original's state_dict()."
+            f"{name}: this is a copy of what neoteny.attach returned, and attached to nothing; attach to the copied "
+            "model and optimizer, and give it the original's state_dict()."
         )
 
 

@@ -12,6 +12,7 @@ import argparse
 import functools
 import json
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,13 +26,14 @@ CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 CONTEXT, BATCH, STEP_SIZE = 64, 8, 3e-3
 LAST = 0.2  # share of a task's steps whose losses count as the loss at its end
 
-CBP = neoteny.ContinualBackprop(replacement_rate=1e-2, maturity_threshold=50)
+CBP = neoteny.ContinualBackprop(replacement_rate=0.02, maturity_threshold=50, replacement="accumulate")
 SYSTEMS = {  # what `neoteny.attach` is told
     "backprop": {},
-    "l2": {"methods": neoteny.L2(strength=1.0, decoupled=True)},
     "cbp": {"methods": CBP},
     "cbp-stream": {"methods": CBP, "residual_stream": True},
+    "cbp-random": {"methods": replace(CBP, utility="random")},  # which units are replaced is drawn by lot
     "restart": {},  # a new network in every task: what a network learns that has learned nothing before
+    "l2": {"methods": neoteny.L2(strength=1.0, decoupled=True)},
 }
 
 

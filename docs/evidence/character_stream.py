@@ -26,11 +26,19 @@ CYCLE = 8
 LABELS = {
     "backprop": "Adam",
     "l2": "Adam, weights decayed",
-    "cbp": "Adam, continual backpropagation",
-    "cbp-stream": "the same, with the residual stream",
+    "cbp": "continual backpropagation",
+    "cbp-stream": "the same, residual stream too",
+    "cbp-random": "the same, units drawn by lot",
     "restart": "a new network in every task",
 }
-HUES = {"backprop": "#444444", "l2": "#c77f0a", "cbp": "#1a6fb0", "cbp-stream": "#2f8f4e", "restart": "#999999"}
+HUES = {
+    "backprop": "#444444",
+    "l2": "#c77f0a",
+    "cbp": "#1a6fb0",
+    "cbp-stream": "#2f8f4e",
+    "cbp-random": "#a8327d",
+    "restart": "#999999",
+}
 
 
 def by_cycle(runs: list[list[float]]) -> Interval:

@@ -35,9 +35,10 @@ from neoteny.units.reset import slices_of
 EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
-def explained(network):
+def told(network):
+    """What is said of a network, on paper wide enough for the longest name."""
     out = io.StringIO()
-    Console(file=out, width=500).print(network.explain())
+    Console(file=out, width=500).print(network)
     return out.getvalue()
 
 
@@ -54,7 +55,7 @@ def test_its_units_are_found_and_no_others(name):
     for layer in architecture.stream:
         for module in layer.split("+"):
             assert "residual stream" in network.skipped[module]
-    assert all(part in explained(network) for part in (*architecture.units, *network.skipped))
+    assert all(part in told(network) for part in (*architecture.units, *network.skipped))
 
 
 @EVERY
@@ -162,5 +163,6 @@ def test_it_can_be_diagnosed(name):
     net, inputs = made(name)
     before = tensors_of(net)
     report = neoteny.diagnose(net, inputs)
-    assert {layer.layer: layer.units for layer in report.layers} == dict(ARCHITECTURES[name].units)
+    units = {**ARCHITECTURES[name].units, **ARCHITECTURES[name].stream}
+    assert {layer.layer: layer.units for layer in report.layers} == units
     assert all(torch.equal(before[key], value) for key, value in tensors_of(net).items())

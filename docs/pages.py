@@ -15,7 +15,7 @@ from types import ModuleType
 
 from neoteny.registry import BENCHMARKS, METHODS
 
-ROOMS = ("units", "nn", "measures", "methods", "optim", "streams", "data", "lab", "benchmarks", "report")
+ROOMS = ("units", "nn", "measures", "methods", "optim", "streams", "data", "testing", "lab", "benchmarks", "report")
 SECTIONS = ("Args", "Arguments", "Attributes", "Returns", "Yields", "Raises")
 
 

@@ -26,7 +26,7 @@ def main(epochs=2, folder="runs/accelerate_loop", resume_from=0):
     accelerator = Accelerator(gradient_accumulation_steps=2, cpu=True)
     model, optimizer, data = accelerator.prepare(model, optimizer, data)
     cbp = neoteny.ContinualBackprop(replacement_rate=1e-3)
-    plasticity = neoteny.attach(model, optimizer.optimizer, cbp, example_inputs=x[:2].to(accelerator.device))
+    plasticity = neoteny.attach(model, optimizer, cbp, example_inputs=x[:2].to(accelerator.device))
     # [attached]
 
     if resume_from:

@@ -16,6 +16,7 @@ from neoteny.lazy import exports
 
 if TYPE_CHECKING:
     from neoteny import lab as lab
+    from neoteny import testing as testing
     from neoteny import units as units
     from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.measures.monitor import Monitor as Monitor
@@ -42,6 +43,7 @@ _HOME = {
     "HeadReset": "methods.head_reset",
     "FullReset": "methods.full_reset",
     "lab": "lab:",
+    "testing": "testing:",
     "units": "units:",
 }
 
@@ -58,6 +60,7 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "attach",
     "diagnose",
     "lab",
+    "testing",
     "units",
 ]
 

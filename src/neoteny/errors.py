@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CheckpointError",
+    "ContractError",
     "DataError",
     "NeotenyError",
     "NetworkError",
@@ -73,3 +74,15 @@ class RunFolderError(NeotenyError):
 
 class CheckpointError(NeotenyError):
     """A checkpoint that cannot be read, or belongs to other methods, another network or another benchmark."""
+
+
+class ContractError(NeotenyError, AssertionError):
+    """A method that breaks its contract: the message lists every check that failed.
+
+    Arguments:
+        report: what `neoteny.testing.check_method` found.
+    """
+
+    def __init__(self, report: object):
+        super().__init__(report)
+        self.report = report

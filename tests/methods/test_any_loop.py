@@ -318,3 +318,27 @@ def test_moved_to_another_precision_a_network_s_statistics_are_still_reset():
         made += int(mask.sum())
         assert (model[1].running_mean[mask] == 0).all() and (model[1].running_var[mask] == 1).all()
     assert made > 0
+
+
+class NothingIsRead(torch.utils._python_dispatch.TorchDispatchMode):
+    """Every operation that would wait for a device raises."""
+
+    reads = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ not in self.reads, f"{func} reads a value from the device"
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_is_read_from_the_device():
+    """Host and device run side by side: no step waits for numbers."""
+    methods = [CBP, ABOUT, neoteny.ReDo(tau=0.5, period=5), L2Init(), neoteny.ShrinkAndPerturb(), L2(decoupled=True)]
+    model, optimizer, plasticity = attached(make=torch.optim.SGD, methods=methods)
+    for x, y in batches(12):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        with NothingIsRead():
+            optimizer.step()
+    with NothingIsRead():
+        plasticity.new_task()
+    assert plasticity.counters()["cbp"]["first"]["units_replaced"] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 import neoteny
-from neoteny.errors import CheckpointError
+from neoteny.errors import CheckpointError, SettingError
 from neoteny.methods import ContinualBackprop, L2Init, PlasticityWarning
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -122,3 +123,14 @@ def test_newborns_are_drawn_as_at_the_start_though_trained_weights_came_back_bef
     optimizer.load_state_dict(saved)
     assert again.units.initialisers["0.weight"] == drawn
     assert again._live.rewriter.network is again._live.network is again.units
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copy_of_the_handle_is_attached_to_nothing_and_says_so(copied):
+    model, optimizer, plasticity = attached()
+    *_, handle = copied((model, optimizer, plasticity))
+    assert not hasattr(handle, "updates")
+    with pytest.raises(SettingError, match="attach to the copied"):
+        handle.counters()
+    train(model, optimizer, 0, 2)
+    assert plasticity.updates == 2

@@ -90,10 +90,14 @@ def test_a_newborn_contributes_nothing_bit_for_bit(kind):
             assert step.since[layer.name].tolist() == [0 if i == number else 1 for i in range(layer.size)]
 
 
-@pytest.mark.parametrize("conv", [False, True])
+@pytest.mark.parametrize("conv", [False, True, "grouped"])
 def test_compensation_keeps_the_mean_output(conv):
     torch.manual_seed(0)
-    if conv:
+    if conv == "grouped":
+        convs = nn.Conv2d(1, 6, 2), nn.ReLU(), nn.Conv2d(6, 4, 1, groups=2)
+        model = nn.Sequential(*convs, nn.Flatten()).double()
+        x = torch.randn(50, 1, 2, 2).double()
+    elif conv:
         model = nn.Sequential(nn.Conv2d(1, 5, 2), nn.ReLU(), nn.Flatten(), nn.Linear(5, 3)).double()
         x = torch.randn(50, 1, 2, 2).double()
     else:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from neoteny.units.records import Network, UnitLayer
 
 Tensors = dict[str, "Tensor"]
+Contract = tuple[Sequence["Method"], Sequence["Method"]]
+"""What `Method.contract` declares: active methods, still ones."""
 
 
 @dataclass
@@ -218,6 +220,11 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """The settings as a plain dict."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
+        return (), ()
 
 
 def method_seed(run_seed: int) -> int:

@@ -268,6 +268,8 @@ def _change(first: Tensor, second: Tensor, rooted: bool, whole: Scale, own: Scal
     With one division: m a / (s + b) - m c / (s + d) = m ((a - c) s + a d - c b) / (s (s + b + d) + b d).
     """
     dtype = whole.factor.dtype
+    if own.factor.dim() > 2 and own.factor.shape[0] == 1:  # laid out: few numbers, and long inner loops over a kernel
+        own = Scale(*(value.expand(1, *first.shape[1:]).contiguous() for value in own))
     size = second.to(dtype).sqrt() if rooted else second.to(dtype)
     crossed = whole.factor * own.floor - own.factor * whole.floor
     over = (size * (whole.factor - own.factor)).add_(crossed).mul_(first)

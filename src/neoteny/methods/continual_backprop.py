@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.errors import SettingError
-from neoteny.methods.base import Method, Step, Tensors, require, require_choice, require_count, require_fraction
+from neoteny.methods.base import (
+    Contract,
+    Method,
+    Step,
+    Tensors,
+    require,
+    require_choice,
+    require_count,
+    require_fraction,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +108,20 @@ class ContinualBackprop(Method):
         require_count(self, "maturity_threshold")
         require_choice(self, "utility", get_args(Utility))
         require_choice(self, "replacement", get_args(Replacement))
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        active = [
+            cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
+            cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
+            cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
+        ]
+        still = [
+            cls(replacement_rate=0, utility="adaptable_contribution"),
+            cls(replacement_rate=0, replacement="drawn"),
+        ]
+        return active, still
 
     def inert(self) -> str | None:
         """Without replacements it only watches."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Step
+from neoteny.methods.base import Contract, Step
 from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class FullReset(BoundaryReset):
 
     name: ClassVar[str] = "full-reset"
     resets_units: ClassVar[bool] = True
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(period=5), cls()], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""

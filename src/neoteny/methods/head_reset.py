@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import Step, require_choice, require_count
+from neoteny.methods.base import Contract, Step, require_choice, require_count
 from neoteny.methods.boundary import BoundaryReset
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class HeadReset(BoundaryReset):
         require_count(self, "layers", least=1)
         super().__post_init__()
         require_choice(self, "to", ("initialiser", "zero"))
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(layers=2, period=5), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""

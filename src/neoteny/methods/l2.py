@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, is_zero, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_nonnegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +51,12 @@ class L2(Method):
     def __post_init__(self) -> None:
         """Check the settings."""
         require_nonnegative(self, "strength")
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        active = [cls(strength=0.01, norms=True), cls(strength=0.01, decoupled=True)]
+        return active, [cls(strength=0), cls(strength=0, decoupled=True)]
 
     def inert(self) -> str | None:
         """Without strength there is no pull."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, is_zero, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_nonnegative
 
 if TYPE_CHECKING:
     from neoteny.units.records import Network
@@ -45,6 +45,11 @@ class L2Init(Method):
     def __post_init__(self) -> None:
         """Check the settings."""
         require_nonnegative(self, "strength")
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(strength=0.01)], [cls(strength=0)]
 
     def inert(self) -> str | None:
         """Without strength there is no pull."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from neoteny.errors import UnknownNameError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.methods import state as checkpoints
 from neoteny.methods.base import Method, Schedule, method_seed
 from neoteny.methods.bias_correction import AdamCorrection
@@ -30,8 +30,24 @@ class PlasticityWarning(UserWarning):
     """An attached method can never do anything, does not see what it needs, or got no state back."""
 
 
+class _CopyError(SettingError, AttributeError):
+    pass
+
+
+class _Copy:
+    """What stands for a handle in copies and pickles of what holds it: it is attached to nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _CopyError(
+            f"{name}: this is a copy of what neoteny.attach returned, and attached to nothing; attach to the copied "
+            "model and optimizer, and give it the original's state_dict()."
+        )
+
+
 class Plasticity:
     """Methods attached to a network and its optimizers; made by `neoteny.attach`.
+
+    A copy or a pickle of it is attached to nothing, and says so.
 
     Attributes:
         units: the unit layers that methods act on.
@@ -162,6 +178,9 @@ class Plasticity:
             handle.remove()
         if self._watch is not None:
             self._watch.remove()
+
+    def __reduce__(self) -> Any:
+        return _Copy, ()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a checkpoint needs beside the model's and the optimizer's: plain containers, numbers and tensors.

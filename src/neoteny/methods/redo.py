@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, require_count, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors, require_count, require_nonnegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +53,11 @@ class ReDo(Method):
         """Check the settings."""
         require_nonnegative(self, "tau")
         require_count(self, "period", least=1)
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        return [cls(tau=0.9, period=4)], [cls(period=10**6)]
 
     @property
     def observes(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.methods.base import (
+    Contract,
     Method,
     Step,
     Tensors,
@@ -76,6 +77,15 @@ class ShrinkAndPerturb(Method):
         require_nonnegative(self, "weight_decay", "sigma")
         require_fraction(self, "shrink")
         require_count(self, "interval", least=1)
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """Active and still ones, for `neoteny.testing`."""
+        return [
+            cls(weight_decay=0.01, sigma=1e-3),
+            cls(sigma=1e-3, interval=4),
+            cls(when="at_task"),
+        ], [cls(weight_decay=0, sigma=0), cls(when="at_task", shrink=1)]
 
     def inert(self) -> str | None:
         """It neither shrinks nor perturbs."""

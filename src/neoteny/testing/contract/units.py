@@ -1,0 +1,103 @@
+"""Where units are made new, they and only they are, and the optimizer forgets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neoteny.testing.contract.base import check
+from neoteny.testing.trial import STEPS, TASK_AT, Run, Trial, differing, expect, made_new
+from neoteny.units.reset import slices_of
+
+
+@check("pairs")
+def other_units_are_untouched(trial: Trial) -> None:
+    """Resetting a unit changes weights of others, which forget what they had learnt."""
+    found = _first_reset(trial)
+    if found is None or all(chosen.all() for chosen in found.chosen.values()):
+        return  # no units, or the whole network, so that there is no bystander
+    bystanders = _compensated(trial)
+    for name, before in found.before.items():
+        parameter = name.split("/")[0]
+        mine = found.mask(trial, parameter)
+        if before.shape == mine.shape and parameter not in bystanders:
+            other = differing(before, found.after[name]) & ~mine
+            words = f"{name} differs in {int(other.sum())} entries of others"
+            expect(not bool(other.any()), "only entries of the units made new to change", words)
+
+
+@check("pairs")
+def optimizer_state_is_reset(trial: Trial) -> None:
+    """A unit made new inherits the momentum and step sizes of the old one, which throw it off at once."""
+    found = _first_reset(trial)
+    if found is None:
+        return
+    for name, after in found.after.items():
+        parameter, _, key = name.partition("/")
+        if key:
+            mine = found.mask(trial, parameter)
+            if after.shape == mine.shape:
+                left = after[mine] != trial.optimizer.start.get(key, 0.0)
+                words = f"{key} of {parameter} is not in {int(left.sum())} of {left.numel()} entries"
+                expect(not bool(left.any()), "the optimizer's state of units made new to be the initial one", words)
+
+
+@dataclass
+class _Reset:
+    """The first reset of a run: parameters, buffers and `parameter/state`, and the units made new by layer."""
+
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    chosen: dict[str, Tensor]
+
+    def mask(self, trial: Trial, parameter: str) -> Tensor:
+        """Which entries of a parameter belong to units made new."""
+        like = self.before[parameter]
+        mask = torch.zeros(like.shape, dtype=torch.bool)
+        for layer in trial.model.units().layers:
+            for slices in slices_of(layer):
+                if slices.name == parameter:
+                    mask |= slices.select(self.chosen[layer.name], like)
+        return mask
+
+
+def _first_reset(trial: Trial) -> _Reset | None:
+    """The first reset in the usual training; None for methods that reset no units."""
+    if trial.method is None or not trial.method.resets_units:
+        return None
+    before: dict[str, Tensor] = {}
+
+    # Hooks run in the order in which they were registered: this one comes before the method's.
+    def look_first(run: Run) -> None:
+        run.optimizer.register_step_post_hook(lambda *_: before.update(_tensors(run)))
+
+    run = trial.start(before=look_first)
+    for number, (x, y) in enumerate(trial.batches()):
+        if number == TASK_AT:
+            before.update(_tensors(run))
+            run.plasticity.new_task()
+            if any(chosen.any() for chosen in made_new(run).values()):
+                break
+        run.step(x, y)
+        if any(chosen.any() for chosen in made_new(run).values()):
+            break
+    chosen = made_new(run)
+    expect(any(c.any() for c in chosen.values()), f"units made new within {STEPS} steps", "none were")
+    return _Reset(before, _tensors(run), chosen)
+
+
+def _tensors(run: Run) -> dict[str, Tensor]:
+    tensors = dict(run.model.state_dict())
+    for name, p in run.model.named_parameters():
+        state = run.optimizer.state.get(p, {})
+        tensors |= {f"{name}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    return {name: value.clone() for name, value in tensors.items()}
+
+
+def _compensated(trial: Trial) -> set[str]:
+    """The consumers' biases, where the method says that it puts the replaced units' mean there."""
+    if not getattr(trial.method, "compensate", False):
+        return set()
+    return {bias for layer in trial.model.units().layers for bias in layer.outgoing_biases if bias is not None}

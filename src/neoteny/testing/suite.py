@@ -1,0 +1,214 @@
+"""Run every check on a method, and say all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neoteny.errors import ContractError, SettingError
+from neoteny.methods.base import Method
+from neoteny.testing.contract import CHECKS, Check
+from neoteny.testing.models import MODELS, Model
+from neoteny.testing.optimizers import OPTIMIZERS, Optimizer
+from neoteny.testing.trial import Trial, Violation, unobtrusive
+
+__all__ = ["Failure", "Report", "check_method", "checks"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A promise that was not kept.
+
+    Attributes:
+        check: the check's name.
+        method: the method with its settings.
+        model: the network it was tried on.
+        optimizer: the optimizer.
+        expected: what should have been.
+        happened: what was.
+    """
+
+    check: str
+    method: str
+    model: str
+    optimizer: str
+    expected: str
+    happened: str
+
+
+@dataclass
+class Report:
+    """What the checks found; prints as text.
+
+    Attributes:
+        method: name of the method's class.
+        trials: for each check how often it was tried.
+        failures: what was wrong.
+        left_out: checks that could not be run, and why.
+    """
+
+    method: str
+    trials: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the checks that failed."""
+        return list(dict.fromkeys(failure.check for failure in self.failures))
+
+    def __str__(self) -> str:
+        if self.failures:
+            lines = [f"{self.method} breaks {len(self.broken)} of its {len(self.trials)} promises:"]
+        else:
+            lines = [f"{self.method} keeps its {len(self.trials)} promises in {sum(self.trials.values())} trials."]
+        for name in self.broken:
+            lines += ["", name, f"    {CHECKS[name].meaning}"]
+            for failure in self.failures:
+                if failure.check == name:
+                    lines += [
+                        f"    {failure.method} on {failure.model} with {failure.optimizer}",
+                        f"        expected: {failure.expected}",
+                        f"        happened: {failure.happened}",
+                    ]
+        lines += [f"{name} was left out: {why}" for name, why in self.left_out.items()]
+        return "\n".join(lines)
+
+
+def checks() -> Mapping[str, str]:
+    """The names of all checks, with what a violation of each means for a user.
+
+    >>> checks()["frozen_parameters"]
+    'Parameters that the user froze change.'
+    """
+    return {name: check.meaning for name, check in CHECKS.items()}
+
+
+def check_method(
+    method: type[Method] | Method,
+    *,
+    active: Method | Iterable[Method] | None = None,
+    still: Method | Iterable[Method] | None = None,
+    models: Iterable[Model] | None = None,
+    optimizers: Iterable[Optimizer] | None = None,
+) -> Report:
+    """Check that a method keeps its contract, on tiny networks and many optimizers, in some seconds.
+
+    Not on their product: each network and each optimizer comes at least once. Of several active methods the first is
+    tried on all that there is, and each further one on a part of it.
+
+    Args:
+        method: a class that declares in `Method.contract` what is tried, or one that acts within ten updates.
+        active: methods that act within ten updates, in place of those that the class declares.
+        still: methods of strength zero, likewise; without any, what must hold for them is left out.
+        models: the networks, by default all of `neoteny.testing.MODELS`.
+        optimizers: the optimizers, by default all of `neoteny.testing.OPTIMIZERS`.
+
+    Returns:
+        The report, which tells how often each check was tried.
+
+    Raises:
+        ContractError: some checks failed; all that failed are in its message and in its `report`.
+        SettingError: there is nothing to try.
+
+    >>> from dataclasses import dataclass
+    >>> from neoteny.methods import Method
+    >>> from neoteny.methods.base import require_fraction
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Shrink(Method):
+    ...     rate: float = 0.01
+    ...
+    ...     def __post_init__(self):
+    ...         require_fraction(self, "rate")
+    ...
+    ...     def inert(self):
+    ...         return "rate = 0, so no weight shrinks" if self.rate == 0 else None
+    ...
+    ...     def intervene(self, step, state, due):
+    ...         for name in step.parameters():
+    ...             step.tensors[name] = (1 - self.rate) * step.tensors[name]
+    ...         return state
+    >>> report = check_method(Shrink(), still=Shrink(rate=0), models=[MODELS["mlp"]])
+    >>> print(report)
+    Shrink keeps its 25 promises in ... trials.
+    """
+    cls, acting, resting = _instances(method, active, still)
+    pairs = _Pairs.of(list(models or MODELS.values()), list(optimizers or OPTIMIZERS.values()))
+    report = Report(cls.__name__)
+    with unobtrusive():
+        for still_ones, own in ((False, acting), (True, resting)):
+            for number, instance in enumerate(own):
+                _try_all(instance, still_ones, pairs if still_ones or not number else pairs.part(number), report)
+    if not resting:
+        why = "no method of strength zero was given (`still`)"
+        report.left_out = {check.name: why for check in CHECKS.values() if check.still}
+    if report.failures:
+        raise ContractError(report)
+    return report
+
+
+def _instances(
+    method: type[Method] | Method, active: Method | Iterable[Method] | None, still: Method | Iterable[Method] | None
+) -> tuple[type[Method], list[Method], list[Method]]:
+    cls = method if isinstance(method, type) else type(method)
+    if not issubclass(cls, Method):
+        raise SettingError(f"check_method: {method!r} is no method; give a subclass of neoteny.methods.Method.")
+    declared = cls.contract() if isinstance(method, type) else ([method], [])
+    acting = list(declared[0]) if active is None else _listed(active)
+    if not acting:
+        raise SettingError(
+            f"check_method: {cls.__name__} does not say with which settings it acts within ten updates; write a "
+            "class method `contract` that returns such methods and ones of strength zero, or give them: "
+            f"check_method({cls.__name__}(...), still={cls.__name__}(...))."
+        )
+    return cls, acting, list(declared[1]) if still is None else _listed(still)
+
+
+def _listed(methods: Method | Iterable[Method]) -> list[Method]:
+    return [methods] if isinstance(methods, Method) else list(methods)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Networks with optimizers, and for each extent of a check on how many of them it is tried."""
+
+    all: tuple[tuple[Model, Optimizer], ...]
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, models: Sequence[Model], optimizers: Sequence[Optimizer]) -> _Pairs:
+        count = max(len(models), len(optimizers))
+        pairs = tuple((models[i % len(models)], optimizers[i % len(optimizers)]) for i in range(count))
+        return cls(pairs, {"once": 1, "models": len(models), "pairs": count})
+
+    def part(self, number: int) -> _Pairs:
+        """A part of them, for each `number` another."""
+        start = number % len(self.all)
+        counts = {extent: (count + 1) // 2 for extent, count in self.counts.items()}
+        return _Pairs(self.all[start:] + self.all[:start], counts)
+
+
+def _try_all(method: Method, still: bool, pairs: _Pairs, report: Report) -> None:
+    trials = [Trial(method, *pair) for pair in pairs.all]  # shared by the checks, as they remember their training
+    for check in CHECKS.values():
+        if check.still == still:
+            for trial in trials[: pairs.counts[check.over]]:
+                report.trials[check.name] = report.trials.get(check.name, 0) + 1
+                report.failures += _failures(check, trial)
+
+
+def _failures(check: Check, trial: Trial) -> Iterator[Failure]:
+    def failure(expected: str, happened: str) -> Failure:
+        names = (str(trial.method), trial.model.name, trial.optimizer.name)
+        return Failure(check.name, *names, expected, happened)
+
+    try:
+        check.run(trial)
+    except Violation as violation:
+        yield failure(violation.expected, violation.happened)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        yield failure("no error", f"{type(error).__name__}: {error} ({where})")

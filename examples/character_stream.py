@@ -136,7 +136,7 @@ def main(arguments=None):
     """Every system with every seed; the losses go into one file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--tasks", type=int, default=32)
     parser.add_argument("--steps", type=int, default=100, help="in each task")
     parser.add_argument("--folder", type=Path, default=Path("runs/character-stream"))

@@ -51,16 +51,17 @@ def by_cycle(runs: list[list[float]]) -> Interval:
 def draw(curves: dict[str, Interval], path: Path) -> None:
     """The figure: one line a system, the band is the interval over seeds."""
     mpl.use("Agg")
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    tasks = CYCLE * (np.arange(len(curves["backprop"].mean)) + 1)
     for name, curve in curves.items():
-        tasks = CYCLE * (np.arange(len(curve.mean)) + 1)
         style = "--" if name == "restart" else "-"
-        axes.plot(tasks, curve.mean, style, color=HUES[name], label=LABELS[name])
+        axes.plot(tasks, curve.mean, style, marker="o", markersize=4, color=HUES[name], label=LABELS[name])
         axes.fill_between(tasks, curve.low, curve.high, color=HUES[name], alpha=0.2, linewidth=0)
-    axes.set_xlabel(f"tasks seen (mean of the last {CYCLE}, which are all texts once)")
+    axes.set_xlabel(f"tasks seen (each point: the last {CYCLE}, in which every text came once)")
+    axes.set_xticks(tasks)
     axes.set_ylabel("loss at the end of a task\n(nats a character)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=150)
 
 

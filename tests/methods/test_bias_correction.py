@@ -8,7 +8,7 @@ from torch import nn
 
 import neoteny
 from neoteny.methods import ContinualBackprop, PlasticityWarning
-from neoteny.methods.bias_correction import AdamCorrection, horizon
+from neoteny.methods.bias_correction import PRECISION, AdamCorrection, horizon
 from neoteny.methods.distributed import Processes
 from neoteny.methods.live import Live
 from neoteny.units import find
@@ -89,8 +89,8 @@ def test_units_grow_old():
         correction.correct(since, [])
     assert correction._count_young(since) == {}
     beta1, beta2 = BETAS
-    assert abs((1 - beta2**last) ** 0.5 / (1 - beta1**last) - 1) <= 1e-3
-    assert abs((1 - beta2 ** (last - 9)) ** 0.5 / (1 - beta1 ** (last - 9)) - 1) > 1e-3
+    assert abs((1 - beta2**last) ** 0.5 / (1 - beta1**last) - 1) <= PRECISION
+    assert abs((1 - beta2 ** (last - 9)) ** 0.5 / (1 - beta1 ** (last - 9)) - 1) > PRECISION
 
 
 @pytest.mark.parametrize("kind", [torch.optim.NAdam, torch.optim.RAdam])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from neoteny.methods.live import Live
 
-PRECISION = 1e-3
+PRECISION = 1e-2
 """Entries whose correction would change a step by less than this share are left alone."""
 _PIECE = 2**16
 
@@ -36,7 +36,7 @@ def horizon(beta1: float, beta2: float, precision: float = PRECISION) -> int:
     """Updates after which the correction, sqrt(1 - β₂^t) / (1 - β₁^t), is 1 up to `precision`.
 
     >>> horizon(0.9, 0.999)
-    6212
+    3911
     """
 
     def after(beta: float, left: float) -> int:

@@ -16,7 +16,7 @@ __all__ = ["Observer"]
 
 
 class Observer:
-    """Hooks on the first reader of each unit layer, and what they saw in the last forward pass.
+    """Hooks on the first reader of each unit layer, and what they saw since the last `take`.
 
     A forward pass puts what the readers show, detached, into a store; `take` turns it into features and empties it. All
     calls of a reader show the units: a recurrent cell's as many as there are steps.
@@ -44,16 +44,10 @@ class Observer:
         self.enabled = True
         self._readers: dict[str, Reader] = {layer.name: layer.readers[0] for layer in network.layers if layer.readers}
         self._store: dict[str, list[Tensor]] = {layer: [] for layer in self._readers}
-        self._handles = [model.register_forward_pre_hook(self._begin)]
-        self._handles += [
+        self._handles = [
             reader.listen(model.get_submodule(reader.module), self._see(layer))
             for layer, reader in self._readers.items()
         ]
-
-    def _begin(self, module: nn.Module, args: object) -> None:
-        if self.enabled:
-            for seen in self._store.values():
-                seen.clear()
 
     def _see(self, layer: str) -> Callable[[nn.Module, Tensor], None]:
         def keep(module: nn.Module, value: Tensor) -> None:
@@ -63,7 +57,7 @@ class Observer:
         return keep
 
     def take(self) -> dict[str, Tensor]:
-        """The activations of the last forward pass, `[batch, units, positions]` by layer; the store is emptied.
+        """The activations seen since the last call, `[batch, units, positions]` by layer; the store is emptied.
 
         Calls are joined along the batch; where their numbers of positions differ, positions count as examples. Layers
         that no pass reached are left out.

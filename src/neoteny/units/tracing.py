@@ -63,6 +63,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         torch.random.fork_rng(devices=indices),
         torch.inference_mode(False),
         torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),  # compiled parts must call their hooks
         sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
         warnings.catch_warnings(),
     ):

@@ -44,7 +44,7 @@ and hold every changed entry against the network's own output.
 
 *With CBP* is what continual backpropagation adds to a training step (forward, backward, AdamW). Its settings are the default ones, except that units are
 mature from the start so that replacements fall into the measurement. Both take turns in one process on one thread; the best of {turns} turns counts on either
-side. The cost is much the same in every layer, so it shows where a step is short: batches here are small. Five per cent either way are the noise of a shared
+side. The cost is much the same in every layer, so it shows where a step is short: batches here are small. Several per cent either way, more where a step is short, are noise of a shared
 machine. A module name with `*` stands for all numbers.
 
 """  # noqa: E501

@@ -140,7 +140,7 @@ class _Writer:
         length, group = self.trace.inputs[consumer][1], grouping.label[node]
         _, first = np.unique(group * length + j, return_index=True)
         times = np.bincount(j[first], minlength=length)
-        wanted = first[(grouping.unfit[node[first]] == None) & ((times[j[first]] == 1) | (not alone))]  # noqa: E711
+        wanted = first[~grouping.modulates[node[first]] & ((times[j[first]] == 1) | (not alone))]
         found: dict[int, list[int]] = defaultdict(list)
         for of, index in zip(group[wanted].tolist(), j[wanted].tolist(), strict=True):
             found[of].append(index)

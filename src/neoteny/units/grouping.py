@@ -32,6 +32,7 @@ class Grouping:
         label: the class of each node, `[nodes]`.
         unfit: for each node why it cannot be made new, or None, `[nodes]`.
         kept: for each node what reads it and cannot be zeroed, or None, `[nodes]`.
+        modulates: whether each node is read along with several units of one producer, `[nodes]`.
     """
 
     def __init__(self, traced: Trace):
@@ -43,7 +44,7 @@ class Grouping:
         self.owner = np.repeat(np.arange(len(sizes)), sizes)
         self.unfit: Any = np.full(self.count, None, dtype=object)
         self.kept: Any = np.full(self.count, None, dtype=object)
-        self._modulates = np.zeros(self.count, bool)
+        self.modulates = np.zeros(self.count, bool)
         for name in self.plain:
             known = traced.maps[name]
             if known.unzeroable:
@@ -168,15 +169,16 @@ class Grouping:
             for kind, producer in found.items():
                 left[kind] = False
                 nodes = np.flatnonzero(kinds == kind)
-                self.refuse(nodes, f"it is read along with several units of {producer!r}")
-                self._modulates[nodes] = True
+                label = self.trace.maps[producer].label
+                self.refuse(nodes, f"it is read along with several units of {label!r}")
+                self.modulates[nodes] = True
 
     def _classes(self, rows: Any) -> np.ndarray:
         """The class of each node, and reasons against classes that are no units."""
         if not self.count:
             return np.zeros(0, int)
         row, node = rows.nonzero()
-        clear = ~self._modulates[node]
+        clear = ~self.modulates[node]
         row, node = row[clear], node[clear]
         same = row[1:] == row[:-1]
         pairs = node[:-1][same], node[1:][same]

@@ -260,7 +260,7 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
 
 def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, result: Trace) -> None:
     """Give a module of another's making, that computes what a linear map does, the role of one."""
-    if len(seen) == 1 and isinstance(output, Tensor) and not any(module.children()):
+    if len(seen) == 1 and isinstance(output, Tensor) and next(module.children(), None) is None:
         known = recognised(name, module, seen[0], output)
         if known is not None:
             result.roles[name], result.maps[name] = "plain", known

@@ -99,3 +99,12 @@ def test_drawing_has_the_distribution():
 def test_records_need_no_torch():
     code = "import sys; import neoteny.units.records, neoteny.units.initialise; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_small_layers_of_torch_are_taken_for_what_they_are():
+    wrong = 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+        wrong += sum(infer_initialisers(net, {})[0][f"{i}.weight"].kind != "uniform" for i in (0, 1))
+    assert wrong <= 4

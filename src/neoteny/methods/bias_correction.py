@@ -202,7 +202,7 @@ class AdamCorrection:
         done: list[tuple[int, Tensor]] = []
         for number, (slices, units, own) in enumerate(owners):
             assert units is not None
-            dim, positions = slices.dim, slices.positions(parameter.device)[units]
+            dim, positions = slices.dim, slices.positions_of(units)
             flat, along = positions.flatten(), _along(slices.dim, parameter)
             scale = Scale(*(v[units].unsqueeze(1).expand(positions.shape).reshape(along) for v in own))
             for other in owners[:number] + owners[number + 1 :]:

@@ -20,6 +20,7 @@ from neoteny.units.maps import is_linear, is_norm
 __all__ = ["infer_initialisers"]
 
 _GAINS = (math.sqrt(2), 1.0, 5 / 3, 0.5, 0.1, 0.01)
+_FAVOUR = 5.0  # of what torch draws by default, in nats
 _DEVIATIONS = (0.02, 0.01, 0.1, 1.0)
 
 
@@ -75,7 +76,7 @@ def _from_values(module: nn.Module, name: str, values: Tensor) -> tuple[Initiali
     default = Initialiser.torch_default(fan_in)
     if values.dim() < 2:
         return default, _agrees(default, _Summary.of(values))
-    found = _likeliest(_Summary.of(values), [default, *_families(fan_in, fan_out), *_fixed()])
+    found = _likeliest(_Summary.of(values), [default, *_families(fan_in, fan_out), *_fixed()], default)
     return (default, False) if found is None else (found, True)
 
 
@@ -127,8 +128,13 @@ class _Summary(NamedTuple):
         return cls(values.numel(), float(values.square().sum()), largest)
 
 
-def _likeliest(summary: _Summary, candidates: Iterable[Initialiser]) -> Initialiser | None:
-    """The candidate under which the values are likeliest, or None where they disagree with that one."""
+def _likeliest(
+    summary: _Summary, candidates: Iterable[Initialiser], default: Initialiser | None = None
+) -> Initialiser | None:
+    """The candidate under which the values are likeliest, or None where they disagree with that one.
+
+    The default needs no such evidence: a few values are soon a little likelier under some other.
+    """
     best, best_likelihood = None, -math.inf
     count, squares, largest = summary
     for candidate in candidates:
@@ -137,6 +143,8 @@ def _likeliest(summary: _Summary, candidates: Iterable[Initialiser]) -> Initiali
             likelihood = -count * math.log(2 * scale) if largest <= scale * (1 + 1e-6) else -math.inf
         else:
             likelihood = -count * math.log(scale * math.sqrt(2 * math.pi)) - squares / (2 * scale**2)
+        if candidate == default:
+            likelihood += _FAVOUR
         if likelihood > best_likelihood + 1e-9 * count:
             best, best_likelihood = candidate, likelihood
     return best if best is not None and _agrees(best, summary) else None

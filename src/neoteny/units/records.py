@@ -66,13 +66,21 @@ class Slices:
         object.__setattr__(self, "block", len(self.index[0]))
         object.__setattr__(self, "contiguous", flat == list(range(len(flat))))
         object.__setattr__(self, "_maps", {})
-        if not self.contiguous:
+        if not self.contiguous:  # where it is, nothing need be kept
             self.positions()
-        self._map("owners", None)
+            self._map("owners", None)
 
     def positions(self, device: torch.device | str | None = None) -> Tensor:
         """The index map as an int64 tensor, `[size, k]`."""
         return self._map("positions", device)
+
+    def positions_of(self, units: Tensor) -> Tensor:
+        """The positions of some units, `[units, k]`."""
+        import torch
+
+        if self.contiguous:
+            return units.unsqueeze(1) * self.block + torch.arange(self.block, device=units.device)
+        return self.positions(units.device)[units]
 
     def _map(self, which: str, device: torch.device | str | None) -> Tensor:
         """An index map, made once for each device: `positions`, or its inverse `owners`."""

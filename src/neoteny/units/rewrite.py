@@ -126,7 +126,7 @@ class Rewriter:
 
     def _put(self, slices: Slices, tensor: Tensor, chosen: Tensor, units: Tensor, value: Tensor) -> None:
         """Write a value that broadcasts against the units' positions, where a unit is chosen after all."""
-        positions = slices.positions(tensor.device)[units]
+        positions = slices.positions_of(units)
         sure = chosen[units].unsqueeze(1).expand(positions.shape).flatten()
         along = [-1 if dim == slices.dim else 1 for dim in range(tensor.dim())]
         flat = positions.flatten()

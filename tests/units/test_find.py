@@ -388,6 +388,12 @@ def test_the_authors_chain_through_a_residual_network():
     assert {s.name for s in found["4.conv2"].norms if s.name.endswith("weight")} == {"4.norm2.weight"}
 
 
+def test_a_grouped_consumer_on_the_chain_is_counted_by_its_groups():
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 6, 1, groups=2), nn.ReLU(), nn.Conv2d(6, 1, 1))
+    first = layers(net, torch.randn(2, 1, 3, 3), chain=True)["0"]
+    assert first.outgoing == layers(net, torch.randn(2, 1, 3, 3))["0"].outgoing and first.outgoing[0].groups == 2
+
+
 def test_layers_declared_by_hand_are_those_that_are_found():
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5), nn.ReLU(),
                         nn.Linear(5, 2))  # fmt: skip

@@ -36,6 +36,7 @@ def chained(grouping: Grouping, modules: Mapping[str, nn.Module]) -> tuple[list[
             index = _read(grouping, at, after)
             if index is not None:
                 here, there = traced.maps[at], traced.maps[after]
+                assert there.inputs is not None  # an embedding reads no units
                 own = tuple((unit,) for unit in range(traced.units[at]))
                 layers.append(
                     UnitLayer(
@@ -44,7 +45,7 @@ def chained(grouping: Grouping, modules: Mapping[str, nn.Module]) -> tuple[list[
                         incoming=(Slices(here.weight, here.outputs, own, groups=here.groups_along(here.outputs)),),
                         biases=() if here.bias is None else (Slices(here.bias, 0, own),),
                         norms=_norms(grouping, modules, at, own),
-                        outgoing=(Slices(there.weight, there.inputs or 0, index),),
+                        outgoing=(Slices(there.weight, there.inputs, index, groups=there.groups_along(there.inputs)),),
                         outgoing_biases=(there.bias,),
                         readers=(Reader(after, traced.inputs[after][0], index),),
                         preserving=False,

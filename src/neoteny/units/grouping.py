@@ -95,11 +95,11 @@ class Grouping:
                     nodes.append(self.first[producer] + unit)
             names.append((total, consumer))
             total += self.trace.inputs[consumer][1] if consumer in self.trace.inputs else 0
-        self._starts, self._names = np.array([start for start, _ in names]), [name for _, name in names]
+        starts = np.array([start for start, _ in names])
         i, n = (np.concatenate(part) if part else np.zeros(0, int) for part in (indices, nodes))
         rows = _as_bool(csr_array((np.ones(len(i), np.int32), (i, n)), shape=(total, self.count)))
         keep = _first_of_each(rows, np.diff(rows.indptr) > 0)
-        self._consumer = [self._names[k] for k in np.searchsorted(self._starts, keep, side="right") - 1]
+        self._consumer = [names[k][1] for k in np.searchsorted(starts, keep, side="right") - 1]
         return rows[keep]
 
     def _refuse_foreign(self, consumer: str) -> None:

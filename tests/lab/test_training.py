@@ -4,14 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from neoteny import lab
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 from neoteny.lab.learner import Learner
-from neoteny.lab.training import build_optimizer, next_stop
+from neoteny.lab.training import build_optimizer
 
 REGRESSION = "slowly-changing-regression"
 EAGER = {"compile": False, "progress": False}
@@ -22,21 +20,6 @@ def values(run, metric, layer=""):
     rows = run.metrics.filter((pl.col("metric") == metric) & (pl.col("layer") == layer))
     table = rows.pivot("run", index="step", values="value").sort("step")
     return table["step"].to_numpy(), table.select(sorted(table.columns[1:], key=int)).to_numpy().T
-
-
-@given(
-    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=3).map(tuple),
-    steps=st.integers(1, 300),
-    segment=st.sampled_from([1, 8, 64]),
-)
-def test_segments_end_at_every_border_and_can_be_found_again(lengths, steps, segment):
-    cuts = [0]
-    while cuts[-1] < steps:
-        cuts.append(next_stop(cuts[-1], lengths, steps, segment))
-    assert cuts[-1] == steps
-    assert max(np.diff(cuts)) <= segment
-    for length in lengths:
-        assert set(range(0, steps + 1, length)) <= set(cuts)
 
 
 def test_bins_are_the_means_of_the_learner_s_losses(tmp_path):

@@ -1,10 +1,11 @@
 """What a benchmark is: a frozen record of settings that knows its stream, its network and the systems of its paper.
 
-A benchmark is one file with one subclass of `Benchmark`, entered in `neoteny.registry.BENCHMARKS`. Like everything that
-the command line lists, its module does not import torch: `build_stream` and `build_network` import what they need.
+A benchmark is one file with one subclass of `OnlineBenchmark` or `EpochBenchmark`, entered in
+`neoteny.registry.BENCHMARKS`. Like everything that the command line lists, its module does not import torch:
+`build_stream` and `build_network` import what they need.
 
     @dataclass(frozen=True, kw_only=True)
-    class SlowlyChangingRegression(Benchmark):
+    class SlowlyChangingRegression(OnlineBenchmark):
         ID = "slowly-changing-regression-v1"
         LOSS = "mse"
         MEASURES = ("dead_units", "weight_magnitude")
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
     from neoteny.methods.base import Method
     from neoteny.streams.base import Stream
+    from neoteny.streams.timeline import Timeline
 
-__all__ = ["Benchmark", "System"]
+__all__ = ["Benchmark", "EpochBenchmark", "OnlineBenchmark", "System"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,17 @@ class System:
         methods: the methods that act, as the paper set them, in the order in which they act.
         overrides: settings of the benchmark that this system has otherwise (`{"activation": "linear"}`,
             `{"optimizer": "adam", "step_size": 1e-3}`).
+        scaled: what the system is at other scales, where the paper's strengths are for its lengths and sizes.
     """
 
     summary: str
     methods: tuple[Method, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    scaled: Mapping[str, System] = field(default_factory=dict)
+
+    def at(self, scale: str) -> System:
+        """The system at a scale."""
+        return self.scaled.get(scale, self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +72,7 @@ class Benchmark(ABC):
     """A protocol: stream, network, optimizer, schedule and measures, as settings.
 
     Lengths are counted in steps, that is optimizer updates; `step` in the metrics counts examples, which is the same
-    where a step learns from one example.
+    where a step learns from one example. How a run is divided is for `OnlineBenchmark` and `EpochBenchmark` to say.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -76,22 +84,20 @@ class Benchmark(ABC):
     """`mse`: outputs and targets are float [B, d]. `cross_entropy`: outputs are logits [B, classes], targets int64 [B];
     then `accuracy` is recorded beside `loss`."""
     MEASURES: ClassVar[tuple[str, ...]] = ()
-    """Names of `neoteny.measures` taken on the probe every `measure_every` steps."""
+    """Names of `neoteny.measures` taken on the probe now and then."""
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]]
     """For each scale (`paper`, `small`, `tiny`) the settings that differ from the fields' defaults."""
     SYSTEMS: ClassVar[Mapping[str, System]]
     """The systems of the paper, by name."""
     VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
     """Settings that may differ between the runs of one stack."""
+    PROTOCOL: ClassVar[tuple[Method, ...]] = ()
+    """Methods that belong to the problem and act in every system, before the system's own."""
+    CHAIN: ClassVar[bool] = False
+    """Whether hidden units are those of the authors' chain (see `neoteny.units.find`)."""
 
     tasks: int
     """number of tasks (stretches between two changes of the problem)"""
-    task_length: int
-    """steps between two changes"""
-    bin_size: int
-    """steps that one recorded value of loss and accuracy is the mean of"""
-    measure_every: int
-    """steps between two looks at the units and weights"""
     probe_size: int = 1_000
     """examples in the fixed probe set that the measures are taken on"""
     batch_size: int = 1
@@ -109,11 +115,7 @@ class Benchmark(ABC):
 
     def __post_init__(self) -> None:
         """Refuse what no benchmark can be run with."""
-        for name in ("tasks", "task_length", "bin_size", "measure_every", "probe_size", "batch_size"):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            self.require(whole, name, "a whole number >= 1")
-        self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
+        self.require_counts("tasks", "probe_size", "batch_size")
         self.require(self.optimizer in ("sgd", "adam", "adamw"), "optimizer", "one of sgd, adam, adamw")
         self.require(_is_finite(self.step_size) and self.step_size > 0, "step_size", "a finite number > 0")
         self.require(_is_finite(self.momentum) and 0 <= self.momentum < 1, "momentum", "a number in [0, 1)")
@@ -127,6 +129,13 @@ class Benchmark(ABC):
         if not condition:
             value = getattr(self, name)
             raise SettingError(f"{self.ID}: {name} = {value!r} is not {what}; give a value that is {what}.")
+
+    def require_counts(self, *names: str, least: int = 1) -> None:
+        """Raise a `SettingError` unless each of these fields is a whole number, `least` or more."""
+        for name in names:
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            self.require(whole, name, f"a whole number >= {least}")
 
     @classmethod
     def preset(cls, scale: str = "paper", **overrides: Any) -> Self:
@@ -143,7 +152,15 @@ class Benchmark(ABC):
     @property
     def steps(self) -> int:
         """Length of a run in steps."""
-        return self.tasks * self.task_length
+        return self.timeline().steps
+
+    @abstractmethod
+    def timeline(self) -> Timeline:
+        """When tasks and bins end, and when the network is looked at and tested."""
+
+    def classes_seen(self, task: int) -> int | None:
+        """How many of the outputs take part in a task, the first ones; None: all of them."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Every field, and `steps`, as a plain dict."""
@@ -173,6 +190,69 @@ class Benchmark(ABC):
         Raises:
             DataError: the data is missing, or not what its checksum says.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineBenchmark(Benchmark):
+    """A protocol that judges learners online: every example is predicted, then learned from, once.
+
+    Raises:
+        SettingError: a setting is outside its range.
+    """
+
+    task_length: int
+    """steps between two changes"""
+    bin_size: int
+    """steps that one recorded value of loss and accuracy is the mean of"""
+    measure_every: int
+    """steps between two looks at the units and weights"""
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        super().__post_init__()
+        self.require_counts("task_length", "bin_size", "measure_every")
+        self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
+
+    @property
+    def steps(self) -> int:
+        """Length of a run in steps."""
+        return self.tasks * self.task_length
+
+    def timeline(self) -> Timeline:
+        """Tasks, bins and looks, each of its own length."""
+        import numpy as np
+
+        from neoteny.streams.timeline import Timeline, every
+
+        return Timeline(
+            tasks=every(self.task_length, self.steps),
+            bins=every(self.bin_size, self.steps),
+            looks=np.insert(every(self.measure_every, self.steps), 0, 0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochBenchmark(Benchmark):
+    """A protocol of data sets: a task is learned from in many epochs, then tested on images that were kept back.
+
+    Raises:
+        SettingError: a setting is outside its range.
+    """
+
+    epochs: int
+    """passes over the images of a task"""
+    images_per_class: int
+    """images of a class to learn from"""
+    test_images_per_class: int = 100
+    """images of a class to test with"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of products and convolutions, forwards and backwards; weights and their updates stay in float32"""
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        super().__post_init__()
+        self.require_counts("epochs", "images_per_class", "test_images_per_class")
+        self.require(self.precision in ("float32", "bfloat16"), "precision", "one of float32, bfloat16")
 
 
 def _is_finite(value: object) -> bool:

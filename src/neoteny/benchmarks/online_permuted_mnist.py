@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import Benchmark, System
+from neoteny.benchmarks.base import OnlineBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
@@ -29,7 +29,7 @@ __all__ = ["OnlinePermutedMNIST"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlinePermutedMNIST(Benchmark):
+class OnlinePermutedMNIST(OnlineBenchmark):
     """A task is one pass over the 60,000 training images of MNIST under a new pixel permutation, one example at a time.
 
     The network is 784-2000-2000-2000-10 with ReLU, Kaiming uniform, biases 0; pixels lie in [0, 1]; cross-entropy; what

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import Benchmark, System
+from neoteny.benchmarks.base import OnlineBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
@@ -29,7 +29,7 @@ __all__ = ["SlowlyChangingRegression"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlowlyChangingRegression(Benchmark):
+class SlowlyChangingRegression(OnlineBenchmark):
     """A 20-5-1 network follows a fixed target of 100 threshold units, seen through inputs that slowly change.
 
     Of 20 input bits, 15 are held and drawn anew every 10,000 examples; 5 are random in every example. The learner is

@@ -7,19 +7,19 @@ resets are due, and leaves the steps themselves to a strategy. Nothing is read f
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from neoteny import seeds as randomness
 from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.lab import compiling
-from neoteny.lab.step import LOSSES, TrainingStep, autograd
+from neoteny.lab.step import LOSSES, TrainingStep, autograd, only
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
 from neoteny.methods.base import Method, Schedule, method_seed
@@ -46,6 +46,10 @@ class Learner:
         compile: whether steps are compiled (`torch.compile`).
         device: where the runs live.
         unroll: steps in one compiled graph; chosen from the size of the network by default.
+        chain: whether hidden units are those of the authors' chain (see `neoteny.units.find`).
+        precision: `float32`, or `bfloat16` for products and convolutions.
+        rated: whether the step size will change over time (`scale_step_size`).
+        classes: how many of the outputs take part in the first task, where not all do; only the first ones.
 
     Raises:
         SettingError: an unknown loss or strategy, or a setting that cannot differ between runs.
@@ -66,6 +70,10 @@ class Learner:
         compile: bool = True,
         device: torch.device | str = "cpu",
         unroll: int | None = None,
+        chain: bool = False,
+        precision: str = "float32",
+        rated: bool = False,
+        classes: int | None = None,
     ):
         if loss not in LOSSES:
             raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
@@ -74,7 +82,7 @@ class Learner:
         self.methods = tuple(methods)
         modules = [_seeded(build_network, seed) for seed in self.seeds]
         template = modules[0]
-        self.network = _units(template, example, needed=any(m.needs_units for m in methods))
+        self.network = _units(template, example, chain, needed=any(m.needs_units for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for looking
@@ -83,22 +91,30 @@ class Learner:
         observing = self.network.layers and any(method.observes for method in methods)
         observer = Observer(training, self.network) if observing else None
         step = TrainingStep(
-            autograd(training, observer, loss),
+            autograd(training, observer, loss, precision),
             self.network,
             optimizer,
             methods,
             self.parameters,
             classify=loss == "cross_entropy",
+            plain=classes is None and precision == "float32",
         )
         carries = [step.init(_tensors(module, self.device)) for module in modules]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
         self._clocks = [self._schedules(method, varied or {}) for method in self.methods]
         compile = compile and (self.device.type != "cpu" or compiling.available())
+        hyper = _hyper(varied or {}, optimizer, methods, len(modules), self.device)
+        if rated:  # a tensor from the beginning on, as compiled graphs are called with the same structure always
+            hyper.setdefault("optimizer.step_size", torch.full((len(modules),), optimizer.step_size, device=self.device))
+            self._step_sizes = hyper["optimizer.step_size"]
+        if classes is not None:
+            hyper["loss.classes"] = torch.full((len(modules),), classes, device=self.device)
+        self._best: dict[str, Any] | None = None
         kind = choose(strategy, template, step, example.to(self.device), len(modules), compile)
         self.strategy: Strategy = kind(
             step,
             carries,
-            _hyper(varied or {}, optimizer, methods, len(modules), self.device),
+            hyper,
             torch.stack([random.key(method_seed(seed), self.device) for seed in self.seeds]),
             unroll if unroll is not None else kind.unroll_for(template, example),
             compile,
@@ -134,9 +150,33 @@ class Learner:
         self.strategy.advance(x.to(self.device), y.to(self.device), due)
         return self.strategy.take_sums()
 
-    def new_task(self) -> None:
-        """Tell every method that the next step starts a new task."""
+    def new_task(self, classes: int | None = None) -> None:
+        """Tell every method that the next step starts a new task, in which so many of the outputs take part."""
+        if classes is not None:
+            self.strategy.hyper["loss.classes"] = torch.full_like(self.strategy.hyper["loss.classes"], classes)
         self.strategy.at_task()
+
+    def scale_step_size(self, factor: float) -> None:
+        """Go on with the step sizes of the beginning times a factor."""
+        self.strategy.hyper["optimizer.step_size"] = self._step_sizes * factor
+
+    def keep_best(self, scores: Tensor) -> None:
+        """Remember the weights and buffers of the runs whose score `[R]` is the highest so far."""
+        tensors = self.strategy.carry()["tensors"]
+        if self._best is None:
+            self._best = {"scores": scores.clone(), "tensors": {name: value.clone() for name, value in tensors.items()}}
+            return
+        better = scores > self._best["scores"]
+        self._best["scores"] = torch.where(better, scores, self._best["scores"])
+        for name, value in tensors.items():
+            mask = better.view(-1, *[1] * (value.dim() - 1))
+            self._best["tensors"][name] = torch.where(mask, value, self._best["tensors"][name])
+
+    def restore_best(self) -> None:
+        """Go back to the weights and buffers remembered, and forget them; the optimizer's state stays as it is."""
+        if self._best is not None:
+            self.strategy.load({**self.strategy.carry(), "tensors": self._best["tensors"]})
+            self._best = None
 
     def drop(self, run: int) -> None:
         """Stop training a run, where the strategy can leave it out; the others go on."""
@@ -154,15 +194,34 @@ class Learner:
             return observer.take()
 
         try:
-            return vmap(forward)(self.strategy.carry()["tensors"], x.to(self.device))
+            return self.strategy.each(forward, x.to(self.device))
         finally:
             observer.remove()
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         """The networks' outputs on x `[R, E, ...]` in evaluation mode."""
-        forward = vmap(lambda tensors, inputs: functional_call(self._meta, tensors, (inputs,)))
-        return forward(self.strategy.carry()["tensors"], x.to(self.device))
+        return self.strategy.each(
+            lambda tensors, inputs: functional_call(self._meta, tensors, (inputs,)), x.to(self.device)
+        )
+
+    @torch.no_grad()
+    def accuracy(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """The share of examples that each run classifies rightly in evaluation mode, among the outputs that take part.
+
+        Arguments:
+            blocks: inputs `[R, E, ...]` and labels `[R, E]`, in pieces.
+
+        Returns:
+            float64 `[R]`, on the device.
+        """
+        classes = self.strategy.hyper.get("loss.classes")
+        seen = None if classes is None else classes.view(-1, 1, 1)
+        right, count = torch.zeros(self.runs, dtype=torch.float64, device=self.device), 0
+        for x, y in blocks:
+            right += (only(self.outputs(x), seen).argmax(-1) == y.to(self.device)).sum(-1)
+            count += y.shape[1]
+        return right / count
 
     def weights(self) -> dict[str, Tensor]:
         """The trainable parameters by name, `[R, ...]`."""
@@ -199,6 +258,8 @@ class Learner:
             "clocks": [None if clocks is None else [clock.state_dict() for clock in clocks] for clocks in self._clocks],
             "initial_weights": {name: value.cpu() for name, value in self.initial_weights.items()},
             "dropped": sorted(self.strategy.dropped),
+            "best": self._best and tree_map(lambda leaf: leaf.cpu(), self._best),
+            "now": {name: value.cpu() for name, value in self.strategy.hyper.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -226,6 +287,9 @@ class Learner:
             )
         self.strategy.load(tree_map(lambda leaf: leaf.to(self.device), state["carry"]))
         self.strategy.dropped = set(state["dropped"])
+        self.strategy.hyper.update({name: value.to(self.device) for name, value in state.get("now", {}).items()})
+        best = state.get("best")
+        self._best = best and tree_map(lambda leaf: leaf.to(self.device), best)
         self.initial_weights = {name: value.to(self.device) for name, value in state["initial_weights"].items()}
         for clocks, saved in zip(self._clocks, state["clocks"], strict=True):
             for clock, own in zip(clocks or (), saved or (), strict=True):
@@ -239,14 +303,14 @@ def _seeded(build_network: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build_network()
 
 
-def _units(module: nn.Module, example: Tensor, needed: bool) -> Network:
+def _units(module: nn.Module, example: Tensor, chain: bool, needed: bool) -> Network:
     """The network's units; a network without any will do where no method acts on units."""
     try:
-        return find(module, example)
+        return find(module, example, chain=chain)
     except NetworkError:
         if needed:
             raise
-        return find(module, example, allow_none=True)
+        return find(module, example, chain=chain, allow_none=True)
 
 
 def _tensors(module: nn.Module, device: torch.device) -> dict[str, Tensor]:

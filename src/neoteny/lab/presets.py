@@ -26,9 +26,9 @@ def preset(cls: type[Benchmark], method: str, scale: str) -> tuple[Benchmark, tu
         UnknownNameError: there is no such system, method or scale.
         SettingError: two systems that contradict each other, or have a method in common.
     """
-    parts = [_system(cls, part) for part in method.split("+")]
+    parts = [_system(cls, part).at(scale) for part in method.split("+")]
     overrides: dict[str, Any] = {}
-    acting: dict[str, Method] = {}
+    acting: dict[str, Method] = {m.name: m for m in cls.PROTOCOL}
     for part in parts:
         for key, value in part.overrides.items():
             if overrides.setdefault(key, value) != value:
@@ -36,8 +36,11 @@ def preset(cls: type[Benchmark], method: str, scale: str) -> tuple[Benchmark, tu
                     f"System {method!r} would have {key} = {overrides[key]!r} and {value!r}: these cannot be combined."
                 )
         for m in part.methods:
+            if m in cls.PROTOCOL:
+                continue
             if m.name in acting:
-                raise SettingError(f"System {method!r} has method {m.name!r} twice: name each once.")
+                whose = f"{cls.ID} has it in every system" if acting[m.name] in cls.PROTOCOL else "name each once"
+                raise SettingError(f"System {method!r} has method {m.name!r} twice: {whose}.")
             acting[m.name] = m
     return cls.preset(scale, **overrides), tuple(acting.values())
 

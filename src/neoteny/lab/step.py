@@ -31,10 +31,10 @@ Carry = dict[str, Any]
 
 
 class Gradients(Protocol):
-    """Gradients of one batch: `(grads, outputs, loss, features, buffers)` from `(parameters, buffers, x, y)`."""
+    """Gradients of one batch: `(grads, outputs, loss, features, buffers)` from `(parameters, buffers, x, y, classes)`."""
 
     def __call__(
-        self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
+        self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, classes: Tensor | None = None
     ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
         """Differentiate the loss of one batch."""
         ...
@@ -48,24 +48,38 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cross_entropy": F.cross_entropy}
 
 
-def autograd(module: nn.Module, observer: Observer | None, loss: str) -> Gradients:
+def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
+    """The logits `[..., outputs]` of the first `classes` outputs; the others can neither be chosen nor learn.
+
+    >>> only(torch.zeros(3), torch.tensor(2))
+    tensor([0., 0., -inf])
+    """
+    if classes is None:
+        return outputs
+    return outputs.masked_fill(torch.arange(outputs.shape[-1], device=outputs.device) >= classes, -torch.inf)
+
+
+def autograd(module: nn.Module, observer: Observer | None, loss: str, precision: str = "float32") -> Gradients:
     """Gradients by `torch.func` over the user's plain module (on the meta device, its parameters passed in)."""
     criterion = LOSSES[loss]
 
     def objective(
-        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
+        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, classes: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensors, Tensors]]:
         buffers = dict(buffers)
-        outputs = functional_call(module, {**parameters, **buffers}, (x,))
+        # without autocast's cache, which would hand tensors of one trace to another
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
+            outputs = functional_call(module, {**parameters, **buffers}, (x,))
+        outputs = only(outputs.float(), classes)
         # the store is emptied inside the traced function: a wrapper tensor left in it would leak out of the trace
         features = observer.take() if observer is not None else {}
         return criterion(outputs, y), (outputs, features, buffers)
 
     def gradients(
-        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
+        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, classes: Tensor | None = None
     ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
         grads, (value, (outputs, features, buffers)) = grad_and_value(objective, has_aux=True)(
-            parameters, buffers, x, y
+            parameters, buffers, x, y, classes
         )
         return grads, outputs, value, features, buffers
 
@@ -82,6 +96,7 @@ class TrainingStep:
         methods: attached methods, in order.
         parameters: names of the trainable parameters.
         classify: whether accuracy is recorded (targets are labels).
+        plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.
     """
 
     def __init__(
@@ -92,6 +107,7 @@ class TrainingStep:
         methods: Sequence[Method],
         parameters: Sequence[str],
         classify: bool,
+        plain: bool = True,
     ):
         self.gradients = gradients
         self.network = network
@@ -99,6 +115,7 @@ class TrainingStep:
         self.methods = tuple(methods)
         self.parameters = tuple(parameters)
         self.classify = classify
+        self.plain = plain
         self.counting = optimizer.counts and any(method.resets_units for method in methods)
 
     def init(self, tensors: Tensors) -> Carry:
@@ -157,7 +174,7 @@ class TrainingStep:
         optimizer, methods = self.bound(hyper)
         parameters = {name: carry["tensors"][name] for name in self.parameters}
         buffers = {name: value for name, value in carry["tensors"].items() if name not in parameters}
-        grads, outputs, loss, features, buffers = self.gradients(parameters, buffers, x, y)
+        grads, outputs, loss, features, buffers = self.gradients(parameters, buffers, x, y, hyper.get("loss.classes"))
 
         with torch.no_grad():
             key = random.fold_in(key, carry["count"])

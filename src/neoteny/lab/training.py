@@ -55,7 +55,9 @@ class Training:
         self.config, self.execution = config, execution
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._problem = problem = config.problem
-        self._stream = problem.build_stream(config.seeds, execution.data_dir)
+        self._timeline = problem.timeline()
+        device = execution.resolved_device()
+        self._stream = problem.build_stream(config.seeds, execution.data_dir).to(device)
         example = self._stream.probe(problem.batch_size)[0]
         self._learner = Learner(
             problem.build_network,
@@ -67,7 +69,11 @@ class Training:
             varied={key if "." in key else f"optimizer.{key}": list(values) for key, values in config.varied.items()},
             strategy=execution.strategy,
             compile=execution.compile,
-            device=execution.resolved_device(),
+            device=device,
+            chain=problem.CHAIN,
+            precision=getattr(problem, "precision", "float32"),
+            rated=bool(self._timeline.rates),
+            classes=problem.classes_seen(0),
         )
         self._segment = segment_length(4 * example.numel() * config.runs)
         self._position = 0
@@ -94,17 +100,18 @@ class Training:
         else:
             self._recorder.load_state_dict({"parts": 0})  # of a run that was killed before its first checkpoint
         self._write_provenance()
-        problem, steps = self._problem, self._problem.steps
+        line = self._timeline
         saved = told = time.monotonic()
         cost = 0.0
         self._tell()
         while True:
-            if self._position % problem.measure_every == 0 or self._position == steps:
-                self._measure()
-            if self._position == steps or not self._alive.any():
+            self._judge()
+            if self._position == line.steps or not self._alive.any():
                 break
-            if self._position and self._position % problem.task_length == 0:
-                self._learner.new_task()
+            if self._position and line.among(self._position, line.tasks):
+                self._learner.new_task(self._problem.classes_seen(line.task(self._position)))
+            if self._position in line.rates:
+                self._learner.scale_step_size(line.rates[self._position])
             self._train_segment()
             now = time.monotonic()
             if now - told >= 0.1:
@@ -123,14 +130,13 @@ class Training:
         self._recorder.finish()  # last: this makes the folder a finished one
 
     def _train_segment(self) -> None:
-        problem, start = self._problem, self._position
-        borders = (problem.task_length, problem.bin_size, problem.measure_every)
-        stop = next_stop(start, borders, problem.steps, self._segment)
+        start = self._position
+        stop = self._timeline.next_stop(start, self._segment)
         for metric, value in self._learner.advance(*self._stream.next(stop - start)).items():
             self._sums[metric] = self._sums[metric] + value if metric in self._sums else value
         self._position = stop
-        if stop % problem.bin_size == 0 or stop == problem.steps:
-            self._end_bin(stop - (stop - 1) // problem.bin_size * problem.bin_size)
+        if self._timeline.among(stop, self._timeline.bins):
+            self._end_bin(self._timeline.bin_size(stop))
 
     def _end_bin(self, steps: int) -> None:
         """Record the means of a bin; the one place where losses are read from the device."""
@@ -142,6 +148,25 @@ class Training:
         if self._alive.any():
             value = float(means[self._progress.metric][self._alive].mean())
             self._progress = replace(self._progress, value=value)
+
+    def _judge(self) -> None:
+        """What is due between two segments: validation, the best weights at the end of a task, a test, measures."""
+        line, position = self._timeline, self._position
+        if line.among(position, line.validations):
+            self._learner.keep_best(self._test("validation"))
+            if line.among(position, line.tasks):
+                self._learner.restore_best()
+        if line.among(position, line.tests):
+            self._test("test")
+        if line.among(position, line.looks):
+            self._measure()
+
+    def _test(self, split: str) -> torch.Tensor:
+        """Record the accuracy on examples of the task just learned that were kept back, [R] on the device."""
+        blocks = self._stream.held_out(split, self._timeline.task(self._position - 1))
+        accuracy = self._learner.accuracy(blocks)
+        self._record(f"{split}_accuracy", accuracy.cpu().numpy())
+        return accuracy
 
     def _measure(self) -> None:
         """Look at the units and weights, on the fixed probe."""
@@ -166,7 +191,7 @@ class Training:
             metric,
             values,
             step=self._position * self._problem.batch_size,
-            task=max(self._position - 1, 0) // self._problem.task_length,
+            task=self._timeline.task(max(self._position - 1, 0)),
             layer=layer,
             only=self._alive if only is None else only,
         )
@@ -217,6 +242,7 @@ class Training:
                 **known,
                 "execution": asdict(self.execution),
                 "training": self._learner.describe(),
+                **({"data": data} if (data := self._stream.describe()) else {}),
                 "seconds": round(self._elapsed(), 3),
                 **more,
             }
@@ -242,16 +268,3 @@ def segment_length(bytes_a_step: int) -> int:
     (128, 4096, 1)
     """
     return 2 ** int(math.log2(min(max(_SEGMENT_BYTES // max(bytes_a_step, 1), 1), _SEGMENT_STEPS)))
-
-
-def next_stop(position: int, lengths: tuple[int, ...], steps: int, segment: int) -> int:
-    """Where the segment ends that begins at `position`: at the next multiple of any length, at the end, or earlier.
-
-    Segments are counted from the last border, so that a resumed run cuts where the first one did.
-
-    >>> next_stop(0, (100, 30), 1000, 64), next_stop(30, (100, 30), 1000, 16), next_stop(46, (100, 30), 1000, 16)
-    (30, 46, 60)
-    """
-    border = max(position // length * length for length in lengths)
-    next_border = min(*((position // length + 1) * length for length in lengths), steps)
-    return min(next_border, border + ((position - border) // segment + 1) * segment)

@@ -8,8 +8,8 @@ from the one before), and run k draws the same numbers alone and in a stack.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from neoteny.errors import CheckpointError, SettingError
 from neoteny.seeds import DATA, generator
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 __all__ = ["Stream"]
@@ -30,26 +31,35 @@ class Stream(ABC):
 
     Arguments:
         seeds: the runs' seeds, one a run.
-        task_length: steps from one change of the problem to the next.
+        task_length: steps from one change of the problem to the next; or the length of each task, after the last of
+            which the stream ends.
         batch_size: examples a step, B.
 
     Attributes:
         seeds: the runs' seeds.
         position: steps taken so far.
-        task_length: steps a task.
+        task_length: steps a task, or the steps of each.
         batch_size: examples a step.
+        device: where what it hands out lies.
 
     Raises:
         SettingError: no seeds, a negative seed, a task or batch without examples.
     """
 
-    def __init__(self, seeds: Sequence[int], task_length: int, batch_size: int = 1):
+    device: torch.device | str = "cpu"
+
+    def __init__(self, seeds: Sequence[int], task_length: int | Sequence[int], batch_size: int = 1):
         self.seeds = tuple(int(seed) for seed in seeds)
-        self.task_length, self.batch_size, self.position = int(task_length), int(batch_size), 0
+        self.task_length: int | tuple[int, ...] = (
+            tuple(map(int, task_length)) if isinstance(task_length, Sequence) else int(task_length)
+        )
+        self.batch_size, self.position = int(batch_size), 0
         if not self.seeds or min(self.seeds) < 0:
             raise SettingError(f"seeds = {list(seeds)}: a stream needs the seed of each run, whole numbers from 0.")
-        if min(self.task_length, self.batch_size) < 1:
+        lengths = self.task_length if isinstance(self.task_length, tuple) else (self.task_length,)
+        if min((*lengths, self.batch_size) if lengths else (0,)) < 1:
             raise SettingError(f"task_length = {task_length}, batch_size = {batch_size}: both must be at least 1.")
+        self._ends = np.cumsum(lengths) if isinstance(self.task_length, tuple) else None
         self._entered = -1  # the task whose tables are at hand
 
     @property
@@ -59,8 +69,25 @@ class Stream(ABC):
 
     @property
     def task(self) -> int:
-        """The number of the current task, from 0: that of the next step."""
-        return self.position // self.task_length
+        """The number of the current task, from 0: that of the next step; at the end of the stream the last."""
+        if self._ends is None:
+            return self.position // self.task_length  # pyright: ignore[reportOperatorIssue]
+        return int(min(np.searchsorted(self._ends, self.position, side="right"), len(self._ends) - 1))
+
+    def start_of(self, task: int) -> int:
+        """The first step of a task."""
+        if self._ends is None:
+            return task * self.task_length  # pyright: ignore[reportReturnType]
+        return int(self._ends[task - 1]) if task else 0
+
+    def length_of(self, task: int) -> int:
+        """Steps of a task."""
+        return self.task_length[task] if isinstance(self.task_length, tuple) else self.task_length
+
+    def to(self, device: torch.device | str) -> Self:
+        """Hand out examples on a device; streams with data sets keep them there."""
+        self.device = device
+        return self
 
     def next(self, steps: int) -> tuple[Tensor, Tensor]:
         """The next `steps` steps of every run, however a range is cut into calls.
@@ -78,8 +105,10 @@ class Stream(ABC):
         pieces = []
         while steps > 0:
             self._enter()
-            start = self.position % self.task_length
-            stop = min(start + steps, self.task_length)
+            start = self.position - self.start_of(self.task)
+            stop = min(start + steps, self.length_of(self.task))
+            if stop <= start:
+                raise SettingError(f"steps: the stream has ended after {self.position} steps; ask for no more.")
             pieces.append(self._take(start, stop))
             self.position += stop - start
             steps -= stop - start
@@ -101,6 +130,25 @@ class Stream(ABC):
             raise SettingError(f"examples = {examples}: a probe set needs at least one.")
         self._enter()
         return self._probe(examples)
+
+    def held_out(self, split: str, task: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Examples of a task that are never learned from, in blocks that take little memory.
+
+        Arguments:
+            split: `test`, or `validation` where the stream has it.
+            task: the task's number.
+
+        Yields:
+            Inputs [R, n, ...] float32 and labels [R, n] int64 (or targets), on the stream's device.
+
+        Raises:
+            SettingError: the stream has no such examples.
+        """
+        raise SettingError(f"{type(self).__name__} has no {split} examples: it is judged online, on what it learns from.")
+
+    def describe(self) -> dict[str, Any]:
+        """What the provenance of a run says about its data; empty for a stream that makes its examples."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on from here, as plain values; small, whatever the length of a task."""
@@ -129,11 +177,11 @@ class Stream(ABC):
             self._begin_task(self.task, again)
             self._entered = self.task
 
-    def _problem_generator(self, run_seed: int) -> np.random.Generator:
-        return generator(run_seed, DATA, _PROBLEM)
+    def _problem_generator(self, run_seed: int, *extra: int) -> np.random.Generator:
+        return generator(run_seed, DATA, _PROBLEM, *extra)
 
-    def _task_generator(self, run_seed: int, task: int) -> np.random.Generator:
-        return generator(run_seed, DATA, _TASK, task)
+    def _task_generator(self, run_seed: int, task: int, *extra: int) -> np.random.Generator:
+        return generator(run_seed, DATA, _TASK, task, *extra)
 
     def _probe_generator(self, run_seed: int) -> np.random.Generator:
         return generator(run_seed, DATA, _PROBE)
@@ -143,7 +191,7 @@ class Stream(ABC):
         return {
             "kind": type(self).__name__,
             "seeds": list(self.seeds),
-            "task_length": self.task_length,
+            "task_length": list(self.task_length) if isinstance(self.task_length, tuple) else self.task_length,
             "batch_size": self.batch_size,
         }
 

@@ -78,6 +78,10 @@ class Strategy(ABC):
     def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
         """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
 
+    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+        """`function(tensors, *arguments)` of every run, results and arguments with a leading dimension of runs."""
+        return torch.func.vmap(function)(self.carry()["tensors"], *arguments)
+
     def take_sums(self) -> dict[str, Tensor]:
         """Sums of loss and accuracy since they were last taken, float64 `[R]`, on the device; they start anew at 0."""
         carry = self.carry()

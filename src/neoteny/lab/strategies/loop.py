@@ -6,7 +6,8 @@ from stacking.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,11 @@ class Loop(Strategy):
     def carry(self) -> Carry:
         """The carry of all runs."""
         return stack(self._carries)
+
+    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+        """One run after the other."""
+        runs = zip(self._carries, *arguments, strict=True)
+        return stack([function(carry["tensors"], *own) for carry, *own in runs])
 
     @torch.no_grad()
     def advance(self, x: Tensor, y: Tensor, due: Due) -> None:

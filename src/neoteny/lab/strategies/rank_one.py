@@ -49,6 +49,8 @@ class RankOne(Loop):
             return "the network is not a chain of linear layers with one of the six activations between them"
         if example.shape[0] != 1 or example.device.type != "cpu" or compiling.compiler() is None:
             return "it takes one example at a step, on a CPU, with a C++ compiler at hand"
+        if not step.plain:
+            return "it takes float32, and outputs that all take part"
         if not isinstance(step.optimizer, SGD) or step.optimizer.momentum:
             return "it takes SGD without momentum"
         judging = [method for method in step.methods if isinstance(method, ContinualBackprop)]

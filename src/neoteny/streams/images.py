@@ -1,0 +1,68 @@
+"""Images as a network takes them: bytes turned into numbers, on the device where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from neoteny.errors import SettingError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PIXELS", "as_floats", "shrink"]
+
+PIXELS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxyType(
+    {
+        "bytes": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+        "imagenet": (tuple(255 * m for m in (0.485, 0.456, 0.406)), tuple(255 * s for s in (0.229, 0.224, 0.225))),
+        "cifar100": (
+            tuple(255 * m for m in (0.5071, 0.4865, 0.4409)),
+            tuple(255 * s for s in (0.2673, 0.2564, 0.2762)),
+        ),
+    }
+)
+"""What is taken off each colour of an image of bytes, and what it is then divided by: `bytes` leaves 0 to 255, `unit`
+makes 0 to 1; the others standardise with the data set's means and standard deviations."""
+
+
+def as_floats(images: Tensor, pixels: str) -> Tensor:
+    """Bytes [..., 3, H, W] as float32, scaled as one of `PIXELS`.
+
+    Raises:
+        UnknownNameError: there is no such scaling.
+
+    >>> import torch
+    >>> as_floats(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), "unit").unique()
+    tensor([1.])
+    """
+    import torch
+
+    if pixels not in PIXELS:
+        raise UnknownNameError(pixels, PIXELS, "scaling of pixels")
+    means, deviations = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in PIXELS[pixels])
+    floats = images.float()
+    return floats if pixels == "bytes" else floats.sub_(means).div_(deviations)
+
+
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Bytes [N, 3, H, H] as [N, 3, side, side], each pixel the rounded mean of a square of them.
+
+    Raises:
+        SettingError: the squares do not fill the image.
+
+    >>> import torch
+    >>> shrink(torch.tensor([[[[0, 10], [20, 31]]]], dtype=torch.uint8), 1)
+    tensor([[[[15]]]], dtype=torch.uint8)
+    """
+    import torch
+
+    whole = images.shape[-1]
+    if side < 1 or whole % side:
+        raise SettingError(f"side = {side}: images of {whole} pixels cannot be shrunk to it; give a divisor of {whole}.")
+    if side == whole:
+        return images
+    squares = images.unflatten(-1, (side, -1)).unflatten(-3, (side, -1))
+    return torch.cat([block.float().mean((-3, -1)).round_().to(torch.uint8) for block in squares.split(5_000)])

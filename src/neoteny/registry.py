@@ -103,6 +103,18 @@ BENCHMARKS = _table(
         "MNIST, one example at a time, under a new permutation of the pixels each task",
         "Dohare et al., Nature 632, 2024",
     ),
+    Entry(
+        "continual-imagenet-v1",
+        "neoteny.benchmarks.continual_imagenet:ContinualImageNet",
+        "to tell one class of ImageNet from another, then two others, thousands of times",
+        "Dohare et al., Nature 632, 2024",
+    ),
+    Entry(
+        "incremental-cifar100-v1",
+        "neoteny.benchmarks.incremental_cifar100:IncrementalCIFAR100",
+        "a ResNet-18 learns five classes of CIFAR-100, then ten, up to a hundred",
+        "Dohare et al., Nature 632, 2024",
+    ),
 )
 """Every version of every benchmark, by id."""
 

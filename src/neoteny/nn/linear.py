@@ -18,7 +18,7 @@ class LinearNetwork(Layered):
         outputs: number of outputs.
         initialisation: as for `neoteny.nn.MLP`.
 
-    Shapes: inputs [batch, inputs], outputs [batch, outputs].
+    Shapes: inputs [batch, inputs] or what has as many numbers, such as images; outputs [batch, outputs].
 
     Raises:
         SettingError: a size below 1.
@@ -33,3 +33,7 @@ class LinearNetwork(Layered):
         if min(inputs, outputs) < 1:
             raise SettingError(f"A network of sizes {[inputs, outputs]} has an empty layer: sizes must be at least 1.")
         super().__init__(nn.Sequential(nn.Linear(inputs, outputs)), initialisation, gain=1.0)
+
+    def forward(self, x):
+        """The output [batch, outputs] for inputs [batch, ...]."""
+        return self.layers(x.flatten(1))

@@ -120,18 +120,20 @@ class OnlinePermutedMNIST(OnlineBenchmark):
     """activation of the hidden units"""
     normalisation: Literal["none", "layer", "batch"] = "none"
     """a norm in front of each activation (batch needs more than one example a step)"""
+    dropout: float = 0.0
+    """probability with which a hidden activation is dropped in training"""
 
     def __post_init__(self) -> None:
         """Check the settings of the network."""
         super().__post_init__()
-        for name, least in (("width", 1), ("depth", 0)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            self.require(whole, name, f"a whole number >= {least}")
+        self.require_counts("width")
+        self.require_counts("depth", least=0)
         known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")
         self.require(self.activation in known, "activation", f"one of {', '.join(known)}")
         norms = ("none", "layer", "batch") if self.batch_size > 1 else ("none", "layer")
         self.require(self.normalisation in norms, "normalisation", f"one of {', '.join(norms)}")
+        dropped = isinstance(self.dropout, (int, float)) and 0 <= self.dropout < 1
+        self.require(dropped, "dropout", "a probability in [0, 1)")
 
     def network_settings(self) -> dict[str, Any]:
         """Kind, sizes, activation and variations."""
@@ -140,6 +142,7 @@ class OnlinePermutedMNIST(OnlineBenchmark):
             "sizes": [784, *[self.width] * self.depth, 10],
             "activation": self.activation,
             "normalisation": self.normalisation,
+            "dropout": self.dropout,
         }
 
     def build_network(self) -> nn.Module:
@@ -152,6 +155,7 @@ class OnlinePermutedMNIST(OnlineBenchmark):
             10,
             activation=self.activation,
             normalisation=None if self.normalisation == "none" else self.normalisation,
+            dropout=self.dropout,
         )
 
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:

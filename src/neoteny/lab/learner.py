@@ -105,7 +105,9 @@ class Learner:
         compile = compile and (self.device.type != "cpu" or compiling.available())
         hyper = _hyper(varied or {}, optimizer, methods, len(modules), self.device)
         if rated:  # a tensor from the beginning on, as compiled graphs are called with the same structure always
-            hyper.setdefault("optimizer.step_size", torch.full((len(modules),), optimizer.step_size, device=self.device))
+            hyper.setdefault(
+                "optimizer.step_size", torch.full((len(modules),), optimizer.step_size, device=self.device)
+            )
             self._step_sizes = hyper["optimizer.step_size"]
         if classes is not None:
             hyper["loss.classes"] = torch.full((len(modules),), classes, device=self.device)

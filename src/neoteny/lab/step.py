@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from neoteny.lab.dropout import Dropping
 from neoteny.methods.base import Method, Step
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
@@ -26,15 +27,17 @@ from neoteny.units.counts import entry_counts
 from neoteny.units.observe import Observer
 from neoteny.units.records import Network
 
+_DROPS = -2  # which key of a step is for dropout; the methods' are counted from 0, a task boundary's is -1
+
 Tensors = dict[str, Tensor]
 Carry = dict[str, Any]
 
 
 class Gradients(Protocol):
-    """Gradients of one batch: `(grads, outputs, loss, features, buffers)` from `(parameters, buffers, x, y, classes)`."""
+    """Gradients of one batch: `(grads, outputs, loss, features, buffers)` from `(parameters, buffers, x, y, key, classes)`."""
 
     def __call__(
-        self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, classes: Tensor | None = None
+        self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None = None
     ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
         """Differentiate the loss of one batch."""
         ...
@@ -61,25 +64,27 @@ def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
 
 def autograd(module: nn.Module, observer: Observer | None, loss: str, precision: str = "float32") -> Gradients:
     """Gradients by `torch.func` over the user's plain module (on the meta device, its parameters passed in)."""
-    criterion = LOSSES[loss]
+    criterion, dropping = LOSSES[loss], Dropping(module)
 
     def objective(
-        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, classes: Tensor | None
+        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensors, Tensors]]:
         buffers = dict(buffers)
+        dropping.key = key if dropping.active else None
         # without autocast's cache, which would hand tensors of one trace to another
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
             outputs = functional_call(module, {**parameters, **buffers}, (x,))
         outputs = only(outputs.float(), classes)
-        # the store is emptied inside the traced function: a wrapper tensor left in it would leak out of the trace
-        features = observer.take() if observer is not None else {}
+        # both are emptied inside the traced function: a wrapper tensor left in them would leak out of the trace
+        dropping.key = None
+        features = {name: value.float() for name, value in observer.take().items()} if observer is not None else {}
         return criterion(outputs, y), (outputs, features, buffers)
 
     def gradients(
-        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, classes: Tensor | None = None
+        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None = None
     ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
         grads, (value, (outputs, features, buffers)) = grad_and_value(objective, has_aux=True)(
-            parameters, buffers, x, y, classes
+            parameters, buffers, x, y, key, classes
         )
         return grads, outputs, value, features, buffers
 
@@ -174,10 +179,12 @@ class TrainingStep:
         optimizer, methods = self.bound(hyper)
         parameters = {name: carry["tensors"][name] for name in self.parameters}
         buffers = {name: value for name, value in carry["tensors"].items() if name not in parameters}
-        grads, outputs, loss, features, buffers = self.gradients(parameters, buffers, x, y, hyper.get("loss.classes"))
+        key = random.fold_in(key, carry["count"])
+        grads, outputs, loss, features, buffers = self.gradients(
+            parameters, buffers, x, y, random.fold_in(key, _DROPS), hyper.get("loss.classes")
+        )
 
         with torch.no_grad():
-            key = random.fold_in(key, carry["count"])
             features = {name: value.detach() for name, value in features.items()}
             step = self.view(carry, key, optimizer, dict(grads), features)
             step.tensors.update(buffers)

@@ -144,7 +144,9 @@ class Stream(ABC):
         Raises:
             SettingError: the stream has no such examples.
         """
-        raise SettingError(f"{type(self).__name__} has no {split} examples: it is judged online, on what it learns from.")
+        raise SettingError(
+            f"{type(self).__name__} has no {split} examples: it is judged online, on what it learns from."
+        )
 
     def describe(self) -> dict[str, Any]:
         """What the provenance of a run says about its data; empty for a stream that makes its examples."""

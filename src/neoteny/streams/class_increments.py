@@ -181,7 +181,9 @@ class ClassIncrements(Stream):
         drawn = []
         for seed, order in zip(self.seeds, self._orders, strict=True):
             images = np.concatenate([self._rows[label][rows] for label in order[new : new + self._classes]])
-            drawn.append(self._probe_generator(seed).permutation(np.resize(images, max(examples, len(images))))[:examples])
+            drawn.append(
+                self._probe_generator(seed).permutation(np.resize(images, max(examples, len(images))))[:examples]
+            )
         return self._gather(self._images, np.stack(drawn))
 
     def _gather(self, images: Tensor, chosen: np.ndarray) -> Tensor:

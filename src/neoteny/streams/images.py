@@ -61,7 +61,9 @@ def shrink(images: Tensor, side: int) -> Tensor:
 
     whole = images.shape[-1]
     if side < 1 or whole % side:
-        raise SettingError(f"side = {side}: images of {whole} pixels cannot be shrunk to it; give a divisor of {whole}.")
+        raise SettingError(
+            f"side = {side}: images of {whole} pixels cannot be shrunk to it; give a divisor of {whole}."
+        )
     if side == whole:
         return images
     squares = images.unflatten(-1, (side, -1)).unflatten(-3, (side, -1))

@@ -86,7 +86,9 @@ class Timeline:
     @cached_property
     def _events(self) -> NDArray[np.int64]:
         changes = np.array(list(self.rates), dtype=np.int64)
-        return np.unique(np.concatenate([[0], self.tasks, self.bins, self.looks, self.tests, self.validations, changes]))
+        return np.unique(
+            np.concatenate([[0], self.tasks, self.bins, self.looks, self.tests, self.validations, changes])
+        )
 
     @staticmethod
     def among(position: int, events: Sequence[int] | NDArray[np.int64]) -> bool:

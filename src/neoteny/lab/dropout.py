@@ -1,0 +1,58 @@
+"""Dropout whose lots are a pure function of the step's key.
+
+torch's own draws from a hidden generator: a resumed run would draw other numbers, and a stack of runs cannot share it.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from neoteny.errors import NetworkError
+from neoteny.units import random
+
+__all__ = ["Dropping"]
+
+_WHOLE_MAPS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
+class Dropping:
+    """The dropout layers of one network, and the key that they draw with in the present step.
+
+    Arguments:
+        module: the laboratory's own copy of a network; its dropout layers are replaced in place.
+
+    Raises:
+        NetworkError: a dropout layer that does more than drop.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.key: Tensor | None = None
+        layers = [(name, child) for name, child in module.named_modules() if isinstance(child, _DropoutNd)]
+        for number, (name, child) in enumerate(layers):
+            if type(child) not in (nn.Dropout, *_WHOLE_MAPS):
+                raise NetworkError(
+                    f"{name} is {type(child).__name__}, whose draws the laboratory cannot make repeatable: "
+                    "use nn.Dropout there."
+                )
+            whole = isinstance(child, _WHOLE_MAPS)
+            child.__class__ = _Keyed
+            child.dropping, child.number, child.whole = self, number, whole  # pyright: ignore[reportAttributeAccessIssue]
+        self.active = bool(layers)
+
+
+class _Keyed(nn.Module):
+    """h / (1 - p) for a share 1 - p of the units (or of whole maps), 0 for the others; h itself in evaluation mode."""
+
+    p: float
+    number: int
+    whole: bool
+    dropping: Dropping
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return h
+        assert self.dropping.key is not None
+        shape = (*h.shape[:2], *[1] * (h.dim() - 2)) if self.whole else h.shape
+        lots = random.uniform(random.fold_in(self.dropping.key, self.number), shape)
+        return (h / (1 - self.p)) * (lots >= self.p)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from neoteny.cli import data
 from neoteny.cli.main import main
 
 
@@ -60,3 +63,13 @@ def test_having_one_ready(capsys, some_classes, tmp_path):
 def test_what_cannot_be_had(capsys, arguments, cause):
     assert main(["data", *arguments]) == 2
     assert cause in capsys.readouterr().err
+
+
+def test_ctrl_c(capsys, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "DATA_SETS", {"mnist": replace(data.DATA_SETS["mnist"], load=stopped)})
+    with pytest.raises(SystemExit, match="130"):
+        main(["data", "mnist"])
+    assert "the same command goes on" in capsys.readouterr().err

@@ -84,6 +84,6 @@ def cache(tmp_path, monkeypatch) -> Path:
 def real_data() -> Path:
     """The folder of the real data sets, before a test takes its name out of the environment."""
     folder = os.environ.get("NEOTENY_DATA")
-    if not folder:
+    if not folder or not all((Path(folder) / name).is_dir() for name in ("cifar-100-python", "imagenet32/classes")):
         pytest.skip("needs real images: set NEOTENY_DATA to a folder with cifar-100-python/ and imagenet32/classes/")
     return Path(folder)

@@ -185,6 +185,8 @@ def test_a_malicious_pickle(folder, tmp_path):
         ({"fine_labels": [*LABELS["train"][:-1], 100]}, "'fine_labels' are not 3 of each"),
         ({"fine_labels": [*LABELS["train"][:-1], -1]}, "'fine_labels' are not 3 of each"),
         ({"fine_labels": [0] * 300}, "'fine_labels' are not 3 of each"),
+        ({"fine_labels": 5}, "'fine_labels' are not 3 of each"),
+        ({"fine_labels": np.array(LABELS["train"]) + 0.5}, "'fine_labels' are not 3 of each"),
         ({"fine_labels": None}, "'fine_labels' are not 3 of each"),
         ({"fine_labels": [["a"]] * 300}, "'fine_labels' are not 3 of each"),
     ],
@@ -209,6 +211,16 @@ def test_too_little_disk(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with pytest.raises(DataError, match=r"too little room for the decoded cifar100: it needs 1.2 MB, and 1.0 MB are"):
         cifar100(folder)
+
+
+def test_with_too_little_disk_the_archive_stays(small, cache, monkeypatch):
+    usage, room = shutil.disk_usage("."), len(small.contents["cifar-100-python.tar.gz"])
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=room))
+        with pytest.raises(DataError, match=r"too little room for the decoded cifar100"):
+            cifar100()
+    is_small()
+    assert len(small.asked) == 1
 
 
 def test_two_processes_at_once(real_data, cache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,11 @@ def main(arguments: Sequence[str]) -> None:
         if name not in DATA_SETS:
             raise UnknownNameError(name, DATA_SETS, "data set")
     for name in options.names:
-        shown = DATA_SETS[name].load(options.data_dir)
+        try:
+            shown = DATA_SETS[name].load(options.data_dir)
+        except KeyboardInterrupt:
+            print("neoteny: stopped; the same command goes on with a download where it stopped.", file=sys.stderr)
+            raise SystemExit(130) from None
         print(f"{name}: {shown}\n  {DATA_SETS[name].find(options.data_dir)}")
     if not options.names:
         _list(options.data_dir)

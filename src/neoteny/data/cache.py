@@ -8,6 +8,7 @@ cache can be deleted at any time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -178,7 +179,11 @@ def _reserve(path: Path) -> None:
     """Have the disk's room for a mapped file now: writing to a map on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not on every file system
+                    raise
 
 
 def _to_disk(folder: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from neoteny.data.cache import Allocate, cache_folder, cached, entry, identity
 from neoteny.data.download import Remote, download, sha256
-from neoteny.data.files import named_folder, where_looked
-from neoteny.data.pickles import read_pickle
+from neoteny.data.files import named_folder, what_named
+from neoteny.data.pickles import read_pickle, whole_numbers
 from neoteny.errors import DataError
 
 __all__ = ["cifar100", "find_cifar100"]
@@ -54,10 +54,11 @@ def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True)
     ((50000, 3, 32, 32), array([19, 29,  0, 11,  1]))
     """
     folder, path = named_folder(data_dir), find_cifar100(data_dir)
+    archive = cache_folder() / "cifar100" / _ARCHIVE.name
     if folder is None:
-        key, parts = _ARCHIVE.sha256, _from_server()
+        key, parts = _ARCHIVE.sha256, _from_server(archive)
     elif path is None:
-        source = where_looked(data_dir)
+        source = what_named(data_dir)
         raise DataError(
             f"CIFAR-100 is missing: {source} names {folder}, but there is neither {_ARCHIVE.name} in it nor the folder "
             f"{_FOLDER}. Put the archive there (it can be had from {_ARCHIVE.urls[0]}), or leave {source} out to have "
@@ -69,6 +70,8 @@ def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True)
         key, parts = identity([path]), _from_archive(path)
     part = "train" if train else "test"
     images, labels = cached("cifar100", key, [f"{part}_images", f"{part}_labels"], lambda room: _decode(parts, room))
+    if folder is None:
+        archive.unlink(missing_ok=True)  # what is decoded from it is all that is ever needed
     return images, np.array(labels)
 
 
@@ -91,10 +94,8 @@ def find_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Path | None
 _Parts = Iterable[tuple[str, Path, dict[str, Any]]]  # name, where it was read from, its pickle
 
 
-def _from_server() -> _Parts:
-    path = download(_ARCHIVE, cache_folder() / "cifar100" / _ARCHIVE.name)
-    yield from _unpacked(path)
-    path.unlink()  # what is decoded from it is all that is ever needed
+def _from_server(archive: Path) -> _Parts:
+    yield from _unpacked(download(_ARCHIVE, archive))
 
 
 def _from_archive(path: Path) -> _Parts:
@@ -137,10 +138,7 @@ def _checked(found: dict[str, Any], per_class: int, path: Path) -> tuple[np.ndar
     images, shape = found["data"], (_CLASSES * per_class, 3 * 32 * 32)
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != shape:
         raise DataError(f"{path}: 'data' is {_what(images)}, not uint8 of shape {shape}. {cure}")
-    try:
-        labels = np.array(found["fine_labels"], np.int64)
-    except (TypeError, ValueError, OverflowError):
-        labels = np.empty(0, np.int64)
+    labels = whole_numbers(found["fine_labels"])
     if sorted(labels.tolist()) != np.repeat(np.arange(_CLASSES), per_class).tolist():
         raise DataError(
             f"{path}: 'fine_labels' are not {per_class} of each of the classes 0 to {_CLASSES - 1}, {shape[0]:,} in "

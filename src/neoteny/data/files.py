@@ -9,7 +9,7 @@ from neoteny.data.cache import cache_folder
 from neoteny.data.download import Remote, download
 from neoteny.errors import DataError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "locate", "named_folder", "where_looked"]
+__all__ = ["ENVIRONMENT_VARIABLE", "locate", "named_folder", "what_named"]
 
 ENVIRONMENT_VARIABLE = "NEOTENY_DATA"
 """Names the folder of the data sets where no option does."""
@@ -18,14 +18,14 @@ ENVIRONMENT_VARIABLE = "NEOTENY_DATA"
 def named_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
     """The folder of the data sets that the user named: `data_dir`, else what `NEOTENY_DATA` says, else None.
 
-    >>> named_folder("data")
-    PosixPath('data')
+    >>> str(named_folder("data"))
+    'data'
     """
     named = data_dir if data_dir is not None else os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named).expanduser() if named else None
 
 
-def where_looked(data_dir: str | os.PathLike[str] | None) -> str:
+def what_named(data_dir: str | os.PathLike[str] | None) -> str:
     """What named the folder, for messages."""
     return "the data directory" if data_dir is not None else ENVIRONMENT_VARIABLE
 
@@ -51,7 +51,7 @@ def locate(data_set: str, remote: Remote, data_dir: str | os.PathLike[str] | Non
     for path in tried:
         if path.is_file():
             return path
-    source = where_looked(data_dir)
+    source = what_named(data_dir)
     raise DataError(
         f"{tried[0]} is missing: {source} names {folder}, but there is no {remote.name} in it, nor in its folder "
         f"{data_set}. Put the file there (it can be had from {remote.urls[0]}), or leave {source} out to have it "

@@ -15,7 +15,7 @@ from numpy.lib.format import open_memmap
 
 from neoteny.data.cache import Allocate, cached, identity
 from neoteny.data.files import ENVIRONMENT_VARIABLE, named_folder
-from neoteny.data.pickles import read_pickle
+from neoteny.data.pickles import read_pickle, whole_numbers
 from neoteny.data.progress import progress
 from neoteny.errors import DataError
 
@@ -220,10 +220,7 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (3 * _SIDE**2,):
         what = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
         raise DataError(f"{path}: 'data' is {what}, not uint8 of shape (n, {3 * _SIDE**2}). {cure}")
-    try:
-        labels = np.array(batch["labels"], np.int64)
-    except (TypeError, ValueError, OverflowError):
-        labels = np.empty(0, np.int64)
+    labels = whole_numbers(batch["labels"])
     if labels.shape != (len(images),) or not np.isin(labels, np.arange(1, _MOST_CLASSES + 1)).all() or not len(labels):
         raise DataError(
             f"{path}: 'labels' are not {len(images):,} whole numbers from 1 to {_MOST_CLASSES}, one an image. {cure}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from neoteny.errors import DataError
 
-__all__ = ["read_pickle"]
+__all__ = ["read_pickle", "whole_numbers"]
 
 
 def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
@@ -49,6 +49,19 @@ def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path} is no data set: it holds a {type(found).__name__}, not a dict. Fetch the file again.")
     return {key.decode(errors="replace") if isinstance(key, bytes) else str(key): found[key] for key in found}
+
+
+def whole_numbers(values: object) -> np.ndarray:
+    """Labels from a pickle, a list or an array, as [N] int64; empty if they are anything else.
+
+    >>> whole_numbers([3, 1]), whole_numbers([0.5]), whole_numbers(None)
+    (array([3, 1]), array([], dtype=int64), array([], dtype=int64))
+    """
+    try:
+        found = np.asarray(values)
+    except ValueError:  # lists of unequal lengths
+        found = np.empty(0)
+    return found.astype(np.int64) if found.ndim == 1 and found.dtype.kind in "iu" else np.empty(0, np.int64)
 
 
 def _latin1(text: str, encoding: str) -> bytes:

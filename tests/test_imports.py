@@ -11,7 +11,7 @@ import pytest
 import neoteny
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "polars", "matplotlib", "scipy", "pooch")
+HEAVY = ("torch", "polars", "matplotlib", "scipy", "requests")
 
 
 def run_python(code: str) -> str:

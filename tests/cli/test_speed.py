@@ -36,6 +36,8 @@ print("\\n@", time.process_time(), heavy)
         "report --help",
         "diagnose --help",
         "demo --help",
+        "data --help",
+        "data",
     ],
 )
 def test_help_is_there_at_once(command: str):

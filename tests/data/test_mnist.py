@@ -57,14 +57,14 @@ def served(monkeypatch, tmp_path):
             file,
             sha256=hashlib.sha256(answers[file.name]).hexdigest(),
             content_sha256=hashlib.sha256(contents[file.name]).hexdigest(),
+            size=len(answers[file.name]),
         )
         for file in module._TRAIN
     )
     monkeypatch.setattr(module, "_TRAIN", checked)
     monkeypatch.setattr(module, "_MIRRORS", (f"{base}/broken/", f"{base}/mnist/"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NEOTENY_DATA", raising=False)
-    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     yield answers, asked
@@ -74,7 +74,7 @@ def served(monkeypatch, tmp_path):
 
 
 def cache(tmp_path):
-    return sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    return sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def is_served(data):
@@ -103,12 +103,20 @@ def test_fetched_once_from_the_first_mirror_that_has_it(served, tmp_path, capsys
     assert len(asked) == 4
 
 
-@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b[:-1], lambda b: b"", lambda b: b"<html>"])
-def test_a_download_cut_off_or_wrong_is_not_kept(served, tmp_path, spoil):
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda b: b[:-1], "another file"),
+        (lambda b: b"", "another file"),
+        (lambda b: b"<html>", "another file"),
+        (lambda b: b[:99] + b"?" + b[100:], "wrong checksum"),
+    ],
+)
+def test_a_wrong_file_is_not_kept(served, tmp_path, spoil, cause):
     answers, _ = served
     whole = dict(answers)
     answers.update({name: spoil(answer) for name, answer in whole.items()})
-    with pytest.raises(DataError, match=r"train-images.* could not be fetched:(.|\n)*checksum(.|\n)*--data-dir"):
+    with pytest.raises(DataError, match=rf"train-images.* could not be fetched:(.|\n)*{cause}(.|\n)*--data-dir"):
         mnist()
     assert cache(tmp_path) == []
     answers.update(whole)
@@ -117,7 +125,7 @@ def test_a_download_cut_off_or_wrong_is_not_kept(served, tmp_path, spoil):
 
 def test_what_an_interrupted_download_left_is_not_taken_for_whole(served, tmp_path):
     answers, _ = served
-    folder = tmp_path / "cache" / "neoteny" / "mnist"
+    folder = tmp_path / "cache" / "mnist"
     folder.mkdir(parents=True)
     name = module._TRAIN[0].name
     (folder / name).write_bytes(answers[name][:100])
@@ -133,7 +141,7 @@ def test_no_connection(served, monkeypatch):
 
 def test_a_cache_that_cannot_be_written(served, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")
-    with pytest.raises(DataError, match=r"could not be fetched(.|\n)*the disk"):
+    with pytest.raises(DataError, match=r"cannot be written(.|\n)*the disk.*NEOTENY_CACHE"):
         mnist()
 
 

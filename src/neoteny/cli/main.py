@@ -18,6 +18,7 @@ COMMANDS = {
     "resume": "go on with a run that was interrupted: neoteny resume RUN_DIR",
     "report": "figures, tables and one HTML page of all runs below a folder: neoteny report RUNS_DIR",
     "diagnose": "check up on a network of your own: neoteny diagnose MODULE:FACTORY --inputs F.npz",
+    "data": "where the data sets lie; fetch, check and decode them: neoteny data cifar100",
     "demo": "see plasticity being lost, and kept, in a few minutes",
 }
 """Each is the module of that name in this package, whose `main` takes the remaining arguments."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neoteny.data.files import locate
+from neoteny.data.cache import cache_folder
+from neoteny.data.download import Remote
+from neoteny.data.files import locate, named_folder
 from neoteny.data.idx import read_idx
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["mnist"]
+__all__ = ["find_mnist", "mnist"]
 
 _MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -25,6 +28,7 @@ class _File:
     name: str
     sha256: str  # of the official gzipped file, which is what is fetched
     content_sha256: str  # of the IDX file in it, which is what is checked when reading
+    size: int  # of the official gzipped file
 
 
 _TRAIN = (
@@ -32,11 +36,13 @@ _TRAIN = (
         "train-images-idx3-ubyte.gz",
         "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        9_912_422,
     ),
     _File(
         "train-labels-idx1-ubyte.gz",
         "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        28_881,
     ),
 )
 _TEST = (
@@ -44,11 +50,13 @@ _TEST = (
         "t10k-images-idx3-ubyte.gz",
         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        1_648_877,
     ),
     _File(
         "t10k-labels-idx1-ubyte.gz",
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        4_542,
     ),
 )
 
@@ -76,7 +84,20 @@ def mnist(data_dir: str | os.PathLike[str] | None = None, train: bool = True) ->
     """
     arrays = []
     for file in _TRAIN if train else _TEST:
-        path = locate("mnist", file.name, data_dir, [mirror + file.name for mirror in _MIRRORS], file.sha256)
-        arrays.append(read_idx(path, file.content_sha256))
+        remote = Remote(file.name, tuple(mirror + file.name for mirror in _MIRRORS), file.sha256, file.size)
+        arrays.append(read_idx(locate("mnist", remote, data_dir), file.content_sha256))
     images, labels = arrays
     return images.reshape(len(images), -1), labels.astype("int64")
+
+
+def find_mnist(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """The folder that all four files are in, if they are anywhere: where the user named, or else in the cache."""
+    folder = named_folder(data_dir) or cache_folder()
+    return next(
+        (
+            place
+            for place in (folder / "mnist", folder)
+            if all((place / file.name).is_file() for file in (*_TRAIN, *_TEST))
+        ),
+        None,
+    )

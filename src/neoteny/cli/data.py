@@ -1,0 +1,58 @@
+"""`neoteny data`: which data sets there are and where they lie; `neoteny data NAME` fetches, checks and decodes one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from neoteny.data import DATA_SETS
+from neoteny.errors import UnknownNameError
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which data sets there are and where they lie; with names: fetch, check and decode these, each once."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """data sets to have ready"""
+    data_dir: Path | None = None
+    """where data sets lie; otherwise NEOTENY_DATA, or they are downloaded once"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table, or have data sets ready and say what they are."""
+    options = tyro.cli(Options, args=list(arguments), prog="neoteny data")
+    for name in options.names:
+        if name not in DATA_SETS:
+            raise UnknownNameError(name, DATA_SETS, "data set")
+    for name in options.names:
+        try:
+            shown = DATA_SETS[name].load(options.data_dir)
+        except KeyboardInterrupt:
+            print("neoteny: stopped; the same command goes on with a download where it stopped.", file=sys.stderr)
+            raise SystemExit(130) from None
+        print(f"{name}: {shown}\n  {DATA_SETS[name].find(options.data_dir)}")
+    if not options.names:
+        _list(options.data_dir)
+
+
+def _list(data_dir: Path | None) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("name", no_wrap=True)
+    for column in ("what it is", "where"):
+        table.add_column(column, overflow="fold")
+    for data_set in DATA_SETS.values():
+        table.add_row(data_set.name, data_set.summary, data_set.find(data_dir) or f"not here: {data_set.cure}")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has room
+    console.print(table)

@@ -1,0 +1,75 @@
+"""`neoteny data`: what is where, and having it ready."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neoteny.cli import data
+from neoteny.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NEOTENY_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def some_classes(tmp_path):
+    folder = tmp_path / "data" / "imagenet32" / "classes"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        np.save(folder / f"{number}.npy", np.full((4, 3, 32, 32), number, np.uint8))
+    return str(tmp_path / "data")
+
+
+def test_what_is_not_here_says_how_to_have_it(capsys):
+    assert main(["data"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("mnist", "cifar100", "imagenet32"):
+        assert name in shown
+    assert shown.count("not here") == 3
+    assert "neoteny data cifar100" in shown
+
+
+def test_what_is_here(capsys, some_classes):
+    assert main(["data", "--data-dir", some_classes]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("not here") == 2
+    assert "authors' class files, 3 files" in shown
+
+
+def test_having_one_ready(capsys, some_classes, tmp_path):
+    assert main(["data", "imagenet32", "--data-dir", some_classes]) == 0
+    shown = capsys.readouterr().out
+    assert "imagenet32: authors' class files, 3 classes of 4 images of 3x32x32" in shown
+    assert some_classes in shown
+    assert list((tmp_path / "cache" / "imagenet32").glob("*/images.npy"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["cifar10"], "Did you mean 'cifar100'"),
+        (["imagenet32"], "ImageNet32 is missing"),
+        (["cifar100", "--data-dir", "nowhere"], "CIFAR-100 is missing"),
+        (["mnist", "--data-dir", "nowhere"], "train-images-idx3-ubyte.gz is missing"),
+    ],
+)
+def test_what_cannot_be_had(capsys, arguments, cause):
+    assert main(["data", *arguments]) == 2
+    assert cause in capsys.readouterr().err
+
+
+def test_ctrl_c(capsys, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "DATA_SETS", {"mnist": replace(data.DATA_SETS["mnist"], load=stopped)})
+    with pytest.raises(SystemExit, match="130"):
+        main(["data", "mnist"])
+    assert "the same command goes on" in capsys.readouterr().err

@@ -38,7 +38,8 @@ def choose(
     if wanted != "auto":
         return STRATEGIES[wanted]
     size = 4 * sum(parameter.numel() for parameter in module.parameters())
-    if example.device.type != "cpu" or runs * size <= STACK_BYTES:
+    convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
+    if example.device.type != "cpu" or (runs * size <= STACK_BYTES and not convolutional):
         return Stack
     return RankOne if compile and RankOne.suits(module, step, example) is None else Loop
 

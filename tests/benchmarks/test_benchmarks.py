@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from neoteny import data, registry
+from neoteny.benchmarks.base import EpochBenchmark, System
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.measures import FEATURE_MEASURES, WEIGHT_MEASURES
 
@@ -29,8 +30,13 @@ each = pytest.mark.parametrize("cls", BENCHMARKS.values(), ids=BENCHMARKS)
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch):
-    images = np.random.default_rng(0).integers(0, 256, (300, 784), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (300, 784), dtype=np.uint8)
     monkeypatch.setattr(data, "mnist", lambda data_dir=None, train=True: (images, np.arange(300) % 10))
+    pairs = tuple(rng.integers(0, 256, (6, 150, 3, 32, 32), dtype=np.uint8))
+    monkeypatch.setattr(data, "imagenet32", lambda data_dir=None: data.ImageClasses(pairs, "noise"))
+    hundred = rng.integers(0, 256, (100 * 60, 3, 32, 32), dtype=np.uint8)
+    monkeypatch.setattr(data, "cifar100", lambda data_dir=None, train=True: (hundred, np.arange(6000) % 100))
 
 
 def of(cls, scale, system):
@@ -39,7 +45,7 @@ def of(cls, scale, system):
 
 @pytest.mark.parametrize(("cls", "scale", "system"), EVERY)
 def test_the_network_is_the_one_described_and_fits_the_stream(cls, scale, system):
-    if scale == "paper" and cls.__name__ != "SlowlyChangingRegression":
+    if scale == "paper" and cls.__name__ not in ("SlowlyChangingRegression", "ContinualImageNet"):
         pytest.skip("the paper's widths differ from small's in nothing else, and take long to draw")
     problem = of(cls, scale, system)
     stream = problem.build_stream([3, 4, 5])
@@ -52,28 +58,34 @@ def test_the_network_is_the_one_described_and_fits_the_stream(cls, scale, system
     else:
         assert y.shape == (3, 2, problem.batch_size) and y.dtype == torch.int64
         assert outputs.shape[0] == problem.batch_size and 0 <= y.min() and y.max() < outputs.shape[1]
-    sizes = problem.network_settings()["sizes"]
-    linear = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
-    assert [linear[0].in_features, *(layer.out_features for layer in linear)] == sizes
-    assert stream.task_length == problem.task_length
+    sizes = problem.network_settings().get("sizes")
+    if sizes is not None:
+        linear = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+        assert [linear[0].in_features, *(layer.out_features for layer in linear)] == sizes
+    lengths = np.diff(problem.timeline().tasks, prepend=0).tolist()
+    assert [stream.length_of(task) for task in range(problem.tasks)] == lengths
     assert stream.probe(problem.probe_size).shape == (3, problem.probe_size, *x.shape[3:])
 
 
 @pytest.mark.parametrize(("cls", "scale", "system"), EVERY)
 def test_lengths_fit_together(cls, scale, system):
     problem = of(cls, scale, system)
+    if scale == "tiny":
+        assert problem.steps <= 1_000 and problem.tasks >= 3
+    if isinstance(problem, EpochBenchmark):
+        line = problem.timeline()
+        assert set(line.tasks) <= set(line.bins) and set(line.tests) <= set(line.tasks)
+        return
     assert problem.steps % problem.bin_size == 0
     if scale != "tiny":  # which is uneven on purpose: it is there for tests
         assert problem.steps % problem.measure_every == 0
-    else:
-        assert problem.steps <= 1_000 and problem.tasks >= 3
 
 
 @each
 def test_a_stream_goes_on_where_it_was(cls):
     problem = cls.preset("tiny")
     one, other = problem.build_stream([3, 4]), problem.build_stream([3, 4])
-    one.next(problem.task_length + 7)
+    one.next(one.length_of(0) + 7)
     other.load_state_dict(one.state_dict())
     for mine, theirs in zip(one.next(5), other.next(5), strict=True):
         assert torch.equal(mine, theirs)
@@ -115,20 +127,26 @@ def test_measures_are_known(cls):
     ("setting", "value"),
     [
         ("tasks", 0),
-        ("task_length", -1),
-        ("bin_size", 0),
-        ("bin_size", 10**12),
-        ("measure_every", 0),
         ("probe_size", 0),
         ("batch_size", 0),
         ("step_size", -1.0),
         ("step_size", float("nan")),
         ("optimizer", "sdg"),
-        ("activation", "rleu"),
         ("momentum", 1.0),
+        ("task_length", -1),
+        ("bin_size", 0),
+        ("bin_size", 10**12),
+        ("measure_every", 0),
+        ("epochs", 0),
+        ("images_per_class", 0),
+        ("test_images_per_class", 0),
+        ("precision", "float16"),
+        ("activation", "rleu"),
     ],
 )
 def test_bad_settings_are_refused_with_their_value(cls, setting, value):
+    if setting not in (field.name for field in fields(cls)):
+        pytest.skip(f"{cls.ID} has no {setting}")
     with pytest.raises(SettingError, match=f"{setting} = {value!r}"):
         cls.preset("paper", **{setting: value})
 
@@ -142,11 +160,55 @@ def test_bad_settings_are_refused_with_their_value(cls, setting, value):
         ("online-permuted-mnist", "width", 0),
         ("online-permuted-mnist", "depth", -1),
         ("online-permuted-mnist", "normalisation", "batch"),
+        ("online-permuted-mnist", "dropout", 1.0),
+        ("continual-imagenet", "batch_size", 7),
+        ("continual-imagenet", "width", 0.0),
+        ("continual-imagenet", "dropout", -0.1),
+        ("continual-imagenet", "pixels", "byte"),
+        ("continual-imagenet", "network", "resnet"),
+        ("continual-imagenet", "class_order", "random"),
+        ("continual-imagenet", "measure_every", 0),
+        ("incremental-cifar100", "batch_size", 7),
+        ("incremental-cifar100", "tasks", 21),
+        ("incremental-cifar100", "drops", (0.5, 1.0)),
+        ("incremental-cifar100", "drop_factor", 0.0),
+        ("incremental-cifar100", "side", 12),
     ],
 )
 def test_bad_settings_of_its_own_are_refused(name, setting, value):
     with pytest.raises(SettingError, match=setting):
         registry.benchmark(name).load()(**{setting: value})
+
+
+def test_the_paper_s_schedules():
+    """Lengths, step sizes, tests and validations as the paper has them."""
+    line = registry.benchmark("incremental-cifar100").load()().timeline()
+    lengths = [200 * 25 * k for k in range(1, 21)]  # 450 images of 5 k classes in batches of 90
+    assert np.diff(line.tasks, prepend=0).tolist() == lengths
+    assert line.looks.tolist() == [0, *np.cumsum(lengths)[:-1]]
+    assert len(line.validations) == 4_000 and line.tests.tolist() == line.tasks.tolist()
+    third = int(line.tasks[1])  # an epoch of the third increment has 75 steps
+    at = {epoch: line.rate(third + 75 * epoch) for epoch in (0, 59, 60, 119, 120, 159, 160, 199)}
+    assert list(at.values()) == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04, 0.008, 0.008])
+    assert line.rate(third + 75 * 60 - 1) == 1
+    line = registry.benchmark("continual-imagenet").load()().timeline()
+    assert line.steps == 2_000 * 250 * 12 and line.tests.tolist() == line.tasks.tolist() == line.bins.tolist()
+
+
+def test_what_a_protocol_brings_acts_in_every_system():
+    from neoteny.lab.config import resolve
+
+    for system in ("backprop", "cbp", "redo", "l2+cbp", "full-reset"):
+        methods = resolve("continual-imagenet", method=system).methods
+        assert next(iter(methods)) == "head-reset"
+        assert methods["head-reset"]["to"] == "zero" and methods["head-reset"]["keep_momentum"]
+    with pytest.raises(SettingError, match="in every system"):
+        resolve("continual-imagenet", method="head-reset")
+
+
+def test_a_system_may_differ_by_scale():
+    system = System("one", overrides={"step_size": 1.0}, scaled={"small": System("one", overrides={"step_size": 2.0})})
+    assert system.at("paper").overrides["step_size"] == 1.0 and system.at("small").overrides["step_size"] == 2.0
 
 
 @each

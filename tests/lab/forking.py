@@ -30,9 +30,23 @@ def made_up_mnist(data_dir=None, train=True):
     return (prototypes[labels] + rng.integers(0, 56, (600, 784))).astype(np.uint8), labels
 
 
+def made_up_images(classes, each):
+    """Noise around a colour of each class."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(60, 196, (classes, 1, 3, 1, 1))
+    return (colours + rng.integers(-60, 60, (classes, each, 3, 32, 32))).astype(np.uint8)
+
+
+def made_up_cifar100(data_dir=None, train=True):
+    """Six classes of 15 images."""
+    return made_up_images(6, 15).reshape(-1, 3, 32, 32), np.repeat(np.arange(6), 15)
+
+
 def work(job) -> None:
     torch.set_num_threads(1)
     data.mnist = made_up_mnist
+    data.cifar100 = made_up_cifar100
+    data.imagenet32 = lambda data_dir=None: data.ImageClasses(tuple(made_up_images(6, 30)), "made-up images")
     config = lab.resolve(**job["config"])
     lab.run(config, out=Path(job["out"]), resume=True, progress=False, checkpoint_every=0.0, **job["execution"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -81,8 +82,16 @@ def killed_equals_whole(life, tmp_path, config, execution):
     return reference
 
 
-@pytest.mark.parametrize("method", ["backprop", *registry.METHODS])
-@pytest.mark.parametrize("benchmark", registry.BENCHMARKS)
+ONLINE = ("slowly-changing-regression", "online-permuted-mnist")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "method"),
+    [
+        *itertools.product(ONLINE, ["backprop", *registry.METHODS]),
+        *((name, "cbp") for name in registry.BENCHMARKS if not name.startswith(ONLINE)),
+    ],
+)
 def test_killed_equals_never_killed(life, tmp_path, benchmark, method):
     config = {"benchmark": benchmark, "method": method, "runs": 2, "scale": "tiny"}
     if method in BUSY:

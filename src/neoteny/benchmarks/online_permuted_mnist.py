@@ -39,8 +39,8 @@ class OnlinePermutedMNIST(OnlineBenchmark):
     then 93.95; 0.01 94.7, then 90.2; width 100 at 0.003 93.3, then under 88 by task 150; continual backpropagation
     loses nothing, shrink and perturb nearly nothing.
 
-    Scales: `paper` is 800 tasks; `small` is 50 tasks with 100 units a layer, where plasticity is lost soonest; `tiny`
-    is for tests.
+    Scales: `paper` is 800 tasks; `small` is 100 tasks of 10,000 examples with 100 units a layer: small networks and
+    frequent changes are where plasticity is lost soonest; `tiny` is for tests.
 
     Versions:
         v1: as published.
@@ -65,7 +65,14 @@ class OnlinePermutedMNIST(OnlineBenchmark):
     )
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "small": {"tasks": 50, "width": 100},
+        "small": {
+            "tasks": 100,
+            "task_length": 10_000,
+            "bin_size": 10_000,
+            "measure_every": 10_000,
+            "probe_size": 1_000,
+            "width": 100,
+        },
         "tiny": {
             "tasks": 3,
             "task_length": 100,

@@ -170,7 +170,9 @@ def paper_runs(
             measure = metric not in ("loss", "accuracy", "test_accuracy")
             layers = ("layer1", "layer2.0.conv1", "layer10") if measure else ("",)
             for layer in (*layers, *([""] if metric == "dormant_units" else [])):
-                base, size = {"srank_99": (80, 100), "effective_rank": (80, 100)}.get(metric, (0.7, 1))
+                base, size = {"dormant_units": (0.3, 1), "srank_99": (80, 100), "effective_rank": (80, 100)}.get(
+                    metric, (0.7, 1)
+                )
                 level = base + size * (change * steps / tasks + rng.normal(0, noise, (runs, tasks)))
                 rows += [
                     (run, 1000 * int(step), int(step) - 1, metric, layer, float(level[run, step - 1]))

@@ -19,7 +19,7 @@ from neoteny.report.folders import UNFINISHED, RunFrame, read_folder
 
 __all__ = ["KEPT", "archive", "public_command", "public_provenance"]
 
-KEPT = ("versions", "cpu", "git_commit", "seconds", "command")
+KEPT = ("versions", "cpu", "git_commit", "seconds", "command", "data")
 _PLACES = ("--data-dir", "--out", "--config")  # where things lay on one machine
 
 
@@ -67,6 +67,8 @@ def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: provenance[name] for name in KEPT if name in provenance}
     if "command" in kept:
         kept["command"] = public_command(str(kept["command"]))
+    if isinstance(kept.get("data"), Mapping):
+        kept["data"] = {key: _bare(value) if isinstance(value, str) else value for key, value in kept["data"].items()}
     return kept
 
 

@@ -36,7 +36,9 @@ def _imagenet(
     small: tuple[Line, ...] | None = None,
 ) -> PaperFigure:  # fmt: skip
     at = {"small": small} if small else {}
-    return PaperFigure(name, title, source, IMAGENET, lines, length, 30, 5, at, metric="test_accuracy", bin=50, known=known)
+    return PaperFigure(
+        name, title, source, IMAGENET, lines, length, 30, 5, at, metric="test_accuracy", bin=50, known=known
+    )
 
 
 def _cifar(

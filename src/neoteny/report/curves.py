@@ -159,7 +159,7 @@ def small_print(
     """What a reader has to know: bins, n, the interval, runs that ended early, runs that have not finished."""
     sizes = sorted({curve.bin_size for curve in curves if curve.bin_size})
     if sizes == [1]:
-        unit = unit.removesuffix("s")
+        unit = {"classes": "class"}.get(unit, unit.removesuffix("s"))
     binned = f"; {what} {' or '.join(f'{size:,}' for size in sizes)} {unit}" if sizes else ""
     counts = sorted({one.runs for one in series})
     if counts == [1]:

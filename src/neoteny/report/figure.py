@@ -167,10 +167,9 @@ def _curves(
         drawn = new_figure(*WIDE)
         axes = drawn.add_subplot()
         end = last_step(curves)
-        lost = draw_lines(axes, figure.metric, curves, bands, hues, end=end)
+        lost = draw_lines(axes, _shown(figure), curves, bands, hues, end=end)
         axes.set_xlabel({"examples": "examples seen", "tasks": "task", "classes": "classes"}[figure.axis])
         if figure.minus:
-            axes.set_ylabel(f"{figure.metric} minus {figure.minus.label}'s\n(percentage points)")
             axes.axhline(0, color=theme.muted, linewidth=0.8, zorder=1)
         what = small_print(
             series, curves, figure.interval, [series[index].label for index in lost],
@@ -190,6 +189,11 @@ def _curve(figure: PaperFigure, one: Series, selection: Selection) -> Curve:
     other = curve_of(selection.found[figure.minus].only(one.seeds), figure.metric, figure.layer, figure.axis)
     steps, mine, theirs = np.intersect1d(curve.steps, other.steps, return_indices=True)
     return Curve(steps, 100 * (curve.values[:, mine] - other.values[:, theirs]), curve.bin_size)
+
+
+def _shown(figure: PaperFigure) -> str:
+    """What stands at the axis; a difference is no share, as it may be negative."""
+    return f"{figure.metric} - that of {figure.minus.label}, points" if figure.minus else figure.metric
 
 
 def _drawn(figure: PaperFigure, runs: Runs, scale: str) -> tuple[list[Series], Selection]:
@@ -233,7 +237,7 @@ def _mark(axes: Axes, figure: PaperFigure, group: Group, hues: Sequence[str], th
     if shown:
         low = min(low, min(mark.y for mark in shown) - pad)
         high = max(high, max(mark.y for mark in shown) + pad)
-        axes.set_ylim(max(low, 0.0) if is_share(figure.metric) else low, high)
+        axes.set_ylim(max(low, -pad / 2) if is_share(_shown(figure)) else low, high)
     if own:
         axes.set_xlim(0, max(end, max(mark.x for mark in known)))
     for mark in shown:
@@ -245,13 +249,13 @@ def _mark(axes: Axes, figure: PaperFigure, group: Group, hues: Sequence[str], th
         where = "" if own else ", at its own scale: first left, last right"
         notes.append(f"Diamonds: the paper's values, read off its figure{where}.")
     if hidden := [mark for mark in known if mark not in shown]:
-        values = (f"{mark.label} {_value(figure, mark.y)} at {count(mark.x)}" for mark in hidden)
+        values = (f"{mark.label} {_value(figure, mark.y)} after {count(mark.x)} {figure.axis}" for mark in hidden)
         notes.append(f"The paper's, outside these axes: {', '.join(values)}.")
     return notes
 
 
 def _value(figure: PaperFigure, value: float) -> str:
-    return f"{100 * value:g}%" if is_share(figure.metric) and not figure.minus else f"{value:g}"
+    return f"{100 * value:g}%" if is_share(_shown(figure)) else f"{value:g}"
 
 
 def _named(group: Group, benchmark: str) -> bool:

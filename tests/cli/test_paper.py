@@ -60,7 +60,7 @@ def test_the_list_says_what_is_there_and_what_is_missing(neoteny, runs):
     assert "linear, l2, shrink-and-perturb" in row
     after = shown.partition("# nature-1c, small scale\n")[2]
     assert after.splitlines()[0] == (
-        "neoteny run continual-imagenet --scale small --runs 5 --method linear,l2,shrink-and-perturb --resume"
+        "neoteny run continual-imagenet --scale small --runs 3 --method linear,l2,shrink-and-perturb --resume"
     )
     Path("runs").rename("there")
     other = neoteny("figure", "--list", "there")

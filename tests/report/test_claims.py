@@ -195,7 +195,7 @@ def test_the_ledger_from_runs(tmp_path: Path):
     assert apart.outcome.verdict == "holds"
     missing = entries["Continual backpropagation ends above L2", "paper"]
     assert missing.outcome == Outcome("not yet run", "missing: l2")
-    assert "--scale paper --runs 30 --method l2 --resume" in missing.commands[-1]
+    assert "--scale paper --runs 5 --method l2 --resume" in missing.commands[-1]
     # a benchmark that was never run has its rows too
     cifar = [e for e in judge(runs) if e.claim.benchmark == "incremental-cifar100"]
     assert {(e.scale, e.outcome.verdict) for e in cifar} == {("small", "not yet run")}

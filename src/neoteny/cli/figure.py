@@ -86,7 +86,7 @@ def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directo
             lacking = ", ".join(line.label for line in selection.missing)
             table.add_row(figure.name, shows, at, ", ".join(there) or "-", lacking or "-")
             if selection.missing:
-                missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection.missing, directory)
+                missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection, directory)
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has room

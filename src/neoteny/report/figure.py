@@ -92,11 +92,12 @@ class PaperFigure:
         """The runs of the figure at a scale."""
         return select(group, self.needs(scale))
 
-    def commands(self, scale: str, missing: Sequence[Line] | None = None, out: Path | None = None) -> list[str]:
-        """What makes the missing lines, by default all."""
+    def commands(self, scale: str, selection: Selection | None = None, out: Path | None = None) -> list[str]:
+        """What makes the missing lines, as many runs of each as of those that are there; by default all."""
         needs = self.needs(scale)
-        runs = self.runs if scale == "paper" else self.fewer
-        return commands(self.benchmark, scale, runs, needs if missing is None else missing, needs, out)
+        there = [one.runs for one in selection.found.values()] if selection else []
+        runs = max(there, default=self.runs if scale == "paper" else self.fewer)
+        return commands(self.benchmark, scale, runs, selection.missing if selection else needs, needs, out)
 
 
 def scales_of(benchmark: str, runs: Runs) -> list[str]:
@@ -138,7 +139,7 @@ def draw(
     series, selection = _drawn(figure, runs, scale)
     group = group_of(figure.benchmark, runs, scale)
     if not series or group is None:
-        made = "\n  ".join(figure.commands(scale, selection.missing, out))
+        made = "\n  ".join(figure.commands(scale, selection, out))
         raise RunFolderError(
             f"{figure.name}: nothing to draw was run at {scale} scale (it needs "
             f"{', '.join(line.label for line in figure.needs(scale))}). Run\n  {made}"

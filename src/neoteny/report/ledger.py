@@ -7,7 +7,7 @@ The claims are those of Dohare et al., "Loss of plasticity in deep continual lea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,9 @@ def judge(runs: Runs, out: Path | None = None) -> list[Entry]:
             for claim, scale in zip(same, scales, strict=True):
                 group = group_of(benchmark, runs, scale)
                 shown = figure(claim.figure)
-                found = shown.select(group, scale).found
-                missing = [line for line in claim.test.lines if line not in found]
+                selection = shown.select(group, scale)
+                found = selection.found
+                missing = tuple(line for line in claim.test.lines if line not in found)
                 made = [
                     public_command(str(source.provenance["command"]))
                     for line in claim.test.lines
@@ -92,7 +93,7 @@ def judge(runs: Runs, out: Path | None = None) -> list[Entry]:
                     for source in found[line].sources
                     if source.provenance.get("command")
                 ]
-                made += shown.commands(scale, missing, out) if missing else []
+                made += shown.commands(scale, replace(selection, missing=missing), out) if missing else []
                 entries.append(Entry(claim, scale, claim.judge(found), tuple(dict.fromkeys(made))))
     return entries
 
@@ -128,7 +129,7 @@ def markdown(entries: Sequence[Entry], remarks: str = "") -> str:
             )
         table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
         listed = "\n".join(f"{number}. `{command}`" for command, number in numbers.items())
-        parts += [f"## {benchmark}", table, f"Made by:\n\n{listed}"]
+        parts += [f"## {benchmark}", table, f"Commands:\n\n{listed}"]
     if remarks.strip():
         parts += ["## Remarks", remarks.strip()]
     return "\n\n".join(parts) + "\n"

@@ -86,6 +86,12 @@ def test_one_process_writes_at_a_time(tmp_path, config):
     folder.unlock()
 
 
+@pytest.mark.parametrize("program", ["/home/me/bin/neoteny", "/home/me/src/neoteny/__main__.py", "neoteny"])
+def test_provenance_has_the_command_without_the_programs_folder(monkeypatch, program):
+    monkeypatch.setattr("sys.argv", [program, "run", "x", "--grid", "a=1 2"])
+    assert provenance()["command"] == "neoteny run x --grid 'a=1 2'"
+
+
 def test_provenance_says_where_numbers_come_from(tmp_path, config):
     content = provenance("neoneny run x")
     assert {"torch", "numpy", "polars", "neoteny", "python"} <= content["versions"].keys()

@@ -11,6 +11,9 @@ import numpy as np
 import polars as pl
 import yaml
 
+from neoteny.report.figure import PaperFigure
+from neoteny.report.lines import Line
+
 # loss at the start and at the end, share of dead units at the end, weight magnitude at the end
 SYSTEMS: dict[str, tuple[float, float, float, float]] = {
     "linear": (0.95, 0.88, 0.0, 0.4),
@@ -142,4 +145,57 @@ def demo(directory: Path, runs: int = 8, bins: int = 50, **options: Any) -> Path
     for index, system in enumerate(SYSTEMS):
         frame = metrics(system, runs, bins, seed=index, **options)
         write(directory / "slowly-changing-regression-v1" / system, config(system, runs), frame)
+    return directory
+
+
+def paper_runs(
+    directory: Path,
+    figure: PaperFigure,
+    scale: str = "small",
+    lines: Sequence[Line] | None = None,
+    runs: int = 4,
+    tasks: int = 40,
+    changes: Mapping[str, float] | None = None,
+    noise: float = 0.01,
+    **settings: Any,
+) -> Path:
+    """Run folders for the lines of a paper's figure: each goes from one level to another, by `changes` at the end."""
+    metrics = {name for name in (figure.metric, *figure.panels) if name}
+    for place, line in enumerate(figure.needs(scale) if lines is None else lines):
+        rng = np.random.default_rng(place)
+        change = (changes or {}).get(line.label, -0.03 * place)
+        steps = np.arange(1, tasks + 1)
+        rows: list[Row] = []
+        for metric in sorted(metrics):
+            measure = metric not in ("loss", "accuracy", "test_accuracy")
+            layers = ("layer1", "layer2.0.conv1", "layer10") if measure else ("",)
+            for layer in (*layers, *([""] if metric == "dormant_units" else [])):
+                base, size = {"dormant_units": (0.3, 1), "srank_99": (80, 100), "effective_rank": (80, 100)}.get(
+                    metric, (0.7, 1)
+                )
+                level = base + size * (change * steps / tasks + rng.normal(0, noise, (runs, tasks)))
+                rows += [
+                    (run, 1000 * int(step), int(step) - 1, metric, layer, float(level[run, step - 1]))
+                    for run in range(runs)
+                    for step in steps
+                ]
+        own = {key: value for key, value in line.settings.items() if "." not in key}
+        methods: dict[str, dict[str, Any]] = {}
+        for key, value in line.settings.items():
+            if "." in key:
+                methods.setdefault(key.partition(".")[0], {})[key.partition(".")[2]] = value
+        resolved = config(
+            line.system,
+            runs,
+            benchmark=f"{figure.benchmark}-v1",
+            scale=scale,
+            settings={**settings, **own},
+            network={},
+            optimizer={},
+            methods=methods,
+        )
+        kinds = {"run": pl.Int32, "step": pl.Int64, "task": pl.Int32, "metric": pl.String, "layer": pl.String,
+                 "value": pl.Float64}  # fmt: skip
+        frame = pl.DataFrame(rows, schema=kinds, orient="row").sort("step", "metric", "layer", "run")
+        write(directory / f"{figure.benchmark}-v1" / scale / f"{place}-{line.system}", resolved, frame)
     return directory

@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from neoteny.errors import SettingError, UnknownNameError
+from neoteny.methods.base import Method  # not for typing alone: the command line looks the class's annotations up
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from neoteny.methods.base import Method
     from neoteny.streams.base import Stream
     from neoteny.streams.timeline import Timeline
 

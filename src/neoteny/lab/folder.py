@@ -178,10 +178,17 @@ def provenance(command: str | None = None) -> dict[str, Any]:
         "versions": versions | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "command": command or shlex.join(sys.argv),
+        "command": command or _command(),
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _command() -> str:
+    """What was typed, the program without its folder; `python -m neoteny` is neoteny as well."""
+    program, *arguments = sys.argv or [""]
+    path = Path(program)
+    return shlex.join([path.parent.name if path.name == "__main__.py" else path.name, *arguments])
 
 
 def _cpu() -> str:

@@ -32,7 +32,7 @@ from neoteny.report.layout import (
 from neoteny.report.series import Group, Series, group_frames
 from neoteny.report.style import LIGHT, Theme, colours, drawing, dress, is_share, new_figure
 
-__all__ = ["draw_lines", "last_step", "learning_curves", "line_handles", "plot", "small_print"]
+__all__ = ["WIDE", "draw_lines", "last_step", "lay_out", "learning_curves", "line_handles", "plot", "small_print"]
 
 WIDE, NARROW = (7.2, 2.9), (3.75, 2.4)  # width of the figure, height of the axes
 TITLE = 0.26  # inches from the top of the axes to the top of the figure
@@ -85,7 +85,7 @@ def learning_curves(
             axes = figure.add_subplot()
             lost = draw_lines(axes, metric, curves, bands, hues, ticks=4 if narrow else 6)
             notes = small_print(group.series, curves, interval, [group.series[index].label for index in lost])
-            _lay_out(figure, axes, group, bands, hues, notes, theme, height, direct=not narrow)
+            lay_out(figure, axes, group, bands, hues, notes, theme, height, direct=not narrow)
     return figure
 
 
@@ -154,10 +154,13 @@ def small_print(
     kind: Kind,
     lost: Sequence[str] = (),
     what: str = "bins of",
+    unit: str = "examples",
 ) -> list[str]:
     """What a reader has to know: bins, n, the interval, runs that ended early, runs that have not finished."""
     sizes = sorted({curve.bin_size for curve in curves if curve.bin_size})
-    binned = f"; {what} {' or '.join(f'{size:,}' for size in sizes)} examples" if sizes else ""
+    if sizes == [1]:
+        unit = {"classes": "class"}.get(unit, unit.removesuffix("s"))
+    binned = f"; {what} {' or '.join(f'{size:,}' for size in sizes)} {unit}" if sizes else ""
     counts = sorted({one.runs for one in series})
     if counts == [1]:
         who = "One run of each system, no interval"
@@ -216,7 +219,7 @@ def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[
     return low - pad, high + pad, lost
 
 
-def _lay_out(
+def lay_out(
     figure: Figure,
     axes: Axes,
     group: Group,
@@ -225,7 +228,8 @@ def _lay_out(
     notes: Sequence[str],
     theme: Theme,
     height: float,
-    direct: bool,
+    direct: bool = True,
+    title: str | None = None,
 ) -> None:
     """Give every part the room it needs, and the figure the height that comes of it."""
     width = figure.get_size_inches()[0]
@@ -233,19 +237,19 @@ def _lay_out(
     beside = label_width(figure, labels, LABEL_SIZE)
     direct = direct and len(labels) <= MOST_DIRECT and beside <= WIDEST_DIRECT
     lines = [line for note in notes for line in wrap(figure, note, width - 2 * EDGE)]
-    title = wrap(figure, group.title, width - 2 * EDGE, LABEL_SIZE + 0.5)
+    heading = wrap(figure, title or group.title, width - 2 * EDGE, LABEL_SIZE + 0.5)
     left, below = tick_margin(figure, axes)
     legend = legend_height = None
     if not direct:
         legend, legend_height = fit_legend(figure, line_handles(group.series, hues), width - 2 * EDGE)
         legend_height += 0.12
     bottom = EDGE + footnote_height(lines) + 0.08 + (legend_height or 0) + below
-    over = TITLE + 0.15 * (len(title) - 1)
+    over = TITLE + 0.15 * (len(heading) - 1)
     total = bottom + height + over
     figure.set_size_inches(width, total)
     right = beside if direct else 0.17
     axes.set_position(((left + EDGE) / width, bottom / total, (width - left - EDGE - right) / width, height / total))
-    figure.text(EDGE / width, 1 - EDGE / total, "\n".join(title), size=LABEL_SIZE + 0.5, weight="bold", va="top")
+    figure.text(EDGE / width, 1 - EDGE / total, "\n".join(heading), size=LABEL_SIZE + 0.5, weight="bold", va="top")
     footnote(figure, lines, EDGE + footnote_height(lines), theme.muted)
     if legend is not None and legend_height:
         legend.set_bbox_to_anchor((EDGE / width, (bottom - below - 0.08) / total), figure.transFigure)

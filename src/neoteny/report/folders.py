@@ -19,9 +19,10 @@ import yaml
 from neoteny.errors import RunFolderError
 from neoteny.lab.recorder import COLUMNS, SORT
 
-__all__ = ["SCHEMA", "RunFrame", "find_folders", "read_folder"]
+__all__ = ["SCHEMA", "UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
 SCHEMA = 1
+UNFINISHED = "not finished"  # how the note on a run begins that has not come to its end
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +165,7 @@ def _read_metrics(path: Path) -> tuple[pl.DataFrame, list[str]]:
             f"was killed before it did. Wait for it, or `neoteny resume {path}`."
         )
     frame = _tidy(pl.concat(frames))
-    notes.append(f"not finished: {len(frames)} part{'s' * (len(frames) > 1)}, up to example {frame['step'].max():,}")
+    notes.append(f"{UNFINISHED}: {len(frames)} part{'s' * (len(frames) > 1)}, up to example {frame['step'].max():,}")
     return frame, notes
 
 

@@ -31,6 +31,8 @@ def measures(
     interval: Kind = "t",
     theme: Theme = LIGHT,
     narrow: bool = False,
+    title: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> Figure:
     """Draw measures over the examples seen, layer by layer.
 
@@ -40,6 +42,8 @@ def measures(
         interval: "t", "percentile" or "bca"; always 95%.
         theme: `LIGHT` or `DARK` paper.
         narrow: for a column or a telephone: half as wide.
+        title: what stands over the panels; by default benchmark and scale.
+        remarks: more lines of small print.
 
     Raises:
         UnknownNameError: no measure was recorded, or none of this name.
@@ -73,7 +77,7 @@ def measures(
         leaving = [group.series[index].label for index in sorted(lost)]
         notes = small_print(group.series, drawn[names[0]][0], interval, leaving, what="measured every")
         titles = [layer or ("all layers" if len(rows[name]) > 1 else "") for name in names for layer in rows[name]]
-        _lay_out(figure, panels, titles, columns, group, hues, notes, theme)
+        _lay_out(figure, panels, titles, columns, group, hues, [*notes, *remarks], theme, title or group.title)
     return figure
 
 
@@ -122,12 +126,13 @@ def _lay_out(
     hues: Sequence[str],
     notes: Sequence[str],
     theme: Theme,
+    name: str,
 ) -> None:
     """Title and legend on top, panels in a grid, small print below; the height comes of it."""
     width = figure.get_size_inches()[0]
     rows = -(-len(panels) // columns)
     lines = [line for note in notes for line in wrap(figure, note, width - 2 * EDGE)]
-    title = wrap(figure, group.title, width - 2 * EDGE, 9)
+    title = wrap(figure, name, width - 2 * EDGE, 9)
     legend, legend_height = fit_legend(figure, line_handles(group.series, hues), width - 2 * EDGE)
     left = max(tick_margin(figure, axes)[0] for axes in panels)
     below = max(tick_margin(figure, axes)[1] for axes in panels)

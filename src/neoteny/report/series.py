@@ -18,9 +18,20 @@ import polars as pl
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report.binning import Curve, rebin, spacing
-from neoteny.report.folders import RunFrame, find_folders, read_folder
+from neoteny.report.folders import UNFINISHED, RunFrame, find_folders, read_folder
 
-__all__ = ["Group", "Runs", "Series", "differing", "format_number", "group_frames", "load", "settings_of"]
+__all__ = [
+    "Group",
+    "Runs",
+    "Series",
+    "differing",
+    "flatten",
+    "format_number",
+    "group_frames",
+    "load",
+    "load_any",
+    "settings_of",
+]
 
 # The usual order of systems: references first, then the methods from the simplest on. Others follow by name.
 ORDER = ("linear", "backprop", "l2", "l2-init", "shrink-and-perturb", "redo", "head-reset", "full-reset", "cbp")
@@ -77,6 +88,34 @@ class Series:
         values[~np.isfinite(values)] = np.nan
         curve = Curve(steps, values, spacing(steps))
         return curve if bin_size is None else rebin(curve, bin_size, metric)
+
+    def by_task(self, metric: str, layer: str = "") -> Curve:
+        """One metric as runs by tasks, its `steps` and `bin_size` counted in tasks.
+
+        Loss and accuracy of training are the mean over the task, everything else is what was recorded last in it.
+        """
+        rows = self.frame.filter((pl.col("metric") == metric) & (pl.col("layer") == layer)).sort("step")
+        value = pl.col("value").mean() if metric in ("loss", "accuracy") else pl.col("value").last()
+        rows = rows.group_by("run", "task").agg(value)
+        tasks, column = np.unique(rows["task"].to_numpy(), return_inverse=True)
+        values = np.full((self.runs, len(tasks)), np.nan)
+        values[rows["run"].to_numpy(), column] = rows["value"].to_numpy()
+        values[~np.isfinite(values)] = np.nan
+        numbers = tasks.astype(np.int64) + 1
+        return Curve(numbers, values, spacing(numbers))
+
+    def only(self, seeds: Sequence[int]) -> Series:
+        """The runs of these seeds alone, in this order; each must be there."""
+        number = {self.seeds.index(seed): run for run, seed in enumerate(seeds)}
+        frame = self.frame.filter(pl.col("run").is_in(list(number))).with_columns(
+            pl.col("run").replace_strict(number, default=None, return_dtype=pl.Int32)
+        )
+        return replace(self, frame=frame.sort(SORT), seeds=tuple(seeds))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every folder it comes from holds a whole run."""
+        return not any(note.startswith(UNFINISHED) for source in self.sources for note in source.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +226,22 @@ def load(directory: str | Path) -> Runs:
     return Runs(group_frames(frames), problems)
 
 
+def load_any(directory: str | Path, absent: bool = False) -> Runs:
+    """As `load`, but a directory in which nothing was run yet holds no groups.
+
+    Arguments:
+        directory: with run folders, or to be.
+        absent: take a directory that does not exist for an empty one.
+
+    Raises:
+        RunFolderError: there is no such directory, or there are run folders and none can be used.
+    """
+    path = Path(directory)
+    if (absent and not path.exists()) or (path.is_dir() and not any(path.rglob("config.yaml"))):
+        return Runs(())
+    return load(path)
+
+
 def group_frames(frames: Sequence[RunFrame]) -> tuple[Group, ...]:
     """Group run folders by benchmark and scale, and give every series a label of its own."""
     found: dict[tuple[str, str], list[RunFrame]] = {}
@@ -233,9 +288,9 @@ def natural(name: str) -> list[str | int]:
 def settings_of(series: Series) -> dict[str, Any]:
     """Every setting under a dotted key, the varied ones as this series has them; without seeds and numbers of runs."""
     config = series.sources[0].config
-    flat = dict(_flatten({key: config.get(key) or {} for key in ("settings", "network", "optimizer")}))
+    flat = dict(flatten({key: config.get(key) or {} for key in ("settings", "network", "optimizer")}))
     flat = {key.removeprefix("settings."): value for key, value in flat.items()}
-    flat.update(_flatten(config.get("methods") or {}))
+    flat.update(flatten(config.get("methods") or {}))
     flat.update(series.settings)
     return flat
 
@@ -310,10 +365,15 @@ def _label(series: list[Series]) -> list[Series]:
     ]
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings, under dotted keys.
+
+    >>> dict(flatten({"cbp": {"decay_rate": 0.99}, "tasks": 3}))
+    {'cbp.decay_rate': 0.99, 'tasks': 3}
+    """
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -55,7 +55,7 @@ class Cell:
         if not math.isfinite(half):
             return text, ""
         # Student's interval is symmetric, a bootstrap's need not be.
-        return text, f"± {half:{number}}" if self.kind == "t" else f"[{low:{number}}, {high:{number}}]"
+        return text, f"± {half:{number}}" if self.kind in ("t", "se") else f"[{low:{number}}, {high:{number}}]"
 
     def __str__(self) -> str:
         return " ".join(self.parts()).strip()

@@ -1,0 +1,34 @@
+"""`neoteny archive`: slim copies of finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Copy what figures, tables and the ledger need of finished run folders, small enough to be committed."""
+
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR...")]
+    """the run folders: those with config.yaml"""
+    to: Path
+    """where the copies go: TO/BENCHMARK/NAME"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Copy, and print the copies."""
+    options = tyro.cli(Options, args=list(arguments), prog="neoteny archive")
+    from neoteny.errors import SettingError
+    from neoteny.report.archive import archive
+
+    if not options.run_dirs:
+        raise SettingError("Name the run folders to copy: neoteny archive RUN_DIR... --to DIR.")
+    for folder in archive(options.run_dirs, options.to):
+        print(folder)

@@ -1,0 +1,97 @@
+"""`neoteny figure`: the paper's figures, drawn from runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from neoteny.errors import SettingError
+
+if TYPE_CHECKING:
+    from neoteny.report import Runs
+    from neoteny.report.figure import PaperFigure
+
+__all__ = ["main"]
+
+KINDS = (".png", ".pdf", ".svg")
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw a figure of the paper from run folders, or tell which runs each figure needs."""
+
+    name: Annotated[str | None, tyro.conf.Positional] = None
+    """the figure, such as nature-1b; --list names all"""
+    runs_dir: Annotated[Path, tyro.conf.Positional] = RUNS
+    """the folder that `neoteny run --out` wrote to, or any above it"""
+    out: Path | None = None
+    """the file, .png, .pdf or .svg; NAME.png by default"""
+    scale: str | None = None
+    """paper, small or tiny; by default the one with the most of the figure's curves"""
+    list: tyro.conf.FlagCreatePairsOff[bool] = False
+    """say for each figure which runs it needs and which are there, and print the commands for the others"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw the figure and print where it is, or list."""
+    options = tyro.cli(Options, args=[*arguments], prog="neoteny figure")
+    if options.out is not None and options.out.suffix not in KINDS:
+        raise SettingError(f"--out {options.out}: a figure is one of {', '.join(KINDS)}; end its name like that.")
+    if options.name is None and not options.list:
+        raise SettingError("Name a figure, such as `neoteny figure nature-1b`; `neoteny figure --list` has all.")
+    from neoteny.report.atlas import FIGURES, figure
+    from neoteny.report.series import load_any
+
+    name, directory = options.name, options.runs_dir
+    if options.list:
+        if name is not None and name not in FIGURES:
+            name, directory = None, Path(name)
+        runs = load_any(directory, absent=directory == RUNS)
+        _list([figure(name)] if name else [*FIGURES.values()], runs, options.scale, directory)
+        return
+    from neoteny.report.figure import draw
+    from neoteny.report.files import write
+    from neoteny.report.style import render
+
+    wanted = figure(str(name))
+    drawn = draw(wanted, load_any(directory, absent=directory == RUNS), options.scale, out=directory)
+    out = options.out or Path(f"{wanted.name}.png")
+    print(write(out, render(drawn, out.suffix[1:])))
+
+
+def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directory: Path) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from neoteny.report.figure import group_of, scales_of
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(("figure", "shows", "scale", "there (n)", "missing")):
+        table.add_column(heading, no_wrap=place in (0, 2), overflow="fold")
+    missing: dict[str, list[str]] = {}
+    for figure in figures:
+        for at in [scale] if scale else scales_of(figure.benchmark, runs) or ["small"]:
+            selection = figure.select(group_of(figure.benchmark, runs, at), at)
+            there = (
+                f"{line.label} ({one.runs}{'' if one.finished else ', not finished'})"
+                for line, one in selection.found.items()
+            )
+            shows = f"{figure.title} ({figure.source})"
+            lacking = ", ".join(line.label for line in selection.missing)
+            table.add_row(figure.name, shows, at, ", ".join(there) or "-", lacking or "-")
+            if selection.missing:
+                missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection, directory)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has room
+    console.print(table)
+    if missing:
+        print("Commands for what is missing:")
+    for name, made in missing.items():
+        print(f"\n# {name}\n" + "\n".join(made))

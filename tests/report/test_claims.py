@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import ttest_ind, ttest_rel
+
+from neoteny.report import load
+from neoteny.report.atlas import FIGURES, figure
+from neoteny.report.claims import (
+    All,
+    Beats,
+    Claim,
+    EndsAbove,
+    EndsBelow,
+    Falls,
+    FallsMore,
+    Grows,
+    Keeps,
+    Look,
+    NonOverlapping,
+    Outcome,
+    Shrinks,
+    Test,
+)
+from neoteny.report.folders import RunFrame
+from neoteny.report.intervals import welch_interval
+from neoteny.report.ledger import claims_at, judge, markdown
+from neoteny.report.lines import Line
+from neoteny.report.series import Runs, Series, group_frames
+from report import made_up
+
+A, B, C = Line("a", "a"), Line("b", "b"), Line("c", "c")
+KINDS = {"run": pl.Int32, "step": pl.Int64, "task": pl.Int32, "metric": pl.String, "layer": pl.String,
+         "value": pl.Float64}  # fmt: skip
+
+
+def series(
+    first: Sequence[float], last: Sequence[float], metric: str = "accuracy", seeds: Sequence[int] | None = None
+) -> Series:
+    """Runs that go straight from one level to another over ten points: these are the first and the last tenth."""
+    runs = len(first)
+    rows = [
+        (run, 100 * (point + 1), point, metric, "", first[run] + (last[run] - first[run]) * point / 9)
+        for run in range(runs)
+        for point in range(10)
+    ]
+    chosen = list(range(runs) if seeds is None else seeds)
+    config = made_up.config("a", runs, seeds=chosen)
+    frame = pl.DataFrame(rows, schema=KINDS, orient="row").sort("step", "metric", "layer", "run")
+    return group_frames([RunFrame(config, frame)])[0].series[0]
+
+
+def judged(test: Test, metric: str = "accuracy", **found: Series) -> Outcome:
+    lines = {line: found[line.label] for line in (A, B, C) if line.label in found}
+    return Claim("it is so", "x", metric, test, "nature-1b").judge(lines)
+
+
+DOWN = series([0.90, 0.91, 0.92], [0.80, 0.82, 0.81])
+UP = series([0.90, 0.91, 0.92], [0.95, 0.97, 0.96])
+WILD = series([0.90, 0.91, 0.92], [0.80, 0.99, 0.92])
+LEVEL = series([0.90, 0.91, 0.92], [0.901, 0.909, 0.92])
+
+
+@pytest.mark.parametrize(
+    ("test", "runs", "verdict"),
+    [
+        (Falls(A), {"a": DOWN}, "holds"),
+        (Falls(A), {"a": UP}, "does not hold"),
+        (Falls(A), {"a": WILD}, "undecided"),
+        (Falls(A), {"a": series([0.9], [0.1])}, "undecided"),  # one run has no interval
+        (Falls(A), {"b": UP}, "not yet run"),
+        (Keeps(A, 0.01), {"a": LEVEL}, "holds"),
+        (Keeps(A, 0.01), {"a": UP}, "holds"),
+        (Keeps(A, 0.01), {"a": DOWN}, "does not hold"),
+        (Keeps(A, 0.01), {"a": WILD}, "undecided"),
+        (FallsMore(A, B), {"a": DOWN, "b": LEVEL}, "holds"),
+        (FallsMore(B, A), {"a": DOWN, "b": LEVEL}, "does not hold"),
+        (FallsMore(A, B), {"a": WILD, "b": LEVEL}, "undecided"),
+        (FallsMore(A, B), {"a": DOWN}, "not yet run"),
+        (Beats(A, B), {"a": UP, "b": DOWN}, "holds"),
+        (Beats(A, B), {"a": DOWN, "b": UP}, "does not hold"),
+        (Beats(A, B), {"a": LEVEL, "b": LEVEL}, "undecided"),
+        (Beats(A, B, by=-0.02), {"a": LEVEL, "b": LEVEL}, "holds"),
+        (Beats(A, B, window=(0.0, 0.1)), {"a": UP, "b": DOWN}, "undecided"),
+        (Grows(A), {"a": UP}, "holds"),
+        (Grows(A), {"a": DOWN}, "does not hold"),
+        (Shrinks(A), {"a": DOWN}, "holds"),
+        (Shrinks(A), {"a": UP}, "does not hold"),
+        (EndsAbove(A, 0.5), {"a": DOWN}, "holds"),
+        (EndsAbove(A, 0.81), {"a": DOWN}, "undecided"),
+        (EndsBelow(A, 0.5), {"a": DOWN}, "does not hold"),
+        (EndsBelow(A, 0.9), {"a": DOWN}, "holds"),
+        (NonOverlapping(A, B), {"a": UP, "b": DOWN}, "holds"),
+        (NonOverlapping(A, B), {"a": DOWN, "b": UP}, "does not hold"),
+        (NonOverlapping(A, B), {"a": LEVEL, "b": LEVEL}, "does not hold"),
+        (NonOverlapping(A, B), {"a": series([0.9], [0.9]), "b": DOWN}, "undecided"),
+        (All((Falls(A), Falls(B))), {"a": DOWN, "b": DOWN}, "holds"),
+        (All((Falls(A), Falls(B))), {"a": DOWN, "b": WILD}, "undecided"),
+        (All((Falls(A), Falls(B), Falls(C))), {"a": UP, "b": WILD, "c": DOWN}, "does not hold"),
+        (All((Falls(A), Falls(B))), {"a": DOWN}, "not yet run"),
+    ],
+)
+def test_verdicts(test: Test, runs: dict[str, Series], verdict: str):
+    assert judged(test, **runs).verdict == verdict
+    assert test.describe(Look({}, "accuracy"))
+
+
+def test_of_a_loss_less_is_better():
+    rising = series([1.0, 1.1, 1.2], [2.0, 2.2, 2.1], "loss")
+    falling = series([1.0, 1.1, 1.2], [0.5, 0.6, 0.7], "loss")
+    assert judged(Falls(A), "loss", a=rising).verdict == "holds"
+    assert judged(Keeps(A, 0.1), "loss", a=falling).verdict == "holds"
+    assert judged(Beats(A, B), "loss", a=falling, b=rising).verdict == "holds"
+    assert judged(FallsMore(A, B), "loss", a=rising, b=falling).verdict == "holds"
+    assert judged(NonOverlapping(A, B), "loss", a=falling, b=rising).verdict == "holds"
+    assert Beats(A, B).describe(Look({}, "loss")) == "b - a, last, > 0"
+
+
+def test_effects_are_paired_by_seed_where_seeds_match():
+    rng = np.random.default_rng(0)
+    level = rng.normal(0.8, 0.05, 6)
+    a = series([0.9] * 6, (level + 0.01 + rng.normal(0, 0.001, 6)).tolist())
+    b = series([0.9] * 6, level.tolist())
+    outcome = judged(Beats(A, B), a=a, b=b)
+    assert (outcome.verdict, outcome.n) == ("holds", "6 pairs")
+    mine, theirs = (Look({A: a, B: b}, "accuracy").sample(line, (0.9, 1.0)) for line in (A, B))
+    bounds = ttest_rel(mine.values, theirs.values).confidence_interval()
+    interval = (mine - theirs).interval()
+    np.testing.assert_allclose((interval.low, interval.high), bounds)
+    # the same numbers under other seeds are independent runs
+    other = series([0.9] * 6, level.tolist(), seeds=range(10, 16))
+    outcome = judged(Beats(A, B), a=a, b=other)
+    assert (outcome.verdict, outcome.n) == ("undecided", "6 and 6")
+    # seeds in another order, and one that only one of them has
+    turned = series([0.9] * 6, level[::-1].tolist(), seeds=[5, 4, 3, 2, 1, 77])
+    assert judged(Beats(A, B), a=a, b=turned).n == "5 pairs"
+
+
+def test_welch_is_scipys():
+    a, b = [4.0, 5.0, 6.0, 9.0], [1.0, 2.0, 6.0, 3.0, np.nan, 2.5]
+    result = welch_interval(a, b)
+    known = ttest_ind(a, b, equal_var=False, nan_policy="omit").confidence_interval()
+    np.testing.assert_allclose((result.low, result.high), known)
+    assert result.n == 4
+    assert np.isnan(welch_interval([1.0], a).low)
+    assert welch_interval([2.0, 2.0], [1.0, 1.0]).low == 1.0
+
+
+def test_a_run_that_ended_early_does_not_count():
+    one = series([0.9] * 4, [0.8, 0.81, 0.82, 0.8])
+    cut = one.frame.filter((pl.col("run") != 2) | (pl.col("step") < 800))
+    ended = group_frames([RunFrame(one.sources[0].config, cut)])[0].series[0]
+    assert judged(Falls(A), a=ended).n == "3 of 4"
+
+
+def test_unfinished_and_unmeasured_runs_are_not_yet_run(tmp_path: Path):
+    config = made_up.config("a", 3)
+    for part, frame in enumerate(made_up.metrics("a", 3, 10).partition_by("task", maintain_order=True)):
+        (tmp_path / "a" / "metrics").mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(tmp_path / "a" / "metrics" / f"part-{part:05}.parquet")
+    made_up.write(tmp_path / "a", config, None)
+    one = load(tmp_path)[0].series[0]
+    assert judged(Falls(A), "loss", a=one) == Outcome("not yet run", "not finished: a")
+    assert judged(Falls(A), "loss", a=DOWN) == Outcome("not yet run", "loss was not recorded for a")
+
+
+def test_the_ledger_says_the_same_things_at_every_scale():
+    texts = {scale: [(c.benchmark, c.text) for c in claims_at(scale)] for scale in ("paper", "small", "tiny")}
+    assert texts["paper"] == texts["small"] == texts["tiny"]
+    assert len(set(texts["paper"])) == len(texts["paper"])
+    for claim in (*claims_at("paper"), *claims_at("small")):
+        assert claim.figure in FIGURES
+        assert claim.describe()
+    apart = [c.benchmark for c in claims_at("small") if isinstance(c.test, NonOverlapping)]
+    assert len(apart) == len(set(apart)) == 4
+    for scale in ("paper", "small"):  # every line is one that the figure knows how to run
+        for claim in claims_at(scale):
+            assert set(claim.test.lines) <= set(FIGURES[claim.figure].needs(scale))
+
+
+def test_the_ledger_from_runs(tmp_path: Path):
+    changes = {"backprop": -0.1, "cbp": 0.1, "l2": 0.05, "shrink-and-perturb": 0.05, "linear": -0.05}
+    made_up.paper_runs(tmp_path, figure("nature-1c"), "small", runs=5, tasks=30, changes=changes)
+    made_up.paper_runs(tmp_path, figure("nature-1c"), "paper", [Line("cbp", "cbp")], runs=5, tasks=30)
+    runs = load(tmp_path)
+    entries = {(e.claim.text, e.scale): e for e in judge(runs) if e.claim.benchmark == "continual-imagenet"}
+    kept = entries["Continual backpropagation does not fall", "small"]
+    assert (kept.outcome.verdict, kept.outcome.n) == ("holds", "5")
+    assert kept.commands == ("neoteny run continual-imagenet-v1 --method cbp --runs 5",)  # what its provenance says
+    apart = entries["Backpropagation and continual backpropagation end with 95% intervals apart", "small"]
+    assert apart.outcome.verdict == "holds"
+    missing = entries["Continual backpropagation ends above L2", "paper"]
+    assert missing.outcome == Outcome("not yet run", "missing: l2")
+    assert "--scale paper --runs 5 --method l2 --resume" in missing.commands[-1]
+    # a benchmark that was never run has its rows too
+    cifar = [e for e in judge(runs) if e.claim.benchmark == "incremental-cifar100"]
+    assert {(e.scale, e.outcome.verdict) for e in cifar} == {("small", "not yet run")}
+
+    page = markdown(judge(runs), "By hand.")
+    row = next(
+        line for line in page.splitlines() if line.startswith("| Continual backpropagation does not fall | small")
+    )
+    assert "**holds**" in row
+    assert "loss of cbp < 1 points" in row
+    number = row.split("|")[-2].strip()
+    assert f"{number}. `{kept.commands[0]}`" in page
+    assert page.rstrip().endswith("## Remarks\n\nBy hand.")
+    assert "Remarks" not in markdown(judge(runs))
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {9}
+
+
+def test_without_any_runs_nothing_has_been_run():
+    entries = judge(Runs(()))
+    assert {entry.outcome.verdict for entry in entries} == {"not yet run"}
+    assert all(entry.commands for entry in entries)

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from neoteny.nn.imagenet import ContinualImageNetNet as ContinualImageNetNet
     from neoteny.nn.linear import LinearNetwork as LinearNetwork
     from neoteny.nn.mlp import MLP as MLP
+    from neoteny.nn.resnet import ResNet18 as ResNet18
 
 _HOME = {
     "MLP": "mlp",
     "LinearNetwork": "linear",
     "ContinualImageNetNet": "imagenet",
+    "ResNet18": "resnet",
 }
 
-__all__ = ["MLP", "ContinualImageNetNet", "LinearNetwork"]
+__all__ = ["MLP", "ContinualImageNetNet", "LinearNetwork", "ResNet18"]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

@@ -10,15 +10,17 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from neoteny.errors import UnknownNameError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.units.initialise import Initialiser
 
-__all__ = ["InitialisedModule", "Scheme", "initialisers_of"]
+__all__ = ["InitialisedModule", "Layered", "Normalisation", "Scheme", "check_variations", "initialisers_of"]
 
 Scheme = Literal["kaiming_uniform", "xavier", "lecun", "default"]
 """How weights are drawn, all uniformly: with variance g^2 / fan_in (`kaiming_uniform`), 2 g^2 / (fan_in + fan_out)
 (`xavier`), 1 / fan_in (`lecun`) or 1 / (3 fan_in) (`default`, what torch does). Biases begin at 0; under `default` they
 are drawn as torch draws them."""
+Normalisation = Literal["layer", "batch"]
+"""What normalises in front of every activation."""
 
 
 def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, Initialiser]:
@@ -57,16 +59,45 @@ def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, 
     return {"weight": weight, "bias": bias} if "bias" in shapes else {"weight": weight}
 
 
+def check_variations(normalisation: Normalisation | None, dropout: float) -> None:
+    """Refuse a normalisation that does not exist and a dropout outside [0, 1).
+
+    Raises:
+        SettingError: the dropout is no probability below 1.
+        UnknownNameError: there is no such normalisation.
+    """
+    if not 0 <= dropout < 1:
+        raise SettingError(f"dropout = {dropout}: the probability of dropping a unit must lie in [0, 1).")
+    if normalisation is not None and normalisation not in get_args(Normalisation):
+        raise UnknownNameError(normalisation, get_args(Normalisation), "normalisation")
+
+
 class InitialisedModule(nn.Module):
-    """A module with a `Sequential` of layers, each parameter drawn from its recorded initialiser.
+    """A module each of whose parameters is drawn from its recorded initialiser.
 
     Attributes:
-        layers: what the input goes through.
         initialisers: for each parameter, by its name in the module, how it was drawn.
     """
 
-    layers: nn.Sequential
     initialisers: dict[str, Initialiser]
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter anew, from torch's global generator; running statistics begin anew too."""
+        for name, parameter in self.named_parameters():
+            self.initialisers[name].fill_(parameter)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.reset_running_stats()
+
+
+class Layered(InitialisedModule):
+    """Layers that the input goes through one after another.
+
+    Attributes:
+        layers: what the input goes through.
+    """
+
+    layers: nn.Sequential
 
     def __init__(self, layers: nn.Sequential, scheme: Scheme, gain: float):
         super().__init__()
@@ -79,14 +110,6 @@ class InitialisedModule(nn.Module):
             for parameter, initialiser in initialisers_of(layers.get_submodule(name), scheme, layer_gain).items():
                 self.initialisers[f"layers.{name}.{parameter}"] = initialiser
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw every parameter anew, from torch's global generator; running statistics begin anew too."""
-        for name, parameter in self.named_parameters():
-            self.initialisers[name].fill_(parameter)
-        for layer in self.layers:
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.reset_running_stats()
 
     def forward(self, x):
         """The output [batch, outputs] for inputs [batch, ...]."""

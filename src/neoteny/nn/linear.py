@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from neoteny.errors import SettingError
-from neoteny.nn.initialised import InitialisedModule, Scheme
+from neoteny.nn.initialised import Layered, Scheme
 
 __all__ = ["LinearNetwork"]
 
 
-class LinearNetwork(InitialisedModule):
+class LinearNetwork(Layered):
     """One linear layer, W x + b, with |w| <= sqrt(3 / inputs) and b = 0 at first.
 
     Arguments:

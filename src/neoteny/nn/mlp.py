@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, get_args
 
 from torch import nn
 
-from neoteny.errors import SettingError, UnknownNameError
+from neoteny.errors import SettingError
 from neoteny.nn.activations import activation as find_activation
-from neoteny.nn.initialised import InitialisedModule, Scheme
+from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations
 
-__all__ = ["MLP", "Normalisation"]
-
-Normalisation = Literal["layer", "batch"]
+__all__ = ["MLP"]
 
 
-class MLP(InitialisedModule):
+class MLP(Layered):
     """Linear layers with an activation after each but the last.
 
     Of hidden layer l: h_l = dropout(f(norm(W_l h_(l-1) + b_l))); the output is W h_L + b. As the authors do it, weights
@@ -63,10 +60,7 @@ class MLP(InitialisedModule):
         sizes = [inputs, *hidden, outputs]
         if min(sizes) < 1:
             raise SettingError(f"A network of sizes {sizes} has an empty layer: every size must be at least 1.")
-        if not 0 <= dropout < 1:
-            raise SettingError(f"dropout = {dropout}: the probability of dropping a unit must lie in [0, 1).")
-        if normalisation is not None and normalisation not in get_args(Normalisation):
-            raise UnknownNameError(normalisation, get_args(Normalisation), "normalisation")
+        check_variations(normalisation, dropout)
         nonlinearity = find_activation(activation)
         layers: list[nn.Module] = []
         for fan_in, size in pairwise(sizes[:-1]):

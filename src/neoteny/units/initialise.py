@@ -32,6 +32,11 @@ class Initialiser:
         return cls("uniform", gain * math.sqrt(3 / fan_in))
 
     @classmethod
+    def kaiming_normal(cls, fan_in: int, gain: float = math.sqrt(2)) -> Initialiser:
+        """Normal with variance gain^2 / fan_in (He et al. 2015, Eq. 10)."""
+        return cls("normal", gain / math.sqrt(fan_in))
+
+    @classmethod
     def xavier_uniform(cls, fan_in: int, fan_out: int, gain: float = 1.0) -> Initialiser:
         """Uniform with variance 2 gain^2 / (fan_in + fan_out) (Glorot and Bengio 2010, Eq. 16)."""
         return cls("uniform", gain * math.sqrt(6 / (fan_in + fan_out)))

@@ -15,7 +15,7 @@ from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.lab import compiling
 from neoteny.lab.learner import Learner
 from neoteny.methods import L2, ContinualBackprop, HeadReset, L2Init, ReDo, ShrinkAndPerturb
-from neoteny.nn import MLP, LinearNetwork
+from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, ResNet18
 from neoteny.optim import SGD, Adam
 
 STEPS = 160
@@ -114,6 +114,52 @@ def test_without_methods_it_is_the_ordinary_loop(optimizer):
         ordinary.step()
     for name, value in net.state_dict().items():
         torch.testing.assert_close(ours.weights()[name][1], value, rtol=1e-3, atol=1e-4)
+
+
+NORMALISED = {
+    "mlp": (lambda: MLP(12, [9, 7], 3, normalisation="batch"), (6, 12)),
+    "imagenet": (lambda: ContinualImageNetNet(3, width=0.1, normalisation="batch", pixels=24), (6, 3, 24, 24)),
+    "resnet": (lambda: ResNet18(3, 2), (8, 3, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("strategy", ["stack", "loop"])
+@pytest.mark.parametrize("name", NORMALISED)
+def test_batch_norm_is_the_ordinary_loops_running_statistics_included(name, strategy):
+    # in double precision: a norm multiplies what rounding does to a channel that is all but dead by up to 300
+    torch.manual_seed(0)
+    build, shape = NORMALISED[name]
+    optimizer = SGD(step_size=0.01, momentum=0.9)
+    x, y = torch.randn(2, 6, *shape, dtype=torch.float64), torch.randint(0, 3, (2, 6, shape[0]))
+    made = Learner(
+        lambda: build().double(),
+        x[0, 0],
+        loss="cross_entropy",
+        optimizer=optimizer,
+        seeds=(0, 1),
+        strategy=strategy,
+        compile=False,
+    )
+    tensors = made.strategy.carry()["tensors"]
+    nets = [build().double() for _ in made.seeds]
+    for run, net in enumerate(nets):
+        net.load_state_dict({key: value[run] for key, value in tensors.items()})
+        ordinary = torch.optim.SGD(net.parameters(), optimizer.step_size, momentum=optimizer.momentum)
+        for inputs, labels in zip(x[run], y[run], strict=True):
+            ordinary.zero_grad()
+            F.cross_entropy(net(inputs), labels).backward()
+            ordinary.step()
+    made.advance(x[:, :4], y[:, :4])
+    made.advance(x[:, 4:], y[:, 4:])
+    tensors, outputs = made.strategy.carry()["tensors"], made.outputs(x[:, 0])
+    for run, net in enumerate(nets):
+        for key, value in net.state_dict().items():
+            torch.testing.assert_close(tensors[key][run], value, rtol=1e-6, atol=1e-9)
+        # who looks at a network sees it with its running statistics, and leaves them as they are
+        torch.testing.assert_close(outputs[run], net.eval()(x[run, 0]), rtol=1e-6, atol=1e-9)
+    assert {value.item() for key, values in tensors.items() if "batches" in key for value in values} == {6}
+    after = made.strategy.carry()["tensors"]
+    assert all(torch.equal(after[key], value) for key, value in tensors.items())
 
 
 @pytest.mark.parametrize("name", ["cbp-drawn", "snp", "redo"])

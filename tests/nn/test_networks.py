@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork
+from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, ResNet18
 from neoteny.nn.activations import ACTIVATIONS, activation
 
 NETWORKS = {
@@ -21,6 +22,9 @@ NETWORKS = {
     "batch-norm": lambda: MLP(6, [5, 4], 3, normalisation="batch", initialisation="xavier"),
     "linear": lambda: LinearNetwork(20, 1),
     "imagenet": ContinualImageNetNet,
+    "imagenet-batch": lambda: ContinualImageNetNet(width=0.1, normalisation="batch", dropout=0.2),
+    "imagenet-layer": lambda: ContinualImageNetNet(width=0.1, normalisation="layer", initialisation="kaiming_uniform"),
+    "resnet": lambda: ResNet18(10, 4),
 }
 REFERENCES = {
     "relu": lambda x: np.maximum(x, 0),
@@ -101,6 +105,62 @@ def test_imagenet_network_is_initialised_as_torch_does():
     assert sizes == [(32, 3, 5, 5), (64, 32, 3, 3), (128, 64, 3, 3), (128, 512), (128, 128), (2, 128)]
 
 
+def test_imagenet_network_draws_what_its_layers_would():
+    torch.manual_seed(3)
+    net = ContinualImageNetNet()
+    torch.manual_seed(3)
+    sizes = [(3, 32, 5), (32, 64, 3), (64, 128, 3), (512, 128), (128, 128), (128, 2)]
+    layers = [nn.Conv2d(*size) if len(size) == 3 else nn.Linear(*size) for size in sizes]  # draw when they are made
+    for layer in layers:
+        layer.reset_parameters()
+    drawn = [parameter for layer in layers for parameter in layer.parameters()]
+    assert [f"layers.{i}.{own}" for i in (0, 3, 6, 10, 12, 14) for own in ("weight", "bias")] == list(net.initialisers)
+    for ours, theirs in zip(net.parameters(), drawn, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "normalisation", "features"), [(32, None, 4), (24, "batch", 1), (40, "layer", 9), (32, "layer", 4)]
+)
+def test_imagenet_network_by_width_and_pixels_is_the_formula(pixels, normalisation, features):
+    net = ContinualImageNetNet(3, width=0.07, pixels=pixels, normalisation=normalisation, dropout=0.5).double().eval()
+    x = torch.randn(4, 3, pixels, pixels, dtype=torch.float64)
+    layers = [layer for layer in net.layers if list(layer.parameters())]
+    maps = [2, 4, 9, 9, 9]  # 0.07 of 32, 64, 128, 128, 128
+    assert [layer.weight.shape[0] for layer in layers[:: 2 if normalisation else 1]] == [*maps, 3]
+    h, rest = x, iter(layers)
+    for number, size in enumerate(maps):
+        layer = next(rest)
+        h = h.flatten(1) if number == 3 else h
+        assert number != 3 or h.shape[1] == 9 * features
+        h = F.conv2d(h, layer.weight, layer.bias) if number < 3 else h @ layer.weight.T + layer.bias
+        if normalisation == "layer":
+            own = h.flatten(1)
+            scaled = (own - own.mean(1, keepdim=True)) / (own.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+            h = scaled.view(h.shape)
+        elif normalisation == "batch":
+            h = h / (1 + 1e-5) ** 0.5  # running means are 0, variances 1
+        if normalisation:
+            norm = next(rest)
+            assert norm.weight.shape == (size,)
+        h = h.clamp(min=0)
+        h = F.max_pool2d(h, 2) if number < 3 else h
+    last = next(rest)
+    torch.testing.assert_close(net(x), h @ last.weight.T + last.bias)
+
+
+def test_imagenet_network_drops_each_hidden_activation_in_training():
+    net = ContinualImageNetNet(dropout=0.25)
+    kinds = [type(layer).__name__ for layer in net.layers]
+    assert kinds[:4] == ["Conv2d", "ReLU", "Dropout", "MaxPool2d"]
+    assert kinds[-4:] == ["Linear", "ReLU", "Dropout", "Linear"]
+    assert kinds.count("Dropout") == 5
+    assert all(layer.p == 0.25 for layer in net.layers if isinstance(layer, nn.Dropout))
+    x = torch.randn(2, 3, 32, 32)
+    assert not torch.equal(net(x), net(x))
+    assert torch.equal(net.eval()(x), net(x))
+
+
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_every_parameter_has_its_initialiser(make):
     net = make()
@@ -109,7 +169,7 @@ def test_every_parameter_has_its_initialiser(make):
         initialiser = net.initialisers[name]
         if initialiser.kind == "constant":
             assert (parameter == initialiser.scale).all()
-        else:
+        elif initialiser.kind == "uniform":
             assert parameter.abs().max() <= initialiser.scale * (1 + 1e-6)
 
 
@@ -151,6 +211,14 @@ def test_bad_settings_are_refused():
         LinearNetwork(0, 1)
     with pytest.raises(SettingError):
         ContinualImageNetNet(0)
+    with pytest.raises(SettingError, match=r"width = 0\.0"):
+        ContinualImageNetNet(width=0.0)
+    with pytest.raises(SettingError, match=r"pixels = 23: .*use 24 or more"):
+        ContinualImageNetNet(pixels=23)
+    with pytest.raises(SettingError, match=r"dropout = -0\.1"):
+        ContinualImageNetNet(dropout=-0.1)
+    with pytest.raises(UnknownNameError, match="normalisation"):
+        ContinualImageNetNet(normalisation="group")  # pyright: ignore[reportArgumentType]
 
 
 def test_activations_are_read_without_torch():

@@ -17,7 +17,7 @@ MANY = 40_000
 
 def slowly(image, flipped, down, right, degrees, pad):
     """One image [C, H, W]: mirrored, cut from its padded self, turned about its centre counter-clockwise."""
-    channels, height, width = image.shape
+    height, width = image.shape[1:]
     if flipped:
         image = image[:, :, ::-1]
     padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")

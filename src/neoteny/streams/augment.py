@@ -132,7 +132,7 @@ class Augmentation:
 
 
 def _move(images: Tensor, moves: Moves) -> Tensor:
-    """The images `[B, C, H, W]`, moved, with `[B]` moves; places in double precision, lest devices round differently."""
+    """The images `[B, C, H, W]`, moved, with `[B]` moves; in double precision, lest devices round differently."""
     import torch
 
     height, width = images.shape[-2:]

@@ -139,8 +139,8 @@ _ALL = (
         48_000_000, 30, axis="examples", bin=60_000,
         at={
             "small": tuple(
-                Line(f"every {label}", "backprop", {"task_length": length, "tasks": 3_000_000 // length})
-                for label, length in (("10 k", 10_000), ("60 k", 60_000), ("300 k", 300_000))
+                Line(f"every {label}", "backprop", {"task_length": length, "tasks": 1_000_000 // length})
+                for label, length in (("1 k", 1_000), ("10 k", 10_000), ("100 k", 100_000))
             )
         },
         known=(

@@ -55,7 +55,8 @@ def autograd(module: nn.Module, observer: Observer | None, loss: str) -> Gradien
     def objective(
         parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensors, Tensors]]:
-        buffers = dict(buffers)
+        # norms move their running statistics in place, and the state before the step is not theirs to change
+        buffers = {name: value.clone() for name, value in buffers.items()}
         outputs = functional_call(module, {**parameters, **buffers}, (x,))
         # the store is emptied inside the traced function: a wrapper tensor left in it would leak out of the trace
         features = observer.take() if observer is not None else {}

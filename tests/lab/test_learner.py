@@ -162,6 +162,43 @@ def test_batch_norm_is_the_ordinary_loops_running_statistics_included(name, stra
     assert all(torch.equal(after[key], value) for key, value in tensors.items())
 
 
+@pytest.mark.parametrize("strategy", ["stack", "loop"])
+def test_a_step_leaves_the_state_before_it_as_it_was(strategy):
+    """A norm moves its running statistics in place; who kept an earlier state must not find them moved."""
+    build, shape = NORMALISED["mlp"]
+    made = Learner(build, torch.zeros(shape), loss="cross_entropy", optimizer=SGD(), strategy=strategy, compile=False)
+    before = made.strategy.carry() if strategy == "stack" else made.strategy._carries[0]
+    kept = copy.deepcopy(before["tensors"])
+    made.advance(torch.randn(1, 3, *shape), torch.randint(0, 3, (1, 3, shape[0])))
+    assert all(torch.equal(before["tensors"][key], value) for key, value in kept.items())
+    assert all(not torch.equal(made.strategy.carry()["tensors"][key], value) for key, value in kept.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiling.compiler() is None, reason="compiling needs a C++ compiler")
+def test_batch_norm_compiled_equals_uncompiled():
+    generator = torch.Generator().manual_seed(5)
+    x, y = torch.randn(2, 6, 5, 12, generator=generator), torch.randint(0, 3, (2, 6, 5), generator=generator)
+    plain, compiled = (
+        Learner(
+            lambda: MLP(12, [9], 3, normalisation="batch"),
+            x[0, 0],
+            loss="cross_entropy",
+            optimizer=SGD(step_size=0.01, momentum=0.9),
+            seeds=(0, 1),
+            strategy="stack",
+            compile=compile,
+            unroll=1,
+        )
+        for compile in (False, True)
+    )
+    for each in (plain, compiled):
+        each.advance(x, y)
+    tensors = compiled.strategy.carry()["tensors"]
+    for key, value in plain.strategy.carry()["tensors"].items():
+        torch.testing.assert_close(tensors[key], value, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["cbp-drawn", "snp", "redo"])
 def test_how_steps_are_cut_into_calls_makes_no_difference(name):
     x, y = data(3)

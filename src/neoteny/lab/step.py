@@ -64,20 +64,23 @@ def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
 
 def autograd(module: nn.Module, observer: Observer | None, loss: str, precision: str = "float32") -> Gradients:
     """Gradients by `torch.func` over the user's plain module (on the meta device, its parameters passed in)."""
-    criterion, dropping = LOSSES[loss], Dropping(module)
+    criterion, dropping, coarse = LOSSES[loss], Dropping(module), precision == "bfloat16"
 
     def objective(
         parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensors, Tensors]]:
-        buffers = dict(buffers)
+        # norms move their running statistics in place, and the state before the step is not theirs to change
+        buffers = {name: value.clone() for name, value in buffers.items()}
         dropping.key = key if dropping.active else None
         # without autocast's cache, which would hand tensors of one trace to another
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=coarse, cache_enabled=False):
             outputs = functional_call(module, {**parameters, **buffers}, (x,))
-        outputs = only(outputs.float(), classes)
         # both are emptied inside the traced function: a wrapper tensor left in them would leak out of the trace
         dropping.key = None
-        features = {name: value.float() for name, value in observer.take().items()} if observer is not None else {}
+        features = observer.take() if observer is not None else {}
+        if coarse:
+            outputs, features = outputs.float(), {name: value.float() for name, value in features.items()}
+        outputs = only(outputs, classes)
         return criterion(outputs, y), (outputs, features, buffers)
 
     def gradients(

@@ -1,0 +1,204 @@
+"""The benchmarks of images at their paper's settings: what a step costs, and where its time goes.
+
+`make bench` runs it: one run, one thread, made-up images of the real sizes. Continual ImageNet stands beside the loop
+that a good user of PyTorch would write, in the same process and in turns, on the same batches, and must give the same
+losses. Where there is a GPU, stacks of 30 runs stand beside 30 runs one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from neoteny import data
+from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.execution import Execution
+from neoteny.lab.measuring import measure
+from neoteny.lab.training import Training
+
+IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
+ROUNDS = 5
+
+
+def made_up_data() -> None:
+    """Noise in the sizes of the real data."""
+    rng = np.random.default_rng(0)
+    classes = tuple(rng.integers(0, 256, (6, 700, 3, 32, 32), dtype=np.uint8))
+    images, labels = rng.integers(0, 256, (50_000, 3, 32, 32), dtype=np.uint8), np.arange(50_000) % 100
+    data.imagenet32 = lambda data_dir=None: data.ImageClasses(classes, "noise")
+    data.cifar100 = lambda data_dir=None, train=True: (images, labels) if train else (images[:10_000], labels[:10_000])
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, when everything asked for has been done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter()
+
+
+def best(work: Callable[[], object], rounds: int = ROUNDS, device: torch.device = torch.device("cpu")) -> float:
+    """Seconds of the fastest of several turns."""
+    times = []
+    for _ in range(rounds):
+        begun = clock(device)
+        work()
+        times.append(clock(device) - begun)
+    return min(times)
+
+
+def prepared(config: RunConfig, device: str = "cpu", strategy: str = "auto") -> Training:
+    """A run before its first step."""
+    return Training(config, Execution(device=device, strategy=strategy))
+
+
+class Ordinary:
+    """A user's own loop over one network."""
+
+    def __init__(self, network: nn.Module, step_size: float, momentum: float):
+        self.network = network.train()
+        self.optimizer = torch.optim.SGD(network.parameters(), step_size, momentum=momentum)
+
+    def steps(self, x: Tensor, y: Tensor) -> float:
+        total = torch.zeros(())
+        for batch, labels in zip(x, y, strict=True):
+            loss = F.cross_entropy(self.network(batch), labels)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        return total.item()
+
+
+def product_rate() -> float:
+    """FLOP/s of one thread's plain matrix product."""
+    a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
+    return 2 * 1024**3 / best(lambda: a @ b, 20)
+
+
+def step_flops(network: nn.Module, x: Tensor, y: Tensor) -> int:
+    """FLOPs of one step's products and convolutions, forwards and backwards."""
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(network(x), y).backward()
+    return counter.get_total_flops()
+
+
+def continual_imagenet(steps: int) -> list[str]:
+    """Ours against the ordinary loop, its share of a plain product's rate, data, CBP and bf16."""
+    config = resolve(IMAGENET, runs=1, scale="paper", settings={"pixels": "imagenet"})
+    training = prepared(config)
+    learner, stream = training._learner, training._stream
+    network = config.problem.build_network()
+    network.load_state_dict({name: value[0] for name, value in learner.initial_weights.items()})
+    ordinary = Ordinary(network, config.problem.step_size, config.problem.momentum)
+
+    x, y = stream.next(steps)
+    compared = abs(ordinary.steps(x[0], y[0]) - float(learner.advance(x, y)["loss"])) / steps
+    others = {}
+    for name, chosen in {
+        "cbp": resolve(IMAGENET, method="cbp", runs=1, scale="paper", settings={"pixels": "imagenet"}),
+        "bfloat16": resolve(IMAGENET, runs=1, scale="paper", settings={"pixels": "imagenet", "precision": "bfloat16"}),
+    }.items():
+        others[name] = prepared(chosen)._learner
+        coarse = float(others[name].advance(x, y)["loss"]) / steps
+        if name == "bfloat16":
+            effect = abs(coarse - float(prepared(config)._learner.advance(x, y)["loss"]) / steps)
+    times: dict[str, list[float]] = {name: [] for name in ("ordinary", "ours", "data", *others)}
+    for _ in range(ROUNDS):
+        times["ordinary"].append(best(lambda: ordinary.steps(x[0], y[0]), 1))
+        times["ours"].append(best(lambda: float(learner.advance(x, y)["loss"]), 1))
+        times["data"].append(best(lambda: stream.next(steps), 1))
+        for name, own in others.items():
+            times[name].append(best(lambda own=own: float(own.advance(x, y)["loss"]), 1))
+    one = {name: min(found) / steps for name, found in times.items()}
+    rate = step_flops(network, x[0, 0], y[0, 0]) / one["ours"]
+    return [
+        "| Continual ImageNet, batch 100, one run, one thread | measured | asked |",
+        "|---|---:|---:|",
+        f"| ordinary loop, ms a step | {one['ordinary'] * 1e3:.1f} | |",
+        f"| neoteny, ms a step | {one['ours'] * 1e3:.1f} | |",
+        f"| ratio | {one['ordinary'] / one['ours']:.2f} | 1 |",
+        f"| difference of the mean loss of {steps} steps | {compared:.1e} | float tolerance |",
+        f"| share of a plain matrix product's FLOP/s | {rate / product_rate():.0%} | |",
+        f"| data, share of a step | {one['data'] / one['ours']:.1%} | 5% |",
+        f"| continual backpropagation over backprop | {one['cbp'] / one['ours'] - 1:+.1%} | 3% |",
+        f"| bfloat16, ms a step | {one['bfloat16'] * 1e3:.1f} | |",
+        f"| bfloat16, difference of the mean loss of {steps} steps | {effect:.1e} | |",
+    ]
+
+
+def incremental_cifar100(steps: int) -> list[str]:
+    """What data, augmentation and measures take of class-incremental CIFAR-100."""
+    config = resolve(CIFAR, runs=1, scale="paper")
+    training = prepared(config)
+    learner, stream, problem = training._learner, training._stream, config.problem
+    x, y = stream.next(steps)
+    learner.advance(x, y)
+    step = best(lambda: float(learner.advance(x, y)["loss"]), 3) / steps
+    prepare = best(lambda: stream.next(steps), ROUNDS) / steps
+    probe = stream.probe(problem.probe_size)
+    look = best(lambda: measure(type(problem).MEASURES, learner, probe), 2)
+    line = problem.timeline()
+    looked = look * len(line.looks) / (step * line.steps)
+    return [
+        "| Class-incremental CIFAR-100, ResNet-18, batch 90, one run, one thread | measured | asked |",
+        "|---|---:|---:|",
+        f"| neoteny, ms a step | {step * 1e3:.0f} | |",
+        f"| data and augmentation, share of a step | {prepare / step:.2%} | 5% |",
+        f"| measures, share of a run | {looked:.3%} | 2% |",
+    ]
+
+
+def on_a_gpu(runs: int = 30, steps: int = 24) -> list[str]:
+    """A stack of runs against the same runs one after the other, and how long the paper's Fig. 1c would take."""
+    config = resolve(IMAGENET, method="cbp", runs=runs, scale="paper", settings={"tasks": 5_000})
+    device = torch.device("cuda")
+    rates = {}
+    for name, strategy, count in (("stack", "stack", runs), ("loop", "loop", 3)):
+        own = config if count == runs else replace(config, runs=count, seeds=config.seeds[:count])
+        training = prepared(own, "cuda", strategy)
+        x, y = training._stream.next(steps)
+        for _ in range(2):
+            training._learner.advance(x, y)
+        work = lambda training=training: training._learner.advance(*training._stream.next(steps))  # noqa: E731
+        rates[name] = count * steps / best(work, 3, device)
+    hours = runs * config.problem.steps / rates["stack"] / 3600
+    return [
+        f"| Continual ImageNet on {torch.cuda.get_device_name()} | measured | asked |",
+        "|---|---:|---:|",
+        f"| {runs} stacked runs, run-steps a second | {rates['stack']:,.0f} | |",
+        f"| one run after the other | {rates['loop']:,.0f} | |",
+        f"| ratio | {rates['stack'] / rates['loop']:.1f} | 8 |",
+        f"| one system of Fig. 1c ({runs} runs of 5,000 tasks), projected hours | {hours:.1f} | |",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=24, help="steps a turn")
+    parser.add_argument("--out", type=Path, help="write the tables as Markdown to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    made_up_data()
+    tables = [continual_imagenet(options.steps), incremental_cifar100(max(options.steps // 12, 1))]
+    tables.append(on_a_gpu() if torch.cuda.is_available() else ["No GPU here: stacks of runs on one were not measured."])
+    text = "\n\n".join("\n".join(lines) for lines in tables) + "\n"
+    sys.stdout.write(text)
+    if options.out:
+        options.out.write_text(
+            "# Speed of the image benchmarks\n\n`make bench` (`bench/epochs.py`), at the paper's settings, on "
+            f"made-up images; torch {torch.__version__}.\n\n" + text
+        )
+
+
+if __name__ == "__main__":
+    main()

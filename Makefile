@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | docs | evidence | architectures | character-stream: each makes .venv first, once.
+# make demo | test | lint | bench | docs | evidence | nature | architectures | character-stream: each makes .venv first, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo test lint bench docs evidence architectures character-stream clean
+.PHONY: demo test lint bench docs evidence nature architectures character-stream clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -26,6 +26,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python bench/speed.py $(ARGS)
 	$(BIN)/python bench/overhead.py --out docs/evidence/overhead.md
+	$(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
@@ -33,6 +34,9 @@ docs: $(INSTALLED)
 
 evidence: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python docs/evidence/make.py $(ARGS)
+
+nature: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
+	OMP_NUM_THREADS=1 $(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python docs/evidence/nature.py $(ARGS)
 
 architectures: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/architectures.py $(ARGS)

@@ -104,7 +104,11 @@ class OnlinePermutedMNIST(OnlineBenchmark):
                 ),
             ),
         ),
-        "adam": System("Adam alone", overrides={"optimizer": "adam", "step_size": 5e-5}),
+        "adam": System(
+            "Adam alone",
+            overrides={"optimizer": "adam", "step_size": 5e-5},
+            scaled={"small": System("Adam alone", overrides={"optimizer": "adam", "step_size": 3e-4})},
+        ),
     }
 
     tasks: int = 800

@@ -140,7 +140,7 @@ _ALL = (
         at={
             "small": tuple(
                 Line(f"every {label}", "backprop", {"task_length": length, "tasks": 1_000_000 // length})
-                for label, length in (("1 k", 1_000), ("10 k", 10_000), ("100 k", 100_000))
+                for label, length in (("2.5 k", 2_500), ("10 k", 10_000), ("50 k", 50_000))
             )
         },
         known=(
@@ -152,6 +152,7 @@ _ALL = (
     _mnist(
         "mnist-adam", "Adam at three step sizes", f"{NATURE}, Extended Data Fig. 4b; {ARXIV}",
         (BACKPROP, *vary("adam", "step_size", (1e-4, 5e-5, 3e-5), "adam {}")), *SYSTEMS_KNOWN,
+        small=(BACKPROP, *vary("adam", "step_size", (1e-3, 3e-4, 1e-4), "adam {}")),
     ),
     _mnist(
         "mnist-l2", "L2 regularisation", f"{NATURE}, Extended Data Fig. 4b; {ARXIV}",

@@ -1,0 +1,126 @@
+"""The supervised experiments of the Nature paper at the small scale: run them, keep slim copies, draw, judge.
+
+    python docs/evidence/nature.py                        # everything (an afternoon on 2 cores; what is there is kept)
+    python docs/evidence/nature.py continual-imagenet     # one benchmark
+    python docs/evidence/nature.py --draw                 # only draw and judge what the slim copies hold
+
+`make nature ARGS="..."` calls it. Full run folders go to runs/nature, slim copies to docs/evidence/runs, figures to
+docs/evidence/figures, and the verdicts to docs/evidence/claims.md. Interrupted runs go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from neoteny import report
+from neoteny.errors import RunFolderError
+from neoteny.report.atlas import FIGURES
+from neoteny.report.figure import draw
+
+HERE = Path(__file__).parent
+SLIM = HERE / "runs"
+
+COMMANDS = {
+    "slowly-changing-regression": [
+        f"--scale paper --runs 30 {rest}"
+        for rest in (
+            "--method backprop,linear,l2,shrink-and-perturb,cbp",
+            "--method backprop --grid step_size=0.01,0.003,0.001",
+            "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1",
+            "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1",
+            "--method cbp --grid cbp.replacement_rate=1e-6,1e-5,1e-4,1e-3,1e-2",
+            *(
+                f"--method backprop --activation {name}"
+                for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")
+            ),
+            *(
+                f"--method backprop --optimizer adam --activation {name}"
+                for name in ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")
+            ),
+            "--method linear --optimizer adam",
+        )
+    ],
+    "online-permuted-mnist": [
+        f"--scale small --runs 5 {rest}"
+        for rest in (
+            "--method backprop --grid step_size=0.01,0.003,0.001",
+            "--method cbp --grid cbp.replacement_rate=1e-4,1e-5,1e-6",
+            "--method l2 --grid l2.strength=1e-3,1e-4,1e-5",
+            "--method shrink-and-perturb --shrink-and-perturb.interval 100 "
+            "--grid shrink-and-perturb.sigma=1e-4,1e-5,1e-6",
+            "--method adam --grid step_size=1e-3,3e-4,1e-4",
+            "--method backprop --width 30",
+            "--method backprop --width 300",
+            "--method backprop --task-length 2500 --bin-size 2500 --measure-every 2500 --tasks 400",
+            "--method backprop --task-length 50000 --tasks 20",
+            "--method backprop --dropout 0.1",
+            "--method backprop --normalisation layer",
+        )
+    ],
+    "continual-imagenet": [
+        f"--scale small --runs 5 {rest}"
+        for rest in (
+            "--method backprop --grid step_size=0.02,0.005,0.001",
+            "--method cbp",
+            "--method l2",
+            "--method shrink-and-perturb",
+            "--method linear",
+            "--method adam",
+            "--method backprop --dropout 0.1",
+            "--method backprop --normalisation layer",
+            "--method backprop --normalisation batch",
+            *(f"--method backprop --activation {name}" for name in ("leaky_relu", "elu", "tanh", "sigmoid")),
+        )
+    ],
+    "incremental-cifar100": [
+        "--scale small --runs 5 --method backprop,retrained,cbp,head-reset,shrink-and-perturb,no-l2"
+    ],
+}
+
+
+def neoteny(*words: str) -> None:
+    """Run the command and show it."""
+    print("$", shlex.join(["neoteny", *words]), flush=True)
+    subprocess.run([sys.executable, "-m", "neoteny", *words], check=True)
+
+
+def run(benchmark: str, runs: Path) -> None:
+    """Run a benchmark's commands and keep slim copies of what they leave."""
+    for command in COMMANDS[benchmark]:
+        neoteny("run", benchmark, *shlex.split(command), "--out", str(runs), "--resume")
+    neoteny("archive", *map(str, sorted(runs.glob(f"{benchmark}-v*/*"))), "--to", str(SLIM))
+
+
+def figures() -> None:
+    """Draw every figure that there are runs for."""
+    runs = report.load(SLIM)
+    (HERE / "figures").mkdir(exist_ok=True)
+    for name, figure in FIGURES.items():
+        try:
+            draw(figure, runs).savefig(HERE / "figures" / f"{name}.png", dpi=150)
+        except RunFolderError as error:
+            print(f"{name}: {str(error).splitlines()[0]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("benchmarks", nargs="*", help=", ".join(COMMANDS))
+    parser.add_argument("--runs", type=Path, default=Path("runs/nature"), help="where the full run folders go")
+    parser.add_argument("--draw", action="store_true", help="only draw and judge")
+    options = parser.parse_args()
+    unknown = set(options.benchmarks) - set(COMMANDS)
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: there is {', '.join(COMMANDS)}.")
+    if not options.draw:
+        for benchmark in options.benchmarks or COMMANDS:
+            run(benchmark, options.runs)
+    figures()
+    neoteny("claims", str(SLIM), "--out", str(HERE / "claims.md"))
+
+
+if __name__ == "__main__":
+    main()

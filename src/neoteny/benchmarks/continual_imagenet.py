@@ -71,7 +71,7 @@ class ContinualImageNet(EpochBenchmark):
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {
-            "tasks": 150,
+            "tasks": 100,
             "epochs": 15,
             "images_per_class": 100,
             "batch_size": 20,

@@ -46,9 +46,9 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def best(work: Callable[[], object], rounds: int = ROUNDS, device: torch.device = torch.device("cpu")) -> float:
+def best(work: Callable[[], object], rounds: int = ROUNDS, device: torch.device | None = None) -> float:
     """Seconds of the fastest of several turns."""
-    times = []
+    device, times = device or torch.device("cpu"), []
     for _ in range(rounds):
         begun = clock(device)
         work()
@@ -190,7 +190,7 @@ def main() -> None:
     torch.set_num_threads(1)
     made_up_data()
     tables = [continual_imagenet(options.steps), incremental_cifar100(max(options.steps // 12, 1))]
-    tables.append(on_a_gpu() if torch.cuda.is_available() else ["No GPU here: stacks of runs on one were not measured."])
+    tables.append(on_a_gpu() if torch.cuda.is_available() else ["No GPU here: its stacks were not measured."])
     text = "\n\n".join("\n".join(lines) for lines in tables) + "\n"
     sys.stdout.write(text)
     if options.out:

@@ -33,10 +33,7 @@ COMMANDS = {
             "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1",
             "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1",
             "--method cbp --grid cbp.replacement_rate=1e-6,1e-5,1e-4,1e-3,1e-2",
-            *(
-                f"--method backprop --activation {name}"
-                for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")
-            ),
+            *(f"--method backprop --activation {name}" for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")),
             *(
                 f"--method backprop --optimizer adam --activation {name}"
                 for name in ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")

@@ -114,7 +114,9 @@ class ContinualImageNet(EpochBenchmark):
         ),
         "redo": System("units that are silent made new", (ReDo(tau=0.025, period=1_000),)),
         "cbp": System(
-            "continual backpropagation", (_cbp(3e-4),), scaled={"small": System("continual backpropagation", (_cbp(1e-3),))}
+            "continual backpropagation",
+            (_cbp(3e-4),),
+            scaled={"small": System("continual backpropagation", (_cbp(1e-3),))},
         ),
         "adam": System("Adam alone", overrides={"optimizer": "adam", "step_size": 1e-3}),
     }

@@ -34,11 +34,11 @@ class IncrementalCIFAR100(EpochBenchmark):
     """Every 200 epochs five more classes join the data that a ResNet-18 is trained on, from 5 to 100 of them.
 
     450 images of a class to learn from, 50 to validate with, 100 to test with; batches of 90; logits of the classes
-    seen so far only. SGD 0.1 with momentum 0.9 and weight decay 5e-4, in every system; within an increment the step size
-    is multiplied by 0.2 at epochs 60, 120 and 160. Images are flipped, cropped after padding by 4 and rotated by up to
-    15 degrees. At the end of an increment the weights of its best validation accuracy come back and are tested. Before
-    an increment dormant units and ranks are measured on the images of the classes that it brings. Hidden units are the
-    outputs of all 17 convolutions of the network's main path, those on the residual stream included.
+    seen so far only. SGD 0.1 with momentum 0.9 and weight decay 5e-4, in every system; within an increment the step
+    size is multiplied by 0.2 at epochs 60, 120 and 160. Images are flipped, cropped after padding by 4 and rotated by
+    up to 15 degrees. At the end of an increment the weights of its best validation accuracy come back and are tested.
+    Before an increment dormant units and ranks are measured on images of the classes that it brings. Hidden units are
+    the outputs of all 17 convolutions of the network's main path, those on the residual stream included.
 
     Known (paper, 30 runs, end, per cent; read off the figures): base 71.1, head reset 73.7, shrink and perturb 74.5,
     continual backpropagation 76.15, retrained 76.05; dormant units 55.5, 41, 7.6 and 1.4; srank_99 75, 89.6, 89.4 and

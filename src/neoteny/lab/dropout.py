@@ -28,31 +28,36 @@ class Dropping:
 
     def __init__(self, module: nn.Module):
         self.key: Tensor | None = None
-        layers = [(name, child) for name, child in module.named_modules() if isinstance(child, _DropoutNd)]
-        for number, (name, child) in enumerate(layers):
-            if type(child) not in (nn.Dropout, *_WHOLE_MAPS):
-                raise NetworkError(
-                    f"{name} is {type(child).__name__}, whose draws the laboratory cannot make repeatable: "
-                    "use nn.Dropout there."
-                )
-            whole = isinstance(child, _WHOLE_MAPS)
-            child.__class__ = _Keyed
-            child.dropping, child.number, child.whole = self, number, whole  # pyright: ignore[reportAttributeAccessIssue]
-        self.active = bool(layers)
+        kept: dict[nn.Module, _Keyed] = {}
+        for parent_name, parent in list(module.named_modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, _DropoutNd):
+                    if type(child) not in (nn.Dropout, *_WHOLE_MAPS):
+                        raise NetworkError(
+                            f"{f'{parent_name}.{name}'.lstrip('.')} is {type(child).__name__}, whose draws the "
+                            "laboratory cannot make repeatable: use nn.Dropout there."
+                        )
+                    if child not in kept:  # one that stands in several places is one
+                        kept[child] = _Keyed(child.p, len(kept), isinstance(child, _WHOLE_MAPS), self)
+                        kept[child].train(child.training)
+                    setattr(parent, name, kept[child])
+        self.active = bool(kept)
 
 
 class _Keyed(nn.Module):
     """h / (1 - p) for a share 1 - p of the units (or of whole maps), 0 for the others; h itself in evaluation mode."""
 
-    p: float
-    number: int
-    whole: bool
-    dropping: Dropping
+    def __init__(self, p: float, number: int, whole: bool, dropping: Dropping):
+        super().__init__()
+        self.p, self.number, self.whole = p, number, whole
+        self._dropping = [dropping]  # in a list, as it is no part of the network
 
     def forward(self, h: Tensor) -> Tensor:
+        """Drop."""
         if not self.training or self.p == 0:
             return h
-        assert self.dropping.key is not None
+        (dropping,) = self._dropping
+        assert dropping.key is not None
         shape = (*h.shape[:2], *[1] * (h.dim() - 2)) if self.whole else h.shape
-        lots = random.uniform(random.fold_in(self.dropping.key, self.number), shape)
+        lots = random.uniform(random.fold_in(dropping.key, self.number), shape)
         return (h / (1 - self.p)) * (lots >= self.p)

@@ -34,7 +34,10 @@ Carry = dict[str, Any]
 
 
 class Gradients(Protocol):
-    """Gradients of one batch: `(grads, outputs, loss, features, buffers)` from `(parameters, buffers, x, y, key, classes)`."""
+    """Gradients of one batch: `(grads, outputs, loss, features, buffers)`.
+
+    `key` is for dropout; with `classes` only the first of the outputs take part.
+    """
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None = None

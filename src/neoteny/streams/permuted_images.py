@@ -78,7 +78,7 @@ class PermutedImages(Stream):
         import torch
 
         count, pixels = self._images.shape
-        kept = min(count, self.task_length * self.batch_size)
+        kept = min(count, self.length_of(task) * self.batch_size)
         order, permutation = np.empty((self.runs, kept), np.int32), np.empty((self.runs, pixels), np.int64)
         for run, seed in enumerate(self.seeds):
             rng = self._task_generator(seed, task)

@@ -124,7 +124,7 @@ class SlowlyChangingRegression(Stream):
 
         rows = 2 ** (self.inputs - self.held_bits)
         dtype = np.uint8 if rows <= 256 else np.int16
-        drawn = np.empty((self.runs, self.task_length * self.batch_size), dtype)
+        drawn = np.empty((self.runs, self.length_of(task) * self.batch_size), dtype)
         for run, seed in enumerate(self.seeds):
             rng = self._task_generator(seed, task)
             if self.flip == "all" or task == 0:

@@ -79,7 +79,7 @@ def _places(shape: Sequence[int], rows: Tensor, device: torch.device) -> Tensor:
 
 
 def uniform(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
-    """Uniform numbers in the open interval (0, 1), float32, a multiple of 2**-24 plus 2**-25.
+    """Uniform numbers in (0, 1], float32: multiples of 2**-24 plus 2**-25, of which the largest is rounded to 1.
 
     With `rows` only these indices of dimension 0 are drawn, the same numbers at a part of the cost.
 

@@ -13,12 +13,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from neoteny import data, lab
+from neoteny.benchmarks.incremental_cifar100 import IncrementalCIFAR100
 from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
 from neoteny.lab.running import folder_of, start
 from neoteny.lab.step import only
 from neoteny.lab.training import build_optimizer
+from neoteny.streams import class_increments
+from neoteny.streams.images import as_floats
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
 EAGER = {"compile": False, "progress": False}
@@ -95,7 +98,7 @@ def test_provenance_says_which_images_were_used(tmp_path):
     assert "instead of 35" in said["adapted"]
 
 
-def by_hand(config, augmented=True):
+def by_hand(config):
     """Class-incremental CIFAR-100 in an ordinary loop, run 0."""
     problem = config.problem
     stream = problem.build_stream(config.seeds)
@@ -144,20 +147,27 @@ def by_hand(config, augmented=True):
     return found, net
 
 
-def test_incremental_cifar100_is_the_ordinary_loop(tmp_path):
-    """Schedule, logits of the classes seen so far, early stopping and tests, against a loop that anyone would write."""
-    settings = {"epochs": 6, "drops": (0.5,), "drop_factor": 0.1, "step_size": 0.002}
+def test_incremental_cifar100_is_the_ordinary_loop(tmp_path, monkeypatch):
+    """Schedule, logits of the classes seen so far, early stopping and tests, against a loop that anyone would write.
+
+    In double precision, as batch norms on ten images of 8x8 magnify rounding a thousandfold; with step sizes that
+    single precision has exactly.
+    """
+    build = IncrementalCIFAR100.build_network
+    monkeypatch.setattr(IncrementalCIFAR100, "build_network", lambda self: build(self).double())
+    monkeypatch.setattr(class_increments, "as_floats", lambda *own: as_floats(*own).double())
+    settings = {"epochs": 6, "drops": (0.5,), "drop_factor": 0.125, "step_size": 2**-6}
     config = resolve(CIFAR, runs=1, scale="tiny", seed=3, settings=settings)
     run = lab.run(config, out=tmp_path, **EAGER)
     found, net = by_hand(config)
-    assert found["rates"] == [1, 1, 1, 0.1, 0.1, 0.1] * 3
-    np.testing.assert_allclose(rows(run, "loss")["value"].to_numpy(), found["loss"], rtol=2e-3)
+    assert found["rates"] == [1, 1, 1, 0.125, 0.125, 0.125] * 3
+    np.testing.assert_allclose(rows(run, "loss")["value"].to_numpy(), found["loss"], rtol=1e-6)
     for metric in ("validation_accuracy", "test_accuracy"):
         np.testing.assert_allclose(rows(run, metric)["value"].to_numpy(), found[metric], atol=1e-9)
     validated = np.array(found["validation_accuracy"]).reshape(3, -1)
     assert (validated.argmax(axis=1) < 5).any()  # else coming back to the best weights would show nowhere
     for name, weights in run.final_weights().items():
-        torch.testing.assert_close(weights[0], net.get_parameter(name).detach(), rtol=5e-3, atol=5e-4)
+        torch.testing.assert_close(weights[0], net.get_parameter(name).detach(), rtol=1e-5, atol=1e-7)
 
 
 def test_units_are_looked_at_before_each_increment(tmp_path):
@@ -176,16 +186,17 @@ def test_without_early_stopping_nothing_comes_back(tmp_path):
     assert rows(run, "validation_accuracy").is_empty() and len(rows(run, "test_accuracy")) == 3
 
 
-@pytest.mark.parametrize("system", ["backprop", "head-reset", "retrained", "cbp"])
-def test_systems_differ_where_they_should(tmp_path, system):
+def test_systems_differ_where_they_should(tmp_path):
     """In the first increment all are the base system; resets come with the second."""
-    plain = lab.run(CIFAR, runs=2, scale="tiny", out=tmp_path / "plain", **EAGER)
-    run = lab.run(CIFAR, method=system, runs=2, scale="tiny", out=tmp_path / "it", **EAGER)
-    first, theirs = (rows(r, "loss").filter(pl.col("task") == 0)["value"].to_list() for r in (plain, run))
-    assert first == theirs
+    found = {}
+    for system in ("backprop", "head-reset", "retrained", "cbp"):
+        run = lab.run(CIFAR, method=system, runs=2, scale="tiny", out=tmp_path, **EAGER)
+        found[system] = [rows(run, "loss").filter(pl.col("task") == task)["value"].to_list() for task in (0, 1)]
+    first, second = found["backprop"]
     assert first[0] != first[1]  # two seeds differ
-    later, theirs = (rows(r, "loss").filter(pl.col("task") == 1)["value"].to_list() for r in (plain, run))
-    assert (later == theirs) == (system in ("backprop", "cbp"))  # no unit is old enough to be replaced here
+    for system, (theirs, later) in found.items():
+        assert theirs == first
+        assert (later == second) == (system in ("backprop", "cbp"))  # no unit is old enough to be replaced here
 
 
 @pytest.mark.parametrize(
@@ -193,7 +204,7 @@ def test_systems_differ_where_they_should(tmp_path, system):
     [(IMAGENET, {"dropout": 0.3}), (CIFAR, {"epochs": 3})],
     ids=["dropout", "early stopping"],
 )
-@pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.parametrize("after", [1, 2])
 def test_interrupted_and_resumed_equals_never_interrupted(tmp_path, name, settings, after):
     config = resolve(name, method="cbp", runs=2, scale="tiny", settings=settings)
     whole = lab.run(config, out=tmp_path / "whole", **EAGER)

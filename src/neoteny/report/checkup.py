@@ -28,6 +28,7 @@ BAR = 0.62  # and the share of it that is bar
 OVER = 0.4  # inches over the panels, for their names
 BELOW = 0.3  # and under them, for tick labels
 BETWEEN = 0.27
+BOLD = 1.16  # times the width that a text has in regular weight
 WELL, LOSING = COLOURS["cbp"], COLOURS["backprop"]
 
 
@@ -81,18 +82,20 @@ def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
         legend.set_loc("upper left")
         legend.set_bbox_to_anchor((EDGE / WIDTH, 1 - (EDGE + 0.16 * len(title) + 0.06) / height), figure.transFigure)
         room = WIDTH - 2 * EDGE - left - BETWEEN * (len(panels) - 1)
+        widest = max(text_width(figure, panel.heading.split("\n")[0], 8.5) for panel in panels)
+        size = 8.5 * min(1.0, room / len(panels) / (BOLD * widest))
         for number, panel in enumerate(panels):
             x = EDGE + left + number * (room / len(panels) + BETWEEN)
             box = (x / WIDTH, foot / height, room / len(panels) / WIDTH, tall / height)
             axes = figure.add_axes(box, label=panel.measure)
-            _bars(axes, panel, report, theme)
+            _bars(axes, panel, report, theme, size)
             axes.set_yticks(range(len(names)), names if number == 0 else [])
             axes.set_ylim(len(names) - 0.4, -0.6)
         footnote(figure, small, footnote_height(small) + EDGE / 2, theme.muted)
     return figure
 
 
-def _bars(axes: Axes, panel: _Panel, report: Report, theme: Theme) -> None:
+def _bars(axes: Axes, panel: _Panel, report: Report, theme: Theme, size: float) -> None:
     values = [_value(layer, panel.measure) for layer in report.layers]
     then = _then(report, panel)
     floor = _floor(values + then) if panel.kind == "log" else 0.0
@@ -109,7 +112,7 @@ def _bars(axes: Axes, panel: _Panel, report: Report, theme: Theme) -> None:
         if not math.isfinite(value):
             axes.text(0.02, place, "not finite", transform=axes.get_yaxis_transform(), size=7, va="center")
     _scale(axes, panel, [value for value in values + then if math.isfinite(value)], floor)
-    axes.set_title(panel.heading.split("\n")[0], loc="left", pad=14, weight="bold")
+    axes.set_title(panel.heading.split("\n")[0], loc="left", pad=14, weight="bold", size=size)
     axes.annotate(panel.heading.split("\n")[1], (0, 1), (0, 4), "axes fraction", "offset points", color=theme.muted)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")

@@ -313,3 +313,14 @@ def test_bfloat16_computes_coarsely_and_keeps_weights_in_float32(tmp_path, strat
     assert not np.array_equal(ours, theirs)
     np.testing.assert_allclose(ours, theirs, rtol=0.05)
     assert {value.dtype for value in coarse.final_weights().values()} == {torch.float32}
+
+
+def test_a_share_of_units_is_also_that_of_the_whole_network(tmp_path):
+    run = lab.run(IMAGENET, runs=2, scale="tiny", out=tmp_path, **EAGER)
+    sizes = {"layers.0": 3, "layers.3": 6, "layers.6": 13, "layers.10": 13, "layers.12": 13}  # a tenth of the paper's
+    frame = run.metrics.filter(pl.col("metric") == "dormant_units")
+    layers = frame.filter(pl.col("layer") != "").with_columns(units=pl.col("layer").replace_strict(sizes))
+    whole = layers.group_by("run", "step").agg((pl.col("value") * pl.col("units")).sum() / sum(sizes.values()))
+    found = frame.filter(pl.col("layer") == "").sort("run", "step")["value"].to_numpy()
+    np.testing.assert_allclose(found, whole.sort("run", "step")["value"].to_numpy(), rtol=1e-6)
+    assert frame["layer"].n_unique() == 6 and found.max() > 0

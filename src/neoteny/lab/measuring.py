@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neoteny.errors import UnknownNameError
-from neoteny.measures.catalogue import FEATURE_MEASURES, of_features
+from neoteny.measures.catalogue import FEATURE_MEASURES, SHARES, of_features
 from neoteny.measures.weights import distance_from_init, weight_magnitude
 
 if TYPE_CHECKING:
@@ -49,9 +49,15 @@ def measure(
     broken = ~torch.stack([_finite(value) for value in weights.values()]).all(dim=0)
     found: dict[tuple[str, str], Tensor] = {}
     asked = [name for name in names if name not in _OF_WEIGHTS]
+    units: dict[str, int] = {}
     for layer, features in learner.features(probe).items() if asked else ():
         broken |= ~_finite(features)
+        units[layer] = features.shape[2]
         found |= {(name, layer): value for name, value in of_features(asked, features).items()}
+    for name in asked if len(units) > 1 else ():
+        if name.partition("(")[0] in SHARES:
+            shares = [found[name, layer] * size for layer, size in units.items()]
+            found[name, ""] = torch.stack(shares).sum(0) / sum(units.values())
     if "weight_magnitude" in names:
         for name, value in matrices.items():
             found["weight_magnitude", name.removesuffix(".weight")] = weight_magnitude(value, leading=1)

@@ -13,7 +13,7 @@ from neoteny.measures import ranks, units
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FEATURE_MEASURES", "WEIGHT_MEASURES", "of_features"]
+__all__ = ["FEATURE_MEASURES", "SHARES", "WEIGHT_MEASURES", "of_features"]
 
 _SHARES = {"dead_units": units.dead_units, "dormant_units": units.dormant_units, "dormant_score": units.dormant_score}
 _THRESHOLDS = {"dormant_units": "p", "dormant_score": "tau"}
@@ -21,6 +21,9 @@ _NAME = re.compile(r"(?P<name>\w+)(\((?P<threshold>[^()]+)\))?")
 
 FEATURE_MEASURES = (*_SHARES, *ranks.FROM_SINGULAR_VALUES)
 """What is measured on the features of a layer. `dormant_units(0.05)` and `dormant_score(0.1)` set another threshold."""
+
+SHARES = tuple(_SHARES)
+"""Those of them that are a share of the units; of several layers together it is their mean, weighted by their units."""
 
 WEIGHT_MEASURES = ("weight_magnitude", "weight_change", "distance_from_init", "gradient_norm")
 """What is measured on weights and gradients, by the functions of these names in `neoteny.measures.weights`."""

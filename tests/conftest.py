@@ -32,3 +32,26 @@ def mnist_dir() -> Path:
     if not (Path(folder) / "mnist" / "train-images-idx3-ubyte.gz").exists():
         pytest.fail(f"NEOTENY_DATA={folder} holds no mnist/train-images-idx3-ubyte.gz")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder with real CIFAR-100 and ImageNet at 32x32; tests that need them are skipped where there is none."""
+    folder = os.environ.get("NEOTENY_DATA")
+    if not folder:
+        pytest.skip("needs real images: set NEOTENY_DATA to a folder with cifar-100-python and imagenet32")
+    for name in ("cifar-100-python", "imagenet32"):
+        if not (Path(folder) / name).exists():
+            pytest.fail(f"NEOTENY_DATA={folder} holds no {name}")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_data(tmp_path_factory: pytest.TempPathFactory):
+    """What tests decode goes into a cache of theirs, not into the user's."""
+    if "NEOTENY_CACHE" in os.environ:
+        yield
+        return
+    os.environ["NEOTENY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["NEOTENY_CACHE"]

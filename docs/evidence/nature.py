@@ -95,12 +95,22 @@ def run(benchmark: str, runs: Path) -> None:
 def figures() -> None:
     """Draw every figure that there are runs for."""
     runs = report.load(SLIM)
+    parts = [
+        "# The paper's figures",
+        "Drawn by `make nature` from the slim runs in `docs/evidence/runs`; `neoteny figure NAME docs/evidence/runs` draws "
+        "one of them anew. [The ledger](claims.md) says what they decide, and with which commands the runs were made.",
+    ]
     (HERE / "figures").mkdir(exist_ok=True)
     for name, figure in FIGURES.items():
         try:
             draw(figure, runs).savefig(HERE / "figures" / f"{name}.png", dpi=150)
         except RunFolderError as error:
             print(f"{name}: {str(error).splitlines()[0]}")
+        else:
+            parts.append(
+                f"## {figure.title}\n\n`neoteny figure {name}` · {figure.source}\n\n![{figure.title}](figures/{name}.png)"
+            )
+    (HERE / "figures.md").write_text("\n\n".join(parts) + "\n")
 
 
 def main() -> None:

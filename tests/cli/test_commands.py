@@ -91,6 +91,26 @@ def test_online_permuted_mnist_runs_on_real_images(neoteny, mnist_dir: Path):
     assert "accuracy" in frame["metric"].unique()
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "metric", "said"),
+    [
+        ("continual-imagenet", "test_accuracy", "data: authors' class files"),
+        ("incremental-cifar100", "validation_accuracy", "data: CIFAR-100"),
+    ],
+)
+def test_the_image_benchmarks_run_on_real_images_and_say_which(neoteny, real_images: Path, benchmark, metric, said):
+    shown = neoteny("run", benchmark, "--method", "cbp", *TINY, "--data-dir", str(real_images))
+    assert said.lower() in shown.lower()
+    frame = pl.read_parquet(f"runs/{benchmark}-v1/cbp/metrics.parquet")
+    assert metric in frame["metric"].unique()
+
+
+def test_a_class_with_fewer_images_than_the_paper_s_adapts_the_run_and_it_says_so(neoteny, real_images: Path):
+    fewer = ("--images-per-class", "600", "--batch-size", "400", "--epochs", "1", "--tasks", "1")
+    shown = neoteny("run", "continual-imagenet", "--method", "linear", *TINY, *fewer, "--data-dir", str(real_images))
+    assert "adapted: 540 images of a class instead of 600" in shown
+
+
 def test_missing_data_is_told(neoteny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "empty" / "mnist").mkdir(parents=True)
     (tmp_path / "empty" / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b broken")

@@ -27,5 +27,17 @@ def show(runs: Sequence[Run], window: int | None = None) -> None:
     console = Console()
     for group in group_frames([read_folder(run.folder) for run in runs]):
         console.print(final_table(group, window=window).rich())
+    for line in dict.fromkeys(line for run in runs for line in _data(run)):
+        print(line)
     for run in runs:
         print(run.folder)
+
+
+def _data(run: Run) -> list[str]:
+    """Which data a run used, and how the benchmark was adapted to it."""
+    from neoteny.lab.folder import RunFolder
+
+    said = RunFolder(run.folder).read_provenance().get("data")
+    if not isinstance(said, dict):
+        return []
+    return [f"data: {said.get('source')}", *([f"adapted: {said['adapted']}"] if "adapted" in said else [])]

@@ -139,8 +139,15 @@ class Group:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """How well the systems did, accuracies first: what learning curves and tables are about."""
-        return tuple(sorted(filter(is_performance, self._recorded), key=lambda name: ("accuracy" not in name, name)))
+        """How well the systems did: what learning curves and tables are about.
+
+        First what was tested on examples that were kept back, then accuracies.
+        """
+
+        def order(name: str) -> tuple[bool, bool, str]:
+            return not name.startswith("test_"), "accuracy" not in name, name
+
+        return tuple(sorted(filter(is_performance, self._recorded), key=order))
 
     @property
     def measures(self) -> tuple[str, ...]:

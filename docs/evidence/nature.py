@@ -97,8 +97,8 @@ def figures() -> None:
     runs = report.load(SLIM)
     parts = [
         "# The paper's figures",
-        "Drawn by `make nature` from the slim runs in `docs/evidence/runs`; `neoteny figure NAME docs/evidence/runs` draws "
-        "one of them anew. [The ledger](claims.md) says what they decide, and with which commands the runs were made.",
+        "Drawn by `make nature` from the slim runs in `docs/evidence/runs`; `neoteny figure NAME docs/evidence/runs` "
+        "draws one of them anew. [The ledger](claims.md) says what they decide, and with which commands the runs were made.",
     ]
     (HERE / "figures").mkdir(exist_ok=True)
     for name, figure in FIGURES.items():
@@ -107,9 +107,8 @@ def figures() -> None:
         except RunFolderError as error:
             print(f"{name}: {str(error).splitlines()[0]}")
         else:
-            parts.append(
-                f"## {figure.title}\n\n`neoteny figure {name}` · {figure.source}\n\n![{figure.title}](figures/{name}.png)"
-            )
+            picture = f"![{figure.title}](figures/{name}.png)"
+            parts.append(f"## {figure.title}\n\n`neoteny figure {name}` · {figure.source}\n\n{picture}")
     (HERE / "figures.md").write_text("\n\n".join(parts) + "\n")
 
 

@@ -29,7 +29,8 @@ from neoteny.optim import SGD, Adam, Optimizer
 
 __all__ = ["Training"]
 
-_SEGMENT_BYTES = 2**24
+_SEGMENT_BYTES = 2**24  # of examples: what a core's cache and a laptop's memory do not notice
+_SEGMENT_BYTES_ELSEWHERE = 2**28  # on a GPU, where every segment costs calls
 _SEGMENT_STEPS = 4096
 
 
@@ -75,7 +76,8 @@ class Training:
             rated=bool(self._timeline.rates),
             classes=problem.classes_seen(0),
         )
-        self._segment = segment_length(4 * example.numel() * config.runs)
+        most = _SEGMENT_BYTES if device.type == "cpu" else _SEGMENT_BYTES_ELSEWHERE
+        self._segment = segment_length(4 * example.numel() * config.runs, most)
         self._position = 0
         self._alive = np.ones(config.runs, dtype=bool)
         self._sums: dict[str, torch.Tensor] = {}
@@ -261,10 +263,10 @@ def build_optimizer(settings: Mapping[str, Any]) -> Optimizer:
     return Adam(step_size=settings["step_size"], betas=tuple(settings["betas"]), eps=settings["epsilon"])
 
 
-def segment_length(bytes_a_step: int) -> int:
+def segment_length(bytes_a_step: int, most: int = _SEGMENT_BYTES) -> int:
     """Steps in a segment: a power of two, so that compiled graphs of several steps fill it.
 
     >>> segment_length(30 * 784 * 4), segment_length(80), segment_length(10**9)
     (128, 4096, 1)
     """
-    return 2 ** int(math.log2(min(max(_SEGMENT_BYTES // max(bytes_a_step, 1), 1), _SEGMENT_STEPS)))
+    return 2 ** int(math.log2(min(max(most // max(bytes_a_step, 1), 1), _SEGMENT_STEPS)))

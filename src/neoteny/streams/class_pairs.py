@@ -136,7 +136,9 @@ class ClassPairs(Stream):
         """The images chosen, [R, n] -> [R, *shape, 3, H, W]."""
         import torch
 
-        picked = torch.stack([table[rows] for table, rows in zip(self._table, chosen, strict=True)])
+        count = self._table.shape[1]
+        rows = chosen + count * torch.arange(self.runs, device=self.device, dtype=chosen.dtype).unsqueeze(1)
+        picked = self._table.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, chosen.shape)
         return as_floats(picked.unflatten(1, shape), self._pixels)
 
     def _identity(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def figures() -> None:
     parts = [
         "# The paper's figures",
         "Drawn by `make nature` from the slim runs in `docs/evidence/runs`; `neoteny figure NAME docs/evidence/runs` "
-        "draws one of them anew. [The ledger](claims.md) says what they decide, and with which commands the runs were made.",
+        "draws one of them anew. [The ledger](claims.md) says what they decide, and what made the runs.",
     ]
     (HERE / "figures").mkdir(exist_ok=True)
     for name, figure in FIGURES.items():

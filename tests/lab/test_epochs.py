@@ -50,12 +50,9 @@ def rows(run, metric, layer=""):
     return run.metrics.filter((pl.col("metric") == metric) & (pl.col("layer") == layer))
 
 
-def test_continual_imagenet_is_the_ordinary_loop(tmp_path):
-    """The same numbers from a loop that anyone would write: SGD with momentum, a zeroed head, a test at each end."""
-    config = resolve(IMAGENET, runs=1, scale="tiny", seed=5)
-    run = lab.run(config, out=tmp_path, **EAGER)
+def first_network(config, stream):
+    """The network that run 0 begins with."""
     problem = config.problem
-    stream = problem.build_stream(config.seeds)
     learner = Learner(
         problem.build_network,
         stream.probe(1)[0],
@@ -63,10 +60,19 @@ def test_continual_imagenet_is_the_ordinary_loop(tmp_path):
         optimizer=build_optimizer(problem.optimizer_settings()),
         seeds=config.seeds,
         compile=False,
-    )  # for its first weights
-    torch.manual_seed(0)
+    )
     net = problem.build_network()
-    net.load_state_dict({name: value[0] for name, value in learner.initial_weights.items()})
+    net.load_state_dict({**net.state_dict(), **{name: value[0] for name, value in learner.initial_weights.items()}})
+    return net
+
+
+def test_continual_imagenet_is_the_ordinary_loop(tmp_path):
+    """The same numbers from a loop that anyone would write: SGD with momentum, a zeroed head, a test at each end."""
+    config = resolve(IMAGENET, runs=1, scale="tiny", seed=5)
+    run = lab.run(config, out=tmp_path, **EAGER)
+    problem = config.problem
+    stream = problem.build_stream(config.seeds)
+    net = first_network(config, stream)
     optimizer = torch.optim.SGD(net.parameters(), problem.step_size, momentum=0.9)
     losses, tests = [], []
     for task in range(problem.tasks):
@@ -102,16 +108,7 @@ def by_hand(config):
     """Class-incremental CIFAR-100 in an ordinary loop, run 0."""
     problem = config.problem
     stream = problem.build_stream(config.seeds)
-    learner = Learner(
-        problem.build_network,
-        stream.probe(1)[0],
-        loss="cross_entropy",
-        optimizer=build_optimizer(problem.optimizer_settings()),
-        seeds=config.seeds,
-        compile=False,
-    )
-    net = problem.build_network()
-    net.load_state_dict({**net.state_dict(), **{n: v[0] for n, v in learner.initial_weights.items()}})
+    net = first_network(config, stream)
     optimizer = torch.optim.SGD(net.parameters(), problem.step_size, momentum=0.9, weight_decay=5e-4)
     found = {"loss": [], "validation_accuracy": [], "test_accuracy": [], "rates": []}
 

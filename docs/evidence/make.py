@@ -46,7 +46,10 @@ class Evidence:
 
 
 REGRESSION = "run slowly-changing-regression --scale paper --runs 100"
-MNIST = "run online-permuted-mnist --scale small --runs 10"
+MNIST = (
+    "run online-permuted-mnist --scale small --tasks 50 --task-length 60000 --bin-size 60000 --measure-every 60000 "
+    "--probe-size 2000 --runs 10"
+)
 
 PAGES = (
     Evidence(

@@ -85,6 +85,8 @@ class ClassIncrements(Stream):
         super().__init__(seeds, [steps * epochs for steps in self._epoch_steps], batch_size)
         import torch
 
+        from neoteny.units.random import key
+
         self._classes, self._validation, self._train, self._test = classes, validation, train, test
         self._augmentation, self._pixels, self._source = augmentation, pixels, source
         self._rows = _rows_by_class(labels, validation + train, increments * classes, "to learn from and validate with")
@@ -92,6 +94,8 @@ class ClassIncrements(Stream):
         self._images = shrink(torch.from_numpy(np.array(images)), side)
         self._test_images = shrink(torch.from_numpy(np.array(test_images)), side)
         self._orders = [self._problem_generator(seed).permutation(len(self._rows)) for seed in self.seeds]
+        seeds = [int(generator(seed, DATA, _AUGMENT).integers(2**62)) for seed in self.seeds]
+        self._roots = torch.stack([key(seed) for seed in seeds])  # of the augmentation's keys, [R, 2]
         self._epoch: tuple[int, int] | None = None  # the task and epoch whose order is at hand
 
     def class_order(self, run: int) -> list[int]:
@@ -101,6 +105,7 @@ class ClassIncrements(Stream):
     def to(self, device: Any) -> ClassIncrements:
         """Keep the images on a device."""
         self._images, self._test_images = self._images.to(device), self._test_images.to(device)
+        self._roots = self._roots.to(device)
         self._epoch = None
         return super().to(device)
 
@@ -169,11 +174,10 @@ class ClassIncrements(Stream):
         """A key of the augmentation for each run and step, [R, steps, 2]."""
         import torch
 
-        from neoteny.units.random import fold_in, key
+        from neoteny.units.random import fold_in
 
         at = torch.arange(first, first + steps, dtype=torch.int32, device=self.device)
-        roots = [int(generator(seed, DATA, _AUGMENT).integers(2**62)) for seed in self.seeds]
-        return torch.stack([fold_in(key(root, self.device).expand(steps, 2), at) for root in roots])
+        return fold_in(self._roots.unsqueeze(1).expand(-1, steps, 2), at)
 
     def _probe(self, examples: int) -> Tensor:
         """Images, unchanged, of the classes that the task brings."""

@@ -28,7 +28,7 @@ COMMANDS = {
     "slowly-changing-regression": [
         f"--scale paper --runs 30 {rest}"
         for rest in (
-            "--method backprop,linear,l2,shrink-and-perturb,cbp",
+            "--method linear",
             "--method backprop --grid step_size=0.01,0.003,0.001",
             "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1",
             "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1",
@@ -49,7 +49,9 @@ COMMANDS = {
             "--method l2 --grid l2.strength=1e-3,1e-4,1e-5",
             "--method shrink-and-perturb --shrink-and-perturb.interval 100 "
             "--grid shrink-and-perturb.sigma=1e-4,1e-5,1e-6",
-            "--method adam --grid step_size=1e-3,3e-4,1e-4",
+            "--method adam",
+            "--method adam --step-size 1e-3",
+            "--method adam --step-size 1e-4",
             "--method backprop --width 30",
             "--method backprop --width 300",
             "--method backprop --task-length 2500 --bin-size 2500 --measure-every 2500 --tasks 400",
@@ -61,7 +63,8 @@ COMMANDS = {
     "continual-imagenet": [
         f"--scale small --runs 5 {rest}"
         for rest in (
-            "--method backprop --grid step_size=0.02,0.005,0.001",
+            "--method backprop --grid step_size=0.02,0.005",
+            "--method backprop --step-size 0.001",
             "--method cbp",
             "--method l2",
             "--method shrink-and-perturb",
@@ -74,7 +77,8 @@ COMMANDS = {
         )
     ],
     "incremental-cifar100": [
-        "--scale small --runs 5 --method backprop,retrained,cbp,head-reset,shrink-and-perturb,no-l2"
+        f"--scale small --runs 5 --method {name}"
+        for name in ("backprop", "cbp", "retrained", "shrink-and-perturb", "head-reset", "no-l2")
     ],
 }
 

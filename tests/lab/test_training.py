@@ -9,6 +9,7 @@ from neoteny import lab
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 from neoteny.lab.learner import Learner
+from neoteny.lab.recorder import Recorder
 from neoteny.lab.training import build_optimizer
 
 REGRESSION = "slowly-changing-regression"
@@ -83,6 +84,23 @@ def test_two_equal_invocations_leave_equal_bytes(tmp_path):
     for name, weights in first.final_weights().items():
         assert torch.equal(weights, second.final_weights()[name])
     assert first.metrics.filter(pl.col("metric") == "units_replaced")["value"].max() > 0
+
+
+def test_killed_between_the_last_checkpoint_and_the_finished_metrics(tmp_path, monkeypatch):
+    """What was measured at the end is not measured again."""
+    config = resolve(REGRESSION, method="cbp", runs=2, scale="tiny")
+    whole = lab.run(config, out=tmp_path / "whole", **EAGER)
+    finish = Recorder.finish
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recorder, "finish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(config, out=tmp_path / "cut", **EAGER)
+    monkeypatch.setattr(Recorder, "finish", finish)
+    resumed = lab.run(config, out=tmp_path / "cut", resume=True, **EAGER)
+    assert (resumed.folder / "metrics.parquet").read_bytes() == (whole.folder / "metrics.parquet").read_bytes()
 
 
 def test_a_run_alone_is_that_run_in_the_stack(tmp_path):

@@ -102,6 +102,14 @@ class Training:
         else:
             self._recorder.load_state_dict({"parts": 0})  # of a run that was killed before its first checkpoint
         self._write_provenance()
+        if state is None or "weights" not in state:  # else all that is left is to put the metrics together
+            self._train()
+            self._save(weights=self._learner.weights())
+        self._write_provenance(finished=datetime.now(UTC).isoformat(timespec="seconds"))
+        self._recorder.finish()  # last: this makes the folder a finished one
+
+    def _train(self) -> None:
+        """Go through the timeline from where it stands to its end."""
         line = self._timeline
         saved = told = time.monotonic()
         cost = 0.0
@@ -127,9 +135,6 @@ class Training:
             if stop:
                 raise KeyboardInterrupt
         self._tell()
-        self._save(weights=self._learner.weights())
-        self._write_provenance(finished=datetime.now(UTC).isoformat(timespec="seconds"))
-        self._recorder.finish()  # last: this makes the folder a finished one
 
     def _train_segment(self) -> None:
         start = self._position

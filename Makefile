@@ -23,10 +23,10 @@ lint: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(BIN)/python bench/speed.py $(ARGS)
 	$(BIN)/python bench/overhead.py --out docs/evidence/overhead.md
-	$(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
+	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -15,6 +15,10 @@ from torch.utils._pytree import tree_map
 from neoteny.lab.compiling import Compiled
 from neoteny.lab.step import Carry, TrainingStep
 
+_LAYERS_COMPILED = 8
+"""Steps with resets are compiled for networks of at most so many unit layers. They are rare, and the 17 of a ResNet-18
+take more than ten minutes of a core to compile, while such a step takes half as long again as it is."""
+
 Due = list[np.ndarray | None]
 """For each method what is due at each step, int `[R, S, columns]`, or None for a method without a schedule."""
 
@@ -103,7 +107,8 @@ class Strategy(ABC):
         """The function of `length` unrolled steps, in which the methods marked `active` have something due."""
         if (length, active) not in self._graphs:
             function = own_code(self.mapped(unrolled(self.step, length, active)))
-            self._graphs[length, active] = Compiled(function, self.compile)
+            few = not any(active) or len(self.step.network.layers) <= _LAYERS_COMPILED
+            self._graphs[length, active] = Compiled(function, self.compile and few)
         return self._graphs[length, active]
 
     def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, x: Tensor, y: Tensor, due: Due) -> Carry:

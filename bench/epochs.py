@@ -1,8 +1,9 @@
 """The benchmarks of images at their paper's settings: what a step costs, and where its time goes.
 
-`make bench` runs it: one run, one thread, real images where they are at hand and made-up ones of their sizes elsewhere. Continual ImageNet stands beside the loop
-that a good user of PyTorch would write, in the same process and in turns, on the same batches, and must give the same
-losses. Where there is a GPU, stacks of 30 runs stand beside 30 runs one after the other.
+`make bench` runs it: one run, one thread, real images where they are at hand, else made-up ones of their sizes.
+Continual ImageNet stands beside the loop that a good user of PyTorch would write, in the same process and in turns, on
+the same batches, and must give the same losses. Where there is a GPU, stacks of 30 runs stand beside 30 runs one after
+the other.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ COMMANDS = {
         )
     ],
     "incremental-cifar100": [
-        f"--scale small --runs 5 --method {name}"
-        for name in ("backprop", "cbp", "retrained", "shrink-and-perturb", "head-reset", "no-l2")
+        *(f"--scale small --runs 10 --method {name}" for name in ("backprop", "cbp")),
+        *(f"--scale small --runs 5 --method {name}" for name in ("retrained", "head-reset", "shrink-and-perturb")),
     ],
 }
 

@@ -17,9 +17,8 @@ import sys
 from pathlib import Path
 
 from neoteny import report
-from neoteny.errors import RunFolderError
 from neoteny.report.atlas import FIGURES
-from neoteny.report.figure import draw
+from neoteny.report.figure import draw, group_of, scales_of
 
 HERE = Path(__file__).parent
 SLIM = HERE / "runs"
@@ -78,7 +77,10 @@ COMMANDS = {
     ],
     "incremental-cifar100": [
         *(f"--scale small --runs 10 --method {name}" for name in ("backprop", "cbp")),
-        *(f"--scale small --runs 5 --method {name}" for name in ("retrained", "head-reset", "shrink-and-perturb")),
+        *(
+            f"--scale small --runs 5 --method {name}"
+            for name in ("retrained", "head-reset", "shrink-and-perturb", "no-l2")
+        ),
     ],
 }
 
@@ -106,11 +108,12 @@ def figures() -> None:
     ]
     (HERE / "figures").mkdir(exist_ok=True)
     for name, figure in FIGURES.items():
-        try:
-            draw(figure, runs).savefig(HERE / "figures" / f"{name}.png", dpi=150)
-        except RunFolderError as error:
-            print(f"{name}: {str(error).splitlines()[0]}")
-        else:
+        for scale in scales_of(figure.benchmark, runs):
+            found = figure.select(group_of(figure.benchmark, runs, scale), scale).found
+            if len(found) < 2:  # one curve alone compares nothing
+                print(f"{name}: {len(found)} of its curves were run at {scale} scale")
+                continue
+            draw(figure, runs, scale).savefig(HERE / "figures" / f"{name}.png", dpi=150)
             picture = f"![{figure.title}](figures/{name}.png)"
             parts.append(f"## {figure.title}\n\n`neoteny figure {name}` · {figure.source}\n\n{picture}")
     (HERE / "figures.md").write_text("\n\n".join(parts) + "\n")

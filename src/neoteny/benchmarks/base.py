@@ -116,7 +116,7 @@ class Benchmark(ABC):
     def __post_init__(self) -> None:
         """Refuse what no benchmark can be run with."""
         self.require_counts("tasks", "probe_size", "batch_size")
-        self.require(self.optimizer in ("sgd", "adam", "adamw"), "optimizer", "one of sgd, adam, adamw")
+        self.require_choice("optimizer", ("sgd", "adam", "adamw"))
         self.require(_is_finite(self.step_size) and self.step_size > 0, "step_size", "a finite number > 0")
         self.require(_is_finite(self.momentum) and 0 <= self.momentum < 1, "momentum", "a number in [0, 1)")
         betas = self.betas
@@ -136,6 +136,15 @@ class Benchmark(ABC):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
             self.require(whole, name, f"a whole number >= {least}")
+
+    def require_choice(self, name: str, known: Sequence[str]) -> None:
+        """Raise a `SettingError` unless the field is one of these names."""
+        self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
+
+    def require_probability(self, name: str) -> None:
+        """Raise a `SettingError` unless the field is a probability below 1."""
+        value = getattr(self, name)
+        self.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a probability in [0, 1)")
 
     @classmethod
     def preset(cls, scale: str = "paper", **overrides: Any) -> Self:
@@ -252,7 +261,7 @@ class EpochBenchmark(Benchmark):
         """Check the lengths."""
         super().__post_init__()
         self.require_counts("epochs", "images_per_class", "test_images_per_class")
-        self.require(self.precision in ("float32", "bfloat16"), "precision", "one of float32, bfloat16")
+        self.require_choice("precision", ("float32", "bfloat16"))
 
 
 def _is_finite(value: object) -> bool:

@@ -159,8 +159,7 @@ class ContinualImageNet(EpochBenchmark):
         whole = 2 * self.images_per_class % self.batch_size == 0
         self.require(whole, "batch_size", f"a divisor of a task's {2 * self.images_per_class} images")
         self.require(isinstance(self.width, (int, float)) and 0 < self.width <= 100, "width", "a number in (0, 100]")
-        dropped = isinstance(self.dropout, (int, float)) and 0 <= self.dropout < 1
-        self.require(dropped, "dropout", "a probability in [0, 1)")
+        self.require_probability("dropout")
         for name, known in (
             ("network", ("convolutional", "linear")),
             ("activation", ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")),
@@ -168,7 +167,7 @@ class ContinualImageNet(EpochBenchmark):
             ("pixels", ("bytes", "unit", "imagenet")),
             ("class_order", ("fresh", "repeated")),
         ):
-            self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
+            self.require_choice(name, known)
 
     @property
     def task_length(self) -> int:

@@ -140,11 +140,10 @@ class OnlinePermutedMNIST(OnlineBenchmark):
         self.require_counts("width")
         self.require_counts("depth", least=0)
         known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")
-        self.require(self.activation in known, "activation", f"one of {', '.join(known)}")
+        self.require_choice("activation", known)
         norms = ("none", "layer", "batch") if self.batch_size > 1 else ("none", "layer")
-        self.require(self.normalisation in norms, "normalisation", f"one of {', '.join(norms)}")
-        dropped = isinstance(self.dropout, (int, float)) and 0 <= self.dropout < 1
-        self.require(dropped, "dropout", "a probability in [0, 1)")
+        self.require_choice("normalisation", norms)
+        self.require_probability("dropout")
 
     def network_settings(self) -> dict[str, Any]:
         """Kind, sizes, activation and variations."""

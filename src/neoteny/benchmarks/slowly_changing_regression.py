@@ -124,7 +124,7 @@ class SlowlyChangingRegression(OnlineBenchmark):
         whole = isinstance(self.hidden, int) and self.hidden >= 1
         self.require(whole, "hidden", "a whole number >= 1")
         known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish", "linear")
-        self.require(self.activation in known, "activation", f"one of {', '.join(known)}")
+        self.require_choice("activation", known)
         self._stream([0])
 
     def network_settings(self) -> dict[str, Any]:

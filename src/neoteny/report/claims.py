@@ -180,8 +180,8 @@ class Effect(Test):
 
 
 @dataclass(frozen=True)
-class Falls(Effect):
-    """A system does worse at last than at first."""
+class _OfOne(Effect):
+    """An effect in the runs of one system."""
 
     line: Line
 
@@ -189,6 +189,24 @@ class Falls(Effect):
     def lines(self) -> tuple[Line, ...]:
         """The one."""
         return (self.line,)
+
+
+@dataclass(frozen=True)
+class _OfTwo(Test):
+    """Something about one system beside another."""
+
+    one: Line
+    other: Line
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Both."""
+        return (self.one, self.other)
+
+
+@dataclass(frozen=True)
+class Falls(_OfOne):
+    """A system does worse at last than at first."""
 
     def describe(self, look: Look) -> str:
         """In words."""
@@ -200,17 +218,11 @@ class Falls(Effect):
 
 
 @dataclass(frozen=True)
-class Keeps(Effect):
+class Keeps(_OfOne):
     """A system does at last as well as at first, up to a margin."""
 
-    line: Line
     margin: float
     below = True
-
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """The one."""
-        return (self.line,)
 
     def threshold(self) -> float:
         """The margin."""
@@ -226,16 +238,8 @@ class Keeps(Effect):
 
 
 @dataclass(frozen=True)
-class FallsMore(Effect):
+class FallsMore(_OfTwo, Effect):
     """One system loses more than another."""
-
-    one: Line
-    other: Line
-
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """Both."""
-        return (self.one, self.other)
 
     def describe(self, look: Look) -> str:
         """In words."""
@@ -247,21 +251,14 @@ class FallsMore(Effect):
 
 
 @dataclass(frozen=True)
-class Beats(Effect):
+class Beats(_OfTwo, Effect):
     """One system is better than another by more than `by`, at last or in another window.
 
     Of a measure of the network, which is neither good nor bad, it has more.
     """
 
-    one: Line
-    other: Line
     by: float = 0.0
     window: Window = LAST
-
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """Both."""
-        return (self.one, self.other)
 
     def threshold(self) -> float:
         """By how much."""
@@ -281,14 +278,7 @@ class Beats(Effect):
 
 
 @dataclass(frozen=True)
-class _Change(Effect):
-    line: Line
-
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """The one."""
-        return (self.line,)
-
+class _Change(_OfOne):
     def describe(self, look: Look) -> str:
         """In words."""
         return f"{look.metric} of {self.line.label}, last - first, {'<' if self.below else '>'} 0"
@@ -309,14 +299,8 @@ class Shrinks(_Change):
 
 
 @dataclass(frozen=True)
-class _Ends(Effect):
-    line: Line
+class _Ends(_OfOne):
     bound: float
-
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """The one."""
-        return (self.line,)
 
     def threshold(self) -> float:
         """The bound."""
@@ -343,16 +327,8 @@ class EndsBelow(_Ends):
 
 
 @dataclass(frozen=True)
-class NonOverlapping(Test):
+class NonOverlapping(_OfTwo):
     """At last one system is better than another, and their 95% intervals do not overlap."""
-
-    one: Line
-    other: Line
-
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """Both."""
-        return (self.one, self.other)
 
     def describe(self, look: Look) -> str:
         """In words."""

@@ -59,7 +59,7 @@ class Stream(ABC):
         lengths = self.task_length if isinstance(self.task_length, tuple) else (self.task_length,)
         if min((*lengths, self.batch_size) if lengths else (0,)) < 1:
             raise SettingError(f"task_length = {task_length}, batch_size = {batch_size}: both must be at least 1.")
-        self._ends = np.cumsum(lengths) if isinstance(self.task_length, tuple) else None
+        self._ends = np.cumsum(lengths)
         self._entered = -1  # the task whose tables are at hand
 
     @property
@@ -70,14 +70,14 @@ class Stream(ABC):
     @property
     def task(self) -> int:
         """The number of the current task, from 0: that of the next step; at the end of the stream the last."""
-        if self._ends is None:
-            return self.position // self.task_length  # pyright: ignore[reportOperatorIssue]
+        if isinstance(self.task_length, int):
+            return self.position // self.task_length
         return int(min(np.searchsorted(self._ends, self.position, side="right"), len(self._ends) - 1))
 
     def start_of(self, task: int) -> int:
         """The first step of a task."""
-        if self._ends is None:
-            return task * self.task_length  # pyright: ignore[reportReturnType]
+        if isinstance(self.task_length, int):
+            return task * self.task_length
         return int(self._ends[task - 1]) if task else 0
 
     def length_of(self, task: int) -> int:

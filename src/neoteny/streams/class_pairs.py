@@ -87,7 +87,7 @@ class ClassPairs(Stream):
             "classes": len(self._images),
             "images_per_class": self.train,
             "test_images_per_class": self._test,
-            "passes_per_task": round(self.task_length * self.batch_size / (2 * self.train), 2),  # pyright: ignore[reportOperatorIssue]
+            "passes_per_task": round(self.length_of(0) * self.batch_size / (2 * self.train), 2),
         }
         if self.train < self._asked:
             said["adapted"] = (

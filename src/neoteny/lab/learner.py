@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_map
 from neoteny import seeds as randomness
 from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.lab import compiling
-from neoteny.lab.step import LOSSES, TrainingStep, autograd, only
+from neoteny.lab.losses import LOSSES, Loss
+from neoteny.lab.step import TrainingStep, autograd, only
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
 from neoteny.methods.base import Method, Schedule, method_seed
@@ -37,7 +38,7 @@ class Learner:
     Args:
         build_network: makes one network on the CPU from torch's global generator, which is seeded for each run.
         example: one batch of inputs, `[B, ...]`.
-        loss: `mse` (targets like the outputs) or `cross_entropy` (targets are labels, int64 `[B]`).
+        loss: `mse` (targets like the outputs), `cross_entropy` (targets are labels, int64 `[B]`), or a `Loss`.
         optimizer: one of `neoteny.optim`.
         methods: attached methods in order.
         seeds: the run seed of each run; R of them.
@@ -50,6 +51,7 @@ class Learner:
         precision: `float32`, or `bfloat16` for products and convolutions.
         rated: whether the step size will change over time (`scale_step_size`).
         classes: how many of the outputs take part in the first task, where not all do; only the first ones.
+        watch_updates: whether the size of updates is summed, as `weight_change`.
 
     Raises:
         SettingError: an unknown loss or strategy, or a setting that cannot differ between runs.
@@ -61,7 +63,7 @@ class Learner:
         build_network: Callable[[], nn.Module],
         example: Tensor,
         *,
-        loss: str,
+        loss: str | Loss,
         optimizer: Optimizer,
         methods: Sequence[Method] = (),
         seeds: Sequence[int] = (0,),
@@ -74,9 +76,12 @@ class Learner:
         precision: str = "float32",
         rated: bool = False,
         classes: int | None = None,
+        watch_updates: bool = False,
     ):
-        if loss not in LOSSES:
-            raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
+        if isinstance(loss, str):
+            if loss not in LOSSES:
+                raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
+            loss = LOSSES[loss]
         self.device = torch.device(device)
         self.seeds = tuple(seeds)
         self.methods = tuple(methods)
@@ -96,8 +101,9 @@ class Learner:
             optimizer,
             methods,
             self.parameters,
-            classify=loss == "cross_entropy",
-            plain=classes is None and precision == "float32",
+            loss=loss,
+            plain=classes is None and precision == "float32" and loss in LOSSES.values() and not watch_updates,
+            watch_updates=watch_updates,
         )
         carries = [step.init(_tensors(module, self.device)) for module in modules]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
@@ -142,7 +148,7 @@ class Learner:
         """Train S steps on x `[R, S, B, ...]` and y `[R, S, B, ...]`.
 
         Returns:
-            For `loss` (and `accuracy`, for labels) the sum over the steps of the batch's mean, float64 `[R]`, on the
+            For `loss`, and what else the loss judges (`accuracy`, for labels), the sum over the steps of the batch's mean, float64 `[R]`, on the
             device.
         """
         steps = x.shape[1]

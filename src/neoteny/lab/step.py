@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from neoteny.lab.dropout import Dropping
+from neoteny.lab.losses import Loss
 from neoteny.methods.base import Method, Step
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
@@ -46,14 +46,6 @@ class Gradients(Protocol):
         ...
 
 
-def mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Squared error, mean over batch and outputs."""
-    return (outputs - targets).square().mean()
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cross_entropy": F.cross_entropy}
-
-
 def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
     """The logits `[..., outputs]` of the first `classes` outputs; the others can neither be chosen nor learn.
 
@@ -65,9 +57,9 @@ def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
     return outputs.masked_fill(torch.arange(outputs.shape[-1], device=outputs.device) >= classes, -torch.inf)
 
 
-def autograd(module: nn.Module, observer: Observer | None, loss: str, precision: str = "float32") -> Gradients:
+def autograd(module: nn.Module, observer: Observer | None, loss: Loss, precision: str = "float32") -> Gradients:
     """Gradients by `torch.func` over the user's plain module (on the meta device, its parameters passed in)."""
-    criterion, dropping, coarse = LOSSES[loss], Dropping(module), precision == "bfloat16"
+    dropping, coarse = Dropping(module), precision == "bfloat16"
 
     def objective(
         parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None
@@ -84,7 +76,7 @@ def autograd(module: nn.Module, observer: Observer | None, loss: str, precision:
         if coarse:
             outputs, features = outputs.float(), {name: value.float() for name, value in features.items()}
         outputs = only(outputs, classes)
-        return criterion(outputs, y), (outputs, features, buffers)
+        return loss(outputs, y), (outputs, features, buffers)
 
     def gradients(
         parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None = None
@@ -97,6 +89,12 @@ def autograd(module: nn.Module, observer: Observer | None, loss: str, precision:
     return gradients
 
 
+def _mean_change(before: Tensors, after: Tensors) -> Tensor:
+    """Mean |dw| over all entries of all parameters."""
+    total = sum((after[name] - value).abs().sum() for name, value in before.items())
+    return torch.as_tensor(total) / sum(value.numel() for value in before.values())
+
+
 class TrainingStep:
     """The step of one network: gradients, regularisers, the optimizer's update, resets and perturbations, sums.
 
@@ -106,8 +104,10 @@ class TrainingStep:
         optimizer: the laboratory's optimizer.
         methods: attached methods, in order.
         parameters: names of the trainable parameters.
-        classify: whether accuracy is recorded (targets are labels).
+        loss: what gradients are of.
         plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.
+        watch_updates: whether the size of the optimizer's updates is summed too, as `weight_change`: mean |dw| over
+            all weights.
     """
 
     def __init__(
@@ -117,23 +117,25 @@ class TrainingStep:
         optimizer: Optimizer,
         methods: Sequence[Method],
         parameters: Sequence[str],
-        classify: bool,
+        loss: Loss,
         plain: bool = True,
+        watch_updates: bool = False,
     ):
         self.gradients = gradients
         self.network = network
         self.optimizer = optimizer
         self.methods = tuple(methods)
         self.parameters = tuple(parameters)
-        self.classify = classify
+        self.loss = loss
         self.plain = plain
+        self.watch_updates = watch_updates
         self.counting = optimizer.counts and any(method.resets_units for method in methods)
 
     def init(self, tensors: Tensors) -> Carry:
         """The carry before the first step."""
         device = next(iter(tensors.values())).device
         self.draws = tuple(method.draws(self.network, tensors) for method in self.methods)
-        metrics = ("loss", "accuracy") if self.classify else ("loss",)
+        metrics = ("loss", *self.loss.metrics, *(("weight_change",) if self.watch_updates else ()))
         return {
             "tensors": dict(tensors),
             "optim": self.optimizer.init({name: tensors[name] for name in self.parameters}),
@@ -203,14 +205,14 @@ class TrainingStep:
                 totals = {name: step.optim[name]["step"] + 1 for name in self.parameters}
                 count = entry_counts(self.network, step.since, step.tensors, totals)
             optimizer.update(step.tensors, step.grads, step.optim, count)
+            changes = {"weight_change": _mean_change(parameters, step.tensors)} if self.watch_updates else {}
             step.since = {name: value + 1 for name, value in step.since.items()}
             for number, method in enumerate(methods):
                 step.key, step.noise = random.fold_in(key, 2 * number + 1), noise[number]
                 states[number] = method.intervene(step, states[number], due[number])
 
-            sums = {"loss": carry["sums"]["loss"] + loss.detach()}
-            if self.classify:
-                sums["accuracy"] = carry["sums"]["accuracy"] + (outputs.argmax(-1) == y).double().mean()
+            judged = {"loss": loss.detach(), **self.loss.judge(outputs.detach(), y), **changes}
+            sums = {name: carry["sums"][name] + value for name, value in judged.items()}
         return {
             "tensors": step.tensors,
             "optim": step.optim,

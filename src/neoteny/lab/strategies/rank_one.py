@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 
 from neoteny.lab import compiling
 from neoteny.lab.compiling import Compiled
+from neoteny.lab.losses import MeanSquaredError
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.lab.strategies.base import Due, own_code, plan
 from neoteny.lab.strategies.loop import Loop
@@ -50,7 +51,7 @@ class RankOne(Loop):
         if example.shape[0] != 1 or example.device.type != "cpu" or compiling.compiler() is None:
             return "it takes one example at a step, on a CPU, with a C++ compiler at hand"
         if not step.plain:
-            return "it takes float32, and outputs that all take part"
+            return "it takes float32, one of the two usual losses, and outputs that all take part"
         if not isinstance(step.optimizer, SGD) or step.optimizer.momentum:
             return "it takes SGD without momentum"
         judging = [method for method in step.methods if isinstance(method, ContinualBackprop)]
@@ -110,7 +111,7 @@ class RankOne(Loop):
             (ctypes.c_int * len(self._sizes))(*self._sizes),
             len(self._linears),
             self._activation,
-            int(not self.step.classify),
+            int(isinstance(self.step.loss, MeanSquaredError)),
             ctypes.c_void_p(x.data_ptr()),
             ctypes.c_void_p(y.data_ptr()),
             ctypes.c_float(optimizer.step_size),

@@ -26,7 +26,7 @@ from neoteny.errors import DataError
 from neoteny.lab.config import RunConfig, resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.measuring import measure
-from neoteny.lab.training import Training
+from neoteny.lab.supervised import Supervised
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
 ROUNDS = 5
@@ -66,7 +66,7 @@ def best(work: Callable[[], object], rounds: int = ROUNDS, device: torch.device 
 
 def prepared(config: RunConfig, device: str = "cpu", strategy: str = "auto", compile: bool = True) -> Training:
     """A run before its first step."""
-    return Training(config, Execution(device=device, strategy=strategy, compile=compile))
+    return Supervised(config, Execution(device=device, strategy=strategy, compile=compile))
 
 
 class Ordinary:

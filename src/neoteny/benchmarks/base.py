@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -39,6 +39,9 @@ from neoteny.methods.base import Method  # not for typing alone: the command lin
 if TYPE_CHECKING:
     from torch import nn
 
+    from neoteny.lab.config import RunConfig
+    from neoteny.lab.execution import Execution, Progress
+    from neoteny.lab.training import Training
     from neoteny.streams.base import Stream
     from neoteny.streams.timeline import Timeline
 
@@ -187,6 +190,18 @@ class Benchmark(ABC):
     @abstractmethod
     def build_network(self) -> nn.Module:
         """A fresh network on the CPU, drawn from torch's global generator, which the caller seeds a run."""
+
+    def training(
+        self,
+        config: RunConfig,
+        execution: Execution,
+        notify: Callable[[Progress], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Training:
+        """What trains a stack of runs of these settings; see `neoteny.lab.training`."""
+        from neoteny.lab.supervised import Supervised
+
+        return Supervised(config, execution, notify, stopped)
 
     @abstractmethod
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:

@@ -148,8 +148,8 @@ class Learner:
         """Train S steps on x `[R, S, B, ...]` and y `[R, S, B, ...]`.
 
         Returns:
-            For `loss`, and what else the loss judges (`accuracy`, for labels), the sum over the steps of the batch's mean, float64 `[R]`, on the
-            device.
+            For `loss`, and what else the loss judges (`accuracy`, for labels), the sum over the steps of the batch's
+            mean, float64 `[R]`, on the device.
         """
         steps = x.shape[1]
         due: list[np.ndarray | None] = [
@@ -230,6 +230,15 @@ class Learner:
             right += (only(self.outputs(x), seen).argmax(-1) == y.to(self.device)).sum(-1)
             count += y.shape[1]
         return right / count
+
+    def module(self, name: str) -> nn.Module:
+        """A submodule of the runs' network in evaluation mode, on the meta device."""
+        return self._meta.get_submodule(name)
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Parameters and buffers whose name begins like this, `[R, ...]`, by the rest of their names."""
+        found = self.strategy.each(lambda tensors: {n: v for n, v in tensors.items() if n.startswith(prefix)})
+        return {name.removeprefix(prefix): value for name, value in found.items()}
 
     def weights(self) -> dict[str, Tensor]:
         """The trainable parameters by name, `[R, ...]`."""

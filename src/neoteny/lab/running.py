@@ -175,8 +175,6 @@ def start(
         notify: is told of the progress.
         stopped: is asked now and then whether to stop.
     """
-    from neoteny.lab.training import Training
-
     folder = RunFolder(path)
     status, state = folder.status, None
     result = Run(path, config)
@@ -193,7 +191,9 @@ def start(
             # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
             execution = replace(execution, strategy=state["strategy"])
         with _threads(execution.threads):
-            training = Training(config, execution, notify, stopped)  # first: what cannot start leaves no trace
+            training = config.problem.training(
+                config, execution, notify, stopped
+            )  # first: what cannot start leaves no trace
             if status == "absent":
                 folder.create(config)
             training.go(folder, state)

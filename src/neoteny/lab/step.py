@@ -10,7 +10,7 @@ The state of a run is a *carry*, a nested dict of tensors:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch

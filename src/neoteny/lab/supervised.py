@@ -1,0 +1,150 @@
+"""Training on a stream: from the first example to the last, with bins, tests, measurements and changes of task.
+
+Segments are cut where the configuration alone says: at the ends of tasks and bins, at measurements, and between these
+so often that a segment's examples take little memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from neoteny.lab.config import RunConfig
+from neoteny.lab.execution import Execution, Progress
+from neoteny.lab.learner import Learner
+from neoteny.lab.training import Training, build_optimizer
+
+__all__ = ["Supervised"]
+
+_SEGMENT_BYTES = 2**24  # of examples: what a core's cache and a laptop's memory do not notice
+_SEGMENT_BYTES_ELSEWHERE = 2**28  # on a GPU, where every segment costs calls
+_SEGMENT_STEPS = 4096
+
+
+class Supervised(Training):
+    """A stack of runs that learn from a benchmark's stream; see `Training`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        execution: Execution,
+        notify: Callable[[Progress], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ):
+        problem = config.problem
+        metric = "accuracy" if problem.LOSS == "cross_entropy" else "loss"
+        super().__init__(config, execution, notify, stopped, problem.steps * problem.batch_size, metric)
+        self._problem = problem
+        self._timeline = problem.timeline()
+        device = execution.resolved_device()
+        self._stream = problem.build_stream(config.seeds, execution.data_dir).to(device)
+        example = self._stream.probe(problem.batch_size)[0]
+        self._learner = Learner(
+            problem.build_network,
+            example,
+            loss=problem.LOSS,
+            optimizer=build_optimizer(problem.optimizer_settings()),
+            methods=config.interventions,
+            seeds=config.seeds,
+            varied=config.varied_of_learner,
+            strategy=execution.strategy,
+            compile=execution.compile,
+            device=device,
+            chain=problem.CHAIN,
+            precision=getattr(problem, "precision", "float32"),
+            rated=bool(self._timeline.rates),
+            classes=problem.classes_seen(0),
+        )
+        most = _SEGMENT_BYTES if device.type == "cpu" else _SEGMENT_BYTES_ELSEWHERE
+        self._segment_steps = segment_length(4 * example.numel() * config.runs, most)
+        self._position = 0
+        self._sums: dict[str, torch.Tensor] = {}
+
+    @property
+    def learner(self) -> Learner:
+        """What is trained."""
+        return self._learner
+
+    @property
+    def _step(self) -> int:
+        return self._position * self._problem.batch_size
+
+    @property
+    def _task(self) -> int:
+        return self._timeline.task(max(self._position - 1, 0))
+
+    @property
+    def _over(self) -> bool:
+        return self._position == self._timeline.steps
+
+    def _segment(self) -> None:
+        """Train up to the next stop of the timeline."""
+        line, start = self._timeline, self._position
+        if start and line.among(start, line.tasks):
+            self._learner.new_task(self._problem.classes_seen(line.task(start)))
+        if start in line.rates:
+            self._learner.scale_step_size(line.rates[start])
+        stop = line.next_stop(start, self._segment_steps)
+        for metric, value in self._learner.advance(*self._stream.next(stop - start)).items():
+            self._sums[metric] = self._sums[metric] + value if metric in self._sums else value
+        self._position = stop
+        if line.among(stop, line.bins):
+            self._end_bin(line.bin_size(stop))
+
+    def _end_bin(self, steps: int) -> None:
+        """Record the means of a bin; the one place where losses are read from the device."""
+        means = {metric: value.double().cpu().numpy() / steps for metric, value in self._sums.items()}
+        self._sums = {}
+        self._end_runs(~np.all([np.isfinite(values) for values in means.values()], axis=0))
+        for metric, values in means.items():
+            self._record(metric, values)
+        self._show(means[self._progress.metric])
+
+    def _judge(self) -> None:
+        """What is due between two segments: validation, the best weights at the end of a task, a test, measures."""
+        line, position = self._timeline, self._position
+        if line.among(position, line.validations):
+            self._learner.keep_best(self._test("validation"))
+            if line.among(position, line.tasks):
+                self._learner.restore_best()
+        if line.among(position, line.tests):
+            self._test("test")
+        if line.among(position, line.looks):
+            self._look(type(self._problem).MEASURES, self._stream.probe(self._problem.probe_size))
+
+    def _test(self, split: str) -> torch.Tensor:
+        """Record the accuracy on examples of the task just learned that were kept back, [R] on the device."""
+        blocks = self._stream.held_out(split, self._timeline.task(self._position - 1))
+        accuracy = self._learner.accuracy(blocks)
+        self._record(f"{split}_accuracy", accuracy.cpu().numpy())
+        return accuracy
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "position": self._position,
+            "sums": self._sums,
+            "learner": self._learner.state_dict(),
+            "stream": self._stream.state_dict(),
+        }
+
+    def _load_state(self, state: Mapping[str, Any]) -> None:
+        self._learner.load_state_dict(state["learner"])
+        self._stream.load_state_dict(state["stream"])
+        self._position = int(state["position"])
+        self._sums = {name: value.to(self._learner.device) for name, value in state["sums"].items()}
+
+    def _describe(self) -> dict[str, Any]:
+        return {"data": data} if (data := self._stream.describe()) else {}
+
+
+def segment_length(bytes_a_step: int, most: int = _SEGMENT_BYTES) -> int:
+    """Steps in a segment: a power of two, so that compiled graphs of several steps fill it.
+
+    >>> segment_length(30 * 784 * 4), segment_length(80), segment_length(10**9)
+    (128, 4096, 1)
+    """
+    return 2 ** int(math.log2(min(max(most // max(bytes_a_step, 1), 1), _SEGMENT_STEPS)))

@@ -1,0 +1,54 @@
+"""Generalised advantage estimation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["gae"]
+
+Floats = NDArray[np.float64]
+
+
+def gae(
+    rewards: Floats,
+    values: Floats,
+    next_values: Floats,
+    ended: NDArray[np.bool_],
+    discount: float = 0.99,
+    trace_decay: float = 0.95,
+) -> tuple[Floats, Floats]:
+    """Advantages, and the returns that a critic is to learn.
+
+    For step t, with reward r, the value v of the state acted in and v' of the state that followed, which counts as 0
+    where the episode terminated:
+
+        delta_t = r_t + gamma v'_t - v_t
+        A_t = delta_t + gamma lambda A_(t+1), and A_t = delta_t where an episode ended at t
+        R_t = A_t + v_t
+
+    Arguments:
+        rewards: [T, ...].
+        values: [T, ...].
+        next_values: [T, ...], 0 where nothing follows: at a terminal state, and at a time-out that is taken for one.
+        ended: [T, ...], where an episode ended, by termination or time-out.
+        discount: gamma.
+        trace_decay: lambda.
+
+    Returns:
+        Advantages and returns, [T, ...].
+
+    >>> advantages, returns = gae(np.ones(3), np.zeros(3), np.zeros(3), np.array([False, True, False]), 1.0, 0.5)
+    >>> advantages
+    array([1.5, 1. , 1. ])
+
+    Source: Schulman, Moritz, Levine, Jordan & Abbeel, ICLR 2016, Eq. 16.
+    """
+    deltas = rewards + discount * next_values - values
+    decays = np.where(ended, 0.0, discount * trace_decay)
+    advantages = np.empty_like(deltas)
+    last = np.zeros_like(deltas[0])
+    for t in range(len(deltas) - 1, -1, -1):
+        last = deltas[t] + decays[t] * last
+        advantages[t] = last
+    return advantages, advantages + values

@@ -1,0 +1,84 @@
+"""The objective of proximal policy optimisation, as a loss of the laboratory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from neoteny.nn.actor_critic import ActorCritic
+
+__all__ = ["PPOLoss", "log_probability", "pack"]
+
+
+def log_probability(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Log N(a; mu, exp(2 l)), summed over the last dimension: [..., A] to [...].
+
+    >>> log_probability(torch.zeros(1), torch.zeros(1), torch.zeros(1))
+    tensor(-0.9189)
+    """
+    scaled = (actions - mean) * (-log_std).exp()
+    return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def pack(actions: Tensor, log_probs: Tensor, advantages: Tensor, returns: Tensor) -> Tensor:
+    """What the loss takes for targets: actions [..., A] and the others [...], side by side in [..., A + 3]."""
+    return torch.cat([actions, log_probs.unsqueeze(-1), advantages.unsqueeze(-1), returns.unsqueeze(-1)], dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOLoss:
+    """The clipped surrogate objective, a value loss and an entropy bonus.
+
+    With the ratio rho = pi(a | s) / pi_old(a | s), advantage A and return R, means over the minibatch:
+
+        L = -mean min(rho A, clip(rho, 1 - eps, 1 + eps) A) + c_v mean (R - v(s))^2 - c_e mean H(pi(. | s))
+
+    where H = sum over the actions of l + (1 + log 2 pi) / 2.
+
+    Arguments:
+        clip: eps.
+        value_weight: c_v.
+        entropy_weight: c_e.
+
+    Outputs are those of an `ActorCritic`, targets come from `pack`.
+
+    Source: Schulman, Wolski, Dhariwal, Radford & Klimov, arXiv 1707.06347, Eqs. 7 and 9 (which leaves the value loss
+    its plain square, with weight c_1).
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "entropy", "clip_share", "kl")
+
+    clip: float = 0.2
+    value_weight: float = 1.0
+    entropy_weight: float = 0.0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of outputs [B, 2 A + 1] and targets [B, A + 3]."""
+        parts, _ = self._parts(outputs, targets)
+        loss = parts["policy_loss"] + self.value_weight * parts["value_loss"]
+        return loss - self.entropy_weight * parts["entropy"] if self.entropy_weight else loss
+
+    def judge(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The terms, the share of clipped ratios, and the divergence from the old policy, mean (rho - 1) - log rho."""
+        parts, log_ratio = self._parts(outputs, targets)
+        ratio = log_ratio.exp()
+        parts["clip_share"] = ((ratio - 1).abs() > self.clip).float().mean()
+        parts["kl"] = (ratio - 1 - log_ratio).mean()
+        return parts
+
+    def _parts(self, outputs: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        mean, log_std, values = ActorCritic.split(outputs)
+        actions, old, advantages, returns = targets[..., :-3], targets[..., -3], targets[..., -2], targets[..., -1]
+        log_ratio = log_probability(actions, mean, log_std) - old
+        ratio = log_ratio.exp()
+        surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - self.clip, 1 + self.clip) * advantages)
+        parts = {
+            "policy_loss": -surrogate.mean(),
+            "value_loss": (returns - values).square().mean(),
+            "entropy": (log_std + 0.5 * (1 + math.log(2 * math.pi))).sum(-1).mean(),
+        }
+        return parts, log_ratio

@@ -1,0 +1,57 @@
+"""What all agents do next: the means of a stack of policies, as fast as a step of physics deserves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+__all__ = ["Policy"]
+
+
+class Policy:
+    """The actors of R agents, frozen as they are between two phases of updates.
+
+    A call costs about as much as its matrix products: a stack of linear layers is gone through by hand, since at one
+    state an agent everything else (autograd, modules, `vmap`) would take longer than they do.
+
+    Arguments:
+        actor: the module, on the meta device; what it computes must depend on its parameters and input alone.
+
+    Shapes: states [R, E, observations] to means [R, E, actions].
+    """
+
+    def __init__(self, actor: nn.Module):
+        self._actor = actor
+        layers = getattr(actor, "layers", None)
+        plain = isinstance(layers, nn.Sequential) and all(
+            isinstance(layer, nn.Linear) or next(layer.parameters(), None) is None for layer in layers
+        )
+        self._layers = list(layers.named_children()) if plain and isinstance(layers, nn.Sequential) else None
+        self._tensors: dict[str, Tensor] = {}
+        self._steps: list[Callable[[Tensor], Tensor]] = []
+
+    def use(self, tensors: Mapping[str, Tensor]) -> None:
+        """Act by these parameters from now on, `[R, ...]` each, by their names in the actor."""
+        self._tensors = dict(tensors)
+        self._steps = []
+        for name, layer in self._layers or ():
+            if isinstance(layer, nn.Linear):
+                weight = tensors[f"layers.{name}.weight"].transpose(1, 2).contiguous()
+                bias = tensors.get(f"layers.{name}.bias")
+                shift = weight.new_zeros(()) if bias is None else bias.unsqueeze(1).contiguous()
+                self._steps.append(lambda h, weight=weight, shift=shift: torch.baddbmm(shift, h, weight))
+            else:
+                self._steps.append(layer)
+
+    @torch.no_grad()
+    def __call__(self, states: Tensor) -> Tensor:
+        """The means of the actions."""
+        if self._layers is None:
+            call = torch.func.vmap(lambda tensors, x: functional_call(self._actor, tensors, (x,)))
+            return call(self._tensors, states)
+        for step in self._steps:
+            states = step(states)
+        return states

@@ -1,0 +1,100 @@
+"""The settings of proximal policy optimisation, without torch: benchmarks state them, the command line shows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from neoteny.errors import SettingError
+
+__all__ = ["PPOSettings"]
+
+Advantages = Literal["batch", "minibatch", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings:
+    """How an agent learns; the defaults are those of the Nature paper's agents.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> PPOSettings(rollout_steps=1000)
+    Traceback (most recent call last):
+    ...
+    neoteny.errors.SettingError: rollout_steps * environments = 1000 is not a multiple of batch_size = 128: ...
+    """
+
+    rollout_steps: int = 2_048
+    """steps in each environment between two phases of updates"""
+    environments: int = 1
+    """environments of one agent"""
+    epochs: int = 10
+    """passes over the steps collected"""
+    batch_size: int = 128
+    """steps in a minibatch, of which one update is made"""
+    discount: float = 0.99
+    """gamma"""
+    trace_decay: float = 0.95
+    """lambda of the generalised advantage estimate"""
+    clip: float = 0.2
+    """eps, by which the ratio of new to old policy may leave 1"""
+    value_weight: float = 1.0
+    """weight of the value loss (R - v)^2"""
+    entropy_weight: float = 0.0
+    """weight of the entropy bonus"""
+    gradient_norm: float = math.inf
+    """to which the norm of all gradients together is clipped; inf: not at all"""
+    normalise_advantages: Advantages = "batch"
+    """over all steps collected, over each minibatch, or not at all"""
+    normalise_observations: bool = False
+    """whether observations are centred and scaled by their running mean and variance"""
+    normalise_rewards: bool = False
+    """whether rewards are scaled by the running deviation of the discounted return"""
+    clip_actions: bool = False
+    """whether environments are given actions clipped to their range; what the agent learns from stays as drawn"""
+    bootstrap_timeouts: bool = False
+    """whether the value of the state after a time-out counts; the paper's agents take time-outs for terminations"""
+    anneal_step_size: bool = False
+    """whether the step size falls linearly to 0 over the run"""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        for name in ("rollout_steps", "environments", "epochs", "batch_size"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            self._require(whole, name, "a whole number >= 1")
+        for name in ("discount", "trace_decay"):
+            value = getattr(self, name)
+            self._require(_is_number(value) and 0 <= value <= 1, name, "a number in [0, 1]")
+        self._require(_is_number(self.clip) and self.clip > 0, "clip", "a number > 0")
+        for name in ("value_weight", "entropy_weight"):
+            value = getattr(self, name)
+            self._require(_is_number(value) and 0 <= value < math.inf, name, "a finite number >= 0")
+        self._require(_is_number(self.gradient_norm) and self.gradient_norm > 0, "gradient_norm", "a number > 0")
+        known = get_args(Advantages)
+        self._require(self.normalise_advantages in known, "normalise_advantages", f"one of {', '.join(known)}")
+        if self.batch % self.batch_size:
+            raise SettingError(
+                f"rollout_steps * environments = {self.batch} is not a multiple of batch_size = {self.batch_size}: "
+                "give numbers of which minibatches can be cut without a rest."
+            )
+
+    @property
+    def batch(self) -> int:
+        """Steps that an agent collects between two phases of updates."""
+        return self.rollout_steps * self.environments
+
+    @property
+    def updates(self) -> int:
+        """Updates in a phase."""
+        return self.epochs * self.batch // self.batch_size
+
+    def _require(self, condition: bool, name: str, what: str) -> None:
+        if not condition:
+            raise SettingError(f"{name} = {getattr(self, name)!r} is not {what}; give a value that is {what}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)

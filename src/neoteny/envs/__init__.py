@@ -1,0 +1,36 @@
+"""Robots on ground that changes: environments for Gymnasium, one at a time or many on MuJoCo's threads.
+
+    import gymnasium, neoteny.envs
+    env = gymnasium.make("neoteny/SlipperyAnt-v0", observation="paper", seed=0)
+    envs = neoteny.envs.MujocoVectorEnv("Ant-v5", 8, friction=neoteny.envs.LogUniformFriction(), observation="paper")
+
+Importing the package registers `neoteny/SlipperyAnt-v0`, `-Hopper-`, `-Walker2d-`, `-HalfCheetah-` and
+`-Humanoid-v0`. It needs `pip install neoteny[rl]`.
+"""
+
+from neoteny.envs.packages import MissingPackageError as MissingPackageError
+from neoteny.envs.packages import require
+
+require("gymnasium", "mujoco.batch")
+
+from neoteny.envs.friction import (  # noqa: E402
+    ConstantFriction,
+    FrictionSchedule,
+    ListedFriction,
+    LogUniformFriction,
+)
+from neoteny.envs.slippery import Slippery, register_all  # noqa: E402
+from neoteny.envs.vector import MujocoVectorEnv, Steps  # noqa: E402
+
+__all__ = [
+    "ConstantFriction",
+    "FrictionSchedule",
+    "ListedFriction",
+    "LogUniformFriction",
+    "MissingPackageError",
+    "MujocoVectorEnv",
+    "Slippery",
+    "Steps",
+]
+
+register_all()

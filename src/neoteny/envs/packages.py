@@ -1,0 +1,34 @@
+"""What the environments need beyond the library itself, and what to say where it is missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from neoteny.errors import NeotenyError
+
+__all__ = ["MissingPackageError", "require"]
+
+
+class MissingPackageError(NeotenyError, ImportError):
+    """A package that only one of the extras installs, such as MuJoCo."""
+
+
+def require(*modules: str) -> None:
+    """Import each module, or say what to install.
+
+    Raises:
+        MissingPackageError: one of them is not there, or too old to have that module.
+
+    >>> require("numpy.linalg")
+    >>> require("no_such_engine")
+    Traceback (most recent call last):
+    neoteny.envs.packages.MissingPackageError: neoteny.envs needs no_such_engine (No module named 'no_such_engine'): ...
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"neoteny.envs needs {module} ({error}): install the packages of reinforcement learning with "
+                "`pip install neoteny[rl]`."
+            ) from error

@@ -110,6 +110,36 @@ BENCHMARKS = _table(
         "Dohare et al., Nature 632, 2024",
     ),
     Entry(
+        "ant-v1",
+        "neoteny.benchmarks.locomotion:Ant",
+        "an ant learns to walk by PPO, and goes on learning for 50 million steps",
+        "Dohare et al., Nature 632, 2024",
+    ),
+    Entry(
+        "slippery-ant-v1",
+        "neoteny.benchmarks.locomotion:SlipperyAnt",
+        "an ant learns to walk by PPO while the friction of the ground changes",
+        "Dohare et al., Nature 632, 2024",
+    ),
+    Entry(
+        "hopper-v1",
+        "neoteny.benchmarks.locomotion:Hopper",
+        "a robot of one leg learns to hop by PPO",
+        "Dohare et al., Nature 632, 2024",
+    ),
+    Entry(
+        "walker2d-v1",
+        "neoteny.benchmarks.locomotion:Walker2d",
+        "a robot of two legs learns to walk by PPO",
+        "Dohare et al., Nature 632, 2024",
+    ),
+    Entry(
+        "slippery-half-cheetah-v1",
+        "neoteny.benchmarks.locomotion:SlipperyHalfCheetah",
+        "a robot in a plane learns to run by PPO while the friction of the ground changes",
+        "after Dohare et al., Nature 632, 2024",
+    ),
+    Entry(
         "incremental-cifar100-v1",
         "neoteny.benchmarks.incremental_cifar100:IncrementalCIFAR100",
         "a ResNet-18 learns five classes of CIFAR-100, then ten, up to a hundred",

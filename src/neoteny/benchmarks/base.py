@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from neoteny.streams.base import Stream
     from neoteny.streams.timeline import Timeline
 
-__all__ = ["Benchmark", "EpochBenchmark", "OnlineBenchmark", "System"]
+__all__ = ["Benchmark", "EpochBenchmark", "OnlineBenchmark", "StreamBenchmark", "System"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(ABC):
-    """A protocol: stream, network, optimizer, schedule and measures, as settings.
+    """A protocol: problem, network, optimizer, schedule and measures, as settings.
 
     Lengths are counted in steps, that is optimizer updates; `step` in the metrics counts examples, which is the same
-    where a step learns from one example. How a run is divided is for `OnlineBenchmark` and `EpochBenchmark` to say.
+    where a step learns from one example. (Of agents both count steps in the environment.) How a run is divided is for
+    `OnlineBenchmark`, `EpochBenchmark` and `Locomotion` to say.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -83,9 +84,6 @@ class Benchmark(ABC):
 
     ID: ClassVar[str]
     """The id with its version, as in the registry."""
-    LOSS: ClassVar[Literal["mse", "cross_entropy"]]
-    """`mse`: outputs and targets are float [B, d]. `cross_entropy`: outputs are logits [B, classes], targets int64 [B];
-    then `accuracy` is recorded beside `loss`."""
     MEASURES: ClassVar[tuple[str, ...]] = ()
     """Names of `neoteny.measures` taken on the probe now and then."""
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]]
@@ -170,10 +168,6 @@ class Benchmark(ABC):
     def timeline(self) -> Timeline:
         """When tasks and bins end, and when the network is looked at and tested."""
 
-    def classes_seen(self, task: int) -> int | None:
-        """How many of the outputs take part in a task, the first ones; None: all of them."""
-        return None
-
     def settings(self) -> dict[str, Any]:
         """Every field, and `steps`, as a plain dict."""
         return {**asdict(self), "steps": self.steps}
@@ -190,6 +184,33 @@ class Benchmark(ABC):
     @abstractmethod
     def build_network(self) -> nn.Module:
         """A fresh network on the CPU, drawn from torch's global generator, which the caller seeds a run."""
+
+    @abstractmethod
+    def training(
+        self,
+        config: RunConfig,
+        execution: Execution,
+        notify: Callable[[Progress], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Training:
+        """What trains a stack of runs of these settings; see `neoteny.lab.training`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamBenchmark(Benchmark):
+    """A protocol of examples: a stream hands them out, a loss says how well they were predicted.
+
+    Raises:
+        SettingError: a setting is outside its range.
+    """
+
+    LOSS: ClassVar[Literal["mse", "cross_entropy"]]
+    """`mse`: outputs and targets are float [B, d]. `cross_entropy`: outputs are logits [B, classes], targets int64 [B];
+    then `accuracy` is recorded beside `loss`."""
+
+    def classes_seen(self, task: int) -> int | None:
+        """How many of the outputs take part in a task, the first ones; None: all of them."""
+        return None
 
     def training(
         self,
@@ -217,7 +238,7 @@ class Benchmark(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineBenchmark(Benchmark):
+class OnlineBenchmark(StreamBenchmark):
     """A protocol that judges learners online: every example is predicted, then learned from, once.
 
     Raises:
@@ -256,7 +277,7 @@ class OnlineBenchmark(Benchmark):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochBenchmark(Benchmark):
+class EpochBenchmark(StreamBenchmark):
     """A protocol of data sets: a task is learned from in many epochs, then tested on images that were kept back.
 
     Raises:

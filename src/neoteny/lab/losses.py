@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,10 +15,8 @@ __all__ = ["LOSSES", "CrossEntropy", "Loss", "MeanSquaredError"]
 class Loss(Protocol):
     """A loss as a pure function of tensors, so that it can be differentiated, mapped over runs and compiled."""
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """What `judge` gives, by name."""
-        ...
+    metrics: ClassVar[tuple[str, ...]]
+    """What `judge` gives, by name."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss `[]` of outputs `[B, ...]`, a mean over the batch."""
@@ -37,7 +35,7 @@ class MeanSquaredError:
     tensor(2.)
     """
 
-    metrics: tuple[str, ...] = ()
+    metrics: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of outputs `[B, d]` and targets `[B, d]`."""
@@ -56,7 +54,7 @@ class CrossEntropy:
     {'accuracy': tensor(0.5000, dtype=torch.float64)}
     """
 
-    metrics: tuple[str, ...] = ("accuracy",)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits `[B, classes]` and labels, int64 `[B]`."""

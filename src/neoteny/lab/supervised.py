@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.learner import Learner
 from neoteny.lab.training import Training, build_optimizer
+
+if TYPE_CHECKING:
+    from neoteny.benchmarks.base import StreamBenchmark
 
 __all__ = ["Supervised"]
 
@@ -35,7 +38,7 @@ class Supervised(Training):
         notify: Callable[[Progress], None] | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ):
-        problem = config.problem
+        problem = cast("StreamBenchmark", config.problem)
         metric = "accuracy" if problem.LOSS == "cross_entropy" else "loss"
         super().__init__(config, execution, notify, stopped, problem.steps * problem.batch_size, metric)
         self._problem = problem

@@ -1,0 +1,378 @@
+"""Robots that learn to walk, on ground that stays as it is or grows slippery and rough again.
+
+Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Figs. 3 and 4, Extended Data Figs. 5
+and 6, and Methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from neoteny.benchmarks.base import Benchmark, System
+from neoteny.errors import SettingError
+from neoteny.methods.continual_backprop import ContinualBackprop
+from neoteny.methods.l2 import L2
+from neoteny.methods.redo import ReDo
+from neoteny.rl.settings import PPOSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neoteny.lab.config import RunConfig
+    from neoteny.lab.execution import Execution, Progress
+    from neoteny.rl.environments import Environments
+    from neoteny.rl.training import Reinforcement
+    from neoteny.streams.timeline import Timeline
+
+__all__ = ["Ant", "Hopper", "Locomotion", "SlipperyAnt", "SlipperyHalfCheetah", "Walker2d"]
+
+TUNED = {"betas": (0.99, 0.99)}
+
+
+def _replacing(maturity_threshold: int) -> ContinualBackprop:
+    return ContinualBackprop(replacement_rate=1e-4, maturity_threshold=maturity_threshold, replacement="drawn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locomotion(PPOSettings, Benchmark):
+    """Agents of proximal policy optimisation in a robot of MuJoCo; see `neoteny.rl.PPO`.
+
+    Everything is counted in steps of one agent.
+
+    Raises:
+        SettingError: a setting is outside its range.
+    """
+
+    ROBOT: ClassVar[str]
+    """Gymnasium's name of the environment."""
+    OBSERVATIONS: ClassVar[int]
+    ACTIONS: ClassVar[int]
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+    """How the environment is made."""
+    MEASURES: ClassVar[tuple[str, ...]] = ("dormant_units", "dead_units", "weight_magnitude")
+    """Taken on what the agent saw in its last 1,000 steps."""
+    PROBED: ClassVar[tuple[str, ...]] = ("srank_99",)
+    """Taken on fixed states: what the agent saw in its first 1,000 steps."""
+    SYSTEMS: ClassVar[Mapping[str, System]] = {
+        "backprop": System("standard PPO: Adam with its usual averages"),
+        "tuned-adam": System("PPO, Adam with averages of equal length", overrides=TUNED),
+        "l2": System("tuned Adam and L2 regularisation", (L2(strength=1e-3),), TUNED),
+        "cbp": System(
+            "tuned Adam, continual backpropagation and a little L2", (L2(strength=1e-4), _replacing(10_000)), TUNED
+        ),
+        "redo": System("tuned Adam, dormant units made new", (ReDo(tau=0.1, period=100),), TUNED),
+    }
+
+    tasks: int = 1
+    """stretches between two changes of the ground; a robot on unchanging ground has one"""
+    task_length: int
+    """steps of a stretch; the ground changes at the end of the episode under way"""
+    bin_size: int = 20_480
+    """steps that one recorded return is the mean of, over the episodes that ended in them"""
+    measure_every: int = 102_400
+    """steps between two looks at the units and weights"""
+    hidden: tuple[int, ...] = (256, 256)
+    """units of the hidden layers, of the actor and of the critic"""
+    activation: Literal["relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"] = "relu"
+    """activation of the hidden layers"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of products in updates; weights and what acts stay in float32"""
+    max_episode_steps: int = 1_000
+    """after which an episode is cut off"""
+    # those of Benchmark and of PPOSettings that are otherwise here
+    batch_size: int = 128
+    """steps in a minibatch, of which one update is made"""
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    """what makes a step of a gradient"""
+    step_size: float = 1e-4
+    """the optimizer's step size (learning rate)"""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        Benchmark.__post_init__(self)
+        PPOSettings.__post_init__(self)
+        self.require_counts("task_length", "bin_size", "measure_every", "max_episode_steps")
+        self.require_choice("precision", ("float32", "bfloat16"))
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in self.hidden)
+        self.require(whole and len(self.hidden) > 0, "hidden", "one whole number >= 1 or more")
+        for name in ("bin_size", "measure_every"):
+            if getattr(self, name) % self.batch:
+                raise SettingError(
+                    f"{self.ID}: {name} = {getattr(self, name)} is not a multiple of the {self.batch} steps that an "
+                    "agent collects at a time (rollout_steps * environments); give one."
+                )
+
+    @property
+    def ppo(self) -> PPOSettings:
+        """How the agents learn."""
+        return PPOSettings(**{field.name: getattr(self, field.name) for field in fields(PPOSettings)})
+
+    @property
+    def steps(self) -> int:
+        """Length of a run: whole batches."""
+        return math.ceil(self.tasks * self.task_length / self.batch) * self.batch
+
+    def timeline(self) -> Timeline:
+        """Stretches of ground, bins and looks."""
+        import numpy as np
+
+        from neoteny.streams.timeline import Timeline, every
+
+        ends = every(self.task_length, self.tasks * self.task_length)
+        ends[-1] = self.steps
+        # there is nothing to look at before the first batch
+        looks = np.unique(np.append(every(self.measure_every, self.steps), self.batch))
+        return Timeline(tasks=ends, bins=every(self.bin_size, self.steps), looks=looks)
+
+    def network_settings(self) -> dict[str, Any]:
+        """Actor and critic, of equal hidden layers."""
+        return {
+            "kind": "actor-critic",
+            "sizes": [self.OBSERVATIONS, *self.hidden, self.ACTIONS],
+            "activation": self.activation,
+            "initialisation": "lecun",
+        }
+
+    def build_network(self) -> nn.Module:
+        """A fresh agent."""
+        from neoteny.nn.actor_critic import ActorCritic
+
+        return ActorCritic(self.OBSERVATIONS, self.ACTIONS, self.hidden, self.activation)
+
+    def build_environments(self, seeds: Sequence[int], threads: int = 1) -> Environments:
+        """The environments of some agents, those of the first agent first.
+
+        Arguments:
+            seeds: a run seed an agent; friction is drawn from it.
+            threads: on which physics are stepped.
+        """
+        from neoteny.envs import MujocoVectorEnv
+
+        return MujocoVectorEnv(
+            self.ROBOT,
+            len(seeds) * self.environments,
+            friction=self.friction(),
+            friction_seeds=[seed for seed in seeds for _ in range(self.environments)],
+            threads=threads,
+            max_episode_steps=self.max_episode_steps,
+            **self.OPTIONS,
+        )
+
+    def friction(self) -> Any:
+        """The schedule of the friction of the ground; None leaves it as it is."""
+        return None
+
+    def training(
+        self,
+        config: RunConfig,
+        execution: Execution,
+        notify: Callable[[Progress], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Reinforcement:
+        """What trains a stack of agents."""
+        from neoteny.rl.training import Reinforcement
+
+        return Reinforcement(config, execution, notify, stopped)
+
+
+_TINY = {
+    "task_length": 512,
+    "rollout_steps": 128,
+    "bin_size": 256,
+    "measure_every": 256,
+    "batch_size": 32,
+    "epochs": 2,
+    "hidden": (8, 8),
+    "max_episode_steps": 50,
+    "probe_size": 100,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ant(Locomotion):
+    """An ant of eight torques learns to walk, and goes on learning long after it can.
+
+    It observes 27 values and pays no contact cost: where the authors ran Ant-v3, contact forces were constantly 0. This
+    is Gymnasium's Ant-v5 without them; Ant-v3 also paid the reward for being upright in the step of falling.
+
+    Known (paper, 30 runs, 50 M steps, return an episode; read off the figures): standard PPO reaches about 2,600, then
+    0 or less by 17 M steps; tuned Adam about 3,950, then 0 by 40 M; L2 ends at 4,000, continual backpropagation with L2
+    at 4,900. Dormant units at the end 58, 57, 5.5 and 4.5 %, srank_99 83 with continual backpropagation, 71 with L2
+    and below 27 without, mean |w| 0.115, 0.104, 0.008 and 0.03.
+
+    Scales: `paper` is 50 M steps; `small` is 2 M steps with 64 units a layer; `tiny` is for tests.
+
+    Versions:
+        v1: as published.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> Ant.preset("small").network_settings()["sizes"]
+    [27, 64, 64, 8]
+    """
+
+    ID: ClassVar[str] = "ant-v1"
+    ROBOT: ClassVar[str] = "Ant-v5"
+    OBSERVATIONS: ClassVar[int] = 27
+    ACTIONS: ClassVar[int] = 8
+    OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"task_length": 2_000_000, "hidden": (64, 64), "step_size": 3e-4},
+        "tiny": {**_TINY, "task_length": 1_024},
+    }
+
+    task_length: int = 50_000_000
+    """steps of a run"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hopper(Ant):
+    """A robot of one leg and three torques learns to hop, and goes on learning.
+
+    Known (paper, 30 runs): as for the ant, standard PPO falls after a peak, less steeply; continual backpropagation
+    with L2 does not. The settings are the ant's.
+
+    Scales: as for the ant.
+
+    Versions:
+        v1: as published.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> Hopper().network_settings()["sizes"]
+    [11, 256, 256, 3]
+    """
+
+    ID: ClassVar[str] = "hopper-v1"
+    ROBOT: ClassVar[str] = "Hopper-v5"
+    OBSERVATIONS: ClassVar[int] = 11
+    ACTIONS: ClassVar[int] = 3
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walker2d(Ant):
+    """A robot of two legs and six torques learns to walk, and goes on learning.
+
+    Known (paper, 30 runs): as for the ant, standard PPO falls after a peak; continual backpropagation with L2 does not.
+    The settings are the ant's.
+
+    Scales: as for the ant.
+
+    Versions:
+        v1: as published.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> Walker2d().network_settings()["sizes"]
+    [17, 256, 256, 6]
+    """
+
+    ID: ClassVar[str] = "walker2d-v1"
+    ROBOT: ClassVar[str] = "Walker2d-v5"
+    OBSERVATIONS: ClassVar[int] = 17
+    ACTIONS: ClassVar[int] = 6
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlipperyAnt(Locomotion):
+    """An ant learns to walk on ground whose friction changes, as between ice and rubber.
+
+    Friction is drawn log-uniformly from [0.02, 2] for every agent by itself, and changes at the end of the episode
+    under way when `task_length` steps have passed. Ant and agents are those of `ant-v1`.
+
+    Known (paper, 100 runs, 20 M steps): standard PPO fails, tuned Adam less severely; L2 and continual backpropagation
+    with L2 go on improving.
+
+    Scales: `paper` is 10 stretches of 2 M steps; `small` is 20 of 100,000 with 64 units a layer, a larger step size and
+    younger units to be replaced; `tiny` is for tests.
+
+    Versions:
+        v1: as published.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> SlipperyAnt.preset("small").steps
+    2000896
+    """
+
+    ID: ClassVar[str] = "slippery-ant-v1"
+    ROBOT: ClassVar[str] = "Ant-v5"
+    OBSERVATIONS: ClassVar[int] = 27
+    ACTIONS: ClassVar[int] = 8
+    OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
+    VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"tasks": 20, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
+        "tiny": {**_TINY, "tasks": 3, "task_length": 300},
+    }
+
+    tasks: int = 10
+    """stretches between two changes of the friction"""
+    task_length: int = 2_000_000
+    """steps of a stretch; the friction changes at the end of the episode under way"""
+    least_friction: float = 0.02
+    """the smallest friction that is drawn"""
+    greatest_friction: float = 2.0
+    """the largest"""
+
+    def __post_init__(self) -> None:
+        """Check the friction too."""
+        super().__post_init__()
+        least, greatest = self.least_friction, self.greatest_friction
+        self.require(isinstance(least, (int, float)) and 0 < least < math.inf, "least_friction", "a finite number > 0")
+        self.require(
+            isinstance(greatest, (int, float)) and least <= greatest < math.inf,
+            "greatest_friction",
+            f"a finite number >= least_friction = {least!r}",
+        )
+
+    def friction(self) -> Any:
+        """A new draw for every stretch."""
+        from neoteny.envs import LogUniformFriction
+
+        every = math.ceil(self.task_length / self.environments)
+        return LogUniformFriction(self.least_friction, self.greatest_friction, every)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlipperyHalfCheetah(SlipperyAnt):
+    """A robot of two legs in a plane learns to run on ground whose friction changes.
+
+    Its physics cost a sixth of the ant's, so that a laptop sees many changes in an hour. It cannot fall: every episode
+    is as long as the others.
+
+    Known: not in the paper; the settings are those of `slippery-ant-v1`.
+
+    Scales: `paper` as for the ant; `small` is 40 stretches of 100,000 steps with 64 units a layer; `tiny` is for tests.
+
+    Versions:
+        v1: the first.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> SlipperyHalfCheetah().network_settings()["sizes"]
+    [17, 256, 256, 6]
+    """
+
+    ID: ClassVar[str] = "slippery-half-cheetah-v1"
+    ROBOT: ClassVar[str] = "HalfCheetah-v5"
+    OBSERVATIONS: ClassVar[int] = 17
+    ACTIONS: ClassVar[int] = 6
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"tasks": 40, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
+        "tiny": {**_TINY, "tasks": 3, "task_length": 300},
+    }

@@ -87,6 +87,17 @@ def make_env(args):
     return gym.vector.SyncVectorEnv([one] * args.num_envs, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
 
 
+def estimate_advantages(rewards, dones, values, following, gamma, lambda_):
+    """Σ (γλ)^k δ up to the end of the episode, with δ = r + γ V(next) - V; `following` is V after the last step."""
+    advantages, advantage = torch.zeros_like(rewards), torch.zeros_like(following)
+    for step in reversed(range(len(rewards))):
+        goes_on = 1 - dones[step]
+        error = rewards[step] + gamma * goes_on * following - values[step]
+        advantage = error + gamma * lambda_ * goes_on * advantage
+        advantages[step], following = advantage, values[step]
+    return advantages
+
+
 def main(args):
     """Train; returns the agent, its optimizer and the returns of all episodes."""
     torch.manual_seed(args.seed)
@@ -129,13 +140,8 @@ def main(args):
                     rewards[step, k] += args.gamma * agent.get_value(last)
 
         with torch.no_grad():
-            following, advantage = agent.get_value(observation), torch.zeros(args.num_envs)
-        advantages = torch.zeros(shape)
-        for step in reversed(range(args.num_steps)):
-            goes_on = 1 - dones[step]
-            error = rewards[step] + args.gamma * goes_on * following - values[step]
-            advantage = error + args.gamma * args.gae_lambda * goes_on * advantage
-            advantages[step], following = advantage, values[step]
+            following = agent.get_value(observation)
+        advantages = estimate_advantages(rewards, dones, values, following, args.gamma, args.gae_lambda)
         targets = advantages + values
 
         batch = [tensor.flatten(0, 1) for tensor in (observations, actions, logprobs, advantages, targets)]

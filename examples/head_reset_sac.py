@@ -70,8 +70,8 @@ def build(args):
         model = SAC("MlpPolicy", env, **settings, seed=args.seed, device="cpu")
 
     # [attach]
-    observation, _ = model.policy.obs_to_tensor(env.reset(seed=0)[0])
-    action = torch.as_tensor(env.action_space.sample()).unsqueeze(0)
+    observation, _ = model.policy.obs_to_tensor(model.observation_space.sample())
+    action = torch.zeros(1, *model.action_space.shape)
     methods = [neoteny.ReDo(period=args.redo), neoteny.HeadReset(layers=args.layers)]
     actor = neoteny.attach(model.actor, model.actor.optimizer, methods, example_inputs=observation)
     critic = neoteny.attach(model.critic, model.critic.optimizer, methods, (observation, action), seed=1)

@@ -42,7 +42,11 @@ class Replay:
 
     def __init__(self, size, observations, seed):
         self.observations, self.following = (np.zeros((size, observations), np.float32) for _ in range(2))
-        self.actions, self.rewards, self.ends = np.zeros(size, np.int64), np.zeros(size, np.float32), np.zeros(size, bool)
+        self.actions, self.rewards, self.ends = (
+            np.zeros(size, np.int64),
+            np.zeros(size, np.float32),
+            np.zeros(size, bool),
+        )
         self.count, self.random = 0, np.random.default_rng(seed)
 
     def add(self, observation, action, reward, following, end):

@@ -74,17 +74,17 @@ def test_the_ordinary_file_trains_as_this_one_does_without_plastic_and_at_rate_0
 
 def test_it_learns_while_units_are_replaced(capsys):
     example = load("cleanrl_ppo")
-    fewer = {"num_envs": 32, "num_steps": 50, "num_minibatches": 8, "update_epochs": 6, "learning_rate": 3e-3}
+    fewer = {"num_envs": 32, "num_steps": 50, "num_minibatches": 4, "update_epochs": 10, "learning_rate": 3e-3}
     _, optimizer, returns = example.main(
         example.Args(plastic=True, total_timesteps=40_000, replacement_rate=1e-3, maturity_threshold=100, **fewer)
     )
     state = optimizer.state_dict()["plasticity"]
     assert list(state["layers"]) == ["actor_mean.0", "actor_mean.2", "critic.0", "critic.2"]
     made_new = [int(state["methods"]["cbp"]["state"][f"{layer}/replaced"]) for layer in state["layers"]]
-    # 64 units, 100 updates to mature, 1,200 updates in all: at most 0.001 x 64 x 1,100
-    assert all(50 <= count <= 70 for count in made_new)
+    # of 64 units, 100 updates to mature, 1,000 updates in all: at most 0.001 x 64 x 900
+    assert all(45 <= count <= 58 for count in made_new)
     assert np.mean(returns[:32]) < -900  # nobody knows how to swing up
-    assert np.mean(returns[-32:]) > -500
+    assert np.mean(returns[-32:]) > -600
 
 
 def test_advantages_against_their_sum():

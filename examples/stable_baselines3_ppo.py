@@ -19,7 +19,7 @@ def build(checkpoint=None):
     model = PPO.load(checkpoint, env) if checkpoint else PPO("MlpPolicy", env, n_steps=256, seed=0, device="cpu")
 
     # [attach]
-    observation, _ = model.policy.obs_to_tensor(env.reset(seed=0)[0])
+    observation, _ = model.policy.obs_to_tensor(model.observation_space.sample())
     cbp = neoteny.ContinualBackprop(replacement_rate=1e-3)
     plasticity = neoteny.attach(model.policy, model.policy.optimizer, cbp, example_inputs=observation)
     # [attached]

@@ -27,8 +27,8 @@ def build(folder, resume):
         model = SAC("MlpPolicy", env, learning_starts=100, policy_kwargs=layers, seed=0, device="cpu")
 
     # [attach]
-    observation, _ = model.policy.obs_to_tensor(env.reset(seed=0)[0])
-    action = torch.as_tensor(env.action_space.sample()).unsqueeze(0)
+    observation, _ = model.policy.obs_to_tensor(model.observation_space.sample())
+    action = torch.zeros(1, *model.action_space.shape)
     cbp = neoteny.ContinualBackprop(replacement_rate=1e-3)
     actor = neoteny.attach(model.actor, model.actor.optimizer, cbp, example_inputs=observation)
     critic = neoteny.attach(model.critic, model.critic.optimizer, cbp, example_inputs=(observation, action), seed=1)

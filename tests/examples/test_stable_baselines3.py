@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import neoteny
-from examples.running import assert_never_stopped, load, replaced
+from examples.running import assert_never_stopped, assert_same, load, replaced
+from neoteny.methods import PlasticityWarning
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium")
 sb3 = pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")
@@ -39,6 +40,23 @@ def test_sac_stopped_and_resumed_is_never_stopped(tmp_path):
     assert [plasticity.updates for plasticity in attached] == [250, 250]  # one a step, after the first 100
     for plasticity, reference in zip(restored, attached, strict=True):
         assert_never_stopped((again.policy, plasticity), (model.policy, reference))
+
+
+@pytest.mark.parametrize("name, steps", [("ppo", 512), ("sac", 140)])
+def test_at_rate_0_training_is_what_it_is_without(name, steps, monkeypatch, tmp_path):
+    example = load(f"stable_baselines3_{name}")
+    method = neoteny.ContinualBackprop
+    monkeypatch.setattr(neoteny, "ContinualBackprop", lambda replacement_rate: method(replacement_rate=0.0))
+
+    def trained():
+        model = example.build(*(() if name == "ppo" else (tmp_path, False)))[0]
+        model.learn(steps)
+        return dict(model.policy.state_dict())
+
+    with pytest.warns(PlasticityWarning, match="Nothing will ever happen"):
+        attached = trained()
+    monkeypatch.setattr(neoteny, "attach", lambda *args, **kwargs: None)
+    assert_same(attached, trained())
 
 
 def test_nobody_watches_the_target_networks(tmp_path):

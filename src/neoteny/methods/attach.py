@@ -53,7 +53,8 @@ def attach(
         residual_stream: also take the units of residual streams.
         chain: take the units along the network by the rule of the Nature paper's ResNet-18.
         state_in_optimizer: let the methods' state ride in `optimizer.state_dict()["plasticity"]` and come back in
-            `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too.
+            `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too. What
+            is attached to an optimizer second has it in `"plasticity-2"`, and so on: attach in the same order again.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `made_new`, `forget`, `detach`.

@@ -23,8 +23,8 @@ class HeadReset(BoundaryReset):
     """Make the last `layers` layers new again, at every change of task or every `period` updates.
 
     Args:
-        layers: how many of the last layers, the output layer (all heads of it) being the first of them; norms between
-            them are theirs.
+        layers: how many of the last layers, the output layer (all heads of it) being the first of them, and each head's
+            own ones the next; norms between them are theirs.
         period: updates between two resets; None: at a change of task.
         to: `initialiser` draws weights and biases anew; `zero` sets them to 0, as Continual ImageNet does.
         keep_momentum: leave the optimizer's state alone, as Continual ImageNet does; otherwise it starts anew.
@@ -71,15 +71,20 @@ class HeadReset(BoundaryReset):
 
 
 def last_layers(network: Network, layers: int) -> list[str]:
-    """Names of the parameters of the last `layers` layers, the heads together being the first of them."""
-    names = list(network.head)
-    for own in reversed(list(network.modules.values())):
-        if layers == 1 or set(own) <= set(network.head):
-            continue
-        names += own
-        if not set(own) <= set(network.norms):  # a norm belongs to the layer before it
-            layers -= 1
-    return names
+    """Names of the parameters of the last `layers` layers, the heads together being the first of them.
+
+    They are counted back from each head along what leads to it: two Q-functions side by side have two towers.
+    """
+    names = dict.fromkeys(network.head)
+    for tower in network.towers or (tuple(network.modules),):
+        left = layers
+        for own in (network.modules[module] for module in reversed(tower) if module in network.modules):
+            if left == 1 or set(own) <= set(network.head):
+                continue
+            names.update(dict.fromkeys(own))
+            if not set(own) <= set(network.norms):  # a norm belongs to the layer before it
+                left -= 1
+    return list(names)
 
 
 def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 
 _KEY = "plasticity"
+_KEYS: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[str]] = weakref.WeakKeyDictionary()  # taken in its state
 _Hidden = TypeVar("_Hidden")
 
 
@@ -107,7 +109,12 @@ class Plasticity:
         ]
         if self._watch is not None:  # what is attached lives as long as its optimizer
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
+        self._place = ""
         if state_in_optimizer:
+            taken = _KEYS.setdefault(optimizers[-1], set())
+            names = (f"{_KEY}-{number}" for number in itertools.count(2))
+            self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
+            taken.add(self._place)
             self._handles += [
                 optimizers[-1].register_state_dict_post_hook(self._save),
                 optimizers[-1].register_load_state_dict_pre_hook(self._restore),
@@ -176,6 +183,7 @@ class Plasticity:
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
+        _KEYS.get(self._live.optimizers[-1], set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 
@@ -202,11 +210,11 @@ class Plasticity:
     # What the optimizer calls
 
     def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        state[_KEY] = self.state_dict()
+        state[self._place] = self.state_dict()
 
     def _restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        if _KEY in state:
-            self.load_state_dict(state[_KEY])
+        if self._place in state:
+            self.load_state_dict(state[self._place])
         else:
             warnings.warn(
                 "The optimizer's state holds no state of the attached methods, which stay as they are; give "

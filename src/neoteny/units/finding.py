@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,8 +96,18 @@ def find(
         modules={name: tuple(own[name]) for name in order if own[name]},
         skipped=skipped,
         notes=notes,
+        towers=tuple(_tower(traced, order, name) for name in order if name in makers),
     )
     return found.prefixed(prefix)
+
+
+def _tower(traced: Trace, order: Sequence[str], head: str) -> tuple[str, ...]:
+    """The modules that a module of the output depends on, with the norms between them, and the module itself."""
+    parts = [name for name in traced.order if traced.owner(name) == head]
+    behind = {producer for part in parts for producer in traced.behind(part)}
+    behind |= {n for n in traced.order if traced.roles[n] == "norm" and behind.issuperset(traced.reads.get(n, {}))}
+    known = {head, *map(traced.owner, behind)}
+    return tuple(name for name in order[: order.index(head) + 1] if name in known)
 
 
 class _Writer:

@@ -331,6 +331,7 @@ class Network:
         modules: for each parametrised module in order of execution the names of its own parameters.
         skipped: what is not a unit layer, and why.
         notes: what was guessed, by parameter (an initialiser that the present weights do not show).
+        towers: for each module that makes output the modules that lead to it, in order of execution, and itself.
     """
 
     layers: tuple[UnitLayer, ...]
@@ -340,6 +341,7 @@ class Network:
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    towers: tuple[tuple[str, ...], ...] = ()
 
     def prefixed(self, prefix: str) -> Network:
         """The same with a prefix before every name, as a wrapper of the model has it."""
@@ -374,6 +376,7 @@ class Network:
             modules={prefix + name: names(own) for name, own in self.modules.items()},
             skipped={prefix + name: reason for name, reason in self.skipped.items()},
             notes={prefix + name: note for name, note in self.notes.items()},
+            towers=tuple(map(names, self.towers)),
         )
 
     def explain(self, file: IO[str] | None = None) -> None:

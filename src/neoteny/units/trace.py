@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -59,14 +60,16 @@ class Trace:
             return name
         return self.parts[name] if name in self.parts and reads_input(name) else None
 
-    def follows(self, later: str, earlier: str) -> bool:
-        """Whether what one module reads depends on another's output."""
-        seen, ahead = {later}, [later]
+    def behind(self, name: str) -> Iterator[str]:
+        """The modules on whose outputs what one module reads depends, each once."""
+        seen, ahead = set[str](), [name]
         while ahead:
             for producer in self.reads.get(ahead.pop(), {}):
-                if producer == earlier:
-                    return True
                 if producer not in seen:
                     seen.add(producer)
                     ahead.append(producer)
-        return False
+                    yield producer
+
+    def follows(self, later: str, earlier: str) -> bool:
+        """Whether what one module reads depends on another's output."""
+        return earlier in self.behind(later)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -20,7 +22,7 @@ class Policy:
     Arguments:
         actor: the module, on the meta device; what it computes must depend on its parameters and input alone.
 
-    Shapes: states [R, E, observations] to means [R, E, actions].
+    Shapes: states [R, E, observations] to means [R, E, actions]; call it where gradients are off.
     """
 
     def __init__(self, actor: nn.Module):
@@ -31,11 +33,13 @@ class Policy:
         )
         self._layers = list(layers.named_children()) if plain and isinstance(layers, nn.Sequential) else None
         self._tensors: dict[str, Tensor] = {}
+        self._device = torch.device("cpu")
         self._steps: list[Callable[[Tensor], Tensor]] = []
 
     def use(self, tensors: Mapping[str, Tensor]) -> None:
         """Act by these parameters from now on, `[R, ...]` each, by their names in the actor."""
         self._tensors = dict(tensors)
+        self._device = next(iter(tensors.values())).device
         self._steps = []
         for name, layer in self._layers or ():
             if isinstance(layer, nn.Linear):
@@ -44,14 +48,16 @@ class Policy:
                 shift = weight.new_zeros(()) if bias is None else bias.unsqueeze(1).contiguous()
                 self._steps.append(lambda h, weight=weight, shift=shift: torch.baddbmm(shift, h, weight))
             else:
-                self._steps.append(layer)
+                self._steps.append(layer.forward)  # nobody's hooks are on it
 
-    @torch.no_grad()
-    def __call__(self, states: Tensor) -> Tensor:
+    def __call__(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """The means of the actions."""
+        h = torch.from_numpy(states)
+        if self._device.type != "cpu":
+            h = h.to(self._device)
         if self._layers is None:
             call = torch.func.vmap(lambda tensors, x: functional_call(self._actor, tensors, (x,)))
-            return call(self._tensors, states)
+            h = call(self._tensors, h)
         for step in self._steps:
-            states = step(states)
-        return states
+            h = step(h)
+        return h.numpy() if self._device.type == "cpu" else h.cpu().numpy()

@@ -64,7 +64,7 @@ def best(work: Callable[[], object], rounds: int = ROUNDS, device: torch.device 
     return min(times)
 
 
-def prepared(config: RunConfig, device: str = "cpu", strategy: str = "auto", compile: bool = True) -> Training:
+def prepared(config: RunConfig, device: str = "cpu", strategy: str = "auto", compile: bool = True) -> Supervised:
     """A run before its first step."""
     return Supervised(config, Execution(device=device, strategy=strategy, compile=compile))
 

@@ -140,7 +140,7 @@ class PPO:
         if len(self.seeds) != agents:
             raise SettingError(f"{len(self.seeds)} seeds were given for {agents} agents; give one each.")
         self._total = total
-        if settings.anneal_step_size and not total:
+        if settings.anneal_step_size and (total or 0) < 1:
             raise SettingError("anneal_step_size = True needs the length of the run: give total, in steps of an agent.")
         clipping = [GradientNorm(limit=settings.gradient_norm)] if math.isfinite(settings.gradient_norm) else []
         self.learner = Learner(
@@ -160,6 +160,8 @@ class PPO:
             rated=settings.anneal_step_size,
             watch_updates=True,
         )
+        if "log_std" not in self.learner.parameters or not self.learner.tensors("actor."):
+            raise SettingError("network makes no agent: it lacks a parameter log_std, or a submodule actor.")
         self.policy = Policy(self.learner.module("actor"))
         shape = (agents, own)
         self._observation_norm = (
@@ -248,6 +250,8 @@ class PPO:
             chosen = actions[t]
             np.add(self.policy(torch.from_numpy(states[t]).to(device)).cpu().numpy(), noise[t], out=chosen)
             chosen[still] = 0.0
+            if not np.isfinite(chosen).all():  # finite weights may overflow: that agent ends with this batch, alone
+                chosen[~np.isfinite(chosen).all((1, 2))] = 0.0
             given = chosen.reshape(-1, self._actions)
             if s.clip_actions:
                 given = np.clip(given, self._low, self._high)
@@ -264,6 +268,7 @@ class PPO:
             if over.any():
                 places = np.flatnonzero(over)
                 if s.bootstrap_timeouts:
+                    self._require_finite(transition.final_observations)
                     finals.append((t, places, transition.final_observations[places]))
                 for place in places.tolist():
                     agent, number = divmod(place, own)
@@ -359,6 +364,11 @@ class PPO:
 
     def _normalised(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
         """Observations [N, observations] as the agents see them, [R, E, observations]."""
+        self._require_finite(observations)
+        rows = observations.reshape(self.agents, self.settings.environments, -1)
+        return rows if self._observation_norm is None else self._observation_norm(rows)
+
+    def _require_finite(self, observations: NDArray[np.float64]) -> None:
         if not np.isfinite(observations).all():
             place = int(np.flatnonzero(~np.isfinite(observations).all(1))[0])
             raise SettingError(
@@ -366,8 +376,6 @@ class PPO:
                 f"finite after {self.step} steps or later: {observations[place]}. Mend the environment: no agent can "
                 "learn from it."
             )
-        rows = observations.reshape(self.agents, self.settings.environments, -1)
-        return rows if self._observation_norm is None else self._observation_norm(rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iterations depend on, the environments' state included.
@@ -380,9 +388,9 @@ class PPO:
             "environments": self.environments.state(),
             "iteration": self.iteration,
             "observed": self._observed,
-            "totals": self._totals,
-            "lengths": self._lengths,
-            "alive": self.alive,
+            "totals": self._totals.copy(),
+            "lengths": self._lengths.copy(),
+            "alive": self.alive.copy(),
             "states": self.states,
             "observation_norm": self._observation_norm and self._observation_norm.moments.state_dict(),
             "reward_norm": self._reward_norm and self._reward_norm.state_dict(),
@@ -400,6 +408,12 @@ class PPO:
                 f"the checkpoint is of agents that observe {np.shape(state['observed'])}, these observe "
                 f"{self._observed.shape}: resume with the settings that it was made with."
             )
+        for name in ("observation_norm", "reward_norm"):
+            if (state[name] is None) != (getattr(self, f"_{name}") is None):
+                raise CheckpointError(
+                    f"the checkpoint {'lacks' if state[name] is None else 'has'} a state of {name}, unlike these "
+                    "agents: resume with the settings that it was made with."
+                )
         self.learner.load_state_dict(state["learner"])
         self.environments.load_state(state["environments"])
         self.iteration = int(state["iteration"])

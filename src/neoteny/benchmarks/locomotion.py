@@ -95,6 +95,7 @@ class Locomotion(PPOSettings, Benchmark):
         Benchmark.__post_init__(self)
         PPOSettings.__post_init__(self)
         self.require_counts("task_length", "bin_size", "measure_every", "max_episode_steps")
+        self.require_choice("activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
         self.require_choice("precision", ("float32", "bfloat16"))
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in self.hidden)
         self.require(whole and len(self.hidden) > 0, "hidden", "one whole number >= 1 or more")
@@ -104,6 +105,7 @@ class Locomotion(PPOSettings, Benchmark):
                     f"{self.ID}: {name} = {getattr(self, name)} is not a multiple of the {self.batch} steps that an "
                     "agent collects at a time (rollout_steps * environments); give one."
                 )
+        self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
 
     @property
     def ppo(self) -> PPOSettings:

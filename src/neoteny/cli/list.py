@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neoteny import registry
+from neoteny.benchmarks.base import StreamBenchmark
 
 __all__ = ["main"]
 
@@ -59,7 +60,7 @@ def _scales() -> Table:
         cls = entry.load()
         for place, scale in enumerate(cls.SCALES):
             preset = cls.preset(scale)
-            examples = preset.steps * preset.batch_size
+            examples = preset.steps * (preset.batch_size if isinstance(preset, StreamBenchmark) else 1)
             table.add_row("" if place else entry.name, scale, f"{examples:,}", f"{preset.tasks:,}")
     return table
 

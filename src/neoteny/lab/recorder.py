@@ -180,4 +180,5 @@ def read_parts(folder: Path, count: int | None = None) -> pl.DataFrame:
                 f"{path} cannot be read, it is truncated or no Parquet ({error}): restore it, or delete the folder "
                 "and run it again."
             ) from error
-    return pl.concat(frames).sort(SORT)
+    # episodes of one run may end at the same step: their order is that in which they were recorded
+    return pl.concat(frames).sort(SORT, maintain_order=True)

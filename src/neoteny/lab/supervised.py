@@ -117,7 +117,7 @@ class Supervised(Training):
         if line.among(position, line.tests):
             self._test("test")
         if line.among(position, line.looks):
-            self._look(type(self._problem).MEASURES, self._stream.probe(self._problem.probe_size))
+            self._look((type(self._problem).MEASURES, self._stream.probe(self._problem.probe_size)))
 
     def _test(self, split: str) -> torch.Tensor:
         """Record the accuracy on examples of the task just learned that were kept back, [R] on the device."""

@@ -148,12 +148,13 @@ class Training(ABC):
         for run in np.flatnonzero(ending):
             self.learner.drop(int(run))
 
-    def _look(self, names: Sequence[str], probe: Tensor) -> None:
-        """Look at the units and weights, on each run's probe inputs [R, E, ...]."""
-        found, broken = measure(names, self.learner, probe)
-        self._end_runs(broken)
-        for (name, layer), values in found.items():
-            self._record(name, values, layer)
+    def _look(self, *taken: tuple[Sequence[str], Tensor]) -> None:
+        """Look at the units and weights: some measures, taken on each run's probe inputs [R, E, ...]; others on others."""
+        for names, probe in taken:
+            found, broken = measure(names, self.learner, probe)
+            self._end_runs(broken)
+            for (name, layer), values in found.items():
+                self._record(name, values, layer)
         for layer, values in self.learner.replaced().items():
             self._record("units_replaced", values, layer)
 

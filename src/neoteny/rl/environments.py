@@ -52,6 +52,9 @@ class OneByOne:
         make: makes one environment; called `number` times.
         number: N.
 
+    Raises:
+        SettingError: fewer than one, or another number of seeds.
+
     >>> import gymnasium
     >>> environments = OneByOne(lambda: gymnasium.make("Pendulum-v1"), 2)
     >>> environments.reset(seed=[1, 2])[0].shape
@@ -59,6 +62,8 @@ class OneByOne:
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], number: int):
+        if number < 1:
+            raise SettingError(f"number = {number}: there must be at least one environment.")
         self._environments = [make() for _ in range(number)]
         self.num_envs = number
         self.single_observation_space = self._environments[0].observation_space
@@ -69,6 +74,8 @@ class OneByOne:
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """First observations, [N, observations]; one seed an environment."""
         seeds = [None] * self.num_envs if seed is None else list(seed)
+        if len(seeds) != self.num_envs:
+            raise SettingError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each.")
         first = [
             env.reset(seed=own, options=dict(options) if options else None)[0]
             for env, own in zip(self._environments, seeds, strict=True)

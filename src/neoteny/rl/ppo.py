@@ -121,7 +121,7 @@ class PPO:
         if len(self.seeds) != agents:
             raise SettingError(f"{len(self.seeds)} seeds were given for {agents} agents; give one each.")
         self._total = total
-        if settings.anneal_step_size and not total:
+        if settings.anneal_step_size and (total or 0) < 1:
             raise SettingError("anneal_step_size = True needs the length of the run: give total, in steps of an agent.")
         clipping = [GradientNorm(limit=settings.gradient_norm)] if math.isfinite(settings.gradient_norm) else []
         self.learner = Learner(
@@ -141,6 +141,8 @@ class PPO:
             rated=settings.anneal_step_size,
             watch_updates=True,
         )
+        if "log_std" not in self.learner.parameters or not self.learner.tensors("actor."):
+            raise SettingError("network makes no agent: it lacks a parameter log_std, or a submodule actor.")
         self.policy = Policy(self.learner.module("actor"))
         self.iteration = 0
         self.alive = np.ones(agents, dtype=bool)
@@ -204,7 +206,7 @@ class PPO:
             generator(seed, ENVIRONMENT, _NOISE, self.iteration).standard_normal(shape, dtype=np.float32) * own
             for seed, own in zip(self.seeds, spread, strict=True)
         ]
-        return self._actors.act(self.policy, np.stack(noise, axis=1), self.alive)
+        return self._actors.act(self.policy, np.stack(noise, axis=1))
 
     def _judge(self, made: Rollout) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]:
         """Of what was met the log-probabilities, values and values of what followed, by the networks that acted."""
@@ -265,8 +267,8 @@ class PPO:
             "learner": self.learner.state_dict(),
             "actors": self._actors.state_dict(),
             "iteration": self.iteration,
-            "alive": self.alive,
-            "states": self.states.cpu(),
+            "alive": self.alive.copy(),
+            "states": self.states.cpu().clone(),
             "seconds": dict(self.seconds),
         }
 
@@ -284,7 +286,7 @@ class PPO:
         self.learner.load_state_dict(state["learner"])
         self._actors.load_state_dict(state["actors"])
         self.iteration, self.alive = int(state["iteration"]), np.array(state["alive"])
-        self.states = state["states"].clone().to(self.learner.device)
+        self.states = state["states"].to(self.learner.device)
         self.seconds = dict(state["seconds"])
 
 

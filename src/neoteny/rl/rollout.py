@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neoteny.errors import SettingError
+from neoteny.errors import CheckpointError, SettingError
 from neoteny.rl.environments import Environments
 from neoteny.rl.normalise import ObservationNorm, RewardNorm
 from neoteny.rl.policy import Policy
 from neoteny.rl.settings import PPOSettings
 
 __all__ = ["Actors", "Episodes", "Final", "Rollout"]
+
+_NORMS = ("observation_norm", "reward_norm")
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,12 @@ class Actors:
         first, _ = environments.reset(seed=list(seeds))
         self._seen = self._normalised(np.asarray(first, dtype=np.float64))
 
-    def act(self, policy: Policy, noise: NDArray[np.float32], alive: NDArray[np.bool_]) -> Rollout:
-        """Take T steps: a = mu(s) + noise.
+    def act(self, policy: Policy, noise: NDArray[np.float32]) -> Rollout:
+        """Take T steps: a = mu(s) + noise. Agents whose mean is no number do nothing.
 
         Arguments:
             policy: gives mu.
             noise: [T, R, E, A].
-            alive: the agents that act, bool [R]; others do nothing.
         """
         s, steps = self._settings, len(noise)
         states = np.empty((steps + 1, *self._seen.shape), dtype=np.float32)
@@ -116,15 +117,14 @@ class Actors:
         flat = actions.reshape(steps, -1, noise.shape[-1])
         environment = [values.reshape(steps, -1) for values in (rewards, terminated, truncated)]
         unstable, last = [], None
-        everyone = bool(alive.all())
         learned = None if self._reward_norm is None else np.empty_like(rewards)
         finals: list[Final] = []
         states[0] = self._seen
         with torch.inference_mode():
             for t in range(steps):
                 np.add(policy(states[t]), noise[t], out=actions[t])
-                if not everyone:
-                    actions[t, ~alive] = 0.0
+                if not np.isfinite(actions[t]).all():  # of agents that ended, or whose means have just overflowed
+                    actions[t, ~np.isfinite(actions[t]).all((1, 2))] = 0.0
                 given = np.clip(flat[t], self._low, self._high) if s.clip_actions else flat[t]
                 before = time.perf_counter()
                 last = self.environments.step_arrays(given)
@@ -148,6 +148,7 @@ class Actors:
 
     def _final(self, t: int, observations: NDArray[np.float64], where: NDArray[np.bool_]) -> Final:
         """What the agents would have seen next, had time not run out."""
+        self._require_finite(observations)
         rows = observations.reshape(self._seen.shape)
         if self._observation_norm is not None:
             rows = self._observation_norm(rows, learn=False)
@@ -182,6 +183,11 @@ class Actors:
 
     def _normalised(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
         """Observations [R E, observations] as the agents see them, [R, E, observations]."""
+        self._require_finite(observations)
+        rows = observations.reshape(*self._totals.shape, -1)
+        return rows if self._observation_norm is None else self._observation_norm(rows)
+
+    def _require_finite(self, observations: NDArray[np.float64]) -> None:
         if not np.isfinite(observations).all():
             place = int(np.flatnonzero(~np.isfinite(observations).all(1))[0])
             raise SettingError(
@@ -189,8 +195,6 @@ class Actors:
                 f"not finite after {self._taken} steps or more: {observations[place]}. Mend the environment: no agent "
                 "can learn from it."
             )
-        rows = observations.reshape(*self._totals.shape, -1)
-        return rows if self._observation_norm is None else self._observation_norm(rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps depend on, the environments' state included.
@@ -201,8 +205,8 @@ class Actors:
         return {
             "environments": self.environments.state(),
             "seen": self._seen,
-            "totals": self._totals,
-            "lengths": self._lengths,
+            "totals": self._totals.copy(),
+            "lengths": self._lengths.copy(),
             "taken": self._taken,
             "physics": self.physics,
             "observation_norm": self._observation_norm and self._observation_norm.moments.state_dict(),
@@ -210,7 +214,20 @@ class Actors:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Go on from `state_dict()`.
+
+        Raises:
+            CheckpointError: the state is of agents that observe or normalise otherwise.
+        """
+        theirs, mine = (
+            {"seen": np.shape(one["seen"]), **{name: one[name] is not None for name in _NORMS}}
+            for one in (state, {"seen": self._seen, **{name: getattr(self, f"_{name}") for name in _NORMS}})
+        )
+        if theirs != mine:
+            raise CheckpointError(
+                f"the checkpoint is of agents with {theirs}, these have {mine}: resume with the settings that it was "
+                "made with."
+            )
         self.environments.load_state(state["environments"])
         self._seen = np.array(state["seen"])
         self._totals, self._lengths = np.array(state["totals"]), np.array(state["lengths"])

@@ -75,6 +75,12 @@ class PPOSettings:
         self._require(_is_number(self.gradient_norm) and self.gradient_norm > 0, "gradient_norm", "a number > 0")
         known = get_args(Advantages)
         self._require(self.normalise_advantages in known, "normalise_advantages", f"one of {', '.join(known)}")
+        of = {"batch": self.batch, "minibatch": self.batch_size}.get(self.normalise_advantages)
+        if of == 1:
+            raise SettingError(
+                f"normalise_advantages = {self.normalise_advantages!r} divides by the deviation of a single step, "
+                "which has none: give 'none', or a larger batch."
+            )
         if self.batch % self.batch_size:
             raise SettingError(
                 f"rollout_steps * environments = {self.batch} is not a multiple of batch_size = {self.batch_size}: "

@@ -71,6 +71,9 @@ class Reinforcement(Training):
 
     def _segment(self) -> None:
         """Collect a batch, learn from it, and record what came of it."""
+        before = self._step - self._problem.batch
+        if before >= 0 and self._timeline.task(before) != self._timeline.task(self._step):
+            self.learner.new_task()  # batches are not cut: this is the first to begin on the new ground
         made = self._agents.iterate()
         self._end_runs(~self._agents.alive)
         episodes = made.episodes
@@ -104,8 +107,7 @@ class Reinforcement(Training):
         """Look at the networks, when it is due."""
         if self._timeline.among(self._step, self._timeline.looks):
             recent = self._agents.states[:, -self._problem.probe_size :]
-            self._look(self._problem.MEASURES, recent)
-            self._look(self._problem.PROBED, self._probe)
+            self._look((self._problem.MEASURES, recent), (self._problem.PROBED, self._probe))
 
     def _state(self) -> dict[str, Any]:
         return {"agents": self._agents.state_dict(), "probe": self._probe, "bin": self._bin.state_dict()}

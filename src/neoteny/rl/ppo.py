@@ -203,7 +203,7 @@ class PPO:
         self.policy.use(self.learner.tensors("actor."))
         spread = self.learner.tensors("log_std")[""].exp().cpu().numpy()
         noise = [
-            generator(seed, ENVIRONMENT, _NOISE, self.iteration).standard_normal(shape, dtype=np.float32) * own
+            generator(seed, ENVIRONMENT, _NOISE, self.iteration).standard_normal(shape).astype(np.float32) * own
             for seed, own in zip(self.seeds, spread, strict=True)
         ]
         return self._actors.act(self.policy, np.stack(noise, axis=1))

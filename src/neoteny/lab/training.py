@@ -149,7 +149,7 @@ class Training(ABC):
             self.learner.drop(int(run))
 
     def _look(self, *taken: tuple[Sequence[str], Tensor]) -> None:
-        """Look at the units and weights: names of measures, and each run's inputs [R, E, ...] that they are taken on."""
+        """Look at the units and weights: measures by name, and each run's inputs [R, E, ...] that they look at."""
         for names, probe in taken:
             found, broken = measure(names, self.learner, probe)
             self._end_runs(broken)

@@ -27,6 +27,7 @@ bench: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(BIN)/python bench/speed.py $(ARGS)
 	$(BIN)/python bench/overhead.py --out docs/evidence/overhead.md
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
+	$(BIN)/python bench/agents.py --out docs/evidence/agents.md
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

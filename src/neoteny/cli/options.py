@@ -47,6 +47,8 @@ class Running:
     """how the runs of a stack are computed; results are equal"""
     compile: bool = True
     """compile chunks of steps"""
+    threads: int = 1
+    """of the CPU, for each system; as many systems run at once as the cores have room for"""
     out: Path = Path("runs")
     """where run folders go: OUT/BENCHMARK/SYSTEM"""
     data_dir: Path | None = None

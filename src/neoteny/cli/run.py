@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         "device": running.device,
         "strategy": running.strategy,
         "compile": running.compile,
+        "threads": running.threads,
         "data_dir": running.data_dir and str(running.data_dir),
     }
     show([lab.run(configs[0], **ways)] if len(configs) == 1 else lab.compare(configs, **ways))

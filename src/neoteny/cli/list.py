@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neoteny import registry
+from neoteny.rl.settings import PPOSettings
 
 __all__ = ["main"]
 
@@ -54,12 +55,13 @@ def _benchmarks() -> Table:
 
 
 def _scales() -> Table:
-    table = _table("\nScales", "benchmark", "--scale", "examples", "tasks")
+    table = _table("\nScales", "benchmark", "--scale", "examples (steps of an agent)", "tasks")
     for entry in registry.BENCHMARKS.values():
         cls = entry.load()
         for place, scale in enumerate(cls.SCALES):
             preset = cls.preset(scale)
-            examples = preset.steps * preset.batch_size
+            agents = isinstance(preset, PPOSettings)
+            examples = preset.steps * (1 if agents else preset.batch_size)
             table.add_row("" if place else entry.name, scale, f"{examples:,}", f"{preset.tasks:,}")
     return table
 

@@ -42,9 +42,12 @@ def _stationary(letter: str, title: str, shown: tuple[str, str, int], *known: Kn
 
 
 def _ends(*values: float) -> tuple[Known, ...]:
-    return tuple(Known(line.label, 50_000_000, value) for line, value in zip(LINES[-len(values) :], values, strict=True))
+    return tuple(
+        Known(line.label, 50_000_000, value) for line, value in zip(LINES[-len(values) :], values, strict=True)
+    )
 
 
+_WEIGHTS_TITLE = "Mean |w| into the actor's last hidden layer"
 AGENTS = (
     _changing("nature-3c", "Return on ground of changing friction", SLIPPERY_ANT, RETURN, f"{NATURE}, Fig. 3c"),
     _stationary(
@@ -54,12 +57,12 @@ AGENTS = (
     _stationary("b", "Dormant units of the actor", DORMANT, *_ends(0.58, 0.57, 0.055, 0.045)),
     # the paper's axis is in per cent of the 256 units
     _stationary("c", "Stable rank of the actor's last hidden layer", RANK, *_ends(0.71 * 256, 0.83 * 256)),
-    _stationary("d", "Mean |w| into the actor's last hidden layer", WEIGHTS, *_ends(0.115, 0.104, 0.008, 0.03)),
+    _stationary("d", _WEIGHTS_TITLE, WEIGHTS, *_ends(0.115, 0.104, 0.008, 0.03)),
     _changing("friction-dormant-units", "Dormant units of the actor", SLIPPERY_ANT, DORMANT),
-    _changing("friction-weight-magnitude", "Mean |w| into the actor's last hidden layer", SLIPPERY_ANT, WEIGHTS),
+    _changing("friction-weight-magnitude", _WEIGHTS_TITLE, SLIPPERY_ANT, WEIGHTS),
     _changing("friction-srank", "Stable rank of the actor's last hidden layer", SLIPPERY_ANT, RANK),
     _changing("friction-half-cheetah", "Return on ground of changing friction", HALF_CHEETAH, RETURN),
     _changing("friction-half-cheetah-dormant-units", "Dormant units of the actor", HALF_CHEETAH, DORMANT),
-    _changing("friction-half-cheetah-weight-magnitude", "Mean |w| into the actor's last hidden layer", HALF_CHEETAH, WEIGHTS),
+    _changing("friction-half-cheetah-weight-magnitude", _WEIGHTS_TITLE, HALF_CHEETAH, WEIGHTS),
 )  # fmt: skip
 """Every figure of agents."""

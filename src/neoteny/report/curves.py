@@ -32,7 +32,18 @@ from neoteny.report.layout import (
 from neoteny.report.series import Group, Series, group_frames, settings_of
 from neoteny.report.style import LIGHT, Theme, colours, drawing, dress, is_share, new_figure
 
-__all__ = ["AXES", "WIDE", "draw_lines", "last_step", "lay_out", "learning_curves", "line_handles", "mark_changes", "plot", "small_print"]
+__all__ = [
+    "AXES",
+    "WIDE",
+    "draw_lines",
+    "last_step",
+    "lay_out",
+    "learning_curves",
+    "line_handles",
+    "mark_changes",
+    "plot",
+    "small_print",
+]
 
 WIDE, NARROW = (7.2, 2.9), (3.75, 2.4)  # width of the figure, height of the axes
 TITLE = 0.26  # inches from the top of the axes to the top of the figure

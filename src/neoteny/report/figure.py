@@ -20,7 +20,7 @@ from neoteny.report.curves import AXES, WIDE, draw_lines, last_step, lay_out, ma
 from neoteny.report.intervals import Kind, mean_interval
 from neoteny.report.lines import Axis, Line, Selection, commands, curve_of, select
 from neoteny.report.panels import measures
-from neoteny.report.series import Group, Runs, Series, format_number
+from neoteny.report.series import Group, Runs, Series, format_number, is_performance
 from neoteny.report.style import LIGHT, Theme, colours, count, drawing, is_share, new_figure
 
 __all__ = ["Known", "PaperFigure", "draw", "group_of", "scales_of"]
@@ -184,7 +184,7 @@ def _curves(
             axes.axhline(0, color=theme.muted, linewidth=0.8, zorder=1)
         what = small_print(
             series, curves, figure.interval, [series[index].label for index in lost],
-            what="a point every" if figure.axis == "classes" else "bins of", unit=figure.axis,
+            what=_points(figure), unit=figure.axis,
         )  # fmt: skip
         if figure.minus:
             what.append(f"Differences are taken between runs of the same seed, from {figure.minus.label}.")
@@ -218,6 +218,12 @@ def _drawn(figure: PaperFigure, runs: Runs, scale: str) -> tuple[list[Series], S
         found = [one.only(seeds) for one, seeds in zip(found, shared, strict=True) if seeds]
     wanted = figure.panels or (figure.metric,)
     return [one for one in found if not set(wanted).isdisjoint(one.frame["metric"].unique())], selection
+
+
+def _points(figure: PaperFigure) -> str:
+    if figure.axis == "classes":
+        return "a point every"
+    return "measured every" if figure.axis == "steps" and not is_performance(figure.metric) else "bins of"
 
 
 def _missing(figure: PaperFigure, scale: str, series: Sequence[Series]) -> list[str]:

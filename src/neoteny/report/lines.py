@@ -107,7 +107,8 @@ def curve_of(series: Series, metric: str, layer: str = "", axis: Axis = "example
         metric: its name.
         layer: of the network; "last" for the last hidden one, "mean" for the mean over all, "" for the network's own.
             "actor.last" and "actor.mean" are those of the layers whose names begin with "actor.".
-        axis: what is counted: examples, steps of an agent, tasks, or the classes learned so far (`classes_per_increment` a task).
+        axis: what is counted: examples, steps of an agent, tasks, or the classes learned so far
+            (`classes_per_increment` a task).
 
     Returns:
         The curve; without any bins where nothing was recorded.

@@ -30,7 +30,7 @@ DPI = 150
 TYPEFACES = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 COLOURS = {
     "backprop": "#D55E00",
-    "tuned-adam": "#CC6677",
+    "tuned-adam": "#783CD8",
     "cbp": "#0072B2",
     "shrink-and-perturb": "#009E73",
     "l2": "#E69F00",
@@ -40,7 +40,7 @@ COLOURS = {
     "head-reset": "#117733",
     "full-reset": "#DDCC77",
 }
-SPARE = ("#332288", "#AA4499", "#44AA99", "#882255", "#999933", "#661100", "#88CCEE")
+SPARE = ("#332288", "#AA4499", "#CC6677", "#44AA99", "#882255", "#999933", "#661100", "#88CCEE")
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,8 @@ def final_table(
         group: from `load`.
         metric: by default the accuracy, the return of agents, or else the loss.
         interval: "t", "percentile" or "bca"; always 95%.
-        window: examples (of agents: steps) in each window, a whole number of bins; by default a tenth of the longest recorded stream.
+        window: examples (of agents: steps) in each window, a whole number of bins; by default a tenth of the longest
+            recorded stream.
 
     Raises:
         UnknownNameError: the metric was not recorded.

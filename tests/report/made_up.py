@@ -13,6 +13,7 @@ import yaml
 
 from neoteny.report.figure import PaperFigure
 from neoteny.report.lines import Line
+from neoteny.report.series import is_performance
 
 # loss at the start and at the end, share of dead units at the end, weight magnitude at the end
 SYSTEMS: dict[str, tuple[float, float, float, float]] = {
@@ -21,6 +22,10 @@ SYSTEMS: dict[str, tuple[float, float, float, float]] = {
     "l2": (0.64, 0.86, 0.1, 0.9),
     "shrink-and-perturb": (0.63, 0.72, 0.05, 0.8),
     "cbp": (0.61, 0.68, 0.01, 0.7),
+}
+LAYERS = {
+    "network": ("layer1", "layer2.0.conv1", "layer10"),
+    "agent": ("actor.layers.0", "actor.layers.2", "critic.layers.0", "critic.layers.2"),
 }
 Row = tuple[int, int, int, str, str, float]
 
@@ -167,8 +172,8 @@ def paper_runs(
         steps = np.arange(1, tasks + 1)
         rows: list[Row] = []
         for metric in sorted(metrics):
-            measure = metric not in ("loss", "accuracy", "test_accuracy")
-            layers = ("layer1", "layer2.0.conv1", "layer10") if measure else ("",)
+            measure = not is_performance(metric)
+            layers = LAYERS["agent" if figure.axis == "steps" else "network"] if measure else ("",)
             for layer in (*layers, *([""] if metric == "dormant_units" else [])):
                 base, size = {"dormant_units": (0.3, 1), "srank_99": (80, 100), "effective_rank": (80, 100)}.get(
                     metric, (0.7, 1)
@@ -180,6 +185,8 @@ def paper_runs(
                     for step in steps
                 ]
         own = {key: value for key, value in line.settings.items() if "." not in key}
+        if figure.axis == "steps":
+            own |= {"rollout_steps": 2_048}
         methods: dict[str, dict[str, Any]] = {}
         for key, value in line.settings.items():
             if "." in key:

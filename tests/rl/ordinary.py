@@ -72,7 +72,9 @@ class Agent:
         with torch.no_grad():
             for number in range(s.environments):
                 rows.append(self.collect(number, noise[:, number]))
-        states, actions, old, advantages, returns = (torch.cat(column) for column in zip(*rows, strict=True))
+        states, actions, old, advantages, returns = (
+            torch.stack(column, dim=1).flatten(0, 1) for column in zip(*rows, strict=True)  # in order of time
+        )
         if s.normalise_advantages == "batch":
             advantages = normal_form(advantages)
         if s.anneal_step_size:

@@ -134,8 +134,9 @@ class Actors:
                 if learned is not None and self._reward_norm is not None:
                     learned[t] = self._reward_norm(rewards[t], terminated[t] | truncated[t])
                 if last.final_observations is not last.observations:
-                    if s.bootstrap_timeouts:
-                        finals.append(self._final(t, last.final_observations, truncated[t] & ~terminated[t]))
+                    late = truncated[t] & ~terminated[t]
+                    if s.bootstrap_timeouts and late.any():
+                        finals.append(self._final(t, last.final_observations, late))
                     if last.unstable.any():
                         unstable += [(t, place) for place in np.flatnonzero(last.unstable).tolist()]
                 self._seen = self._normalised(last.observations)

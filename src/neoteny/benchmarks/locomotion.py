@@ -294,8 +294,8 @@ class SlipperyAnt(Locomotion):
     Known (paper, 100 runs, 20 M steps): standard PPO fails, tuned Adam less severely; L2 and continual backpropagation
     with L2 go on improving.
 
-    Scales: `paper` is 10 stretches of 2 M steps; `small` is 20 of 100,000 with 64 units a layer, a larger step size and
-    younger units to be replaced; `tiny` is for tests.
+    Scales: `paper` is 10 stretches of 2 M steps; `small` is 10 of 100,000 with 64 units a layer and a larger step size;
+    `tiny` is for tests.
 
     Versions:
         v1: as published.
@@ -304,7 +304,7 @@ class SlipperyAnt(Locomotion):
         SettingError: a setting is outside its range.
 
     >>> SlipperyAnt.preset("small").steps
-    2000896
+    1001472
     """
 
     ID: ClassVar[str] = "slippery-ant-v1"
@@ -315,7 +315,7 @@ class SlipperyAnt(Locomotion):
     VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "small": {"tasks": 20, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
+        "small": {"task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
         "tiny": {**_TINY, "tasks": 3, "task_length": 300},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from neoteny.envs.packages import MissingPackageError
 from neoteny.errors import SettingError
-from neoteny.lab.recorder import atomically
 
 __all__ = ["KINDS", "Camera", "backend", "film", "kind"]
 
-KINDS = (".mp4", ".gif")
+_NEEDS = {".mp4": ("imageio_ffmpeg", "imageio-ffmpeg"), ".gif": ("PIL", "pillow")}
+KINDS = tuple(_NEEDS)
 _BACKENDS = ("egl", "osmesa", "glfw", "cgl")
 # What a picture needs, up to the point where MuJoCo says whether this OpenGL will do.
 _PROBE = """
@@ -136,8 +136,12 @@ def film(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None
     """
     check(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write = _mp4 if path.suffix == ".mp4" else _gif
-    atomically(path, lambda temporary: write(temporary, pictures, rate))
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # what writes it goes by the ending
+    try:
+        (_mp4 if path.suffix == ".mp4" else _gif)(temporary, pictures, rate)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check(path: Path) -> None:
@@ -149,25 +153,18 @@ def check(path: Path) -> None:
     """
     if path.suffix not in KINDS:
         raise SettingError(f"{path}: a film is one of {', '.join(KINDS)}; end its name like that.")
-    package = {".mp4": "imageio-ffmpeg", ".gif": "pillow"}[path.suffix]
+    module, package = _NEEDS[path.suffix]
     try:
-        import_module({"imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL"}[package])
+        import_module(module)
     except ImportError as error:
-        other = " or name a .gif, which needs none" if path.suffix == ".mp4" else ""
-        raise MissingPackageError(f"{path} needs {package}: `pip install {package}`{other}.") from error
+        raise MissingPackageError(f"{path} cannot be written ({error}): `pip install {package}`.") from error
 
 
 def _mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None:
-    # the usual encoding takes even widths and heights
-    options: Mapping[str, Any] = {
-        "format": "FFMPEG",
-        "fps": rate,
-        "macro_block_size": 2,
-        "output_params": ["-f", "mp4"],
-    }
-    with import_module("imageio.v2").get_writer(path, **options) as writer:
+    with import_module("imageio.v2").get_writer(path, format="FFMPEG", fps=rate, macro_block_size=2) as writer:
         for picture in pictures:
-            writer.append_data(picture)
+            height, width = (side // 2 * 2 for side in picture.shape[:2])  # the usual encoding takes even ones
+            writer.append_data(picture[:height, :width])
 
 
 def _gif(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None:

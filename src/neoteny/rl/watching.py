@@ -243,7 +243,7 @@ def record(
     size: tuple[int, int] = (480, 480),
     steps: int = 1_000,
     sampled: bool = False,
-    camera: Callable[[Any, int, int], Any] = Camera,
+    camera: Callable[[Any, int, int], Any] | None = None,
     notify: Callable[[int], None] = lambda steps: None,
 ) -> Film:
     """Film an episode of an agent of a run.
@@ -257,7 +257,7 @@ def record(
         size: width and height in pixels.
         steps: after which the episode is cut off.
         sampled: draw actions as in training, instead of taking the mean.
-        camera: makes what draws, from the model, the width and the height.
+        camera: makes what draws, from the model, the width and the height; by default `neoteny.rl.filming.Camera`.
         notify: is told how many steps were just made.
 
     Raises:
@@ -270,7 +270,7 @@ def record(
     path = Path(out) if out else Path(f"{policy.problem.ID}-{Path(run_dir).resolve().name}-agent{agent}{kind()}")
     check(path)
     episode = Episode(policy, seed=seed, friction=friction, steps=steps)
-    draw = camera(episode.model, *size)
+    draw = (camera or Camera)(episode.model, *size)
     every = max(1, round(episode.rate / SMOOTH))
 
     def pictures() -> Iterator[NDArray[np.uint8]]:

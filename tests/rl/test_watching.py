@@ -243,13 +243,9 @@ def test_an_mp4_where_it_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", ModuleType("imageio_ffmpeg"))
     assert kind() == ".mp4"
     monkeypatch.delitem(sys.modules, "imageio_ffmpeg")
-    pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed: no MP4")
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed: no MP4")
     film(tmp_path / "it.mp4", pictures, 20)
-    import imageio.v2
-
-    with imageio.v2.get_reader(tmp_path / "it.mp4") as reader:
-        assert reader.count_frames() == 3
-        assert reader.get_meta_data()["size"] == (32, 16)
+    assert ffmpeg.count_frames_and_secs(str(tmp_path / "it.mp4")) == (3, pytest.approx(0.15, abs=0.06))
 
 
 def test_without_opengl_it_is_said_what_to_install(monkeypatch):

@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 import yaml
 
+from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report.figure import PaperFigure
+from neoteny.report.folders import RunFrame
 from neoteny.report.lines import Line
 from neoteny.report.series import is_performance
 
@@ -151,6 +153,36 @@ def demo(directory: Path, runs: int = 8, bins: int = 50, **options: Any) -> Path
         frame = metrics(system, runs, bins, seed=index, **options)
         write(directory / "slowly-changing-regression-v1" / system, config(system, runs), frame)
     return directory
+
+
+def agents(system: str = "backprop", runs: int = 3, bins: int = 20, end: float = -50.0, **settings: Any) -> RunFrame:
+    """A stack of agents: returns that rise and then go to `end`, what is recorded beside them, and episodes."""
+    rng = np.random.default_rng(len(system))
+    size, rows = 20_480, []
+    for index in range(bins):
+        step, share = (index + 1) * size, (index + 1) / bins
+        task = min(step // 100_000, 3)
+        for run in range(runs):
+            value = 1_000 * share / 0.3 if share < 0.3 else 1_000 + (end - 1_000) * (share - 0.3) / 0.7
+            values = {("episodic_return", ""): value + rng.normal(0, 5), ("friction", ""): 0.1 * (run + 1)}
+            values |= {
+                (name, ""): rng.normal(1, 0.1) for name in ("loss", "policy_loss", "value_loss", "kl", "entropy")
+            }
+            values |= {("clip_share", ""): 0.1, ("weight_change", ""): 1e-5}
+            if index % 5 == 4:
+                for depth, layer in enumerate(LAYERS["agent"]):
+                    values[("dormant_units", layer)] = 0.1 * depth + 0.05 * share
+                    values[("srank_99", layer)] = 10.0 * depth
+                    values[("weight_magnitude", layer)] = 0.1 + depth
+                values |= {("weight_magnitude", f"{part}.layers.4"): 9.0 for part in ("actor", "critic")}
+            rows += [(run, step, task, metric, layer, float(one)) for (metric, layer), one in values.items()]
+            for episode in range(3):
+                where = step - 7_001 * episode - 13 * run
+                rows += [(run, where, task, name, "", 100.0) for name in ("episode_reward", "episode_length")]
+    rows.append((0, 777, 0, "episode_unstable", "", 1.0))
+    frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
+    own = {"rollout_steps": 2_048, "task_length": 100_000, "bin_size": size} | settings
+    return RunFrame(config(system, runs, benchmark="slippery-ant-v1", scale="small", settings=own), frame)
 
 
 def paper_runs(

@@ -15,17 +15,25 @@ import pytest
 import torch
 
 from neoteny import data, registry
-from neoteny.benchmarks.base import EpochBenchmark, System
+from neoteny.benchmarks.base import EpochBenchmark, StreamBenchmark, System
+from neoteny.benchmarks.locomotion import Locomotion
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.measures import FEATURE_MEASURES, WEIGHT_MEASURES
 
 BENCHMARKS = {name: entry.load() for name, entry in registry.BENCHMARKS.items()}
-EVERY = [
-    pytest.param(cls, scale, system, id=f"{name}-{scale}-{system}")
-    for name, cls in BENCHMARKS.items()
-    for scale, system in itertools.product(cls.SCALES, cls.SYSTEMS)
-]
+STREAMS = {name: cls for name, cls in BENCHMARKS.items() if issubclass(cls, StreamBenchmark)}
+
+
+def every(benchmarks):
+    return [
+        pytest.param(cls, scale, system, id=f"{name}-{scale}-{system}")
+        for name, cls in benchmarks.items()
+        for scale, system in itertools.product(cls.SCALES, cls.SYSTEMS)
+    ]
+
+
 each = pytest.mark.parametrize("cls", BENCHMARKS.values(), ids=BENCHMARKS)
+each_stream = pytest.mark.parametrize("cls", STREAMS.values(), ids=STREAMS)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +51,7 @@ def of(cls, scale, system):
     return cls.preset(scale, **cls.SYSTEMS[system].overrides)
 
 
-@pytest.mark.parametrize(("cls", "scale", "system"), EVERY)
+@pytest.mark.parametrize(("cls", "scale", "system"), every(STREAMS))
 def test_the_network_is_the_one_described_and_fits_the_stream(cls, scale, system):
     if scale == "paper" and cls.__name__ not in ("SlowlyChangingRegression", "ContinualImageNet"):
         pytest.skip("the paper's widths differ from small's in nothing else, and take long to draw")
@@ -67,9 +75,18 @@ def test_the_network_is_the_one_described_and_fits_the_stream(cls, scale, system
     assert stream.probe(problem.probe_size).shape == (3, problem.probe_size, *x.shape[3:])
 
 
-@pytest.mark.parametrize(("cls", "scale", "system"), EVERY)
+@pytest.mark.parametrize(("cls", "scale", "system"), every(BENCHMARKS))
 def test_lengths_fit_together(cls, scale, system):
     problem = of(cls, scale, system)
+    if isinstance(problem, Locomotion):
+        line = problem.timeline()
+        assert problem.steps == line.steps and not problem.steps % problem.batch
+        assert 0 <= problem.steps - problem.tasks * problem.task_length < problem.batch
+        assert len(line.tasks) == problem.tasks
+        for events in (line.bins, line.looks):  # all fall between two batches
+            assert not (events % problem.batch).any() and events[-1] == problem.steps
+        assert line.looks[0] == problem.batch
+        return
     if scale == "tiny":
         assert problem.steps <= 1_000 and problem.tasks >= 3
     if isinstance(problem, EpochBenchmark):
@@ -81,7 +98,7 @@ def test_lengths_fit_together(cls, scale, system):
         assert problem.steps % problem.measure_every == 0
 
 
-@each
+@each_stream
 def test_a_stream_goes_on_where_it_was(cls):
     problem = cls.preset("tiny")
     one, other = problem.build_stream([3, 4]), problem.build_stream([3, 4])
@@ -119,7 +136,8 @@ def test_it_is_a_value(cls):
 @each
 def test_measures_are_known(cls):
     assert cls.MEASURES
-    assert {name.partition("(")[0] for name in cls.MEASURES} <= {*FEATURE_MEASURES, *WEIGHT_MEASURES}
+    probed = cls.PROBED if issubclass(cls, Locomotion) else ()
+    assert {name.partition("(")[0] for name in (*cls.MEASURES, *probed)} <= {*FEATURE_MEASURES, *WEIGHT_MEASURES}
 
 
 @each
@@ -173,6 +191,17 @@ def test_bad_settings_are_refused_with_their_value(cls, setting, value):
         ("incremental-cifar100", "drops", (0.5, 1.0)),
         ("incremental-cifar100", "drop_factor", 0.0),
         ("incremental-cifar100", "side", 12),
+        ("ant", "discount", 1.5),
+        ("ant", "rollout_steps", 1_000),
+        ("ant", "bin_size", 3_000),
+        ("ant", "measure_every", 100),
+        ("ant", "hidden", ()),
+        ("ant", "hidden", (8, 0)),
+        ("hopper", "max_episode_steps", 0),
+        ("slippery-ant", "least_friction", -1.0),
+        ("slippery-ant", "least_friction", 0.0),
+        ("slippery-ant", "greatest_friction", 0.01),
+        ("slippery-ant", "greatest_friction", float("inf")),
     ],
 )
 def test_bad_settings_of_its_own_are_refused(name, setting, value):

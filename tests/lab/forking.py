@@ -13,13 +13,20 @@ import signal
 import sys
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from neoteny import data, lab
-from neoteny.lab import running, training  # noqa: F401 - imported here, so that the children need not
+from neoteny.lab import running, supervised  # noqa: F401 - imported here, so that the children need not
+
+if find_spec("gymnasium") and find_spec("mujoco"):
+    from neoteny.envs import MujocoVectorEnv
+    from neoteny.rl import training  # noqa: F401
+
+    MujocoVectorEnv("Ant-v5", 1).close()
 
 
 def made_up_mnist(data_dir=None, train=True):

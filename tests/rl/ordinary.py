@@ -73,7 +73,8 @@ class Agent:
             for number in range(s.environments):
                 rows.append(self.collect(number, noise[:, number]))
         states, actions, old, advantages, returns = (
-            torch.stack(column, dim=1).flatten(0, 1) for column in zip(*rows, strict=True)  # in order of time
+            torch.stack(column, dim=1).flatten(0, 1)
+            for column in zip(*rows, strict=True)  # in order of time
         )
         if s.normalise_advantages == "batch":
             advantages = normal_form(advantages)

@@ -86,7 +86,9 @@ def test_on_either_side_of_the_clip(ratio, advantage, learns):
     spread = math.exp(0.1)
     if learns:
         assert value == pytest.approx(-ratio * advantage)
-        assert gradient[0, 0] == pytest.approx(-advantage * ratio * 0.5 / spread**2)  # d log pi / d mean = (a - mu) / s^2
+        assert gradient[0, 0] == pytest.approx(
+            -advantage * ratio * 0.5 / spread**2
+        )  # d log pi / d mean = (a - mu) / s^2
         assert gradient[0, 1] == pytest.approx(-advantage * ratio * ((0.5 / spread) ** 2 - 1))
     else:
         assert value == pytest.approx(-advantage * (1.2 if advantage > 0 else 0.8))

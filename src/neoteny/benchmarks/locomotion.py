@@ -202,8 +202,8 @@ class Ant(Locomotion):
 
     Known (paper, 30 runs, 50 M steps, return an episode; read off the figures): standard PPO reaches about 2,600, then
     0 or less by 17 M steps; tuned Adam about 3,950, then 0 by 40 M; L2 ends at 4,000, continual backpropagation with L2
-    at 4,900. Dormant units at the end 58, 57, 5.5 and 4.5 %, srank_99 83 with continual backpropagation, 71 with L2
-    and below 27 without, mean |w| 0.115, 0.104, 0.008 and 0.03.
+    at 4,900. Dormant units at the end 58, 57, 5.5 and 4.5 %, srank_99 83 % of the units with continual
+    backpropagation, 71 % with L2 and below 27 % without, mean |w| 0.115, 0.104, 0.008 and 0.03.
 
     Scales: `paper` is 50 M steps; `small` is 2 M steps with 64 units a layer; `tiny` is for tests.
 

@@ -75,7 +75,8 @@ class LoadedPolicy:
         rows = given.reshape(1, -1, given.shape[-1])
         if self._norm is not None:
             rows = self._norm(rows, learn=False)
-        action = self._policy(torch.from_numpy(rows.astype(np.float32)))[0].numpy()
+        with torch.inference_mode():
+            action = self._policy(rows.astype(np.float32))[0]
         if self._sampling is not None:
             action = action + self._spread * self._sampling.standard_normal(action.shape).astype(np.float32)
         if self.problem.clip_actions:
@@ -125,10 +126,10 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
             f"agent {agent} of {folder.path} is no longer finite: it ended, and cannot act; take another."
         )
     norm = None
-    if moments := state["observation_norm"]:
+    if moments := state["actors"]["observation_norm"]:
         norm = ObservationNorm(1, problem.OBSERVATIONS)
         norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
-    ground = state["environments"]["sliding"][agent * problem.environments]
+    ground = state["actors"]["environments"]["sliding"][agent * problem.environments]
     return LoadedPolicy(
         problem,
         tensors,

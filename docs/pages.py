@@ -15,7 +15,10 @@ from types import ModuleType
 
 from neoteny.registry import BENCHMARKS, METHODS
 
-ROOMS = ("units", "nn", "measures", "methods", "optim", "streams", "data", "testing", "lab", "benchmarks", "report")
+ROOMS = (
+    *("units", "nn", "measures", "methods", "optim", "streams", "data", "envs"),
+    *("testing", "lab", "rl", "benchmarks", "report"),
+)
 SECTIONS = ("Args", "Arguments", "Attributes", "Returns", "Yields", "Raises")
 
 

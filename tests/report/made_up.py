@@ -11,8 +11,11 @@ import numpy as np
 import polars as pl
 import yaml
 
+from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report.figure import PaperFigure
+from neoteny.report.folders import RunFrame
 from neoteny.report.lines import Line
+from neoteny.report.series import is_performance
 
 # loss at the start and at the end, share of dead units at the end, weight magnitude at the end
 SYSTEMS: dict[str, tuple[float, float, float, float]] = {
@@ -21,6 +24,10 @@ SYSTEMS: dict[str, tuple[float, float, float, float]] = {
     "l2": (0.64, 0.86, 0.1, 0.9),
     "shrink-and-perturb": (0.63, 0.72, 0.05, 0.8),
     "cbp": (0.61, 0.68, 0.01, 0.7),
+}
+LAYERS = {
+    "network": ("layer1", "layer2.0.conv1", "layer10"),
+    "agent": ("actor.layers.0", "actor.layers.2", "critic.layers.0", "critic.layers.2"),
 }
 Row = tuple[int, int, int, str, str, float]
 
@@ -148,6 +155,36 @@ def demo(directory: Path, runs: int = 8, bins: int = 50, **options: Any) -> Path
     return directory
 
 
+def agents(system: str = "backprop", runs: int = 3, bins: int = 20, end: float = -50.0, **settings: Any) -> RunFrame:
+    """A stack of agents: returns that rise and then go to `end`, what is recorded beside them, and episodes."""
+    rng = np.random.default_rng(len(system))
+    size, rows = 20_480, []
+    for index in range(bins):
+        step, share = (index + 1) * size, (index + 1) / bins
+        task = min(step // 100_000, 3)
+        for run in range(runs):
+            value = 1_000 * share / 0.3 if share < 0.3 else 1_000 + (end - 1_000) * (share - 0.3) / 0.7
+            values = {("episodic_return", ""): value + rng.normal(0, 5), ("friction", ""): 0.1 * (run + 1)}
+            values |= {
+                (name, ""): rng.normal(1, 0.1) for name in ("loss", "policy_loss", "value_loss", "kl", "entropy")
+            }
+            values |= {("clip_share", ""): 0.1, ("weight_change", ""): 1e-5}
+            if index % 5 == 4:
+                for depth, layer in enumerate(LAYERS["agent"]):
+                    values[("dormant_units", layer)] = 0.1 * depth + 0.05 * share
+                    values[("srank_99", layer)] = 10.0 * depth
+                    values[("weight_magnitude", layer)] = 0.1 + depth
+                values |= {("weight_magnitude", f"{part}.layers.4"): 9.0 for part in ("actor", "critic")}
+            rows += [(run, step, task, metric, layer, float(one)) for (metric, layer), one in values.items()]
+            for episode in range(3):
+                where = step - 7_001 * episode - 13 * run
+                rows += [(run, where, task, name, "", 100.0) for name in ("episode_reward", "episode_length")]
+    rows.append((0, 777, 0, "episode_unstable", "", 1.0))
+    frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
+    own = {"rollout_steps": 2_048, "task_length": 100_000, "bin_size": size} | settings
+    return RunFrame(config(system, runs, benchmark="slippery-ant-v1", scale="small", settings=own), frame)
+
+
 def paper_runs(
     directory: Path,
     figure: PaperFigure,
@@ -167,8 +204,8 @@ def paper_runs(
         steps = np.arange(1, tasks + 1)
         rows: list[Row] = []
         for metric in sorted(metrics):
-            measure = metric not in ("loss", "accuracy", "test_accuracy")
-            layers = ("layer1", "layer2.0.conv1", "layer10") if measure else ("",)
+            measure = not is_performance(metric)
+            layers = LAYERS["agent" if figure.axis == "steps" else "network"] if measure else ("",)
             for layer in (*layers, *([""] if metric == "dormant_units" else [])):
                 base, size = {"dormant_units": (0.3, 1), "srank_99": (80, 100), "effective_rank": (80, 100)}.get(
                     metric, (0.7, 1)
@@ -180,6 +217,8 @@ def paper_runs(
                     for step in steps
                 ]
         own = {key: value for key, value in line.settings.items() if "." not in key}
+        if figure.axis == "steps":
+            own |= {"rollout_steps": 2_048}
         methods: dict[str, dict[str, Any]] = {}
         for key, value in line.settings.items():
             if "." in key:

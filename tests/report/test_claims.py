@@ -176,7 +176,7 @@ def test_the_ledger_says_the_same_things_at_every_scale():
         assert claim.figure in FIGURES
         assert claim.describe()
     apart = [c.benchmark for c in claims_at("small") if isinstance(c.test, NonOverlapping)]
-    assert len(apart) == len(set(apart)) == 4
+    assert len(apart) == len(set(apart)) == 7
     for scale in ("paper", "small"):  # every line is one that the figure knows how to run
         for claim in claims_at(scale):
             assert set(claim.test.lines) <= set(FIGURES[claim.figure].needs(scale))

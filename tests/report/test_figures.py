@@ -146,7 +146,7 @@ def test_equal_figures_are_equal_files(demo, kind):
 def test_many_measures_are_spread_over_several_figures():
     layers = [f"layer{index}" for index in range(1, 11)]
     (group,) = group_frames([RunFrame(made_up.config(), made_up.metrics(bins=3, layers=layers))])
-    assert sheets(group) == [["dead_units"], ["srank_99"], ["weight_magnitude"]]
+    assert sheets(group, group.measures) == [["dead_units"], ["srank_99"], ["weight_magnitude"]]
     figure = measures(group, ["dead_units"])
     assert [text.get_text() for text in words(figure) if text.get_text().startswith("layer")] == layers
 

@@ -11,7 +11,7 @@ from neoteny.errors import RunFolderError, SettingError, UnknownNameError
 from neoteny.lab.config import resolve_all
 from neoteny.report import load
 from neoteny.report.atlas import FIGURES, figure
-from neoteny.report.curves import last_step
+from neoteny.report.curves import AXES, last_step
 from neoteny.report.figure import _bin, _curve, _drawn, draw, group_of
 from neoteny.report.folders import RunFrame
 from neoteny.report.intervals import mean_interval
@@ -42,11 +42,12 @@ def test_every_figure_draws_from_runs_of_its_lines(tmp_path: Path, name: str, sc
         assert line.label in text
     assert f"{scale} scale" in text
     assert "n = 3" in text
-    assert "±1 standard error" in text
+    assert {"se": "±1 standard error", "bca": "95% BCa bootstrap interval"}[wanted.interval] in text
+    assert ("Not in the paper." in text) == (not wanted.source)
     assert "Not run yet" not in text
     if not wanted.panels:
-        assert "bins of" in text or "a point every" in text
-        assert drawn.axes[0].get_xlabel() in ("task", "classes", "examples seen")
+        assert any(words in text for words in ("bins of", "a point every", "measured every"))
+        assert drawn.axes[0].get_xlabel() == AXES[wanted.axis]
     assert ("at its own scale" in text) <= (scale == "small")
 
 

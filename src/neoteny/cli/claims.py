@@ -56,11 +56,14 @@ def _show(entries: Sequence[Entry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from neoteny.report.ledger import of_the_paper
+
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has room
     for benchmark in dict.fromkeys(entry.claim.benchmark for entry in entries):
-        table = Table(title=benchmark, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        title = benchmark if of_the_paper(benchmark) else f"{benchmark} (not in the paper)"
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("claim", "scale", "effect and 95% interval", "n", "verdict"):
             table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
         for entry in entries:

@@ -82,7 +82,7 @@ def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directo
                 f"{line.label} ({one.runs}{'' if one.finished else ', not finished'})"
                 for line, one in selection.found.items()
             )
-            shows = f"{figure.title} ({figure.source})"
+            shows = f"{figure.title} ({figure.origin})"
             lacking = ", ".join(line.label for line in selection.missing)
             table.add_row(figure.name, shows, at, ", ".join(there) or "-", lacking or "-")
             if selection.missing:

@@ -55,7 +55,7 @@ def _benchmarks() -> Table:
 
 
 def _scales() -> Table:
-    table = _table("\nScales", "benchmark", "--scale", "examples", "tasks")
+    table = _table("\nScales", "benchmark", "--scale", "examples (steps of an agent)", "tasks")
     for entry in registry.BENCHMARKS.values():
         cls = entry.load()
         for place, scale in enumerate(cls.SCALES):

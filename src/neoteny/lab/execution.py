@@ -78,6 +78,7 @@ class Progress:
         runs: runs that are still being trained.
         metric: `accuracy` or `loss`.
         value: its mean over these runs in the last bin; NaN before there is one.
+        unit: what is counted: examples, or steps of an agent.
     """
 
     label: str
@@ -86,3 +87,4 @@ class Progress:
     runs: int
     metric: str
     value: float = math.nan
+    unit: str = "examples"

@@ -49,8 +49,8 @@ def describe(progress: Progress, rate: float | None) -> str:
         progress: where the stack stands.
         rate: examples a second of one run.
 
-    >>> from types import SimpleNamespace
-    >>> describe(SimpleNamespace(examples=500, total=1000, runs=30, metric="loss", value=0.6203), 100.0)
+    >>> from neoteny.lab.execution import Progress
+    >>> describe(Progress("cbp", examples=500, total=1000, runs=30, metric="loss", value=0.6203), 100.0)
     '3,000 examples/s  0:00:05 to go  loss 0.620'
     """
     words = []
@@ -60,7 +60,7 @@ def describe(progress: Progress, rate: float | None) -> str:
         words.append("preparing" if not progress.examples else "")
     else:
         left = round((progress.total - progress.examples) / rate)
-        words.append(f"{rate * progress.runs:,.0f} examples/s")
+        words.append(f"{rate * progress.runs:,.0f} {progress.unit}/s")
         words.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} to go")
     if not math.isnan(progress.value):
         words.append(f"{progress.metric} {progress.value:.3f}")

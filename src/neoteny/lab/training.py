@@ -42,6 +42,7 @@ class Training(ABC):
         stopped: is asked between segments whether to stop.
         total: of the progress, in what `_step` counts.
         metric: whose mean over the runs is shown with the progress.
+        unit: what `_step` counts.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Training(ABC):
         stopped: Callable[[], bool],
         total: int,
         metric: str,
+        unit: str = "examples",
     ):
         self.config, self.execution = config, execution
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._alive = np.ones(config.runs, dtype=bool)
         self._seconds, self._began = 0.0, time.monotonic()
-        self._progress = Progress(config.label, 0, total, config.runs, metric)
+        self._progress = Progress(config.label, 0, total, config.runs, metric, unit=unit)
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ from neoteny.report.folders import UNFINISHED, RunFrame, read_folder
 
 __all__ = ["KEPT", "archive", "public_command", "public_provenance"]
 
-KEPT = ("versions", "cpu", "git_commit", "seconds", "command", "data")
+KEPT = ("versions", "cpu", "git_commit", "seconds", "command", "data", "environment", "phases")
 _PLACES = ("--data-dir", "--out", "--config")  # where things lay on one machine
 
 

@@ -1,6 +1,7 @@
 """The figures of "Loss of plasticity in deep continual learning": which curves, from which runs.
 
 Dohare et al., Nature 632, 2024, and its longer predecessor arXiv 2306.13812. The known values are read off the plots.
+Here are those of supervised learning; `neoteny.report.atlas_agents` has those of agents.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from neoteny.errors import UnknownNameError
+from neoteny.report.atlas_agents import AGENTS, NATURE
 from neoteny.report.figure import Known, PaperFigure
 from neoteny.report.lines import Line, vary
 
@@ -16,7 +18,7 @@ __all__ = ["CIFAR", "FIGURES", "IMAGENET", "MNIST", "REGRESSION", "figure"]
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
 MNIST, REGRESSION = "online-permuted-mnist", "slowly-changing-regression"
-NATURE, ARXIV = "Nature 632 (2024)", "arXiv 2306.13812"
+ARXIV = "arXiv 2306.13812"
 
 BACKPROP, LINEAR = Line("backprop", "backprop"), Line("linear", "linear")
 L2, CBP, ADAM = Line("l2", "l2"), Line("cbp", "cbp"), Line("adam", "adam")
@@ -211,7 +213,7 @@ _ALL = (
         (BACKPROP, *vary("cbp", "cbp.replacement_rate", (1e-6, 1e-5, 1e-4, 1e-3, 1e-2), "cbp {}")),
     ),
 )  # fmt: skip
-FIGURES: Mapping[str, PaperFigure] = MappingProxyType({one.name: one for one in _ALL})
+FIGURES: Mapping[str, PaperFigure] = MappingProxyType({one.name: one for one in (*_ALL, *AGENTS)})
 """Every figure, by name."""
 
 

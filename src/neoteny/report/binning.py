@@ -1,4 +1,4 @@
-"""Curves over bins of examples, and bins joined to larger ones."""
+"""Curves over bins of examples (of agents: steps), and bins joined to larger ones."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ def rebin(curve: Curve, bin_size: int, metric: str) -> Curve:
         return curve
     if bin_size < curve.bin_size or bin_size % curve.bin_size:
         raise SettingError(
-            f"A bin size of {bin_size!r} cannot be made of the recorded bins of {curve.bin_size} examples of {metric}: "
+            f"A bin size of {bin_size!r} cannot be made of the recorded bins of {curve.bin_size} of {metric}: "
             f"give a multiple, such as {max(1, round(bin_size / curve.bin_size)) * curve.bin_size}."
         )
     bins, column, counts = np.unique((curve.steps - 1) // bin_size, return_inverse=True, return_counts=True)
-    full = np.flatnonzero(counts == bin_size // curve.bin_size)  # what is left over at the end is no bin
+    # what is left over at the end is no bin; a measure may have been taken once more at the beginning
+    full = np.flatnonzero(counts >= bin_size // curve.bin_size)
     values = np.full((len(curve.values), len(full)), np.nan)
     for place, index in enumerate(full):
         values[:, place] = curve.values[:, column == index].mean(axis=1)  # NaN for a run that ended inside the bin

@@ -6,16 +6,17 @@
     not yet run      runs that the claim is about are missing or not finished
 
 Effects are taken run by run where they are of the same runs or of the same seeds (Student's t on the differences), and
-between independent samples otherwise (Welch's t). "First" and "last" are the first and the last tenth of a run.
+between independent samples otherwise (Welch's t). "First" and "last" are the first and the last tenth of a run, unless
+the claim says otherwise.
 `neoteny.report.ledger` has the paper's claims.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from neoteny.report.style import is_share
 from neoteny.report.tables import Cell
 
 __all__ = [
+    "FIRST",
+    "LAST",
     "All",
     "Beats",
     "Claim",
@@ -42,6 +45,9 @@ __all__ = [
     "Shrinks",
     "Test",
     "Verdict",
+    "Window",
+    "claims_about",
+    "each",
 ]
 
 Verdict = Literal["holds", "does not hold", "undecided", "not yet run"]
@@ -76,12 +82,16 @@ class Look:
         metric: its name.
         layer: of it, as for `curve_of`.
         axis: over which windows are shares.
+        first: what "first" means, as shares of a run.
+        last: what "last" means.
     """
 
     series: Mapping[Line, Series]
     metric: str
     layer: str = ""
     axis: Axis = "examples"
+    first: Window = FIRST
+    last: Window = LAST
 
     @property
     def better(self) -> int:
@@ -105,7 +115,7 @@ class Look:
 
     def lost(self, line: Line) -> Sample:
         """How much worse each run is at last than at first."""
-        change = self.sample(line, FIRST) - self.sample(line, LAST)
+        change = self.sample(line, self.first) - self.sample(line, self.last)
         return Sample(self.better * change.values, change.seeds)
 
     def difference(self, one: Sample, other: Sample) -> tuple[Interval, str]:
@@ -258,7 +268,7 @@ class Beats(_OfTwo, Effect):
     """
 
     by: float = 0.0
-    window: Window = LAST
+    window: Window | None = None
 
     def threshold(self) -> float:
         """By how much."""
@@ -268,12 +278,12 @@ class Beats(_OfTwo, Effect):
         """In words."""
         pair = (self.one.label, self.other.label)
         more, less = pair if look.better > 0 else pair[::-1]
-        where = "last" if self.window == LAST else f"{self.window[0]:.0%} to {self.window[1]:.0%} of the run"
+        where = f"{_shares(self.window)} of the run" if self.window else "last"
         return f"{more} - {less}, {where}, > {look.say(self.by)}"
 
     def effect(self, look: Look) -> tuple[Interval, str]:
         """The difference, positive where the first is better."""
-        one, other = (look.sample(line, self.window) for line in self.lines)
+        one, other = (look.sample(line, self.window or look.last) for line in self.lines)
         return look.difference(one, other) if look.better > 0 else look.difference(other, one)
 
 
@@ -285,7 +295,7 @@ class _Change(_OfOne):
 
     def effect(self, look: Look) -> tuple[Interval, str]:
         """The change of each run."""
-        return _single(look.sample(self.line, LAST) - look.sample(self.line, FIRST))
+        return _single(look.sample(self.line, look.last) - look.sample(self.line, look.first))
 
 
 class Grows(_Change):
@@ -313,7 +323,7 @@ class _Ends(_OfOne):
 
     def effect(self, look: Look) -> tuple[Interval, str]:
         """The level at last."""
-        return _single(look.sample(self.line, LAST))
+        return _single(look.sample(self.line, look.last))
 
 
 class EndsAbove(_Ends):
@@ -336,7 +346,7 @@ class NonOverlapping(_OfTwo):
 
     def judge(self, look: Look) -> Outcome:
         """Compare the bounds."""
-        samples = [look.sample(line, LAST) for line in self.lines]
+        samples = [look.sample(line, look.last) for line in self.lines]
         one, other = (sample.interval() for sample in samples)
         gap = float(one.low - other.high if look.better > 0 else other.low - one.high)
         verdict: Verdict = "undecided" if np.isnan(gap) else "holds" if gap > 0 else "does not hold"
@@ -382,6 +392,8 @@ class Claim:
         figure: the paper's figure where it is seen.
         layer: of the metric, as for `curve_of`.
         axis: over which first and last are meant.
+        first: what "first" means, as shares of a run.
+        last: what "last" means.
     """
 
     text: str
@@ -391,10 +403,16 @@ class Claim:
     figure: str
     layer: str = ""
     axis: Axis = "examples"
+    first: Window = FIRST
+    last: Window = LAST
 
     def describe(self) -> str:
         """The test in words."""
-        return self.test.describe(Look({}, self.metric, self.layer, self.axis))
+        words = {"first": (self.first, FIRST), "last": (self.last, LAST)}
+        text = self.test.describe(self._look({}))
+        used = {name for name in words if name in text or "loss of" in text}
+        meant = [f"{name}: {_shares(own)}" for name, (own, usual) in words.items() if name in used and own != usual]
+        return text + (f" ({', '.join(meant)} of the run)" if meant else "")
 
     def judge(self, found: Mapping[Line, Series]) -> Outcome:
         """The verdict from the series of its lines, as far as they are there."""
@@ -407,7 +425,23 @@ class Claim:
         for line in self.test.lines:
             if not len(curve_of(found[line], self.metric, self.layer, self.axis).steps):
                 return Outcome("not yet run", f"{self.metric} was not recorded for {line.label}")
-        return self.test.judge(Look(found, self.metric, self.layer, self.axis))
+        return self.test.judge(self._look(found))
+
+    def _look(self, series: Mapping[Line, Series]) -> Look:
+        return Look(series, self.metric, self.layer, self.axis, self.first, self.last)
+
+
+def claims_about(benchmark: str, metric: str, **usual: Any) -> Callable[..., Claim]:
+    """Makes claims of a benchmark, which have most in common, from a figure's name, a text and a test.
+
+    >>> claims_about("ant", "episodic_return", axis="steps")("nature-4a", "It falls", Falls(Line("a", "a"))).metric
+    'episodic_return'
+    """
+
+    def claim(figure: str, text: str, test: Test, **other: Any) -> Claim:
+        return Claim(text, benchmark, figure=figure, test=test, **{"metric": metric, **usual, **other})
+
+    return claim
 
 
 def each(test: type[Falls] | type[Grows] | type[Shrinks], lines: Sequence[Line]) -> All:
@@ -417,6 +451,10 @@ def each(test: type[Falls] | type[Grows] | type[Shrinks], lines: Sequence[Line])
     'b'
     """
     return All(tuple(test(line) for line in lines))
+
+
+def _shares(window: Window) -> str:
+    return f"{window[0]:.0%} to {window[1]:.0%}"
 
 
 def _single(sample: Sample) -> tuple[Interval, str]:

@@ -29,16 +29,29 @@ from neoteny.report.layout import (
     tick_margin,
     wrap,
 )
-from neoteny.report.series import Group, Series, group_frames
+from neoteny.report.series import Group, Series, group_frames, settings_of
 from neoteny.report.style import LIGHT, Theme, colours, drawing, dress, is_share, new_figure
 
-__all__ = ["WIDE", "draw_lines", "last_step", "lay_out", "learning_curves", "line_handles", "plot", "small_print"]
+__all__ = [
+    "AXES",
+    "WIDE",
+    "draw_lines",
+    "last_step",
+    "lay_out",
+    "learning_curves",
+    "line_handles",
+    "mark_changes",
+    "plot",
+    "small_print",
+]
 
 WIDE, NARROW = (7.2, 2.9), (3.75, 2.4)  # width of the figure, height of the axes
 TITLE = 0.26  # inches from the top of the axes to the top of the figure
 LABEL_SIZE = 8.5
+MOST_CHANGES = 60  # more lines than this are a grey area
 MOST_DIRECT = 16  # more names than this do not fit beside the axes,
 WIDEST_DIRECT = 2.3  # nor do longer ones
+AXES = {"examples": "examples seen", "steps": "steps in the environment", "tasks": "task", "classes": "classes"}
 DIVERGING = 12  # times the usual range: a line that goes beyond would flatten all others
 
 
@@ -56,7 +69,7 @@ def learning_curves(
 
     Arguments:
         group: from `load`.
-        metric: what to draw; by default the accuracy, or else the loss.
+        metric: what to draw; by default the accuracy, the return of agents, or else the loss.
         bin_size: examples a point, a multiple of the recorded bins; by default these.
         interval: "t", "percentile" or "bca"; always 95%.
         theme: `LIGHT` or `DARK` paper.
@@ -78,13 +91,16 @@ def learning_curves(
         figure = axes.get_figure(root=True) if axes is not None else None
         if axes is not None and isinstance(figure, Figure):
             draw_lines(axes, metric, curves, bands, hues)
+            axes.set_xlabel(AXES[group.unit])
             axes.legend(handles=line_handles(group.series, hues), frameon=False)
         else:
             width, height = NARROW if narrow else WIDE
             figure = new_figure(width, height)
             axes = figure.add_subplot()
             lost = draw_lines(axes, metric, curves, bands, hues, ticks=4 if narrow else 6)
+            axes.set_xlabel(AXES[group.unit])
             notes = small_print(group.series, curves, interval, [group.series[index].label for index in lost])
+            notes += mark_changes(axes, group.series, theme)
             lay_out(figure, axes, group, bands, hues, notes, theme, height, direct=not narrow)
     return figure
 
@@ -132,7 +148,6 @@ def draw_lines(
     low, high, lost = _limits(bands, metric)
     axes.set_ylim(low, high)
     axes.set_xlim(0, end or last_step(curves) or 1)
-    axes.set_xlabel("examples seen")
     axes.set_ylabel(metric)
     dress(axes, metric, ticks)
     return lost
@@ -154,9 +169,10 @@ def small_print(
     kind: Kind,
     lost: Sequence[str] = (),
     what: str = "bins of",
-    unit: str = "examples",
+    unit: str | None = None,
 ) -> list[str]:
     """What a reader has to know: bins, n, the interval, runs that ended early, runs that have not finished."""
+    unit, one_of = unit or series[0].unit, series[0].unit.removesuffix("s")
     sizes = sorted({curve.bin_size for curve in curves if curve.bin_size})
     if sizes == [1]:
         unit = {"classes": "class"}.get(unit, unit.removesuffix("s"))
@@ -176,7 +192,7 @@ def small_print(
         if ended := one.ended:
             first = min(step for _, step in ended)
             notes.append(
-                f"{one.label}: {len(ended)} of {one.runs} runs became non-finite and ended, the first by example "
+                f"{one.label}: {len(ended)} of {one.runs} runs became non-finite and ended, the first by {one_of} "
                 f"{first:,}; n falls to {one.runs - len(ended)}."
             )
     end = last_step(curves)
@@ -192,8 +208,23 @@ def small_print(
     return notes
 
 
+def mark_changes(axes: Axes, series: Sequence[Series], theme: Theme) -> list[str]:
+    """Light lines where the ground under agents changes; returns what the small print says of them."""
+    lengths = {settings_of(one).get("task_length") for one in series if "friction" in one.frame["metric"].unique()}
+    every, end = lengths.pop() if len(lengths) == 1 else None, axes.get_xlim()[1]
+    if not isinstance(every, int) or not 1 < end / every <= MOST_CHANGES:
+        return []
+    for step in range(every, int(end), every):
+        axes.axvline(step, color=theme.grid, linewidth=0.7, zorder=1)
+    return [f"Friction changes at the upright lines, every {every:,} steps."]
+
+
 def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[int]]:
     """Limits of the y axis that show the lines, without letting a diverging one flatten the rest."""
+    if metric.endswith("return"):  # the same upside down: what diverges goes down
+        turned = [Interval(-band.mean, -band.high, -band.low, band.n, band.kind, band.level) for band in bands]
+        low, high, lost = _limits(turned, "")
+        return -high, -low, lost
     means = [band.mean[np.isfinite(band.mean)] for band in bands]
     if not any(len(mean) for mean in means):
         return 0.0, 1.0, []

@@ -7,7 +7,7 @@ paper's. `neoteny.report.atlas` has the figures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.report.binning import Curve, rebin
-from neoteny.report.curves import WIDE, draw_lines, last_step, lay_out, small_print
+from neoteny.report.curves import AXES, WIDE, draw_lines, last_step, lay_out, mark_changes, small_print
 from neoteny.report.intervals import Kind, mean_interval
 from neoteny.report.lines import Axis, Line, Selection, commands, curve_of, select
 from neoteny.report.panels import measures
-from neoteny.report.series import Group, Runs, Series, format_number
+from neoteny.report.series import Group, Runs, Series, format_number, is_performance
 from neoteny.report.style import LIGHT, Theme, colours, count, drawing, is_share, new_figure
 
 __all__ = ["Known", "PaperFigure", "draw", "group_of", "scales_of"]
@@ -45,7 +45,7 @@ class PaperFigure:
     Attributes:
         name: what it is called on the command line.
         title: what it shows.
-        source: where the paper has it.
+        source: where the paper has it; empty where it has none.
         benchmark: name without version.
         lines: the curves, as the paper has them.
         length: of the paper's axis, in its unit.
@@ -58,6 +58,7 @@ class PaperFigure:
         bin: of the paper, in the axis's unit.
         minus: the curve that the others are compared with, run by run; it is not drawn itself.
         panels: measures to draw layer by layer, instead of one metric.
+        optional: curves that are drawn where they were run, and are not missed where they were not.
         known: the paper's values.
         interval: the paper's.
     """
@@ -77,6 +78,7 @@ class PaperFigure:
     bin: int = 1
     minus: Line | None = None
     panels: tuple[str, ...] = ()
+    optional: tuple[Line, ...] = ()
     known: tuple[Known, ...] = ()
     interval: Kind = "se"
 
@@ -90,7 +92,14 @@ class PaperFigure:
 
     def select(self, group: Group | None, scale: str) -> Selection:
         """The runs of the figure at a scale."""
-        return select(group, self.needs(scale))
+        needs = self.needs(scale)
+        found = select(group, (*needs, *self.optional))
+        return replace(found, missing=tuple(line for line in found.missing if line in needs))
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from."""
+        return self.source or "not in the paper"
 
     def commands(self, scale: str, selection: Selection | None = None, out: Path | None = None) -> list[str]:
         """What makes the missing lines, as many runs of each as of those that are there; by default all."""
@@ -149,7 +158,7 @@ def draw(
     notes = _missing(figure, scale, series)
     if selection.ground:
         notes.append(f"All with {', '.join(f'{k} = {format_number(v)}' for k, v in selection.ground.items())}.")
-    notes.append(f"After {figure.source}.")
+    notes.append(f"After {figure.source}." if figure.source else "Not in the paper.")
     if figure.panels:
         return measures(group, figure.panels, interval=figure.interval, theme=theme, title=title, remarks=notes)
     return _curves(figure, group, selection, title, notes, theme)
@@ -169,17 +178,18 @@ def _curves(
         axes = drawn.add_subplot()
         end = last_step(curves)
         lost = draw_lines(axes, _shown(figure), curves, bands, hues, end=end)
-        axes.set_xlabel({"examples": "examples seen", "tasks": "task", "classes": "classes"}[figure.axis])
+        axes.set_xlabel(AXES[figure.axis])
+        changes = mark_changes(axes, series, theme) if figure.axis == "steps" else []
         if figure.minus:
             axes.axhline(0, color=theme.muted, linewidth=0.8, zorder=1)
         what = small_print(
             series, curves, figure.interval, [series[index].label for index in lost],
-            what="a point every" if figure.axis == "classes" else "bins of", unit=figure.axis,
+            what=_points(figure), unit=figure.axis,
         )  # fmt: skip
         if figure.minus:
             what.append(f"Differences are taken between runs of the same seed, from {figure.minus.label}.")
         marks = _mark(axes, figure, group, hues, theme, end)
-        lay_out(drawn, axes, group, bands, hues, [*what, *marks, *notes], theme, WIDE[1], title=title)
+        lay_out(drawn, axes, group, bands, hues, [*what, *changes, *marks, *notes], theme, WIDE[1], title=title)
     return drawn
 
 
@@ -200,13 +210,20 @@ def _shown(figure: PaperFigure) -> str:
 def _drawn(figure: PaperFigure, runs: Runs, scale: str) -> tuple[list[Series], Selection]:
     """The series that can be drawn, in the order of the figure's lines."""
     selection = figure.select(group_of(figure.benchmark, runs, scale), scale)
-    found = [selection.found[line] for line in figure.lines_at(scale) if line in selection.found]
+    lines = (*figure.lines_at(scale), *figure.optional)
+    found = [selection.found[line] for line in lines if line in selection.found]
     if figure.minus:
         reference = selection.found.get(figure.minus)
         shared = [[seed for seed in one.seeds if reference and seed in reference.seeds] for one in found]
         found = [one.only(seeds) for one, seeds in zip(found, shared, strict=True) if seeds]
     wanted = figure.panels or (figure.metric,)
     return [one for one in found if not set(wanted).isdisjoint(one.frame["metric"].unique())], selection
+
+
+def _points(figure: PaperFigure) -> str:
+    if figure.axis == "classes":
+        return "a point every"
+    return "measured every" if figure.axis == "steps" and not is_performance(figure.metric) else "bins of"
 
 
 def _missing(figure: PaperFigure, scale: str, series: Sequence[Series]) -> list[str]:
@@ -224,7 +241,7 @@ def _bin(figure: PaperFigure, curves: Sequence[Curve]) -> int:
 
 
 def _mark(axes: Axes, figure: PaperFigure, group: Group, hues: Sequence[str], theme: Theme, end: int) -> list[str]:
-    """The paper's values as light diamonds; where the scale is another, at the edges: first left, last right."""
+    """The paper's values as light diamonds; where the scale is another, at the same share of the run."""
     here = {one.label: hue for one, hue in zip(group.series, hues, strict=True)}
     known = [mark for mark in figure.known if mark.label in here]
     if not known:
@@ -242,12 +259,12 @@ def _mark(axes: Axes, figure: PaperFigure, group: Group, hues: Sequence[str], th
     if own:
         axes.set_xlim(0, max(end, max(mark.x for mark in known)))
     for mark in shown:
-        x = mark.x if own else end * (mark.x > figure.length / 2)
+        x = mark.x if own else end * mark.x / figure.length
         axes.plot(x, mark.y, marker="D", markersize=5, markerfacecolor=theme.paper, markeredgecolor=here[mark.label],
                   markeredgewidth=1, alpha=0.75, linestyle="none", clip_on=False, zorder=4)  # fmt: skip
     notes = []
     if shown:
-        where = "" if own else ", at its own scale: first left, last right"
+        where = "" if own else ", at its own scale, each at its share of the run"
         notes.append(f"Diamonds: the paper's values, read off its figure{where}.")
     if hidden := [mark for mark in known if mark not in shown]:
         values = (f"{mark.label} {_value(figure, mark.y)} after {count(mark.x)} {figure.axis}" for mark in hidden)

@@ -79,6 +79,7 @@ def _section(group: Group, directory: Path, bin_size: int | None, interval: Kind
     place = directory / "figures"
     parts = [f"<h2>{escape(group.benchmark)}</h2>", f'<p class="lead">{escape(_what_was_run(group))}</p>']
     warnings = [f"{one.label}: {_ended(one)}" for one in group.series if one.ended]
+    warnings += [f"{one.label}: {_unstable(one)}" for one in group.series if one.unstable]
     warnings += [f"{_name(source, directory)}: {note}" for source in group.sources for note in source.notes]
     if warnings:
         parts.append(_note("To know when reading these:", warnings))
@@ -90,19 +91,23 @@ def _section(group: Group, directory: Path, bin_size: int | None, interval: Kind
         table = final_table(group, metric, interval=interval)
         csv = table.write(place / f"{slug}-{metric}.csv")
         parts.append(_figure(draw, place / f"{slug}-{metric}", f"Learning curves of {group.title}: {metric}.", group))
-        parts.append(f"<h3>First and last examples: {escape(metric)}</h3>{_table(table, group)}")
+        parts.append(f"<h3>First and last {group.unit}: {escape(metric)}</h3>{_table(table, group)}")
         parts.append(f'<p class="small">{escape(table.caption)}. {_link(csv, "CSV")}</p>')
-    portions = sheets(group)
-    for number, names in enumerate(portions, start=1):
+    for heading, kind, recorded, what in (
+        ("What was measured on the networks", "measures", group.measures, "measured every"),
+        ("How the agents learned", "diagnostics", group.diagnostics, "bins of"),
+    ):
+        portions = sheets(group, recorded)
+        for number, names in enumerate(portions, start=1):
 
-        def draw_panels(theme: Theme, narrow: bool, names: list[str] = names) -> Figure:
-            return measures(group, names, interval=interval, theme=theme, narrow=narrow)
+            def draw_panels(theme: Theme, narrow: bool, names: list[str] = names, what: str = what) -> Figure:
+                return measures(group, names, interval=interval, theme=theme, narrow=narrow, what=what)
 
-        suffix = f"-{number}" * (len(portions) > 1)
-        if number == 1:
-            parts.append("<h3>What was measured on the networks</h3>")
-        about = f"Measures over time of {group.title}: {', '.join(names)}."
-        parts.append(_figure(draw_panels, place / f"{slug}-measures{suffix}", about, group))
+            suffix = f"-{number}" * (len(portions) > 1)
+            if number == 1:
+                parts.append(f"<h3>{heading}</h3>")
+            about = f"{kind.capitalize()} over time of {group.title}: {', '.join(names)}."
+            parts.append(_figure(draw_panels, place / f"{slug}-{kind}{suffix}", about, group))
     parts += [_settings(group), _provenance(group, directory)]
     return f'<section id="{slug}">\n{chr(10).join(parts)}\n</section>'
 
@@ -112,7 +117,7 @@ def _what_was_run(group: Group) -> str:
     runs = _many(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
     end = max((int(one.frame["step"].to_numpy().max(initial=0)) for one in group.series), default=0)
     scale = f"{group.scale} scale, " if group.scale else ""
-    return f"{scale}{_many(len(group.series), 'system')}, {runs} each, {end:,} examples a run."
+    return f"{scale}{_many(len(group.series), 'system')}, {runs} each, {end:,} {group.unit} a run."
 
 
 def _figure(draw: Callable[[Theme, bool], Figure], path: Path, about: str, group: Group) -> str:
@@ -222,9 +227,14 @@ def _note(title: str, items: Iterable[str]) -> str:
 
 
 def _ended(series: Series) -> str:
-    runs = ", ".join(f"seed {seed} by example {step:,}" for seed, step in series.ended)
+    runs = ", ".join(f"seed {seed} by {series.unit.removesuffix('s')} {step:,}" for seed, step in series.ended)
     which = f"{len(series.ended)} of {_many(series.runs, 'run')}"
     return f"{which} became non-finite and ended ({runs}); n is smaller from there on"
+
+
+def _unstable(series: Series) -> str:
+    ended = f"{_many(series.unstable, 'episode')} ended"
+    return f"{ended} since the simulation did not hold; the step counts as one of reward 0"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -1,18 +1,18 @@
 """The ledger: what the paper claims, and what the runs say to it.
 
 The claims are those of Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, and arXiv
-2306.13812. A verdict comes from run folders alone, one for each scale that was run.
+2306.13812; and the same of a robot that the paper does not have. A verdict comes from run folders alone, one for each
+scale that was run. Here are the claims about supervised learning; `neoteny.report.ledger_agents` has those of agents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from neoteny.report.archive import public_command
-from neoteny.report.atlas import CIFAR, IMAGENET, MNIST, REGRESSION, figure
+from neoteny.report.atlas import CIFAR, FIGURES, IMAGENET, MNIST, REGRESSION, figure
 from neoteny.report.claims import (
     All,
     Beats,
@@ -26,16 +26,18 @@ from neoteny.report.claims import (
     NonOverlapping,
     Outcome,
     Shrinks,
-    Test,
+    claims_about,
     each,
 )
 from neoteny.report.figure import group_of, scales_of
+from neoteny.report.ledger_agents import about_agents
 from neoteny.report.lines import Line
 from neoteny.report.series import Runs
 
-__all__ = ["Entry", "claims_at", "judge", "markdown"]
+__all__ = ["Entry", "claims_at", "judge", "markdown", "of_the_paper"]
 
 HEADINGS = ("claim", "scale", "test", "effect and 95% interval", "n", "verdict", "figure", "made by")
+OWN = "Not the paper's: what it claims of another robot, looked for in this one."
 EARLY = (0.05, 0.4)  # of a run over 100 classes: 10 to 40 of them; with the first 5 all is still the same
 
 
@@ -57,12 +59,12 @@ class Entry:
 
 
 def claims_at(scale: str) -> tuple[Claim, ...]:
-    """The paper's claims, about the curves that its figures have at a scale.
+    """All claims, about the curves that the figures have at a scale.
 
     >>> claims_at("paper")[0].test.lines[0].label
     'step size 0.01'
     """
-    return (*_imagenet(scale), *_cifar(scale), *_mnist(scale), *_regression(scale))
+    return (*_imagenet(scale), *_cifar(scale), *_mnist(scale), *_regression(scale), *about_agents())
 
 
 def judge(runs: Runs, out: Path | None = None) -> list[Entry]:
@@ -76,7 +78,7 @@ def judge(runs: Runs, out: Path | None = None) -> list[Entry]:
         A row a claim and scale that its benchmark was run at; where it never was, one for `small`.
     """
     entries = []
-    for benchmark in (IMAGENET, CIFAR, MNIST, REGRESSION):
+    for benchmark in dict.fromkeys(claim.benchmark for claim in claims_at("small")):
         scales = scales_of(benchmark, runs) or ["small"]
         claims = [[claim for claim in claims_at(scale) if claim.benchmark == benchmark] for scale in scales]
         for same in zip(*claims, strict=True):
@@ -112,8 +114,8 @@ def markdown(entries: Sequence[Entry], remarks: str = "") -> str:
         "A claim *holds* if the whole 95% interval of the effect lies on its side of the threshold, *does not hold* if "
         "it lies on the other side, and is *undecided* if the threshold lies within. Effects are differences within "
         "runs or between runs of the same seeds (Student's t), or between independent runs (Welch's t). First and last "
-        "are the first and the last tenth of a run; a loss is how much worse it is at last. The intervals are not "
-        "corrected for the number of claims.",
+        "are the first and the last tenth of a run, or what the test says in brackets; a loss is how much worse it is "
+        "at last. The intervals are not corrected for the number of claims.",
     ]
     for benchmark in dict.fromkeys(entry.claim.benchmark for entry in entries):
         mine = [entry for entry in entries if entry.claim.benchmark == benchmark]
@@ -129,10 +131,19 @@ def markdown(entries: Sequence[Entry], remarks: str = "") -> str:
             )
         table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
         listed = "\n".join(f"{number}. `{command}`" for command, number in numbers.items())
-        parts += [f"## {benchmark}", table, f"Commands:\n\n{listed}"]
+        parts += [f"## {benchmark}", *([] if of_the_paper(benchmark) else [OWN]), table, f"Commands:\n\n{listed}"]
     if remarks.strip():
         parts += ["## Remarks", remarks.strip()]
     return "\n\n".join(parts) + "\n"
+
+
+def of_the_paper(benchmark: str) -> bool:
+    """Whether the claims about a benchmark are the paper's.
+
+    >>> of_the_paper("ant"), of_the_paper("slippery-half-cheetah")
+    (True, False)
+    """
+    return any(one.source for one in FIGURES.values() if one.benchmark == benchmark)
 
 
 def _lines(name: str, scale: str) -> tuple[Line, ...]:
@@ -143,17 +154,8 @@ def _by_label(name: str, scale: str) -> dict[str, Line]:
     return {line.label: line for line in figure(name).needs(scale)}
 
 
-def _claim(benchmark: str, metric: str, **usual: Any) -> Callable[..., Claim]:
-    """Claims of a benchmark, which have most in common."""
-
-    def claim(figure: str, text: str, test: Test, **other: Any) -> Claim:
-        return Claim(text, benchmark, figure=figure, test=test, **{"metric": metric, **usual, **other})
-
-    return claim
-
-
 def _imagenet(scale: str) -> tuple[Claim, ...]:
-    claim = _claim(IMAGENET, "test_accuracy", axis="tasks")
+    claim = claims_about(IMAGENET, "test_accuracy", axis="tasks")
     *sizes, linear = _lines("nature-1b", scale)
     one = _by_label("nature-1c", scale)
     variations = _lines("imagenet-variations", scale)[1:]
@@ -187,7 +189,7 @@ def _imagenet(scale: str) -> tuple[Claim, ...]:
 
 
 def _cifar(scale: str) -> tuple[Claim, ...]:
-    claim = _claim(CIFAR, "test_accuracy", axis="tasks")
+    claim = claims_about(CIFAR, "test_accuracy", axis="tasks")
     one = _by_label("nature-2b", scale)
     base, head, shrink, cbp, new = (
         one[name] for name in ("backprop", "head-reset", "shrink-and-perturb", "cbp", "retrained")
@@ -234,7 +236,7 @@ def _cifar(scale: str) -> tuple[Claim, ...]:
 
 
 def _mnist(scale: str) -> tuple[Claim, ...]:
-    claim = _claim(MNIST, "accuracy")
+    claim = claims_about(MNIST, "accuracy")
     sizes, widths = _lines("mnist-step-size", scale), _lines("mnist-width", scale)
     changes, rates = _lines("mnist-change", scale), _lines("mnist-cbp", scale)
     one = _by_label("mnist-systems", scale)
@@ -276,7 +278,7 @@ def _mnist(scale: str) -> tuple[Claim, ...]:
 
 
 def _regression(scale: str) -> tuple[Claim, ...]:
-    claim = _claim(REGRESSION, "loss")
+    claim = claims_about(REGRESSION, "loss")
     *activations, linear = _lines("regression-activations", scale)
     adam = _lines("regression-adam", scale)[:-1]
     one = _by_label("regression-systems", scale)

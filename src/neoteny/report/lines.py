@@ -27,7 +27,7 @@ from neoteny.report.series import Group, Series, differing, flatten, format_numb
 
 __all__ = ["LENGTHS", "Axis", "Line", "Selection", "commands", "curve_of", "select", "vary"]
 
-Axis = Literal["examples", "tasks", "classes"]
+Axis = Literal["examples", "steps", "tasks", "classes"]
 LENGTHS = frozenset({"tasks", "increments", "steps", "bin_size", "test_every", "measure_every", "probe_size"})
 
 
@@ -106,18 +106,22 @@ def curve_of(series: Series, metric: str, layer: str = "", axis: Axis = "example
         series: from `select`.
         metric: its name.
         layer: of the network; "last" for the last hidden one, "mean" for the mean over all, "" for the network's own.
-        axis: what is counted: examples, tasks, or the classes learned so far (`classes_per_increment` a task).
+            "actor.last" and "actor.mean" are those of the layers whose names begin with "actor.".
+        axis: what is counted: examples, steps of an agent, tasks, or the classes learned so far
+            (`classes_per_increment` a task).
 
     Returns:
         The curve; without any bins where nothing was recorded.
     """
-    layers = [name for name in series.layers(metric) if name]
-    if layer == "mean" and layers:
+    part, _, which = layer.rpartition(".")
+    layers = [name for name in series.layers(metric) if name and name.startswith(f"{part}." if part else "")]
+    if which == "mean" and layers:
         curves = [curve_of(series, metric, name, axis) for name in layers]
         return replace(curves[0], values=np.mean([curve.values for curve in curves], axis=0))
-    if layer in ("last", "mean"):
-        layer = max(layers, key=natural, default="")
-    if axis == "examples":
+    if which in ("last", "mean"):
+        hidden = set(layers) & set(series.layers("dormant_units"))  # weights are those of the output layer too
+        layer = max(hidden or layers, key=natural, default="")
+    if axis in ("examples", "steps"):
         return series.curve(metric, layer)
     curve = series.by_task(metric, layer)
     each = int(settings_of(series).get("classes_per_increment", 1)) if axis == "classes" else 1

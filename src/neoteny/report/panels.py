@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neoteny.report.curves import draw_lines, last_step, line_handles, small_print
+from neoteny.report.curves import AXES, draw_lines, last_step, line_handles, small_print
 from neoteny.report.intervals import Kind, mean_interval
 from neoteny.report.layout import EDGE, fit_legend, footnote, footnote_height, text_width, tick_margin, wrap
 from neoteny.report.series import Group, natural
@@ -33,8 +33,9 @@ def measures(
     narrow: bool = False,
     title: str | None = None,
     remarks: Sequence[str] = (),
+    what: str = "measured every",
 ) -> Figure:
-    """Draw measures over the examples seen, layer by layer.
+    """Draw measures over the examples seen (of agents: steps), layer by layer.
 
     Arguments:
         group: from `load`.
@@ -44,6 +45,7 @@ def measures(
         narrow: for a column or a telephone: half as wide.
         title: what stands over the panels; by default benchmark and scale.
         remarks: more lines of small print.
+        what: how the small print speaks of the distance of two points.
 
     Raises:
         UnknownNameError: no measure was recorded, or none of this name.
@@ -75,17 +77,17 @@ def measures(
             _share_y(row)
             panels += row
         leaving = [group.series[index].label for index in sorted(lost)]
-        notes = small_print(group.series, drawn[names[0]][0], interval, leaving, what="measured every")
+        notes = small_print(group.series, drawn[names[0]][0], interval, leaving, what=what)
         titles = [layer or ("all layers" if len(rows[name]) > 1 else "") for name in names for layer in rows[name]]
         _lay_out(figure, panels, titles, columns, group, hues, [*notes, *remarks], theme, title or group.title)
     return figure
 
 
-def sheets(group: Group) -> list[list[str]]:
-    """The recorded measures in portions that fit one figure each."""
+def sheets(group: Group, names: Sequence[str]) -> list[list[str]]:
+    """Recorded measures in portions that fit one figure each."""
     portions: list[list[str]] = []
     room = 0
-    for name in group.measures:
+    for name in names:
         needed = len(layers_of(group, name))
         if needed > room:
             portions.append([])
@@ -159,5 +161,5 @@ def _lay_out(
     figure.text(EDGE / width, 1 - EDGE / total, "\n".join(title), size=9, weight="bold", va="top")
     legend.set_bbox_to_anchor((EDGE / width, 1 - (EDGE + 0.16 * len(title) + 0.06) / total), figure.transFigure)
     middle = EDGE + left + (width - 2 * EDGE - left) / 2
-    figure.text(middle / width, (foot - 0.03) / total, "examples seen", size=8.5, ha="center", va="top")
+    figure.text(middle / width, (foot - 0.03) / total, AXES[group.unit], size=8.5, ha="center", va="top")
     footnote(figure, lines, EDGE + footnote_height(lines), theme.muted)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,7 @@ __all__ = [
     "Group",
     "Runs",
     "Series",
+    "Unit",
     "differing",
     "flatten",
     "format_number",
@@ -34,7 +35,14 @@ __all__ = [
 ]
 
 # The usual order of systems: references first, then the methods from the simplest on. Others follow by name.
-ORDER = ("linear", "backprop", "l2", "l2-init", "shrink-and-perturb", "redo", "head-reset", "full-reset", "cbp")
+ORDER = (
+    "linear", "backprop", "tuned-adam", "l2", "l2-init", "shrink-and-perturb", "redo", "head-reset", "full-reset", "cbp"
+)  # fmt: skip
+RETURN = "episodic_return"
+EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_unstable"})
+"""What is recorded when it happens, not at set steps: no curves."""
+DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "kl", "clip_share", "weight_change")
+Unit = Literal["examples", "steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +71,17 @@ class Series:
     def runs(self) -> int:
         """How many runs were started."""
         return len(self.seeds)
+
+    @property
+    def unit(self) -> Unit:
+        """What `step` counts."""
+        agents = "rollout_steps" in (self.sources[0].config.get("settings") or {})
+        return "steps" if agents else "examples"
+
+    @property
+    def unstable(self) -> int:
+        """Episodes that ended since the simulation did not hold."""
+        return len(self.frame.filter(pl.col("metric") == "episode_unstable"))
 
     @property
     def ended(self) -> list[tuple[int, int]]:
@@ -138,11 +157,19 @@ class Group:
         return f"{self.benchmark}, {self.scale} scale" if self.scale else self.benchmark
 
     @property
+    def unit(self) -> Unit:
+        """What `step` counts."""
+        return self.series[0].unit
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """How well the systems did: what learning curves and tables are about.
 
-        First what was tested on examples that were kept back, then accuracies.
+        First what was tested on examples that were kept back, then accuracies. Of agents it is their return alone: the
+        losses that they learn from do not say how well they do.
         """
+        if self.unit == "steps":
+            return (RETURN,) if RETURN in self._recorded else ()
 
         def order(name: str) -> tuple[bool, bool, str]:
             return not name.startswith("test_"), "accuracy" not in name, name
@@ -152,8 +179,13 @@ class Group:
     @property
     def measures(self) -> tuple[str, ...]:
         """What was measured on the networks: everything else."""
-        names = {name for name in self._recorded if not is_performance(name) and name != "non_finite"}
+        names = self._recorded - {*self.metrics, *self.diagnostics, *EVENTS, "friction"}
         return tuple(sorted(names, key=lambda name: (name == "units_replaced", name)))
+
+    @property
+    def diagnostics(self) -> tuple[str, ...]:
+        """How agents' learning went: losses, entropy, and what becomes of the policy in a phase of updates."""
+        return tuple(name for name in DIAGNOSTICS if name in self._recorded) if self.unit == "steps" else ()
 
     @property
     def sources(self) -> tuple[RunFrame, ...]:
@@ -171,7 +203,7 @@ class Group:
             UnknownNameError: it was not recorded.
             RunFolderError: none was.
         """
-        known = (*self.metrics, *self.measures)
+        known = (*self.metrics, *self.measures, *self.diagnostics, *({"friction"} & self._recorded))
         if not known:
             raise RunFolderError(f"{self.title}: no metric was recorded; train for at least one bin.")
         if name is None:

@@ -30,6 +30,7 @@ DPI = 150
 TYPEFACES = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 COLOURS = {
     "backprop": "#D55E00",
+    "tuned-adam": "#783CD8",
     "cbp": "#0072B2",
     "shrink-and-perturb": "#009E73",
     "l2": "#E69F00",
@@ -212,7 +213,7 @@ def count(number: float) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share, shown in per cent."""
-    return metric.endswith("accuracy") or metric.startswith(("dead_units", "dormant_"))
+    return metric.endswith(("accuracy", "_share")) or metric.startswith(("dead_units", "dormant_"))
 
 
 class _PerCent(Formatter):

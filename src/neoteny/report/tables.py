@@ -20,7 +20,7 @@ from neoteny.errors import SettingError
 from neoteny.report.binning import Curve
 from neoteny.report.files import write
 from neoteny.report.intervals import Interval, Kind, interval_name, mean_interval
-from neoteny.report.series import Group
+from neoteny.report.series import Group, Unit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,9 +90,10 @@ class FinalTable:
         benchmark: its id.
         scale: name of the preset's scale.
         metric: what the numbers are.
-        window: examples in each window.
+        window: examples in each window, or steps of an agent.
         interval: name of the interval, such as "95% Student t interval".
         rows: one a system.
+        unit: of the window.
     """
 
     benchmark: str
@@ -101,6 +102,7 @@ class FinalTable:
     window: int
     interval: str
     rows: tuple[Row, ...]
+    unit: Unit = "examples"
 
     @property
     def title(self) -> str:
@@ -124,7 +126,7 @@ class FinalTable:
         unit = f"{self.metric} in %" if self.share else self.metric
         return (
             f"{unit} ({better} is better), mean over n runs and {self.interval}, in the first and the last "
-            f"{self.window:,} examples; the change is taken run by run"
+            f"{self.window:,} {self.unit}; the change is taken run by run"
         )
 
     def cells(self, row: Row) -> list[tuple[str, str]]:
@@ -172,7 +174,7 @@ class FinalTable:
                 "system": row.system,
                 "metric": self.metric,
                 "window": window,
-                "examples": self.window,
+                self.unit: self.window,
                 "mean": cell.mean,
                 "low": cell.low,
                 "high": cell.high,
@@ -212,9 +214,10 @@ def final_table(
 
     Arguments:
         group: from `load`.
-        metric: by default the accuracy, or else the loss.
+        metric: by default the accuracy, the return of agents, or else the loss.
         interval: "t", "percentile" or "bca"; always 95%.
-        window: examples in each window, a whole number of bins; by default a tenth of the longest recorded stream.
+        window: examples (of agents: steps) in each window, a whole number of bins; by default a tenth of the longest
+            recorded stream.
 
     Raises:
         UnknownNameError: the metric was not recorded.
@@ -228,7 +231,7 @@ def final_table(
         window = max(bin_size, end // 10 // bin_size * bin_size) if bin_size else 0
     elif bin_size and (window <= 0 or window % bin_size or window > end):
         raise SettingError(
-            f"A window of {window!r} examples is not a whole number of recorded bins: "
+            f"A window of {window!r} {group.unit} is not a whole number of recorded bins: "
             f"give a multiple of {bin_size} up to {end}."
         )
     rows = []
@@ -237,7 +240,7 @@ def final_table(
         change = last - first if 2 * window <= end else np.full(one.runs, np.nan)  # windows that overlap show none
         cells = [_cell(mean_interval(values, kind=interval)) for values in (first, last, change)]
         rows.append(Row(one.label, *cells, runs=one.runs))
-    return FinalTable(group.benchmark, group.scale, metric, window, interval_name(interval), tuple(rows))
+    return FinalTable(group.benchmark, group.scale, metric, window, interval_name(interval), tuple(rows), group.unit)
 
 
 def _window(curve: Curve, start: int, stop: int) -> NDArray[np.float64]:

@@ -13,9 +13,19 @@ if TYPE_CHECKING:
     from neoteny.rl.environments import OneByOne as OneByOne
     from neoteny.rl.ppo import PPO as PPO
     from neoteny.rl.settings import PPOSettings as PPOSettings
+    from neoteny.rl.watching import Episode as Episode
+    from neoteny.rl.watching import load_policy as load_policy
+    from neoteny.rl.watching import record as record
 
-_HOME = {"PPO": "ppo", "PPOSettings": "settings", "OneByOne": "environments"}
+_HOME = {
+    "PPO": "ppo",
+    "PPOSettings": "settings",
+    "OneByOne": "environments",
+    "Episode": "watching",
+    "load_policy": "watching",
+    "record": "watching",
+}
 
-__all__ = ["PPO", "OneByOne", "PPOSettings"]
+__all__ = ["PPO", "Episode", "OneByOne", "PPOSettings", "load_policy", "record"]
 
 __getattr__, __dir__ = exports(__name__, _HOME)

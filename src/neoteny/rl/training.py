@@ -33,7 +33,7 @@ class Reinforcement(Training):
         stopped: Callable[[], bool] = lambda: False,
     ):
         problem: Any = config.problem
-        super().__init__(config, execution, notify, stopped, problem.steps, "episodic_return")
+        super().__init__(config, execution, notify, stopped, problem.steps, "episodic_return", "steps")
         self._problem, self._timeline = problem, problem.timeline()
         self._agents = PPO(
             problem.build_environments(config.seeds, execution.threads),

@@ -1,6 +1,6 @@
-"""The supervised experiments of the Nature paper at the small scale: run them, keep slim copies, draw, judge.
+"""The experiments of the Nature paper at the small scale: run them, keep slim copies, draw, judge.
 
-    python docs/evidence/nature.py                        # everything (an afternoon on 2 cores; what is there is kept)
+    python docs/evidence/nature.py                        # everything (a day on 2 cores; what is there is kept)
     python docs/evidence/nature.py continual-imagenet     # one benchmark
     python docs/evidence/nature.py --draw                 # only draw and judge what the slim copies hold
 
@@ -23,6 +23,7 @@ from neoteny.report.figure import draw, group_of, scales_of
 HERE = Path(__file__).parent
 SLIM = HERE / "runs"
 
+AGENTS = ("backprop", "cbp", "l2", "tuned-adam")
 COMMANDS = {
     "slowly-changing-regression": [
         f"--scale paper --runs 30 {rest}"
@@ -82,6 +83,8 @@ COMMANDS = {
             for name in ("retrained", "head-reset", "shrink-and-perturb", "no-l2")
         ),
     ],
+    "slippery-ant": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
+    "slippery-half-cheetah": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
 }
 
 

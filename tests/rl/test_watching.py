@@ -64,6 +64,7 @@ def test_the_policy_is_the_agents(run):
         np.testing.assert_allclose(policy(states[3]), policy(states)[3], atol=1e-6)
         assert (policy.agent, policy.seed, policy.step) == (agent, run.config.seeds[agent], 1_024)
         assert policy(states[0]).dtype == np.float32
+    assert load_policy(run.folder, np.int64(1)).agent == 1  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(SettingError, match=r"\(105,\).*27"):
         load_policy(run.folder)(np.zeros(105))

@@ -100,10 +100,11 @@ class Locomotion(PPOSettings, Benchmark):
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in self.hidden)
         self.require(whole and len(self.hidden) > 0, "hidden", "one whole number >= 1 or more")
         for name in ("bin_size", "measure_every"):
-            if getattr(self, name) % self.batch:
+            value = getattr(self, name)
+            if rest := value % self.batch:
                 raise SettingError(
-                    f"{self.ID}: {name} = {getattr(self, name)} is not a multiple of the {self.batch} steps that an "
-                    "agent collects at a time (rollout_steps * environments); give one."
+                    f"{self.ID}: {name} = {value} is not a multiple of the {self.batch} steps that an agent collects "
+                    f"at a time (rollout_steps * environments); give one, such as {value - rest + self.batch}."
                 )
         self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
 

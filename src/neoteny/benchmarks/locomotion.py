@@ -83,6 +83,8 @@ class Locomotion(PPOSettings, Benchmark):
     max_episode_steps: int = 1_000
     """after which an episode is cut off"""
     # those of Benchmark and of PPOSettings that are otherwise here
+    probe_size: int = 1_000
+    """steps that units are looked at on: an agent's last ones, and its first ones for ranks; a batch has no more"""
     batch_size: int = 128
     """steps in a minibatch, of which one update is made"""
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
@@ -313,7 +315,6 @@ class SlipperyAnt(Locomotion):
     OBSERVATIONS: ClassVar[int] = 27
     ACTIONS: ClassVar[int] = 8
     OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
-    VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},

@@ -138,6 +138,12 @@ def test_friction_changes_with_the_first_episode_after_a_stretch(own):
     assert own == 1 or friction[0, 0] == friction[0, 1]
 
 
+@pytest.mark.parametrize("sizes", [64, [], [64, 0], [64, "x"]])
+def test_hidden_layers_are_a_list_of_sizes(sizes):
+    with pytest.raises(SettingError, match="hidden = .* is not a list of whole numbers"):
+        resolve("ant", settings={"hidden": sizes})
+
+
 def test_bins_of_whole_batches_are_proposed():
     cls = registry.benchmark("ant").load()
     with pytest.raises(SettingError, match=r"bin_size = 20480 is not a multiple of the 8192 .* such as 24576"):

@@ -229,6 +229,9 @@ def test_a_film_that_fails_leaves_nothing(run, tmp_path):
     with pytest.raises(RuntimeError, match="no more"):
         record(run.folder, tmp_path / "it.gif", size=(16, 16), camera=Failing, friction=1.0)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match=r"file.it\.gif cannot be written .*give another place"):
+        record(run.folder, tmp_path / "file" / "it.gif", size=(16, 16), camera=StandIn)
     with pytest.raises(SettingError, match=r"\.avi.*\.mp4"):
         record(run.folder, tmp_path / "it.avi", camera=StandIn)
     with pytest.raises(SettingError, match="from 16 to 4096"):

@@ -99,8 +99,9 @@ class Locomotion(PPOSettings, Benchmark):
         self.require_counts("task_length", "bin_size", "measure_every", "max_episode_steps")
         self.require_choice("activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
         self.require_choice("precision", ("float32", "bfloat16"))
-        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in self.hidden)
-        self.require(whole and len(self.hidden) > 0, "hidden", "one whole number >= 1 or more")
+        sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
+        self.require(whole and len(sizes) > 0, "hidden", "a list of whole numbers >= 1, one a layer")
         for name in ("bin_size", "measure_every"):
             value = getattr(self, name)
             if rest := value % self.batch:

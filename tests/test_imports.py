@@ -11,7 +11,7 @@ import pytest
 import neoteny
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "polars", "matplotlib", "scipy", "requests")
+HEAVY = ("torch", "polars", "matplotlib", "scipy", "requests", "gymnasium", "mujoco")
 
 
 def run_python(code: str) -> str:
@@ -32,9 +32,10 @@ def test_rooms_import_downwards_only():
     "statement",
     [
         "import neoteny",
-        "import neoteny.lab, neoteny.report, neoteny.cli.main",
+        "import neoteny.lab, neoteny.report, neoteny.rl, neoteny.cli.main",
         "from neoteny import registry; [e.load() for e in (*registry.METHODS.values(), *registry.BENCHMARKS.values())]",
         "from neoteny.lab import resolve; resolve('slowly-changing-regression', method='cbp').to_yaml()",
+        "from neoteny.lab import resolve; resolve('slippery-ant', method='cbp').to_yaml()",
         "import neoteny; [getattr(neoteny, name) for name in neoteny.__all__ if name[0].isupper()]",
     ],
 )

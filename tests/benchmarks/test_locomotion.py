@@ -11,6 +11,7 @@ import torch
 
 from neoteny import registry
 from neoteny.benchmarks.locomotion import Locomotion
+from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 
 ROBOTS = {
@@ -135,6 +136,21 @@ def test_friction_changes_with_the_first_episode_after_a_stretch(own):
         assert len(set(expected)) == 3 and 0.02 <= min(expected) and max(expected) <= 2.0
     assert friction[0, 0] != friction[0, own]  # agents draw by themselves, and an agent's environments agree
     assert own == 1 or friction[0, 0] == friction[0, 1]
+
+
+@pytest.mark.parametrize("sizes", [64, [], [64, 0], [64, "x"]])
+def test_hidden_layers_are_a_list_of_sizes(sizes):
+    with pytest.raises(SettingError, match="hidden = .* is not a list of whole numbers"):
+        resolve("ant", settings={"hidden": sizes})
+
+
+def test_bins_of_whole_batches_are_proposed():
+    cls = registry.benchmark("ant").load()
+    with pytest.raises(SettingError, match=r"bin_size = 20480 is not a multiple of the 8192 .* such as 24576"):
+        cls(environments=4)
+    with pytest.raises(SettingError, match=r"measure_every = 102400 .* such as 106496"):
+        cls(environments=4, bin_size=24_576)
+    assert cls(environments=4, bin_size=24_576, measure_every=106_496).batch == 8_192
 
 
 def test_a_small_run_is_made_of_whole_batches():

@@ -15,7 +15,7 @@ try:
 except SystemExit as ended:  # tyro's way out of --help
     status = ended.code
 assert not status, status
-heavy = [name for name in ("torch", "polars", "matplotlib", "scipy") if name in sys.modules]
+heavy = [name for name in ("torch", "polars", "matplotlib", "scipy", "gymnasium", "mujoco") if name in sys.modules]
 print("\\n@", time.process_time(), heavy)
 """
 
@@ -32,7 +32,10 @@ print("\\n@", time.process_time(), heavy)
         "run slowly-changing-regression --help",
         "run online-permuted-mnist --help",
         "run online-permuted-mnist --method backprop,cbp --dry-run",
+        "run slippery-ant --help",
+        "run slippery-ant --method backprop,cbp --dry-run",
         "resume --help",
+        "watch --help",
         "report --help",
         "figure --help",
         "claims --help",

@@ -257,6 +257,8 @@ def test_bad_settings_say_what_is_wrong():
         MujocoVectorEnv("Hopper-v5", 2, friction=[ConstantFriction(1.0)])
     with pytest.raises(SettingError, match="friction = -1 is no schedule: ConstantFriction"):
         MujocoVectorEnv("Hopper-v5", 2, friction=[-1, -1])
+    with pytest.raises(SettingError, match="friction = 0.5 is no schedule: ConstantFriction"):
+        MujocoVectorEnv("Hopper-v5", 2, friction=0.5)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="3 friction_seeds for 2 environments"):
         MujocoVectorEnv("Hopper-v5", 2, friction_seeds=[0, 1, 2])
     with pytest.raises(SettingError, match="friction_seeds = -1"):

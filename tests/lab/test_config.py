@@ -49,6 +49,19 @@ def test_overrides_replace_the_preset_and_name_the_folder():
     assert config.label == "cbp,tasks=10,step_size=0.003,cbp.replacement_rate=1e-05"
 
 
+def test_a_folder_of_many_settings_can_still_be_made():
+    settings = {
+        "entropy_weight": 0.01, "gradient_norm": 0.5, "normalise_advantages": "minibatch", "bootstrap_timeouts": True,
+        "normalise_observations": True, "normalise_rewards": True, "clip_actions": True, "anneal_step_size": True,
+    }  # fmt: skip
+    usual = resolve("ant", settings=settings)
+    one, other = (resolve("ant", settings={**settings, "activation": name}) for name in ("tanh", "elu"))
+    assert usual.label.endswith(",anneal_step_size=True")
+    assert len(usual.label) < len(one.label) == len(other.label) == 200
+    assert one.label[:191] == other.label[:191] and one.label != other.label
+    assert RunConfig.from_yaml(one.to_yaml()).label == one.label
+
+
 def test_a_grid_is_a_stack_of_points_and_seeds():
     config = resolve(
         NAME, method="cbp", runs=2, seed=5, grid={"cbp.replacement-rate": [1e-6, 1e-5], "step_size": [1, 0.5]}

@@ -332,6 +332,8 @@ def spaces(**changed):
     ("environments", "message"),
     [
         (lambda: OneByOne(lambda: gymnasium.make("CartPole-v1"), 2), r"continuous action space.* is Discrete\(2\)"),
+        (lambda: gymnasium.make("Pendulum-v1"), r"Pendulum.* does not step in arrays: .*OneByOne"),
+        (lambda: gymnasium.make_vec("Pendulum-v1", 2), "does not step in arrays"),
         (lambda: spaces(observation_space=gymnasium.spaces.Dict()), "continuous observation space.* is Dict"),
         (lambda: spaces(observation_space=gymnasium.spaces.Box(0, 255, (4, 4))), "FlattenObservation"),
         (lambda: spaces(action_space=gymnasium.spaces.Box(0, 9, (1,), np.int64)), "continuous action space"),
@@ -350,12 +352,39 @@ def test_what_does_not_fit_is_refused():
     for total in (None, 0, -5):
         with pytest.raises(SettingError, match="anneal_step_size = True needs the length"):
             agents(s=settings(anneal_step_size=True), total=total)
+    for wrong, message in (
+        ({"seeds": (-1, 2)}, "seeds = -1"),
+        ({"methods": ["cbp"]}, "methods: 'cbp' is none of the library's"),
+        ({"optimizer": torch.optim.Adam}, r"optimizer: .*neoteny.optim.Adam"),
+        ({"precision": "float16"}, "precision = 'float16' is not one of"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            agents(**wrong)
+    assert agents(methods=L2(strength=0.1)).learner.methods == (L2(strength=0.1),)
     with pytest.raises(SettingError, match="network makes no agent"):
         agents(network=lambda: torch.nn.Linear(11, 7))
     with pytest.raises(SettingError, match="number = 0"):
         OneByOne(hopper(), 0)
     with pytest.raises(SettingError, match="1 seeds for 2 environments"):
         OneByOne(hopper(), 2).reset(seed=[1])
+
+
+def test_what_environments_tell_is_passed_on():
+    class Telling(gymnasium.Wrapper):
+        def step(self, action):
+            observation, reward, *ended, _ = self.env.step(action)
+            return observation, reward if action[0] < 1 else np.nan, *ended, {"friction": 0.5, "unstable": True}
+
+    told = OneByOne(lambda: Telling(gymnasium.make("Pendulum-v1")), 2)
+    told.reset(seed=[0, 1])
+    steps = told.step_arrays(np.zeros((2, 1), np.float32))
+    assert steps.friction.tolist() == [0.5, 0.5] and steps.unstable.tolist() == [True, True]
+    with pytest.raises(SettingError, match="Pendulum.* gave a reward that is not a number"):
+        told.step_arrays(np.ones((2, 1), np.float32))
+    silent = OneByOne(lambda: gymnasium.make("Pendulum-v1"), 1)
+    silent.reset(seed=[0])
+    steps = silent.step_arrays(np.zeros((1, 1), np.float32))
+    assert np.isnan(steps.friction).all() and not steps.unstable.any()
 
 
 @pytest.mark.parametrize("part", ["observations", "final_observations"])

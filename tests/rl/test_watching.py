@@ -64,6 +64,7 @@ def test_the_policy_is_the_agents(run):
         np.testing.assert_allclose(policy(states[3]), policy(states)[3], atol=1e-6)
         assert (policy.agent, policy.seed, policy.step) == (agent, run.config.seeds[agent], 1_024)
         assert policy(states[0]).dtype == np.float32
+    assert load_policy(run.folder, np.int64(1)).agent == 1  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(SettingError, match=r"\(105,\).*27"):
         load_policy(run.folder)(np.zeros(105))
@@ -228,6 +229,9 @@ def test_a_film_that_fails_leaves_nothing(run, tmp_path):
     with pytest.raises(RuntimeError, match="no more"):
         record(run.folder, tmp_path / "it.gif", size=(16, 16), camera=Failing, friction=1.0)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match=r"file.it\.gif cannot be written .*give another place"):
+        record(run.folder, tmp_path / "file" / "it.gif", size=(16, 16), camera=StandIn)
     with pytest.raises(SettingError, match=r"\.avi.*\.mp4"):
         record(run.folder, tmp_path / "it.avi", camera=StandIn)
     with pytest.raises(SettingError, match="from 16 to 4096"):

@@ -83,6 +83,8 @@ class Locomotion(PPOSettings, Benchmark):
     max_episode_steps: int = 1_000
     """after which an episode is cut off"""
     # those of Benchmark and of PPOSettings that are otherwise here
+    probe_size: int = 1_000
+    """steps that units are looked at on: an agent's last ones, and its first ones for ranks; a batch has no more"""
     batch_size: int = 128
     """steps in a minibatch, of which one update is made"""
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
@@ -97,13 +99,15 @@ class Locomotion(PPOSettings, Benchmark):
         self.require_counts("task_length", "bin_size", "measure_every", "max_episode_steps")
         self.require_choice("activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
         self.require_choice("precision", ("float32", "bfloat16"))
-        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in self.hidden)
-        self.require(whole and len(self.hidden) > 0, "hidden", "one whole number >= 1 or more")
+        sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
+        self.require(whole and len(sizes) > 0, "hidden", "a list of whole numbers >= 1, one a layer")
         for name in ("bin_size", "measure_every"):
-            if getattr(self, name) % self.batch:
+            value = getattr(self, name)
+            if rest := value % self.batch:
                 raise SettingError(
-                    f"{self.ID}: {name} = {getattr(self, name)} is not a multiple of the {self.batch} steps that an "
-                    "agent collects at a time (rollout_steps * environments); give one."
+                    f"{self.ID}: {name} = {value} is not a multiple of the {self.batch} steps that an agent collects "
+                    f"at a time (rollout_steps * environments); give one, such as {value - rest + self.batch}."
                 )
         self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
 
@@ -312,7 +316,6 @@ class SlipperyAnt(Locomotion):
     OBSERVATIONS: ClassVar[int] = 27
     ACTIONS: ClassVar[int] = 8
     OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
-    VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},

@@ -11,7 +11,7 @@ Importing the package registers `neoteny/SlipperyAnt-v0`, `-Hopper-`, `-Walker2d
 from neoteny.envs.packages import MissingPackageError as MissingPackageError
 from neoteny.envs.packages import require
 
-require("gymnasium", "mujoco.batch")
+require("gymnasium", "mujoco.batch", "gymnasium.envs.mujoco")
 
 from neoteny.envs.friction import (  # noqa: E402
     ConstantFriction,

@@ -154,7 +154,7 @@ class MujocoVectorEnv(VectorEnv):
         return values
 
     def _one_each(self, name: str, schedules: Any) -> list[FrictionSchedule | None]:
-        if schedules is None or isinstance(schedules, FrictionSchedule):
+        if not isinstance(schedules, Iterable):
             schedules = [schedules] * self.num_envs
         for schedule in (schedules := self._n_of(name, schedules)):
             if not (schedule is None or isinstance(schedule, FrictionSchedule)):

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from neoteny import registry
@@ -28,6 +29,7 @@ __all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "SCHEMA", "RunConfig", "resolve", "r
 SCHEMA = 1
 DEFAULT_SCALE = "small"
 DEFAULT_RUNS = 10
+LONGEST_LABEL = 200  # file systems take names of 255 bytes, and films and archives add to it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ class RunConfig:
     def label(self) -> str:
         """The name of the run folder: the system, and what the user set otherwise than its preset.
 
-        `cbp`, `cbp,step_size=0.003`, `cbp,by-cbp.replacement_rate`.
+        `cbp`, `cbp,step_size=0.003`, `cbp,by-cbp.replacement_rate`. One too long for file systems is cut, and ends in
+        a hash of the whole.
         """
         base, acting = preset(registry.benchmark(self.benchmark).load(), self.method, self.scale)
         usual = {**_flat("", base.settings()), **_flat_methods({m.name: m.settings() for m in acting})}
@@ -89,7 +92,10 @@ class RunConfig:
         changed = [
             f"{key}={_short(value)}" for key, value in here.items() if key != "steps" and value != usual.get(key)
         ]
-        return ",".join([self.method, *changed, *(f"by-{key}" for key in self.varied)])
+        label = ",".join([self.method, *changed, *(f"by-{key}" for key in self.varied)])
+        if len(label) <= LONGEST_LABEL:
+            return label
+        return f"{label[: LONGEST_LABEL - 9]}~{sha256(label.encode()).hexdigest()[:8]}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers."""

@@ -82,6 +82,8 @@ class Learner:
             if loss not in LOSSES:
                 raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
             loss = LOSSES[loss]
+        if precision not in ("float32", "bfloat16"):
+            raise SettingError(f"precision = {precision!r} is not one of float32, bfloat16.")
         self.device = torch.device(device)
         self.seeds = tuple(seeds)
         self.methods = tuple(methods)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,12 +49,14 @@ class Environments(Protocol):
 class OneByOne:
     """Any Gymnasium environments, stepped one after the other.
 
+    What `info` tells of "friction" and "unstable", as `neoteny.envs.Slippery` does, is passed on.
+
     Arguments:
         make: makes one environment; called `number` times.
         number: N.
 
     Raises:
-        SettingError: fewer than one, or another number of seeds.
+        SettingError: fewer than one, or another number of seeds; in `step_arrays` a reward that is NaN.
 
     >>> import gymnasium
     >>> environments = OneByOne(lambda: gymnasium.make("Pendulum-v1"), 2)
@@ -85,23 +88,25 @@ class OneByOne:
     def step_arrays(self, actions: NDArray[Any]) -> Steps:
         """One step of each."""
         rows = [self._step(env, action) for env, action in zip(self._environments, actions, strict=True)]
-        observations, rewards, terminations, truncations, finals = map(np.array, zip(*rows, strict=True))
-        return Steps(
-            observations=observations,
-            rewards=rewards,
-            terminations=terminations,
-            truncations=truncations,
-            final_observations=finals,
-            friction=np.full(self.num_envs, np.nan),
-            unstable=np.zeros(self.num_envs, dtype=bool),
-        )
+        return Steps(*map(np.array, zip(*rows, strict=True)))
 
     @staticmethod
-    def _step(env: gymnasium.Env[Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
-        final, reward, terminated, truncated, _ = env.step(action)
+    def _step(env: gymnasium.Env[Any, Any], action: NDArray[Any]) -> Steps:
+        final, reward, terminated, truncated, info = env.step(action)
+        if math.isnan(reward):
+            raise SettingError(f"{env} gave a reward that is not a number: mend it, no agent can learn from that.")
         observation = env.reset()[0] if terminated or truncated else final
         final, observation = np.asarray(final, dtype=np.float64), np.asarray(observation, dtype=np.float64)
-        return observation, float(reward), bool(terminated), bool(truncated), final
+        ground = info.get("friction")
+        return Steps(
+            observations=observation,
+            rewards=float(reward),  # type: ignore[arg-type] - a row of what is put together above
+            terminations=bool(terminated),  # type: ignore[arg-type]
+            truncations=bool(truncated),  # type: ignore[arg-type]
+            final_observations=final,
+            friction=ground if isinstance(ground, float) else math.nan,  # type: ignore[arg-type]
+            unstable=bool(info.get("unstable", False)),  # type: ignore[arg-type]
+        )
 
     def state(self) -> dict[str, Any]:
         """Not to be had.
@@ -129,8 +134,14 @@ def check_spaces(environments: Environments) -> tuple[int, int]:
     """The numbers of observed values and of actions.
 
     Raises:
-        SettingError: actions that are no vector of real numbers, or observations that are none.
+        SettingError: environments that do not step in arrays; actions that are no vector of real numbers, or
+            observations that are none.
     """
+    if not hasattr(environments, "step_arrays") or not hasattr(environments, "single_action_space"):
+        raise SettingError(
+            f"{environments!r} does not step in arrays: give neoteny.envs.MujocoVectorEnv, or of any Gymnasium "
+            "environment several as neoteny.rl.OneByOne(lambda: gymnasium.make(...), 8)."
+        )
     sizes = []
     for what, space in (
         ("observation", environments.single_observation_space),

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -131,11 +132,16 @@ def film(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None
         rate: pictures a second; a GIF counts in hundredths of a second.
 
     Raises:
-        SettingError: another ending.
+        SettingError: another ending, or a folder that cannot be made or written to.
         MissingPackageError: the package that writes such a film is not installed.
     """
     check(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written ({error}): give another place for the film.") from error
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # what writes it goes by the ending
     try:
         (_mp4 if path.suffix == ".mp4" else _gif)(temporary, pictures, rate)

@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from neoteny.nn.mlp import MLP
+
 __all__ = ["Policy"]
 
 
 class Policy:
     """The actors of R agents, frozen as they are between two phases of updates.
 
-    A call costs about as much as its matrix products: a stack of linear layers is gone through by hand, since at one
-    state an agent everything else (autograd, modules, `vmap`) would take longer than they do.
+    A call costs about as much as its matrix products: the layers of an `MLP` are gone through by hand, since at one
+    state an agent everything else (autograd, modules, `vmap`) would take longer than they do. Any other actor
+    is called.
 
     Arguments:
         actor: the module, on the meta device; what it computes must depend on its parameters and input alone.
@@ -27,11 +30,11 @@ class Policy:
 
     def __init__(self, actor: nn.Module):
         self._actor = actor
-        layers = getattr(actor, "layers", None)
-        plain = isinstance(layers, nn.Sequential) and all(
-            isinstance(layer, nn.Linear) or next(layer.parameters(), None) is None for layer in layers
-        )
-        self._layers = list(layers.named_children()) if plain and isinstance(layers, nn.Sequential) else None
+        self._layers: list[tuple[str, nn.Module]] | None = None
+        if type(actor) is MLP:  # of a class of its own nobody knows what it does besides
+            layers = list(actor.layers.named_children())
+            if all(isinstance(layer, nn.Linear) or not [*layer.parameters()] for _, layer in layers):
+                self._layers = layers
         self._tensors: dict[str, Tensor] = {}
         self._device = torch.device("cpu")
         self._steps: list[Callable[[Tensor], Tensor]] = []
@@ -44,8 +47,7 @@ class Policy:
         for name, layer in self._layers or ():
             if isinstance(layer, nn.Linear):
                 weight = tensors[f"layers.{name}.weight"].transpose(1, 2).contiguous()
-                bias = tensors.get(f"layers.{name}.bias")
-                shift = weight.new_zeros(()) if bias is None else bias.unsqueeze(1).contiguous()
+                shift = tensors[f"layers.{name}.bias"].unsqueeze(1).contiguous()
                 self._steps.append(lambda h, weight=weight, shift=shift: torch.baddbmm(shift, h, weight))
             else:
                 self._steps.append(layer.forward)  # nobody's hooks are on it

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.envs.friction import checked_seed
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.lab.learner import Learner
 from neoteny.methods.base import Method
@@ -67,8 +68,8 @@ class PPO:
             R. Such as `neoteny.envs.MujocoVectorEnv("Ant-v5", 8)`, or `neoteny.rl.OneByOne` for any other.
         seeds: a seed an agent; by default 0 to R - 1.
         settings: how the agents learn.
-        methods: in the order in which they act.
-        optimizer: of both networks.
+        methods: one, or several in the order in which they act.
+        optimizer: of both networks, one of `neoteny.optim`.
         hidden: sizes of the hidden layers.
         activation: of the hidden layers.
         network: makes an agent's networks, where `ActorCritic(hidden, activation)` is not what is wanted; its outputs
@@ -80,7 +81,8 @@ class PPO:
         precision: of products in updates, `float32` or `bfloat16`.
 
     Raises:
-        SettingError: environments without continuous actions, a number of environments or seeds that does not fit.
+        SettingError: environments that do not step in arrays or have no continuous actions, a number of environments
+            or seeds that does not fit, a method or optimizer that is none of the library's.
 
     >>> import gymnasium
     >>> from neoteny.rl import PPO, OneByOne, PPOSettings
@@ -96,7 +98,7 @@ class PPO:
         *,
         seeds: Sequence[int] | None = None,
         settings: PPOSettings | None = None,
-        methods: Sequence[Method] = (),
+        methods: Method | Sequence[Method] = (),
         optimizer: Optimizer | None = None,
         hidden: Sequence[int] = (256, 256),
         activation: str = "relu",
@@ -117,12 +119,16 @@ class PPO:
             raise SettingError(
                 f"{environments.num_envs} environments cannot be shared by agents of {own} each; give a multiple."
             )
-        self.seeds = tuple(run_seeds(0, agents) if seeds is None else seeds)
+        self.seeds = tuple(run_seeds(0, agents) if seeds is None else (checked_seed(seed, "seeds") for seed in seeds))
         if len(self.seeds) != agents:
             raise SettingError(f"{len(self.seeds)} seeds were given for {agents} agents; give one each.")
         self._total = total
         if settings.anneal_step_size and (total or 0) < 1:
             raise SettingError("anneal_step_size = True needs the length of the run: give total, in steps of an agent.")
+        optimizer = optimizer or Adam(step_size=1e-4)
+        own_methods = [methods] if isinstance(methods, Method) else list(methods)
+        _require_instances("methods", own_methods, Method, "neoteny.L2()")
+        _require_instances("optimizer", [optimizer], Optimizer, "neoteny.optim.Adam(step_size=1e-4)")
         clipping = [GradientNorm(limit=settings.gradient_norm)] if math.isfinite(settings.gradient_norm) else []
         self.learner = Learner(
             network or partial(ActorCritic, self._observations, self._actions, tuple(hidden), activation),
@@ -130,8 +136,8 @@ class PPO:
             loss=PPOLoss(
                 clip=settings.clip, value_weight=settings.value_weight, entropy_weight=settings.entropy_weight
             ),
-            optimizer=optimizer or Adam(step_size=1e-4),
-            methods=[*clipping, *methods],
+            optimizer=optimizer,
+            methods=[*clipping, *own_methods],
             seeds=self.seeds,
             varied=varied,
             strategy=strategy,
@@ -288,6 +294,12 @@ class PPO:
         self.iteration, self.alive = int(state["iteration"]), np.array(state["alive"])
         self.states = state["states"].to(self.learner.device)
         self.seconds = dict(state["seconds"])
+
+
+def _require_instances(name: str, values: Sequence[Any], kind: type, example: str) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise SettingError(f"{name}: {value!r} is none of the library's; give an instance such as {example}.")
 
 
 def _standardised(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -172,8 +172,8 @@ class _Bin:
         """All of it."""
         return {
             "returns": self.returns,
-            "totals": self._totals,
-            "episodes": self._episodes,
+            "totals": self._totals.copy(),
+            "episodes": self._episodes.copy(),
             "losses": self._losses,
             "iterations": self._iterations,
             "friction": self._friction,

@@ -109,7 +109,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
             f"{folder.path} is a run of {config.benchmark}, in which nobody acts: name the folder of a run of agents, "
             "such as those of slippery-ant."
         )
-    if isinstance(agent, bool) or not isinstance(agent, int) or not 0 <= agent < config.runs:
+    if isinstance(agent, bool) or not isinstance(agent, int | np.integer) or not 0 <= agent < config.runs:
         raise SettingError(
             f"agent = {agent!r}: {folder.path} has {config.runs}, give a number from 0 to {config.runs - 1}."
         )
@@ -146,13 +146,14 @@ class Episode:
     """An episode of an agent, played as it is iterated over: once before its first step, and once after each.
 
     Arguments:
-        policy: who acts.
+        policy: who acts: from `load_policy`, or any function of an observation.
+        problem: the benchmark whose robot it is, such as `neoteny.benchmarks.locomotion.Ant()`; a loaded policy knows.
         seed: of the initial state.
         friction: of the ground; None for that which the agent was on.
         steps: after which it is cut off.
 
     Raises:
-        SettingError: a negative friction, or no steps.
+        SettingError: a negative friction, no steps, or a function without a problem.
 
     >>> episode = Episode(load_policy("runs/slippery-ant-v1/cbp"))  # doctest: +SKIP
     >>> heights = [data.qpos[2] for data in episode]  # doctest: +SKIP
@@ -177,7 +178,10 @@ class Episode:
             raise SettingError(f"steps = {steps!r} is not a whole number >= 1; give one.")
         problem = problem or getattr(policy, "problem", None)
         if problem is None:
-            raise SettingError("A policy of one's own does not say which robot is meant: give problem.")
+            raise SettingError(
+                "A policy of one's own does not say which robot is meant: give problem, such as "
+                "neoteny.benchmarks.locomotion.Ant()."
+            )
         friction = getattr(policy, "friction", None) if friction is None else friction
         settings = base_settings(problem.ROBOT, **problem.OPTIONS)
         self._env: Any = gymnasium.make(problem.ROBOT, max_episode_steps=steps, disable_env_checker=True, **settings)

@@ -23,6 +23,10 @@ from neoteny.optim import Adam
 from neoteny.rl import PPO, PPOSettings
 
 STEPS, EPOCHS, BATCH = 2_048, 10, 128
+COLUMNS = (
+    *("case", "physics", "policy", "update", "a step", "ordinary loop", "ratio", "update alone"),
+    *("MuJoCo alone", "products alone"),
+)
 ANT = {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}
 
 
@@ -119,6 +123,27 @@ def physics(agents: int, threads: int, steps: int = 500) -> float:
     return (time.perf_counter() - begun) / steps / agents * 1e6
 
 
+def products(hidden: int, updates: int = 40) -> float:
+    """Microseconds, for a step of one agent, of the matrix products of its updates alone, one after the other."""
+    pairs = []
+    for outputs in (8, 1):
+        sizes = (27, hidden, hidden, outputs)
+        pairs += [(torch.randn(BATCH, a), torch.randn(a, b), torch.randn(BATCH, b), a > 27) for a, b in pairwise(sizes)]
+
+    def update() -> None:
+        for x, weight, delta, inner in pairs:
+            torch.mm(x, weight)
+            torch.mm(x.T, delta)
+            if inner:
+                torch.mm(delta, weight.T)
+
+    update()
+    begun = time.perf_counter()
+    for _ in range(updates):
+        update()
+    return (time.perf_counter() - begun) / updates * (EPOCHS * STEPS // BATCH) / STEPS * 1e6
+
+
 def ordinary_turn(loop: Ordinary) -> dict[str, float]:
     begun = time.perf_counter()
     loop.collect()
@@ -151,10 +176,7 @@ def main() -> None:
     }
     torch.set_num_threads(1)
     loops = {hidden: Ordinary(hidden) for hidden in (256, 64)}
-    lines = [
-        "| case | physics | policy | update | a step | ordinary loop | ratio | update alone | MuJoCo alone |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for name, (agents, threads, hidden, precision, replacing) in cases.items():
         torch.set_num_threads(threads)
         mine, loop = ours(agents, threads, hidden, precision, replacing), loops[hidden]
@@ -170,10 +192,12 @@ def main() -> None:
         total, ordinary = sum(best.values()), sum(other.values())
         shares = " | ".join(f"{best[part]:.0f} us ({100 * best[part] / total:.0f} %)" for part in best)
         floor = physics(agents, threads)
+        torch.set_num_threads(1)
+        bare = products(hidden) / threads
         lines.append(
             f"| {name} | {shares} | {total:.0f} us, {1e6 / total:,.0f}/s | {ordinary:.0f} us "
             f"({other['collect']:.0f} + {other['update']:.0f}) | **{ordinary / total:.2f}** | "
-            f"{other['update'] / best['update']:.1f} | {floor:.0f} us, {total / floor:.2f} times that |"
+            f"{other['update'] / best['update']:.1f} | {floor:.0f} us, {total / floor:.2f} times that | {bare:.0f} us |"
         )
         print(lines[-1], flush=True)
     if options.out:
@@ -183,9 +207,9 @@ def main() -> None:
             + (
                 "\n\nMicroseconds for one step in one agent's environment, updates included, best of "
                 f"{options.rounds} turns; 8 agents: the machine's time divided by all their steps. The ratio is the "
-                "ordinary loop's time to ours; `update alone` compares the phases of updates.\n\n"
-                + "\n".join(lines)
-                + "\n"
+                "ordinary loop's time to ours; `update alone` compares the phases of updates. `products alone` "
+                "are the matrix products of one agent's updates in float32 with nothing around them (on two threads, "
+                "half of their time): no exact update in float32 can take less.\n\n" + "\n".join(lines) + "\n"
             )
         )
         options.out.write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from neoteny.errors import SettingError
@@ -15,6 +16,8 @@ STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop, "rank-one
 
 STACK_BYTES = 2**18
 """Parameters of a whole stack up to this size fit into a core's cache beside their gradients."""
+SHARED_BATCH = 32
+"""From so many examples a step on, several threads share the products of a stack better than those of single runs."""
 
 
 def choose(
@@ -22,8 +25,8 @@ def choose(
 ) -> type[Strategy]:
     """The strategy asked for, or with `auto` the one that was fastest where it was measured (`make bench`).
 
-    A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides. One
-    example at a time on a chain of linear layers goes through the kernel of rank one; convolutions and other larger
+    A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides; or
+    where several threads share the products of large batches. One example at a time on a chain of linear layers goes through the kernel of rank one; convolutions and other larger
     networks go one run after the other.
 
     Raises:
@@ -39,7 +42,10 @@ def choose(
         return STRATEGIES[wanted]
     size = 4 * sum(parameter.numel() for parameter in module.parameters())
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
-    if example.device.type != "cpu" or (runs * size <= STACK_BYTES and not convolutional):
+    small = runs * size <= STACK_BYTES or (
+        example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1
+    )
+    if example.device.type != "cpu" or (small and not convolutional):
         return Stack
     return RankOne if compile and RankOne.suits(module, step, example) is None else Loop
 

@@ -26,8 +26,8 @@ def choose(
     """The strategy asked for, or with `auto` the one that was fastest where it was measured (`make bench`).
 
     A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides; or
-    where several threads share the products of large batches. One example at a time on a chain of linear layers goes through the kernel of rank one; convolutions and other larger
-    networks go one run after the other.
+    where several threads share the products of large batches. One example at a time on a chain of linear layers goes
+    through the kernel of rank one; convolutions and other larger networks go one run after the other.
 
     Raises:
         SettingError: there is no such strategy, or it does not suit the network, optimizer or methods.

@@ -39,8 +39,6 @@ from neoteny.methods.base import Method  # not for typing alone: the command lin
 if TYPE_CHECKING:
     from torch import nn
 
-    from neoteny.lab.config import RunConfig
-    from neoteny.lab.execution import Execution, Progress
     from neoteny.lab.training import Training
     from neoteny.streams.base import Stream
     from neoteny.streams.timeline import Timeline
@@ -186,14 +184,8 @@ class Benchmark(ABC):
         """A fresh network on the CPU, drawn from torch's global generator, which the caller seeds a run."""
 
     @abstractmethod
-    def training(
-        self,
-        config: RunConfig,
-        execution: Execution,
-        notify: Callable[[Progress], None] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> Training:
-        """What trains a stack of runs of these settings; see `neoteny.lab.training`."""
+    def training(self) -> Callable[..., Training]:
+        """The class that trains a stack of runs of these settings; see `neoteny.lab.training`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,17 +204,11 @@ class StreamBenchmark(Benchmark):
         """How many of the outputs take part in a task, the first ones; None: all of them."""
         return None
 
-    def training(
-        self,
-        config: RunConfig,
-        execution: Execution,
-        notify: Callable[[Progress], None] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> Training:
-        """What trains a stack of runs of these settings; see `neoteny.lab.training`."""
+    def training(self) -> Callable[..., Training]:
+        """What learns from a stream."""
         from neoteny.lab.supervised import Supervised
 
-        return Supervised(config, execution, notify, stopped)
+        return Supervised
 
     @abstractmethod
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:

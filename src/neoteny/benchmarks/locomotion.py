@@ -21,8 +21,6 @@ from neoteny.rl.settings import PPOSettings
 if TYPE_CHECKING:
     from torch import nn
 
-    from neoteny.lab.config import RunConfig
-    from neoteny.lab.execution import Execution, Progress
     from neoteny.rl.environments import Environments
     from neoteny.rl.training import Reinforcement
     from neoteny.streams.timeline import Timeline
@@ -171,17 +169,11 @@ class Locomotion(PPOSettings, Benchmark):
         """The schedule of the friction of the ground; None leaves it as it is."""
         return None
 
-    def training(
-        self,
-        config: RunConfig,
-        execution: Execution,
-        notify: Callable[[Progress], None] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> Reinforcement:
-        """What trains a stack of agents."""
+    def training(self) -> Callable[..., Reinforcement]:
+        """What learns from acting."""
         from neoteny.rl.training import Reinforcement
 
-        return Reinforcement(config, execution, notify, stopped)
+        return Reinforcement
 
 
 _TINY = {

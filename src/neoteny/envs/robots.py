@@ -121,8 +121,8 @@ class Robot(ABC):
         return np.add.reduce(np.square(actions), axis=1)
 
     def contact_cost(self) -> Array:
-        """The cost of contact, [n]."""
-        raise NotImplementedError
+        """The cost of contact, [n]; most robots have none."""
+        return np.zeros(len(self.qpos))
 
     @abstractmethod
     def healthy(self) -> Array:

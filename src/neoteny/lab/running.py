@@ -191,9 +191,8 @@ def start(
             # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
             execution = replace(execution, strategy=state["strategy"])
         with _threads(execution.threads):
-            training = config.problem.training(
-                config, execution, notify, stopped
-            )  # first: what cannot start leaves no trace
+            learn = config.problem.training()
+            training = learn(config, execution, notify, stopped)  # first: what cannot start leaves no trace
             if status == "absent":
                 folder.create(config)
             training.go(folder, state)

@@ -74,11 +74,6 @@ class RunConfig:
         """The methods with these settings, in the order in which they act."""
         return tuple(override(registry.method(name).load()(), own, name) for name, own in self.methods.items())
 
-    @property
-    def varied_of_learner(self) -> dict[str, list[Any]]:
-        """What is varied, by the names that a learner has for it."""
-        return {key if "." in key else f"optimizer.{key}": list(values) for key, values in self.varied.items()}
-
     @cached_property
     def label(self) -> str:
         """The name of the run folder: the system, and what the user set otherwise than its preset.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from neoteny.errors import SettingError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Execution", "Progress"]
+__all__ = ["Execution", "Progress", "threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +90,16 @@ class Progress:
     metric: str
     value: float = math.nan
     unit: str = "examples"
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within it, so many threads compute on the CPU."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -242,6 +242,12 @@ class Learner:
         found = self.strategy.each(lambda tensors: {n: v for n, v in tensors.items() if n.startswith(prefix)})
         return {name.removeprefix(prefix): value for name, value in found.items()}
 
+    def finite(self) -> Tensor:
+        """Which runs' trainable parameters are finite throughout, bool `[R]`."""
+        return self.strategy.each(
+            lambda tensors: torch.stack([torch.isfinite(tensors[name]).all() for name in self.parameters]).all()
+        )
+
     def weights(self) -> dict[str, Tensor]:
         """The trainable parameters by name, `[R, ...]`."""
         tensors = self.strategy.carry()["tensors"]

@@ -46,7 +46,7 @@ def measure(
     matrices = {
         name: value for name, value in weights.items() if value.dim() > 2
     }  # [R, out, in, ...]: no biases, norms
-    broken = ~torch.stack([_finite(value) for value in weights.values()]).all(dim=0)
+    broken = ~learner.finite()
     found: dict[tuple[str, str], Tensor] = {}
     asked = [name for name in names if name not in _OF_WEIGHTS]
     units: dict[str, int] = {}

@@ -16,7 +16,7 @@ from neoteny.errors import CheckpointError, RunFolderError
 from neoteny.lab import checkpoint
 from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE, RunConfig
 from neoteny.lab.config import resolve as resolve_config
-from neoteny.lab.execution import Execution, Progress
+from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.presets import Overrides
 from neoteny.lab.progress import live
@@ -190,7 +190,7 @@ def start(
             state = checkpoint.load(folder.checkpoint, config.to_dict())
             # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
             execution = replace(execution, strategy=state["strategy"])
-        with _threads(execution.threads):
+        with threads(execution.threads):
             learn = config.problem.training()
             training = learn(config, execution, notify, stopped)  # first: what cannot start leaves no trace
             if status == "absent":
@@ -216,19 +216,6 @@ def _listener(progress: bool | Callable[[Progress], None], config: RunConfig) ->
     if callable(progress):
         return nullcontext(progress)
     return live([config.label]) if progress else nullcontext(None)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Within it, so many threads compute on the CPU."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

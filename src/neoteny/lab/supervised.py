@@ -16,7 +16,7 @@ import torch
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.learner import Learner
-from neoteny.lab.training import Training, build_optimizer
+from neoteny.lab.training import Training
 
 if TYPE_CHECKING:
     from neoteny.benchmarks.base import StreamBenchmark
@@ -43,20 +43,15 @@ class Supervised(Training):
         super().__init__(config, execution, notify, stopped, problem.steps * problem.batch_size, metric)
         self._problem = problem
         self._timeline = problem.timeline()
-        device = execution.resolved_device()
+        learning = self._learning()
+        device = learning["device"]
         self._stream = problem.build_stream(config.seeds, execution.data_dir).to(device)
         example = self._stream.probe(problem.batch_size)[0]
         self._learner = Learner(
             problem.build_network,
             example,
             loss=problem.LOSS,
-            optimizer=build_optimizer(problem.optimizer_settings()),
-            methods=config.interventions,
-            seeds=config.seeds,
-            varied=config.varied_of_learner,
-            strategy=execution.strategy,
-            compile=execution.compile,
-            device=device,
+            **learning,
             chain=problem.CHAIN,
             precision=getattr(problem, "precision", "float32"),
             rated=bool(self._timeline.rates),

@@ -61,6 +61,20 @@ class Training(ABC):
         self._seconds, self._began = 0.0, time.monotonic()
         self._progress = Progress(config.label, 0, total, config.runs, metric, unit=unit)
 
+    def _learning(self) -> dict[str, Any]:
+        """What every learner is told of the configuration and the execution."""
+        config, execution = self.config, self.execution
+        varied = {key if "." in key else f"optimizer.{key}": list(values) for key, values in config.varied.items()}
+        return {
+            "optimizer": build_optimizer(config.problem.optimizer_settings()),
+            "methods": config.interventions,
+            "seeds": config.seeds,
+            "varied": varied,
+            "strategy": execution.strategy,
+            "compile": execution.compile,
+            "device": execution.resolved_device(),
+        }
+
     @property
     @abstractmethod
     def learner(self) -> Learner:

@@ -262,14 +262,14 @@ def require_fraction(method: object, *names: str) -> None:
     """Each setting lies in [0, 1]."""
     for name in names:
         value = getattr(method, name)
-        require(method, name, _is_number(value) and 0 <= value <= 1, "a number in [0, 1]")
+        require(method, name, is_number(value) and 0 <= value <= 1, "a number in [0, 1]")
 
 
 def require_nonnegative(method: object, *names: str) -> None:
     """Each setting is a finite number >= 0."""
     for name in names:
         value = getattr(method, name)
-        require(method, name, _is_number(value) and 0 <= value < math.inf, "a finite number >= 0")
+        require(method, name, is_number(value) and 0 <= value < math.inf, "a finite number >= 0")
 
 
 def require_count(method: object, *names: str, least: int = 0) -> None:
@@ -280,7 +280,8 @@ def require_count(method: object, *names: str, least: int = 0) -> None:
         require(method, name, whole, f"a whole number >= {least}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a setting is a number, and neither a truth value nor NaN."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
 

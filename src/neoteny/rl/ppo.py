@@ -197,8 +197,7 @@ class PPO:
 
     def _drop_broken(self) -> None:
         """Leave out agents whose networks are not finite any more."""
-        finite = [torch.isfinite(value).flatten(1).all(1) for value in self.learner.weights().values()]
-        broken = self.alive & ~torch.stack(finite).all(0).cpu().numpy()
+        broken = self.alive & ~self.learner.finite().cpu().numpy()
         self.alive = self.alive & ~broken
         for agent in np.flatnonzero(broken):
             self.learner.drop(int(agent))

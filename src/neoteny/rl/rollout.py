@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from neoteny.errors import CheckpointError, SettingError
+from neoteny.lab.execution import threads
 from neoteny.rl.environments import Environments
 from neoteny.rl.normalise import ObservationNorm, RewardNorm
 from neoteny.rl.policy import Policy
@@ -121,7 +121,8 @@ class Actors:
         learned = None if self._reward_norm is None else np.empty_like(rewards)
         finals: list[Final] = []
         states[0] = self._seen
-        with torch.inference_mode(), _one_thread():
+        # one thread: torch's others would wait for work busily, on cores that belong to physics
+        with torch.inference_mode(), threads(1):
             for t in range(steps):
                 np.add(policy(states[t]), noise[t], out=actions[t])
                 if not np.isfinite(actions[t]).all():  # of agents that ended, or whose means have just overflowed
@@ -238,14 +239,3 @@ class Actors:
             self._observation_norm.moments.load_state_dict(state["observation_norm"])
         if self._reward_norm is not None:
             self._reward_norm.load_state_dict(state["reward_norm"])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Within it torch computes on the calling thread: others, which would wait for work busily, belong to physics."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from neoteny.errors import SettingError
+from neoteny.methods.base import (
+    is_number,
+    require,
+    require_choice,
+    require_count,
+    require_fraction,
+    require_nonnegative,
+)
 
 __all__ = ["PPOSettings"]
 
@@ -61,20 +69,12 @@ class PPOSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name in ("rollout_steps", "environments", "epochs", "batch_size"):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            self._require(whole, name, "a whole number >= 1")
-        for name in ("discount", "trace_decay"):
-            value = getattr(self, name)
-            self._require(_is_number(value) and 0 <= value <= 1, name, "a number in [0, 1]")
-        self._require(_is_number(self.clip) and self.clip > 0, "clip", "a number > 0")
-        for name in ("value_weight", "entropy_weight"):
-            value = getattr(self, name)
-            self._require(_is_number(value) and 0 <= value < math.inf, name, "a finite number >= 0")
-        self._require(_is_number(self.gradient_norm) and self.gradient_norm > 0, "gradient_norm", "a number > 0")
-        known = get_args(Advantages)
-        self._require(self.normalise_advantages in known, "normalise_advantages", f"one of {', '.join(known)}")
+        require_count(self, "rollout_steps", "environments", "epochs", "batch_size", least=1)
+        require_fraction(self, "discount", "trace_decay")
+        require_nonnegative(self, "value_weight", "entropy_weight")
+        for name in ("clip", "gradient_norm"):
+            require(self, name, is_number(getattr(self, name)) and getattr(self, name) > 0, "a number > 0")
+        require_choice(self, "normalise_advantages", get_args(Advantages))
         of = {"batch": self.batch, "minibatch": self.batch_size}.get(self.normalise_advantages)
         if of == 1:
             raise SettingError(
@@ -96,11 +96,3 @@ class PPOSettings:
     def updates(self) -> int:
         """Updates in a phase."""
         return self.epochs * self.batch // self.batch_size
-
-    def _require(self, condition: bool, name: str, what: str) -> None:
-        if not condition:
-            raise SettingError(f"{name} = {getattr(self, name)!r} is not {what}; give a value that is {what}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)

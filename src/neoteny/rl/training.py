@@ -10,7 +10,7 @@ import numpy as np
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.learner import Learner
-from neoteny.lab.training import Training, build_optimizer
+from neoteny.lab.training import Training
 from neoteny.rl.ppo import PPO, Iteration
 
 __all__ = ["Reinforcement"]
@@ -37,17 +37,11 @@ class Reinforcement(Training):
         self._problem, self._timeline = problem, problem.timeline()
         self._agents = PPO(
             problem.build_environments(config.seeds, execution.threads),
-            seeds=config.seeds,
             settings=problem.ppo,
-            methods=config.interventions,
-            optimizer=build_optimizer(problem.optimizer_settings()),
             network=problem.build_network,
-            varied=config.varied_of_learner,
             total=problem.steps,
-            strategy=execution.strategy,
-            compile=execution.compile,
-            device=execution.resolved_device(),
             precision=problem.precision,
+            **self._learning(),
         )
         self._probe = self._agents.states
         self._bin = _Bin(config.runs)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import neoteny
+from neoteny import PlasticityWarning
 from neoteny.errors import NetworkError
-from neoteny.methods import Method, PlasticityWarning
+from neoteny.methods import Method
 from neoteny.registry import METHODS
 from neoteny.testing.memory import memory
 from neoteny.testing.models import mlp

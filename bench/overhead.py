@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from models import GPT, resnet18
 
 import neoteny
-from neoteny.methods import ContinualBackprop, Plasticity
+from neoteny import Plasticity
+from neoteny.methods import ContinualBackprop
 
 UPDATES = 10_000
 ALLOWED = 3.0  # per cent of a step

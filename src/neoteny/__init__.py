@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from neoteny import lab as lab
     from neoteny import testing as testing
     from neoteny import units as units
+    from neoteny.attachment.attach import attach as attach
+    from neoteny.attachment.plasticity import Plasticity as Plasticity
+    from neoteny.errors import PlasticityWarning as PlasticityWarning
     from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.measures.monitor import Monitor as Monitor
-    from neoteny.methods.attach import attach as attach
+    from neoteny.methods.base import Method as Method
     from neoteny.methods.batch_norm import BatchNorm as BatchNorm
     from neoteny.methods.c_chain import CChain as CChain
-    from neoteny.methods.combining import prepare as prepare
     from neoteny.methods.continual_backprop import ContinualBackprop as ContinualBackprop
     from neoteny.methods.continuous_partial_resets import ContinuousPartialResets as ContinuousPartialResets
     from neoteny.methods.crelu import CReLU as CReLU
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from neoteny.methods.regrama import ReGraMa as ReGraMa
     from neoteny.methods.selective_reinitialisation import SelectiveReinitialisation as SelectiveReinitialisation
     from neoteny.methods.self_distillation import SelfDistillation as SelfDistillation
+    from neoteny.methods.shared.combining import prepare as prepare
     from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb as ShrinkAndPerturb
     from neoteny.methods.smooth_leaky import SmoothLeaky as SmoothLeaky
     from neoteny.methods.snr import SelfNormalisedResets as SelfNormalisedResets
@@ -87,8 +90,11 @@ _HOME = {
     "Spectral": "methods.spectral",
     "HuberInit": "methods.huber_init",
     "L1Init": "methods.l1_init",
-    "attach": "methods.attach",
-    "prepare": "methods.combining",
+    "attach": "attachment.attach",
+    "Method": "methods.base",
+    "Plasticity": "attachment.plasticity",
+    "PlasticityWarning": "errors",
+    "prepare": "methods.shared.combining",
     "diagnose": "measures.diagnose",
     "Monitor": "measures.monitor",
     "L2": "methods.l2",
@@ -126,10 +132,13 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "L1Init",
     "L2Init",
     "LayerNorm",
+    "Method",
     "Monitor",
     "NormaliseAndProject",
     "Parseval",
+    "Plasticity",
     "PlasticityInjection",
+    "PlasticityWarning",
     "ReDo",
     "ReGraMa",
     "SelectiveReinitialisation",

@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "NeotenyError",
     "NetworkError",
+    "PlasticityWarning",
     "RunFolderError",
     "SettingError",
     "UnknownNameError",
@@ -86,3 +87,7 @@ class ContractError(NeotenyError, AssertionError):
     def __init__(self, report: object):
         super().__init__(report)
         self.report = report
+
+
+class PlasticityWarning(UserWarning):
+    """An attached method can never do anything, does not see what it needs, or got no state back."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from examples.running import FOLDER, assert_same, load
-from neoteny.methods import PlasticityWarning
+from neoteny import PlasticityWarning
 
 gymnasium = pytest.importorskip("gymnasium", minversion="1.1", reason="needs Gymnasium")
 

@@ -7,7 +7,7 @@ import pytest
 
 import neoteny
 from examples.running import assert_never_stopped, assert_same, load, replaced
-from neoteny.methods import PlasticityWarning
+from neoteny import PlasticityWarning
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium")
 sb3 = pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")

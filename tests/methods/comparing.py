@@ -132,7 +132,7 @@ def compare(
     rtol: float = 1e-7,
     atol: float = 1e-10,
     **attaching: Any,
-) -> tuple[neoteny.methods.Plasticity, Reference, nn.Sequential]:
+) -> tuple[neoteny.Plasticity, Reference, nn.Sequential]:
     """Train both for 200 steps and more, with a change of task every `task_length`, and hold weight against weight.
 
     `reference(net, optimizer, draws)` makes the reference; `attaching` goes to `neoteny.attach`. The biases of a

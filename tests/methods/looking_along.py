@@ -12,7 +12,7 @@ import neoteny
 from methods.comparing import STEPS, batches, compare, mlp, patches
 from methods.numpy_reference import Net
 from neoteny.methods.base import Step
-from neoteny.methods.looking import Looking
+from neoteny.methods.shared.reference import Looking
 from neoteny.units import find, random
 
 EXAMPLES = 9

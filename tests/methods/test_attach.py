@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import neoteny
+from neoteny import PlasticityWarning
 from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.methods import (
     L2,
@@ -20,7 +21,6 @@ from neoteny.methods import (
     FullReset,
     HeadReset,
     L2Init,
-    PlasticityWarning,
     ReDo,
     ShrinkAndPerturb,
 )
@@ -172,7 +172,7 @@ def test_detach_leaves_the_bare_optimizer():
     lambda p: torch.optim.RAdam(p), lambda p: torch.optim.Adam(p, amsgrad=True), lambda p: torch.optim.Adadelta(p),
     lambda p: torch.optim.AdamW(p, foreach=False), lambda p: torch.optim.Adafactor(p), lambda p: torch.optim.ASGD(p),
 ])  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*the bias correction goes on:neoteny.methods.PlasticityWarning")
+@pytest.mark.filterwarnings("ignore:.*the bias correction goes on:neoteny.PlasticityWarning")
 def test_rides_on_any_optimizer(make):
     """State of a reset slice returns to what the optimizer begins with, whatever it is called."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))

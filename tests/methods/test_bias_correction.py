@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 import neoteny
-from neoteny.methods import ContinualBackprop, PlasticityWarning
-from neoteny.methods.bias_correction import PRECISION, AdamCorrection, horizon
-from neoteny.methods.distributed import Processes
-from neoteny.methods.live import Live
+from neoteny import PlasticityWarning
+from neoteny.attachment.bias_correction import PRECISION, AdamCorrection, horizon
+from neoteny.attachment.distributed import Processes
+from neoteny.attachment.user_network import Live
+from neoteny.methods import ContinualBackprop
 from neoteny.units import find
 from neoteny.units.reset import slices_of
 

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 import neoteny
+from neoteny import PlasticityWarning
 from neoteny.errors import CheckpointError, SettingError
-from neoteny.methods import ContinualBackprop, L2Init, PlasticityWarning
+from neoteny.methods import ContinualBackprop, L2Init
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

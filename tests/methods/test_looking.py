@@ -144,7 +144,7 @@ def test_tied_weights_and_several_outputs():
         def forward(self, x, scale):
             return {"first": self.b(torch.relu(self.a(x))) * scale, "second": x.sum(-1)}
 
-    from neoteny.methods.looking import Looking
+    from neoteny.methods.shared.reference import Looking
     from neoteny.units import find
 
     model = Tied()

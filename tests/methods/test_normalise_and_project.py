@@ -10,8 +10,8 @@ from torch import nn
 import neoteny
 from methods.comparing import Reference, batches, compare, conv_net, mlp
 from neoteny.errors import NetworkError
-from neoteny.methods.combining import _PREPARED
 from neoteny.methods.normalise_and_project import NormaliseAndProject
+from neoteny.methods.shared.combining import _PREPARED
 
 
 def as_it_is(make):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neoteny.errors import CheckpointError
-from neoteny.methods.schedule import Periodic, Replacements
+from neoteny.methods.shared.schedule import Periodic, Replacements
 
 
 def brute_force(rate, size, maturity, rule, steps):

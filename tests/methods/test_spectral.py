@@ -11,9 +11,9 @@ import neoteny
 from methods.comparing import Reference, compare, conv_net, mlp
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step
-from neoteny.methods.matrices import matrices
 from neoteny.methods.normalise_and_project import NormaliseAndProject
 from neoteny.methods.parseval import Parseval
+from neoteny.methods.shared.matrices import matrices
 from neoteny.methods.spectral import Spectral
 from neoteny.methods.upgd import UPGD
 from neoteny.units import find, random

@@ -10,7 +10,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from neoteny.methods import PlasticityWarning
+from neoteny import PlasticityWarning
 from neoteny.registry import METHODS
 from neoteny.testing.comparing import difference
 from neoteny.testing.models import Model, mlp

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.methods.combining import refuse_impossible
+from neoteny.methods.shared.combining import refuse_impossible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

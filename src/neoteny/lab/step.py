@@ -21,8 +21,8 @@ from torch.func import functional_call, grad_and_value
 from neoteny.lab.dropout import Dropping
 from neoteny.lab.losses import Loss
 from neoteny.methods.base import Method, Step
-from neoteny.methods.combining import in_order
-from neoteny.methods.looking import Looking
+from neoteny.methods.shared.combining import in_order
+from neoteny.methods.shared.reference import Looking
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
 from neoteny.units.activations import Activations
@@ -105,7 +105,7 @@ class TrainingStep:
         gradients: how gradients come about.
         network: unit layers and initialisers.
         optimizer: the laboratory's optimizer.
-        methods: attached methods; they act in the order that `neoteny.methods.combining` defines.
+        methods: attached methods; they act in the order that `neoteny.methods.shared.combining` defines.
         parameters: names of the trainable parameters.
         loss: what gradients are of.
         plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.

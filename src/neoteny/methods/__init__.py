@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from neoteny.lazy import exports
 
 if TYPE_CHECKING:
-    from neoteny.methods.attach import Plasticity as Plasticity
-    from neoteny.methods.attach import PlasticityWarning as PlasticityWarning
     from neoteny.methods.base import Method as Method
     from neoteny.methods.base import Schedule as Schedule
     from neoteny.methods.base import Step as Step
@@ -38,10 +36,10 @@ if TYPE_CHECKING:
     from neoteny.methods.plasticity_injection import PlasticityInjection as PlasticityInjection
     from neoteny.methods.redo import ReDo as ReDo
     from neoteny.methods.regrama import ReGraMa as ReGraMa
-    from neoteny.methods.schedule import Periodic as Periodic
-    from neoteny.methods.schedule import Replacements as Replacements
     from neoteny.methods.selective_reinitialisation import SelectiveReinitialisation as SelectiveReinitialisation
     from neoteny.methods.self_distillation import SelfDistillation as SelfDistillation
+    from neoteny.methods.shared.schedule import Periodic as Periodic
+    from neoteny.methods.shared.schedule import Replacements as Replacements
     from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb as ShrinkAndPerturb
     from neoteny.methods.smooth_leaky import SmoothLeaky as SmoothLeaky
     from neoteny.methods.snr import SelfNormalisedResets as SelfNormalisedResets
@@ -83,11 +81,9 @@ _HOME = {
     "L2": "l2",
     "L2Init": "l2_init",
     "Method": "base",
-    "Periodic": "schedule",
-    "Plasticity": "attach",
-    "PlasticityWarning": "attach",
+    "Periodic": "shared.schedule",
     "ReDo": "redo",
-    "Replacements": "schedule",
+    "Replacements": "shared.schedule",
     "Schedule": "base",
     "ShrinkAndPerturb": "shrink_and_perturb",
     "Step": "base",
@@ -120,9 +116,7 @@ __all__ = [  # spelt out for type checkers; a test holds it together with `_HOME
     "NormaliseAndProject",
     "Parseval",
     "Periodic",
-    "Plasticity",
     "PlasticityInjection",
-    "PlasticityWarning",
     "ReDo",
     "ReGraMa",
     "Replacements",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, "Tensor"]
 Stage = Literal["architecture", "regulariser", "optimizer", "perturbation", "projection", "reset", "average"]
-"""Where a method belongs among others; see `neoteny.methods.combining`."""
+"""Where a method belongs among others; see `neoteny.methods.shared.combining`."""
 Look = Callable[[Tensors], "tuple[Tensor, Tensors]"]
 """Outputs and hidden activations `[batch, units, positions]` by layer, of the network with the tensors given: see
 `Step.look`."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.errors import NetworkError
-from neoteny.methods.architecture import Architecture
 from neoteny.methods.base import require_fraction, require_nonnegative
+from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,7 +20,7 @@ from neoteny.methods.base import (
     require_fraction,
     require_nonnegative,
 )
-from neoteny.methods.penalty import at_least_single, gradients, sight
+from neoteny.methods.shared.penalty import at_least_single, gradients, sight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,7 +26,7 @@ from neoteny.methods.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Replacements
+    from neoteny.methods.shared.schedule import Replacements
     from neoteny.units.records import Network, Slices, UnitLayer
 
 Utility = Literal[
@@ -67,9 +67,9 @@ class ContinualBackprop(Method):
         adaptation              1 / Σ|w_in|
         random                  drawn anew whenever units are compared
 
-    Units with a > m are eligible; how many of them are due is told by `neoteny.methods.schedule.Replacements`. Those of
-    least û get w_in from the layer's initialiser, bias 0, w_out 0, u = f = a = 0, newborn norms, and the state that the
-    optimizer keeps for exactly these entries starts anew.
+    Units with a > m are eligible; how many of them are due is told by
+    `neoteny.methods.shared.schedule.Replacements`. Those of least û get w_in from the layer's initialiser, bias 0,
+    w_out 0, u = f = a = 0, newborn norms, and the state that the optimizer keeps for exactly these entries starts anew.
 
     Differs from the authors' code: every unit's average is corrected with its own age; the optimizer's state of
     replaced units is reset; feature maps count as their own number of units, not n · positions; the compensation acts.
@@ -164,7 +164,7 @@ class ContinualBackprop(Method):
 
     def schedule(self, network: Network, seed: int) -> Replacements:
         """One column a layer: how many of its units are due."""
-        from neoteny.methods.schedule import Replacements
+        from neoteny.methods.shared.schedule import Replacements
         from neoteny.seeds import METHOD, generator
 
         sizes = [layer.size for layer in network.layers]

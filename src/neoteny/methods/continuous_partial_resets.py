@@ -27,7 +27,7 @@ from neoteny.methods.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network, Slices, UnitLayer
 
 Transfer = Literal["sigmoid", "exponential"]
@@ -127,7 +127,7 @@ class ContinuousPartialResets(Method):
 
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return Periodic(int(self.period))
 

@@ -15,7 +15,7 @@ from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, require
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 _LENGTH = (
@@ -99,7 +99,7 @@ class DASH(Method):
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return None if self.period is None else Periodic(self.period)
 
@@ -127,7 +127,7 @@ class DASH(Method):
         """Every parameter but those of norms, shrunk."""
         import torch
 
-        from neoteny.methods.matrices import whole
+        from neoteny.methods.shared.matrices import whole
 
         shrunk = {}
         for name in step.parameters(norms=False):

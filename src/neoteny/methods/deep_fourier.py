@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.architecture import Doubling
+from neoteny.methods.shared.architecture import Doubling
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_nonnegative
-from neoteny.methods.penalty import at_least_single, gradients
+from neoteny.methods.shared.penalty import at_least_single, gradients
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_zero, require_count, require_fraction
-from neoteny.methods.boundary import BoundaryReset
-from neoteny.methods.matrices import whole
+from neoteny.methods.shared.boundary import BoundaryReset
+from neoteny.methods.shared.matrices import whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Stage, Step
-from neoteny.methods.boundary import BoundaryReset
+from neoteny.methods.shared.boundary import BoundaryReset
 
 if TYPE_CHECKING:
     from torch import Tensor

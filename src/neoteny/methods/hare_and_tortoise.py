@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.averaging import Averaging
 from neoteny.methods.base import Contract, Stage, Step, Tensors, require_count
+from neoteny.methods.shared.averaging import Averaging
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 
@@ -86,7 +86,7 @@ class HareAndTortoise(Averaging):
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return None if self.period is None else Periodic(self.period)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.methods.base import Contract, Stage, Step, require_choice, require_count
-from neoteny.methods.boundary import BoundaryReset
+from neoteny.methods.shared.boundary import BoundaryReset
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.errors import NetworkError
 from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_count, require_nonnegative
-from neoteny.methods.penalty import at_least_single, gradients, sight
+from neoteny.methods.shared.penalty import at_least_single, gradients, sight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.methods.architecture import Architecture
 from neoteny.methods.base import Contract, require_fraction
+from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Stage
-from neoteny.methods.initial_pull import InitialPull
+from neoteny.methods.shared.initial_pull import InitialPull
 
 if TYPE_CHECKING:
     from torch import Tensor

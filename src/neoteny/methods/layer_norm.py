@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.methods.architecture import Architecture
 from neoteny.methods.base import require_nonnegative
+from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_zero, require_count, require_nonnegative
-from neoteny.methods.matrices import matrices, norms, whole
+from neoteny.methods.shared.matrices import matrices, norms, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.nn.rewriting import Place
     from neoteny.units.records import Network
 
@@ -116,7 +116,7 @@ class NormaliseAndProject(Method):
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """Every `period` steps, where that is more than one."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return Periodic(self.period) if self.period > 1 else None
 

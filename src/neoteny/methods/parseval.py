@@ -22,7 +22,7 @@ from neoteny.methods.base import (
     require,
     require_nonnegative,
 )
-from neoteny.methods.matrices import matrices, whole
+from neoteny.methods.shared.matrices import matrices, whole
 
 
 @dataclass(frozen=True, kw_only=True)

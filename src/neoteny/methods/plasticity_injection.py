@@ -16,7 +16,7 @@ from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, require
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 
@@ -152,7 +152,7 @@ class PlasticityInjection(Method):
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `after`-th update, of which the first one counts."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return None if self.after is None else Periodic(self.after)
 
@@ -173,7 +173,7 @@ class PlasticityInjection(Method):
     def _inject(self, step: Step, state: Tensors, when: Tensor) -> Tensors:
         import torch
 
-        from neoteny.methods.matrices import whole
+        from neoteny.methods.shared.matrices import whole
         from neoteny.nn.injected import FROZEN, OLD
         from neoteny.units.random import fold_in
 

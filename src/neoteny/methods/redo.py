@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from neoteny.methods.base import Contract, Step, Tensors
-from neoteny.methods.unit_reset import InactiveReset
+from neoteny.methods.shared.unit_reset import InactiveReset
 
 
 @dataclass(frozen=True, kw_only=True)

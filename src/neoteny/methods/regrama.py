@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Step, Tensors
-from neoteny.methods.unit_reset import InactiveReset
+from neoteny.methods.shared.unit_reset import InactiveReset
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,7 +26,7 @@ from neoteny.methods.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 Selection = Literal["fraction", "threshold"]
@@ -131,7 +131,7 @@ class SelectiveReinitialisation(Method):
 
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return Periodic(int(self.period))
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.averaging import Averaging
 from neoteny.methods.base import (
     Contract,
     Stage,
@@ -22,6 +21,7 @@ from neoteny.methods.base import (
     require_choice,
     require_nonnegative,
 )
+from neoteny.methods.shared.averaging import Averaging
 
 if TYPE_CHECKING:
     from torch import Tensor

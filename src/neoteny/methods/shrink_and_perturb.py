@@ -25,7 +25,7 @@ from neoteny.methods.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 
@@ -119,7 +119,7 @@ class ShrinkAndPerturb(Method):
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """Every `interval` steps, where that is more than one."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return Periodic(self.interval) if self.when == "every_step" and self.interval > 1 else None
 

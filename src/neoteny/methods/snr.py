@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Step, Tensors, require, require_count, require_fraction
-from neoteny.methods.unit_reset import UnitReset
+from neoteny.methods.shared.unit_reset import UnitReset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +156,7 @@ class _Clock:
     """The two columns of `SelfNormalisedResets.schedule`, each with its period."""
 
     def __init__(self, every: int, period: int):
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         self._columns = (Periodic(every), Periodic(period))
 

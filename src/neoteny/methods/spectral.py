@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_zero, require_count, require_nonnegative
-from neoteny.methods.matrices import Matrix, matrices, norms, whole
+from neoteny.methods.shared.matrices import Matrix, matrices, norms, whole
 
 if TYPE_CHECKING:
     from torch import Tensor

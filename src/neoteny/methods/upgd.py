@@ -22,7 +22,7 @@ from neoteny.methods.base import (
     require_choice,
     require_nonnegative,
 )
-from neoteny.methods.matrices import whole
+from neoteny.methods.shared.matrices import whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_number, require
-from neoteny.methods.matrices import matrices
+from neoteny.methods.shared.matrices import matrices
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from neoteny.methods.attach import attach
+from neoteny.attachment.attach import attach
 from neoteny.methods.base import Method
-from neoteny.methods.combining import prepare
+from neoteny.methods.shared.combining import prepare
 
 __all__ = ["Allocations", "memory"]
 

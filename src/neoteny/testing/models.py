@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neoteny.methods.base import Method
-from neoteny.methods.combining import prepare
+from neoteny.methods.shared.combining import prepare
 from neoteny.units import find
 from neoteny.units.records import Network
 

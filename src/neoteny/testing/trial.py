@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoteny.methods.attach import Plasticity, PlasticityWarning, attach
+from neoteny.attachment.attach import Plasticity, attach
+from neoteny.errors import PlasticityWarning
 from neoteny.methods.base import Method
 from neoteny.testing.comparing import copied, flat
 from neoteny.testing.models import Model, loss

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from neoteny.methods.base import Method, require_count, require_fraction
-from neoteny.methods.schedule import Periodic
+from neoteny.methods.shared.schedule import Periodic
 from neoteny.units import random
 
 HANDLES: list = []

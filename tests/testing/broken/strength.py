@@ -6,7 +6,7 @@ import torch
 
 from neoteny.errors import SettingError
 from neoteny.methods.base import require_count, require_fraction
-from neoteny.methods.schedule import Periodic
+from neoteny.methods.shared.schedule import Periodic
 from testing.broken.sound import Sound
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from neoteny.methods.attach import PlasticityWarning
+from neoteny.errors import PlasticityWarning
 from neoteny.testing.comparing import difference, expect
 from neoteny.testing.contract.base import check, same
 from neoteny.testing.trial import STEPS, Trial

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neoteny.methods.distributed import Processes, is_sharded
+from neoteny.attachment.distributed import Processes, is_sharded
 from neoteny.units.activations import Activations
 from neoteny.units.records import Network, Reader, Slices, UnitLayer
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from neoteny.attachment.distributed import like, local
 from neoteny.errors import CheckpointError
-from neoteny.methods.distributed import like, local
 from neoteny.units.initialise import Initialiser
 
 if TYPE_CHECKING:
-    from neoteny.methods.plasticity import Plasticity
+    from neoteny.attachment.plasticity import Plasticity
 
 VERSION = 2
 

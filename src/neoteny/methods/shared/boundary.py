@@ -11,7 +11,7 @@ from neoteny.methods.base import Method, Step, Tensors, require_count
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 
@@ -39,7 +39,7 @@ class BoundaryReset(Method, ABC):
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return None if self.period is None else Periodic(self.period)
 

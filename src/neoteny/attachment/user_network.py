@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from neoteny.attachment.distributed import Processes, like, local, parts
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
-from neoteny.methods.distributed import Processes, like, local, parts
 from neoteny.units.activations import Activations
 from neoteny.units.random import fold_in
 from neoteny.units.records import Network, Slices, UnitLayer

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from neoteny.errors import SettingError, UnknownNameError
-from neoteny.methods import state as checkpoints
+from neoteny.attachment import checkpoint as checkpoints
+from neoteny.attachment.activations import TrainingActivations
+from neoteny.attachment.bias_correction import AdamCorrection
+from neoteny.attachment.distributed import Processes
+from neoteny.attachment.user_network import Live, LiveStep
+from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Look, Method, Schedule, method_seed
-from neoteny.methods.bias_correction import AdamCorrection
-from neoteny.methods.combining import in_order
-from neoteny.methods.distributed import Processes
-from neoteny.methods.live import Live, LiveStep
-from neoteny.methods.looking import Looking, detached
-from neoteny.methods.watch import TrainingActivations
+from neoteny.methods.shared.combining import in_order
+from neoteny.methods.shared.reference import Looking, detached
 from neoteny.units import random
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
@@ -29,10 +29,6 @@ from neoteny.units.records import Network
 _KEY = "plasticity"
 _KEYS: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[str]] = weakref.WeakKeyDictionary()  # taken in its state
 _Hidden = TypeVar("_Hidden")
-
-
-class PlasticityWarning(UserWarning):
-    """An attached method can never do anything, does not see what it needs, or got no state back."""
 
 
 class _CopyError(SettingError, AttributeError):

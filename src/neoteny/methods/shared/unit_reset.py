@@ -12,7 +12,7 @@ from neoteny.methods.base import Method, Stage, Step, Tensors, require_count, re
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.schedule import Periodic
+    from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
 
@@ -83,7 +83,7 @@ class InactiveReset(UnitReset, ABC):
 
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
-        from neoteny.methods.schedule import Periodic
+        from neoteny.methods.shared.schedule import Periodic
 
         return Periodic(self.period)
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from neoteny.methods.distributed import local
+from neoteny.attachment.distributed import local
 from neoteny.units.records import Slices
 from neoteny.units.reset import slices_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.methods.live import Live
+    from neoteny.attachment.user_network import Live
 
 PRECISION = 1e-2
 """Entries whose correction would change a step by less than this share are left alone."""

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from neoteny.errors import NetworkError, SettingError
+from neoteny.attachment.distributed import is_sharded
+from neoteny.attachment.plasticity import Plasticity
+from neoteny.attachment.user_network import trained_part
+from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
-from neoteny.methods.combining import prepared, refuse_impossible
-from neoteny.methods.distributed import is_sharded
-from neoteny.methods.live import trained_part
-from neoteny.methods.plasticity import Plasticity, PlasticityWarning
+from neoteny.methods.shared.combining import prepared, refuse_impossible
 from neoteny.units import find
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 
-__all__ = ["Plasticity", "PlasticityWarning", "attach"]
+__all__ = ["attach"]
 
 
 def attach(
@@ -48,8 +48,8 @@ def attach(
         optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn: methods
             then act after the last one's. Where units are reset, those of its state tensors that have the parameter's
             shape are, too; Adam's, AdamW's and Adamax's bias correction starts anew for them.
-        methods: one method or several, which act in the order that `neoteny.methods.combining` defines. What changes
-            the network itself asks for `neoteny.prepare` first.
+        methods: one method or several, which act in the order that `neoteny.methods.shared.combining`
+            defines. What changes the network itself asks for `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
         seed: what everything that is drawn follows from.
         units: the units of the unwrapped network, where they were found already (`neoteny.units.find`).

@@ -1,0 +1,1 @@
+"""What several methods share: bases, schedules, the order in which methods act, and small pieces of formulas."""

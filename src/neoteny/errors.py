@@ -35,7 +35,7 @@ class SettingError(NeotenyError, ValueError):
 class UnknownNameError(NeotenyError, LookupError):
     """A name that nothing goes by, with the names that come near it.
 
-    Arguments:
+    Args:
         name: what was asked for.
         known: every name that would have been accepted.
         kind: what it should have been the name of, for the message.
@@ -80,7 +80,7 @@ class CheckpointError(NeotenyError):
 class ContractError(NeotenyError, AssertionError):
     """A method that breaks its contract: the message lists every check that failed.
 
-    Arguments:
+    Args:
         report: what `neoteny.testing.check_method` found.
     """
 

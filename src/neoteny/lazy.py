@@ -11,7 +11,7 @@ from typing import Any
 def exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], Sequence[str]]]:
     """A package's `__getattr__` and `__dir__`.
 
-    Arguments:
+    Args:
         package: the package's `__name__`.
         homes: for each name the submodule that it lives in; `submodule:` is the submodule itself.
 

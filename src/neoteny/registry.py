@@ -369,7 +369,7 @@ def _base_and_version(name: str) -> tuple[str, int]:
 def resolve(name: str, table: Mapping[str, Entry], kind: str = "name") -> Entry:
     """The entry of a name; of the newest version where the name carries none.
 
-    Arguments:
+    Args:
         name: a name of the table, or such a name without its `-v<number>`.
         table: `METHODS`, `BENCHMARKS` or one like them.
         kind: what the table holds, for the error message.

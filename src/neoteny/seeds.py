@@ -24,7 +24,7 @@ ENVIRONMENT = 3
 def generator(run_seed: int, purpose: int, *extra: int) -> np.random.Generator:
     """The generator of one run for one purpose.
 
-    Arguments:
+    Args:
         run_seed: the run's own seed, at least 0.
         purpose: `WEIGHTS`, `DATA`, `METHOD` or `ENVIRONMENT`.
         extra: further whole numbers where a purpose needs several generators (a layer, a probe).

@@ -50,7 +50,7 @@ __all__ = ["Benchmark", "EpochBenchmark", "OnlineBenchmark", "StreamBenchmark", 
 class System:
     """One curve of a figure: a way of learning on a benchmark.
 
-    Arguments:
+    Args:
         summary: one line, for `neoteny list` and the legend.
         methods: the methods that act, as the paper set them, in the order in which they act.
         overrides: settings of the benchmark that this system has otherwise (`{"activation": "linear"}`,
@@ -214,7 +214,7 @@ class StreamBenchmark(Benchmark):
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:
         """The problem for a stack of runs, one independent stream a run seed.
 
-        Arguments:
+        Args:
             seeds: one run seed a run.
             data_dir: where data sets lie; None for the usual places.
 

@@ -39,7 +39,7 @@ def systems(
 ) -> dict[str, System]:
     """The systems of such a benchmark, whose strengths are for its paper's lengths and for those of scale `fast`.
 
-    Arguments:
+    Args:
         pull: strength of L2 towards the initial weights.
         period: updates between two looks of ReDo, at the paper's scale and at `fast`.
         adam: step sizes, likewise.

@@ -151,7 +151,7 @@ class Locomotion(PPOSettings, Benchmark):
     def build_environments(self, seeds: Sequence[int], threads: int = 1) -> Environments:
         """The environments of some agents, those of the first agent first.
 
-        Arguments:
+        Args:
             seeds: a run seed an agent; friction is drawn from it.
             threads: on which physics are stepped.
         """

@@ -14,7 +14,7 @@ __all__ = ["show"]
 def show(runs: Sequence[Run], window: int | None = None) -> None:
     """Print a table of each benchmark and scale, and the run folders.
 
-    Arguments:
+    Args:
         runs: what was run.
         window: examples at the beginning and at the end that are compared; None for a tenth of the stream.
     """

@@ -70,7 +70,7 @@ def cached(data_set: str, key: str, names: Iterable[str], decode: Callable[[Allo
 
     Several processes may call this at once: one decodes, the others wait for it.
 
-    Arguments:
+    Args:
         data_set: the data set's name.
         key: tells its contents from others (`identity`, or a checksum).
         names: the arrays that are wanted.

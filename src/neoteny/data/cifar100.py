@@ -36,7 +36,7 @@ def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True)
     `cifar-100-python.tar.gz` is looked for, or the folder that it unpacks to (there, or in a folder `cifar100`);
     without either the archive is fetched once. It is decoded once into the cache, which all processes share.
 
-    Arguments:
+    Args:
         data_dir: the folder of the data sets.
         train: the 50,000 images to learn from, or the 10,000 to test with.
 

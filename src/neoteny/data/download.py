@@ -48,7 +48,7 @@ def download(remote: Remote, path: Path) -> Path:
 
     Several processes may call this at once: one fetches, the others wait for it.
 
-    Arguments:
+    Args:
         remote: the file.
         path: where it shall be.
 

@@ -36,7 +36,7 @@ def locate(data_set: str, remote: Remote, data_dir: str | os.PathLike[str] | Non
     With `data_dir`, or else the environment variable `NEOTENY_DATA`, the file must lie there, in the folder named after
     the data set or directly; nothing is fetched then. Without either it is fetched into the user's cache, once.
 
-    Arguments:
+    Args:
         data_set: the data set's name, which is its folder's.
         remote: the file, and where it can be had.
         data_dir: the folder that the user named, if any.

@@ -21,7 +21,7 @@ _UNSIGNED_BYTE = 8
 def read_idx(path: str | os.PathLike[str], sha256: str | None = None) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, gzipped or not.
 
-    Arguments:
+    Args:
         path: the file; gzipped if its name ends in `.gz`.
         sha256: checksum of its *unzipped* content, which recompressing does not change.
 

@@ -87,7 +87,7 @@ def imagenet32(data_dir: str | os.PathLike[str] | None = None) -> ImageClasses:
     They are decoded once into the cache, which all processes share: a file of 3,072 bytes an image. ImageNet's licence
     allows no copy to be fetched without registration, so nothing is fetched.
 
-    Arguments:
+    Args:
         data_dir: the folder of the data sets.
 
     Raises:

@@ -68,7 +68,7 @@ def mnist(data_dir: str | os.PathLike[str] | None = None, train: bool = True) ->
     `mnist/`, or directly); without either they are fetched once into the user's cache. The content is checked against
     its checksum whenever it is read; the files may be compressed anew.
 
-    Arguments:
+    Args:
         data_dir: the folder of the data sets.
         train: the 60,000 images to learn from, or the 10,000 to test with.
 

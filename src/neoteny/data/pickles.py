@@ -20,7 +20,7 @@ __all__ = ["read_pickle", "whole_numbers"]
 def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
     """The dict in a pickle of arrays, lists, numbers and text, as CIFAR and ImageNet32 are distributed.
 
-    Arguments:
+    Args:
         file: the pickle, of Python 2 or 3.
         path: where it is from, for messages.
 

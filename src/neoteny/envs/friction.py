@@ -85,7 +85,7 @@ class FrictionSchedule(ABC):
 class ConstantFriction(FrictionSchedule):
     """The same friction for ever.
 
-    Arguments:
+    Args:
         value: the coefficient of sliding friction.
 
     Raises:
@@ -113,7 +113,7 @@ class ConstantFriction(FrictionSchedule):
 class ListedFriction(FrictionSchedule):
     """One friction after another; after the last the first again.
 
-    Arguments:
+    Args:
         values: the coefficients, in order.
         every: steps between two changes.
 
@@ -150,7 +150,7 @@ class ListedFriction(FrictionSchedule):
 class LogUniformFriction(FrictionSchedule):
     """A new friction at every change, its logarithm drawn uniformly: f = exp(u), u ~ U[log low, log high].
 
-    Arguments:
+    Args:
         low: the least friction, above 0.
         high: the largest.
         every: steps between two changes.

@@ -39,7 +39,7 @@ class Pay(NamedTuple):
 class Robot(ABC):
     """The observation, reward and end of an episode of one robot.
 
-    Arguments:
+    Args:
         env: an environment of Gymnasium, unwrapped.
         settings: the keyword arguments that it was made with.
         count: simulations, n.

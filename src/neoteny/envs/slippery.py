@@ -64,7 +64,7 @@ class Slippery(gymnasium.Wrapper, RecordConstructorArgs):
 
     A simulation that blows up ends its episode: observation and reward are zeros then, and `info["unstable"]` is True.
 
-    Arguments:
+    Args:
         env: an environment of Gymnasium on MuJoCo.
         schedule: the friction, by default log-uniform in [0.02, 2] and new every 2,000,000 steps.
         seed: what the schedule draws from. The seed of `reset` only draws initial states.
@@ -141,7 +141,7 @@ def make(
 ) -> Slippery:
     """What `gymnasium.make("neoteny/SlipperyAnt-v0", ...)` calls.
 
-    Arguments:
+    Args:
         base: one of `BASES`.
         schedule: see `Slippery`.
         seed: see `Slippery`.

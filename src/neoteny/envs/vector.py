@@ -70,7 +70,7 @@ class MujocoVectorEnv(VectorEnv):
     bit and at any number of threads. An episode that ends is followed by the next within the same step (Gymnasium's
     `AutoresetMode.SAME_STEP`): `infos["final_obs"]` and `infos["final_info"]` hold what it ended with.
 
-    Arguments:
+    Args:
         env_id: "Ant-v5", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5" or "Humanoid-v5".
         num_envs: how many, n.
         friction: a schedule for all, or one for each; None leaves the friction of the model. Each sub-environment
@@ -166,7 +166,7 @@ class MujocoVectorEnv(VectorEnv):
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """Begin new episodes.
 
-        Arguments:
+        Args:
             seed: s seeds the sub-environments with s, s + 1, ...; a list gives each its own; None goes on drawing. A
                 seed begins anew, the count of steps to the next change of friction included.
             options: "friction", one for all or one each, in force until the schedule's next change; "reset_mask", [n]
@@ -205,7 +205,7 @@ class MujocoVectorEnv(VectorEnv):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """One step of every sub-environment, and the reset of those whose episode it ended.
 
-        Arguments:
+        Args:
             actions: [n, action].
 
         Returns:
@@ -230,7 +230,7 @@ class MujocoVectorEnv(VectorEnv):
     def step_arrays(self, actions: Array) -> Steps:
         """`step` without the dictionary: the way to step fast.
 
-        Arguments:
+        Args:
             actions: [n, action]. Costs are computed in their precision, as in Gymnasium's environments.
 
         Returns:

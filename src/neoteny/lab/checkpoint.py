@@ -27,7 +27,7 @@ _ARRAY = "__numpy__"
 def save(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """Write a checkpoint; until the moment it is complete the former one stays.
 
-    Arguments:
+    Args:
         path: where.
         state: everything needed to go on, in dicts, lists and tuples of numbers, strings, None, arrays and tensors.
         identity: the configuration it belongs to.

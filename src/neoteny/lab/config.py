@@ -174,7 +174,7 @@ def resolve(
 ) -> RunConfig:
     """The complete configuration of one system on one benchmark.
 
-    Arguments:
+    Args:
         benchmark: an id, or a name without version for the newest.
         method: a system of the benchmark, any registered method, or several joined by `+`.
         runs: seeds at each point of the grid.
@@ -237,7 +237,7 @@ def resolve_all(
 ) -> list[RunConfig]:
     """One configuration a system: what is set for a method applies to the systems that have it.
 
-    Arguments:
+    Args:
         benchmark: as for `resolve`.
         systems: names of systems, each once.
         methods: as for `resolve`.

@@ -21,7 +21,7 @@ _WHOLE_MAPS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 class Dropping:
     """The dropout layers of one network, and the key that they draw with in the present step.
 
-    Arguments:
+    Args:
         module: the laboratory's own copy of a network; its dropout layers are replaced in place.
 
     Raises:

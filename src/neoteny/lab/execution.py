@@ -21,7 +21,7 @@ __all__ = ["Execution", "Progress", "threads"]
 class Execution:
     """How a stack is trained; it changes the numbers by no more than rounding.
 
-    Arguments:
+    Args:
         device: `cpu`, `cuda`, ..., or `auto` for the accelerator where there is one.
         strategy: how runs are laid out, `auto` or one of `neoteny.lab.strategies`.
         compile: whether steps are compiled.

@@ -87,7 +87,7 @@ def compare(
 ) -> list[Run]:
     """Run several systems side by side, each into its own folder `out/<benchmark>/<label>`.
 
-    Arguments:
+    Args:
         configs: what to run, as from `neoteny.lab.resolve_all`.
         out: the directory of run folders.
         resume: go on with unfinished folders of these configurations, and leave finished ones as they are.

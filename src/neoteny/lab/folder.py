@@ -39,7 +39,7 @@ _PACKAGES = ("torch", "numpy", "polars")
 class RunFolder:
     """One run folder.
 
-    Arguments:
+    Args:
         path: where it is, or is to be.
     """
 

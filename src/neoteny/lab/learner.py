@@ -234,7 +234,7 @@ class Learner:
     def accuracy(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         """The share of examples that each run classifies rightly in evaluation mode, among the outputs that take part.
 
-        Arguments:
+        Args:
             blocks: inputs `[R, E, ...]` and labels `[R, E]`, in pieces.
 
         Returns:

@@ -27,7 +27,7 @@ def measure(
 ) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray]:
     """Measure every run.
 
-    Arguments:
+    Args:
         names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`, `distance_from_init`.
         learner: R runs.
         probe: [R, E, ...], each run's probe inputs.

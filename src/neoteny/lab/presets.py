@@ -67,7 +67,7 @@ def method_name(name: str) -> str:
 def override(record: T, values: Overrides, owner: str) -> T:
     """The record with some fields replaced; it checks the values itself.
 
-    Arguments:
+    Args:
         record: a dataclass of settings, such as a benchmark or a method.
         values: new values by field; `step-size` is `step_size`.
         owner: what the record is called in messages.

@@ -20,7 +20,7 @@ __all__ = ["Rate", "describe", "live"]
 class Rate:
     """How fast something grows, over the last seconds: compiling at the start does not count for long.
 
-    Arguments:
+    Args:
         window: seconds to look back.
 
     >>> rate = Rate()
@@ -45,7 +45,7 @@ class Rate:
 def describe(progress: Progress, rate: float | None) -> str:
     """What stands behind the bar: examples a second of all runs together, time to go, current error.
 
-    Arguments:
+    Args:
         progress: where the stack stands.
         rate: examples a second of one run.
 

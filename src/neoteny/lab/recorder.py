@@ -59,7 +59,7 @@ def atomically(path: Path, write: Any) -> None:
 class Recorder:
     """Takes rows and writes them into a run folder.
 
-    Arguments:
+    Args:
         folder: the run folder.
         runs: how many runs the stack has.
 
@@ -81,7 +81,7 @@ class Recorder:
     ) -> None:
         """Take one value a run.
 
-        Arguments:
+        Args:
             metric: its name.
             values: [R]; NaN where a measure is not defined, such as a share of no units.
             step: examples seen so far.

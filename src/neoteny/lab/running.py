@@ -81,7 +81,7 @@ def run(
 ) -> Run:
     """Run one system on one benchmark, in this process, into the folder `out/<benchmark>/<label>`.
 
-    Arguments:
+    Args:
         benchmark: its name; or a finished configuration, which makes the arguments from `method` to `grid` needless.
         method: a system of the benchmark, any registered method, or several joined by `+`.
         runs: how many, each with its own seed.
@@ -131,7 +131,7 @@ def run(
 def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> Run:
     """Go on with the run in a folder, from its last checkpoint, as it was started. A finished one is left as it is.
 
-    Arguments:
+    Args:
         run_dir: the run folder.
         progress: as for `run`.
         execution: what is to be otherwise than at the start, such as `device` or `data_dir`.
@@ -167,7 +167,7 @@ def start(
 ) -> Run:
     """Train a stack of runs to the end, in this process and in just this folder; the core of `run` and `resume`.
 
-    Arguments:
+    Args:
         config: what to run.
         path: the run folder.
         execution: how.

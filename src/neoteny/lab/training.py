@@ -35,7 +35,7 @@ class Training(ABC):
     Building one reads the data and makes the networks, and touches no folder; `go` trains. What a segment is, is for
     subclasses to say.
 
-    Arguments:
+    Args:
         config: what to train.
         execution: how.
         notify: is told of the progress now and then.

@@ -40,7 +40,7 @@ TUNED = ("mean", "first", "last")
 def collect(plan: Plan, rows: Sequence[Row]) -> pl.DataFrame:
     """The table of what is finished, on any benchmark.
 
-    Arguments:
+    Args:
         plan: how it was made.
         rows: of the table, in any order.
 

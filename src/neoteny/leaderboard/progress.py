@@ -42,7 +42,7 @@ def overall(
 
     Where there is no terminal to show it, a line is written for each stack that is done.
 
-    Arguments:
+    Args:
         work: what is left of each stack, in examples of all its runs.
         show: whether to show anything.
         console: where; by default standard error.

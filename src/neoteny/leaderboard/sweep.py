@@ -202,7 +202,7 @@ def run(
 ) -> dict[tuple[str, str], str]:
     """Run what is not finished of these rows on these benchmarks.
 
-    Arguments:
+    Args:
         plan: how.
         chosen_benchmarks: ids.
         chosen_rows: rows; those that a benchmark does not have are passed over.

@@ -32,7 +32,7 @@ WEIGHT_MEASURES = ("weight_magnitude", "weight_change", "distance_from_init", "g
 def of_features(names: Sequence[str], features: Tensor) -> dict[str, Tensor]:
     """Several measures of one layer's features; the singular values behind the ranks are found once.
 
-    Arguments:
+    Args:
         names: of `FEATURE_MEASURES`, those with a threshold optionally with it in brackets.
         features: activations on the probe set, [..., examples, units, positions], as `neoteny.units` reads them.
 

@@ -50,7 +50,7 @@ def initialisers_of(
     alone. So where others of its parameters show that it has been trained, none of these is believed, but what torch
     draws by default is taken.
 
-    Arguments:
+    Args:
         model: the network now.
         reference: the same network at its start, whose weights show their distribution; or None.
         given: what is known beforehand.
@@ -92,7 +92,7 @@ def young_copy(
     Every parameter that trains is drawn anew; frozen ones are not what the network learns with, and stay. Running
     statistics of norms are forgotten and then taken from one pass over the inputs.
 
-    Arguments:
+    Args:
         model: the network.
         initialisers: of every parameter, by name.
         key: what is drawn is a pure function of it (`neoteny.units.random`).

@@ -43,7 +43,7 @@ def diagnose(
     pooling in between. Dead and dormant units mean something for activations that can be exactly zero (ReLU); with
     others look at `dormant_score`, the ranks and weights.
 
-    Arguments:
+    Args:
         model: any network whose hidden units `neoteny.units.find` can find.
         inputs: the probe: a batch on the model's device - 1,000 examples, say, always the same ones: a tensor, a tuple
             of positional arguments, or a mapping of named ones.
@@ -65,6 +65,7 @@ def diagnose(
 
     >>> import torch
     >>> from torch import nn
+    >>> _ = torch.manual_seed(0)
     >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
     >>> report = diagnose(net, torch.randn(100, 3), targets=torch.randn(100, 1))
     >>> report.layers[0].layer, report.layers[0].units, report.losing()

@@ -45,7 +45,7 @@ def measure_layers(
 ) -> tuple[dict[str, dict[str, float]], int]:
     """Measure the network, which stays as it was.
 
-    Arguments:
+    Args:
         model: the network, out of its wrappers.
         network: its unit layers.
         inputs: the probe.

@@ -37,7 +37,7 @@ class Monitor:
     torch's generator stay as they were. The first measurement is taken when the monitor is made; its values (not the
     weights) are what growth counts from. Names are `neoteny/<layer>/<measure>`.
 
-    Arguments:
+    Args:
         model: the network, at its start.
         probe: the fixed inputs to look at: a batch as the network takes it, on its device.
         every: steps between two measurements.

@@ -20,7 +20,7 @@ Inputs = TypeVar("Inputs")
 def probe_set(inputs: Inputs, examples: int = 1_000, seed: int = 0) -> Inputs:
     """A fixed sample of the inputs, without repetition: equal arguments give equal inputs, and no generator is touched.
 
-    Arguments:
+    Args:
         inputs: a tensor or array [N, ...].
         examples: how many to take; all, in order, where there are not more.
         seed: of the sample.

@@ -18,7 +18,7 @@ __all__ = ["approx_rank_99", "effective_rank", "singular_values", "srank_99", "s
 def singular_values(features: Tensor, positions: bool = False) -> Tensor:
     """The singular values of the feature matrix, [..., min(rows, units)], largest first; NaN where it is not finite.
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
 
@@ -39,7 +39,7 @@ def singular_values(features: Tensor, positions: bool = False) -> Tensor:
 def srank_99(features: Tensor, positions: bool = False) -> Tensor:
     """The least k with sigma_1 + ... + sigma_k >= 0.99 of the sum of all: what the paper plots as "stable rank".
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
 
@@ -58,7 +58,7 @@ def srank_99(features: Tensor, positions: bool = False) -> Tensor:
 def approx_rank_99(features: Tensor, positions: bool = False) -> Tensor:
     """The least k with sigma_1^2 + ... + sigma_k^2 >= 0.99 of the sum of all squares.
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
 
@@ -79,7 +79,7 @@ def approx_rank_99(features: Tensor, positions: bool = False) -> Tensor:
 def effective_rank(features: Tensor, positions: bool = False) -> Tensor:
     """exp(-sum p_i ln p_i) with p_i = sigma_i / sum sigma: the singular values' entropy as a number of directions.
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
 
@@ -100,7 +100,7 @@ def stable_rank(features: Tensor, positions: bool = False) -> Tensor:
 
     Not what the paper plots under this name: that is `srank_99`.
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
 

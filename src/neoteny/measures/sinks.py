@@ -19,7 +19,7 @@ Sink = Callable[[dict[str, float], int], object]
 def sink(log: Any) -> Sink:
     """One way of logging for all.
 
-    Arguments:
+    Args:
         log: None; a dict, which gets for each name a list of (step, value); a list, which gets one dict a measurement,
             with its `step`; a TensorBoard `SummaryWriter` (anything with `add_scalar`); a run of Weights & Biases
             (anything with `log`), in rows of their own over the axis `neoteny/step`; or a function of the values by

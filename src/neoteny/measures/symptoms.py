@@ -142,7 +142,7 @@ def findings(
 ) -> Iterator[Finding]:
     """The signs that one layer shows.
 
-    Arguments:
+    Args:
         layer: its name.
         now: its measures by name; those that were not taken are missing or None.
         then: the reference's.

@@ -101,7 +101,7 @@ def trainability(
     are bounded (probabilities) much of the target cannot be reached and ratios come nearer to 1: give the model that
     computes the logits. Parameters that do not train stay as they are in both.
 
-    Arguments:
+    Args:
         model: any network; its hidden units need not be found.
         inputs: a batch on the model's device, as the network takes it: a tensor, a tuple of positional arguments, or a
             mapping of named ones; a few hundred examples.

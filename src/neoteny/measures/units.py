@@ -20,7 +20,7 @@ __all__ = ["dead_units", "dormant_score", "dormant_units"]
 def dead_units(features: Tensor, positions: bool = False) -> Tensor:
     """Share of units that are zero on every example (and at every position).
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
 
@@ -39,7 +39,7 @@ def dead_units(features: Tensor, positions: bool = False) -> Tensor:
 def dormant_units(features: Tensor, p: float = 0.01, positions: bool = False) -> Tensor:
     """Share of units that are active, that is not zero, on less than a share `p` of the examples (and positions).
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         p: the share of examples; 0.01 in the paper.
         positions: whether a further dimension of positions follows, [..., examples, units, positions].
@@ -66,7 +66,7 @@ def dormant_units(features: Tensor, p: float = 0.01, positions: bool = False) ->
 def dormant_score(features: Tensor, tau: float = 0.025, positions: bool = False) -> Tensor:
     """Share of units with s_i <= tau, where s_i = mean |h_i| / (mean over the layer of mean |h| + 1e-9).
 
-    Arguments:
+    Args:
         features: activations on the probe set, [..., examples, units].
         tau: the threshold; 0.025 in ReDo, where scores average to 1 in a layer.
         positions: whether a further dimension of positions follows, [..., examples, units, positions].

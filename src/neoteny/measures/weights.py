@@ -18,7 +18,7 @@ __all__ = ["distance_from_init", "gradient_norm", "weight_change", "weight_magni
 def weight_magnitude(weights: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
     """The mean absolute weight: of a layer, or over all entries of several.
 
-    Arguments:
+    Args:
         weights: [..., *shape], one or several.
         leading: how many dimensions "..." stands for.
 
@@ -39,7 +39,7 @@ def weight_magnitude(weights: Tensor | Iterable[Tensor], leading: int = 0) -> Te
 def gradient_norm(gradients: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
     """The Euclidean norm of the gradient, all its entries taken together.
 
-    Arguments:
+    Args:
         gradients: [..., *shape], one or several.
         leading: how many dimensions "..." stands for.
 
@@ -56,7 +56,7 @@ def gradient_norm(gradients: Tensor | Iterable[Tensor], leading: int = 0) -> Ten
 def weight_change(weights: Tensor | Iterable[Tensor], before: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
     """How far the weights went since `before`: the Euclidean norm of the difference of all entries.
 
-    Arguments:
+    Args:
         weights: [..., *shape], one or several.
         before: the same tensors some updates ago (one update, or those between two measurements: say which).
         leading: how many dimensions "..." stands for.
@@ -77,7 +77,7 @@ def distance_from_init(
 ) -> Tensor:
     """How far the weights are from where they began: the Euclidean norm of the difference of all entries.
 
-    Arguments:
+    Args:
         weights: [..., *shape], one or several.
         initial: the same tensors before the first update.
         leading: how many dimensions "..." stands for.

@@ -21,7 +21,7 @@ class ActorCritic(InitialisedModule):
     The policy is a ~ N(mu(s), exp(2 l)): mu is an `MLP` of the state, l, the logarithm of the standard deviation of
     each action, is a parameter of its own, the same in all states.
 
-    Arguments:
+    Args:
         observations: number of observed values.
         actions: number of actions, A.
         hidden: the sizes of the hidden layers of each network.

@@ -11,7 +11,7 @@ __all__ = ["CReLU", "Concatenated", "SinCos"]
 class Concatenated(nn.Module):
     """Two functions of x, one behind the other along the dimension of the channels.
 
-    Arguments:
+    Args:
         dim: that dimension, counted from the end: -1 behind a linear layer, -3 behind a convolution of images.
     """
 

@@ -26,7 +26,7 @@ class ContinualImageNetNet(Layered):
 
     Hidden layer l: h_l = dropout(f(norm(W_l h_(l-1) + b_l))), pooled behind a convolution.
 
-    Arguments:
+    Args:
         outputs: number of classes.
         activation: one of `neoteny.nn.activations.ACTIVATIONS`.
         initialisation: as for `neoteny.nn.MLP`.

@@ -26,7 +26,7 @@ Normalisation = Literal["layer", "batch"]
 def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, Initialiser]:
     """The initialisers of one layer's own parameters, by their names in the layer.
 
-    Arguments:
+    Args:
         layer: a linear or convolutional layer; or a norm, whose gain begins at 1 and shift at 0.
         scheme: see `Scheme`.
         gain: g of the activation that follows.

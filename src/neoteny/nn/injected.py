@@ -39,7 +39,7 @@ def still(module: nn.Module) -> nn.Module:
 class Injection(nn.Module):
     """Adds old(f) - frozen(f) to what a head gives for f.
 
-    Arguments:
+    Args:
         head: what the two are copies of.
 
     Attributes:
@@ -63,7 +63,7 @@ class Injection(nn.Module):
 class InjectedChain(nn.Module):
     """The layers of an `nn.Sequential`, by the names they have there; the head is those from `start` on.
 
-    Arguments:
+    Args:
         layers: the chain.
         start: number of the head's first layer.
 

@@ -11,7 +11,7 @@ __all__ = ["IntervalDropout"]
 class IntervalDropout(nn.Module):
     """In training max(x, 0) with probability p and min(x, 0) otherwise, each number by its own lot; else the mean.
 
-    Arguments:
+    Args:
         p: the share of positive numbers that is kept, and of negative ones that is dropped; 1 makes it a ReLU.
 
     >>> IntervalDropout(0.75).eval()(torch.tensor([-4.0, 4.0]))

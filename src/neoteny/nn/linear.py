@@ -13,7 +13,7 @@ __all__ = ["LinearNetwork"]
 class LinearNetwork(Layered):
     """One linear layer, W x + b, with |w| <= sqrt(3 / inputs) and b = 0 at first.
 
-    Arguments:
+    Args:
         inputs: number of inputs.
         outputs: number of outputs.
         initialisation: as for `neoteny.nn.MLP`.

@@ -21,7 +21,7 @@ class MLP(Layered):
     are Kaiming uniform, |w| <= g sqrt(3 / fan_in) with the activation's gain g for hidden layers and 1 for the output,
     and biases begin at 0.
 
-    Arguments:
+    Args:
         inputs: number of inputs.
         hidden: the sizes of the hidden layers; none makes a linear network.
         outputs: number of outputs.

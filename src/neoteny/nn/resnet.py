@@ -47,7 +47,7 @@ class ResNet18(InitialisedModule):
     Weights are normal with variance 2 / fan_in in the convolutions and 1 / fan_in in the output; biases and shifts
     begin at 0, gains at 1.
 
-    Arguments:
+    Args:
         outputs: number of classes.
         width: w, the maps of the first stage.
         initialisation: `kaiming_normal`, the one above.

@@ -11,7 +11,7 @@ __all__ = ["SmoothLeakyReLU"]
 class SmoothLeakyReLU(nn.Module):
     """f(x) = alpha x + (1 - alpha) x sigmoid(c x / p).
 
-    Arguments:
+    Args:
         alpha: slope far below 0; it is 1 far above.
         c: curvature of the transition.
         p: width of the transition; only c / p counts.

@@ -28,7 +28,7 @@ def archive(folders: Sequence[str | Path], to: str | Path) -> list[Path]:
 
     Everything is checked before anything is written. A copy that is there already, and equal, stays.
 
-    Arguments:
+    Args:
         folders: of runs.
         to: where the copies go.
 

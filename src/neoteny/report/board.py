@@ -105,7 +105,7 @@ class Ranked:
 class Board:
     """The tidy table, and what can be asked of it.
 
-    Arguments:
+    Args:
         frame: with the columns `COLUMNS`.
     """
 
@@ -267,7 +267,7 @@ def normalised_ranks(table: NDArray[np.float64]) -> NDArray[np.float64]:
 def stratified_mean(tables: Sequence[NDArray[np.float64]], level: float = 0.95, seed: int = 0) -> Interval:
     """Mean over benchmarks of the means over their runs; runs are drawn anew within each benchmark.
 
-    Arguments:
+    Args:
         tables: the values [runs] of each benchmark, all finite.
         level: coverage.
         seed: of the bootstrap.

@@ -55,7 +55,7 @@ PANELS = (
 def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
     """Draw a check-up: layers from top to bottom in order of execution, the ones that lose plasticity in vermilion.
 
-    Arguments:
+    Args:
         report: from `neoteny.diagnose`.
         theme: `LIGHT` or `DARK` paper.
 

@@ -67,7 +67,7 @@ def learning_curves(
 ) -> Figure:
     """Draw the learning curves of one benchmark.
 
-    Arguments:
+    Args:
         group: from `load`.
         metric: what to draw; by default the accuracy, the return of agents, or else the loss.
         bin_size: examples a point, a multiple of the recorded bins; by default these.
@@ -110,7 +110,7 @@ def plot(
 ) -> Figure:
     """Draw the learning curves of runs still in memory; a notebook shows the figure.
 
-    Arguments:
+    Args:
         frame: tidy metrics (run, step, task, metric, layer, value).
         config: the resolved configuration, as in `config.yaml`.
         metric: what to draw; by default the accuracy, or else the loss.

@@ -129,7 +129,7 @@ def draw(
 ) -> Figure:
     """Draw a figure with those of its curves that were run.
 
-    Arguments:
+    Args:
         figure: from the atlas.
         runs: from `load`.
         scale: which, where there are several; by default the one with the most curves.

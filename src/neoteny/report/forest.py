@@ -41,7 +41,7 @@ SIZE = 7.5  # points of the names
 def forest(board: Board, theme: Theme = LIGHT) -> Figure:
     """Draw the table, two panels side by side.
 
-    Arguments:
+    Args:
         board: with at least one benchmark.
         theme: paper and ink.
     """
@@ -139,7 +139,7 @@ def limits(standings: Sequence[Standing], better: int = -1) -> tuple[float, floa
 
     That is Tukey's outer fence, three quartile distances from the quartile, on the worse side alone.
 
-    Arguments:
+    Args:
         standings: of one benchmark.
         better: 1 where more is better, -1 where less is.
 

@@ -36,7 +36,7 @@ def build(runs_dir: str | Path, *, bin_size: int | None = None, interval: Kind =
     Beside the page, `figures/` gets each figure as PNG and PDF and each table as CSV. Every file is put in its place
     whole; a report of before stays until the new one is ready.
 
-    Arguments:
+    Args:
         runs_dir: the directory that `neoteny run --out` wrote to, or one run folder.
         bin_size: examples a point of the learning curves, a multiple of the recorded bins; by default these.
         interval: "t", "percentile" or "bca"; always 95%.

@@ -91,7 +91,7 @@ def mean_interval(
 ) -> Interval:
     """Mean over the first axis, the runs, with an interval.
 
-    Arguments:
+    Args:
         values: [runs] or [runs, columns]; a non-finite entry says that the run has no value there.
         kind: "t", "percentile", "bca" or "se".
         level: coverage, between 0 and 1; a standard error has none.
@@ -135,7 +135,7 @@ def welch_interval(values: ArrayLike, others: ArrayLike, *, level: float = 0.95)
         d = mean(a) - mean(b),  SE^2 = s_a^2 / n_a + s_b^2 / n_b,  d +- t(1 - alpha/2, f) SE
         f = SE^4 / (s_a^4 / (n_a^2 (n_a - 1)) + s_b^4 / (n_b^2 (n_b - 1)))
 
-    Arguments:
+    Args:
         values: [runs]; a non-finite entry says that the run has no value.
         others: [runs] of the other, of any number.
         level: coverage, between 0 and 1.
@@ -180,7 +180,7 @@ def iqm_interval(scores: ArrayLike, *, level: float = 0.95, resamples: int = 999
     The runs are drawn anew within each task separately, so that every task keeps its weight (Agarwal et al. 2021,
     section 4.2); the bounds are percentiles of the interquartile means of the drawn tables.
 
-    Arguments:
+    Args:
         scores: [runs] of one task or [runs, tasks]; a non-finite score is left out of its task.
         level: coverage, between 0 and 1.
         resamples: bootstrap samples.

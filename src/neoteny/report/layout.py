@@ -116,7 +116,7 @@ def direct_labels(
 ) -> None:
     """Write each line's name beside its end, tied to it by a thread of its colour.
 
-    Arguments:
+    Args:
         figure: holds the axes, in their final place.
         axes: where the lines are.
         labels: one a line.

@@ -43,7 +43,7 @@ def read_costs(path: Path) -> dict[str, float]:
 def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str = "") -> str:
     """The page.
 
-    Arguments:
+    Args:
         board: from `read`.
         costs: seconds a step relative to backpropagation, by row; a row without one shows `-`.
         figure: file name of the figure.

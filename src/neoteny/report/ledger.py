@@ -71,7 +71,7 @@ def claims_at(scale: str) -> tuple[Claim, ...]:
 def judge(runs: Runs, out: Path | None = None) -> list[Entry]:
     """Hold every claim against the runs.
 
-    Arguments:
+    Args:
         runs: from `load`.
         out: the folder that commands for missing runs name.
 
@@ -104,7 +104,7 @@ def judge(runs: Runs, out: Path | None = None) -> list[Entry]:
 def markdown(entries: Sequence[Entry], remarks: str = "") -> str:
     """The ledger as a page.
 
-    Arguments:
+    Args:
         entries: from `judge`.
         remarks: Markdown to add below, such as why an effect does not show at a scale.
     """

@@ -74,7 +74,7 @@ class Selection:
 def select(group: Group | None, lines: Sequence[Line]) -> Selection:
     """Find the runs of lines: on common ground, as many as can be, each with as many runs as there are.
 
-    Arguments:
+    Args:
         group: a benchmark at one scale; None where nothing was run.
         lines: which.
     """
@@ -102,7 +102,7 @@ def select(group: Group | None, lines: Sequence[Line]) -> Selection:
 def curve_of(series: Series, metric: str, layer: str = "", axis: Axis = "examples") -> Curve:
     """One metric of a series over an axis, as it was recorded.
 
-    Arguments:
+    Args:
         series: from `select`.
         metric: its name.
         layer: of the network; "last" for the last hidden one, "mean" for the mean over all, "" for the network's own.
@@ -136,7 +136,7 @@ def commands(
     They keep what another command has finished. A grid is a stack of its own and quicker than its parts, but its folder
     has one name: where some of its values were run already, the others come one by one.
 
-    Arguments:
+    Args:
         benchmark: its name.
         scale: of the preset.
         runs: how many of each.

@@ -37,7 +37,7 @@ def measures(
 ) -> Figure:
     """Draw measures over the examples seen (of agents: steps), layer by layer.
 
-    Arguments:
+    Args:
         group: from `load`.
         names: which measures; by default all that were recorded.
         interval: "t", "percentile" or "bca"; always 95%.

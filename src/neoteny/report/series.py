@@ -268,7 +268,7 @@ def load(directory: str | Path) -> Runs:
 def load_any(directory: str | Path, absent: bool = False) -> Runs:
     """As `load`, but a directory in which nothing was run yet holds no groups.
 
-    Arguments:
+    Args:
         directory: with run folders, or to be.
         absent: take a directory that does not exist for an empty one.
 

@@ -212,7 +212,7 @@ def final_table(
 ) -> FinalTable:
     """Compare the beginning of a stream with its end.
 
-    Arguments:
+    Args:
         group: from `load`.
         metric: by default the accuracy, the return of agents, or else the loss.
         interval: "t", "percentile" or "bca"; always 95%.

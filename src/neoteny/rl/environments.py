@@ -51,7 +51,7 @@ class OneByOne:
 
     What `info` tells of "friction" and "unstable", as `neoteny.envs.Slippery` does, is passed on.
 
-    Arguments:
+    Args:
         make: makes one environment; called `number` times.
         number: N.
 

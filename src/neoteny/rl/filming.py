@@ -73,7 +73,7 @@ def _first(names: tuple[str, ...]) -> str:
 class Camera:
     """Draws a simulation, from the camera of the model that follows the robot where there is one.
 
-    Arguments:
+    Args:
         model: MuJoCo's.
         width: of a picture in pixels.
         height: of a picture in pixels.
@@ -126,7 +126,7 @@ def kind() -> str:
 def film(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None:
     """Write pictures as a film, whole or not at all.
 
-    Arguments:
+    Args:
         path: ends in .mp4 or .gif.
         pictures: [height, width, 3] each, taken one after the other as they are written.
         rate: pictures a second; a GIF counts in hundredths of a second.

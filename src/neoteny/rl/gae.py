@@ -27,7 +27,7 @@ def gae(
         A_t = delta_t + gamma lambda A_(t+1), and A_t = delta_t where an episode ended at t
         R_t = A_t + v_t
 
-    Arguments:
+    Args:
         rewards: [T, ...].
         values: [T, ...].
         next_values: [T, ...], 0 where nothing follows: at a terminal state, and at a time-out that is taken for one.

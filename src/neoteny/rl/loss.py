@@ -39,7 +39,7 @@ class PPOLoss:
 
     where H = sum over the actions of l + (1 + log 2 pi) / 2.
 
-    Arguments:
+    Args:
         clip: eps.
         value_weight: c_v.
         entropy_weight: c_e.

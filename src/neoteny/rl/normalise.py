@@ -17,7 +17,7 @@ LIMIT = 10.0
 class RunningMoments:
     """Mean and variance of everything seen so far (Chan, Golub & LeVeque 1983), of R agents.
 
-    Arguments:
+    Args:
         shape: [R, ...], of the moments.
 
     >>> moments = RunningMoments((1, 1))
@@ -51,7 +51,7 @@ class RunningMoments:
 class ObservationNorm:
     """(o - mean) / sqrt(variance + 1e-8), clipped to 10, the moments being those of all observations so far.
 
-    Arguments:
+    Args:
         agents: R.
         size: values of an observation.
     """
@@ -70,7 +70,7 @@ class ObservationNorm:
 class RewardNorm:
     """r / sqrt(variance + 1e-8), clipped to 10, the variance being that of the discounted return so far.
 
-    Arguments:
+    Args:
         agents: R.
         environments: E of each.
         discount: of the return.

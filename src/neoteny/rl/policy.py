@@ -22,7 +22,7 @@ class Policy:
     state an agent everything else (autograd, modules, `vmap`) would take longer than they do. Any other actor
     is called.
 
-    Arguments:
+    Args:
         actor: the module, on the meta device; what it computes must depend on its parameters and input alone.
 
     Shapes: states [R, E, observations] to means [R, E, actions]; call it where gradients are off.

@@ -63,7 +63,7 @@ class PPO:
     in what is `varied`): agent k learns the same alone and beside others, up to rounding. Methods act on actor and
     critic as they do on any network, after every update.
 
-    Arguments:
+    Args:
         environments: R * E of them, those of the first agent first; their number divided by `settings.environments` is
             R. Such as `neoteny.envs.MujocoVectorEnv("Ant-v5", 8)`, or `neoteny.rl.OneByOne` for any other.
         seeds: a seed an agent; by default 0 to R - 1.

@@ -78,7 +78,7 @@ class Rollout:
 class Actors:
     """R agents in their environments.
 
-    Arguments:
+    Args:
         environments: R * E of them.
         agents: R.
         settings: of these agents.
@@ -105,7 +105,7 @@ class Actors:
     def act(self, policy: Policy, noise: NDArray[np.float32]) -> Rollout:
         """Take T steps: a = mu(s) + noise. Agents whose mean is no number do nothing.
 
-        Arguments:
+        Args:
             policy: gives mu.
             noise: [T, R, E, A].
         """

@@ -129,7 +129,7 @@ class Reinforcement(Training):
 class _Bin:
     """What has come since the last bin ended.
 
-    Arguments:
+    Args:
         runs: R.
     """
 

@@ -87,7 +87,7 @@ class LoadedPolicy:
 def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, seed: int = 0) -> LoadedPolicy:
     """Load an agent from the checkpoint of a run, finished or not.
 
-    Arguments:
+    Args:
         run_dir: the run folder, with config.yaml and checkpoint.pt.
         agent: which of its agents, from 0.
         sampled: draw actions as in training, instead of taking the mean.
@@ -145,7 +145,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
 class Episode:
     """An episode of an agent, played as it is iterated over: once before its first step, and once after each.
 
-    Arguments:
+    Args:
         policy: who acts: from `load_policy`, or any function of an observation.
         problem: the benchmark whose robot it is, such as `neoteny.benchmarks.locomotion.Ant()`; a loaded policy knows.
         seed: of the initial state.
@@ -253,7 +253,7 @@ def record(
 ) -> Film:
     """Film an episode of an agent of a run.
 
-    Arguments:
+    Args:
         run_dir: the run folder.
         out: the film, .mp4 or .gif; by default BENCHMARK-SYSTEM-agentN in the working directory.
         agent: which, from 0.

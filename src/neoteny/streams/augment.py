@@ -48,7 +48,7 @@ class Augmentation:
     Draws are a pure function of the key: image i of a batch is moved in the same way whatever the number of images, on
     every device, alone and in a stack of runs.
 
-    Arguments:
+    Args:
         flip: the probability of a flip.
         pad: the largest shift, in pixels.
         degrees: the smallest and largest angle, drawn uniformly; positive angles turn counter-clockwise.
@@ -83,7 +83,7 @@ class Augmentation:
     def __call__(self, images: Tensor, key: Tensor) -> Tensor:
         """The images, moved.
 
-        Arguments:
+        Args:
             images: `[..., B, C, H, W]`, any type, on any device.
             key: `[..., 2]` of `neoteny.units.random`, one for each batch.
 

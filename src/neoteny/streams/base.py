@@ -29,7 +29,7 @@ _PROBLEM, _TASK, _PROBE = 1, 2, 3
 class Stream(ABC):
     """A stack of R independent streams, one a run.
 
-    Arguments:
+    Args:
         seeds: the runs' seeds, one a run.
         task_length: steps from one change of the problem to the next; or the length of each task, after the last of
             which the stream ends.
@@ -134,7 +134,7 @@ class Stream(ABC):
     def held_out(self, split: str, task: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Examples of a task that are never learned from, in blocks that take little memory.
 
-        Arguments:
+        Args:
             split: `test`, or `validation` where the stream has it.
             task: the task's number.
 

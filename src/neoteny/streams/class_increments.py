@@ -34,7 +34,7 @@ class ClassIncrements(Stream):
     random (`augmentation`). Labels count the classes in the order in which they come, so that the classes seen so far
     are the first outputs.
 
-    Arguments:
+    Args:
         images: bytes [N, 3, H, H] to learn from and validate with.
         labels: their classes, [N].
         test_images: bytes to test with.

@@ -27,7 +27,7 @@ class ClassPairs(Stream):
     images of both classes in an order of its own. A task is a number of steps: with fewer images a class than asked for
     there are more passes, not fewer updates.
 
-    Arguments:
+    Args:
         images: for each class its images, bytes [n, 3, H, W]; memory-mapped arrays are read task by task.
         seeds: the runs' seeds.
         task_length: steps a task.

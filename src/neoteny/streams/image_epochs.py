@@ -26,7 +26,7 @@ class ImageEpochs(PermutedImages):
         `labels`: every image has a new label, drawn uniformly from the classes: nothing but memory can tell it.
     An epoch goes through all of the subset in an order of its own.
 
-    Arguments:
+    Args:
         images: [N, D] uint8.
         labels: [N], whole numbers; their distinct values are what new labels are drawn from.
         seeds: the runs' seeds.

@@ -24,7 +24,7 @@ class PermutedImages(Stream):
     In task t the s-th image of a run is x = image[order_t[s]][permutation_t] / 255, with an order and a permutation
     drawn anew for each task and run.
 
-    Arguments:
+    Args:
         images: [N, D] uint8.
         labels: [N], whole numbers.
         seeds: the runs' seeds.

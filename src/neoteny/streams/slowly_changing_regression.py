@@ -42,7 +42,7 @@ class SlowlyChangingRegression(Stream):
             units with b_i = -1 hardly ever fire. The published figures were made with it - a linear learner with step
             size 0.01 errs by 0.87 (the paper's figure: about 0.88), with `paper` by 1.20 - so it is the default.
 
-    Arguments:
+    Args:
         seeds: the runs' seeds. Each run has its own target, held bits and examples.
         flip: at a change `all` held bits are drawn anew, or `one` of them, drawn at random, flips; at step 0 all are
             drawn.

@@ -27,7 +27,7 @@ def declare(
     For a network that `find` cannot trace, or whose layers you know better. Nothing is run, so nothing is checked but
     the shapes: name *all* consumers of a layer, or a reset changes what the network computes.
 
-    Arguments:
+    Args:
         model: the network.
         layers: for each producer (an `nn.Linear` or a convolution; several, joined by `+`, where their outputs are
             added or multiplied) its consumers. Where a consumer has k inputs a unit, unit i is read at the block from

@@ -46,7 +46,7 @@ def find(
     convolutions lie on their way. By default only units are taken whose every consumer is known and can be zeroed, so
     that a newborn contributes nothing.
 
-    Arguments:
+    Args:
         model: the network.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, or a dict of named ones.
         residual_stream: also take the units of residual streams, to which one module after the other adds: resetting

@@ -24,7 +24,7 @@ class Observer:
     out of the trace. Whether a pass counts (training, not evaluation) is the caller's to say: `take` and drop, or set
     `enabled`.
 
-    Arguments:
+    Args:
         model: the network, or one with the same module names.
         network: its unit layers, from `neoteny.units.find`.
         detached: whether what is seen is cut off from the graph that it came from.

@@ -41,7 +41,7 @@ class Leaf(NamedTuple):
 def read_units(value: Tensor, dim: int | None, leaves: list[Leaf]) -> Codes:
     """The pairs (index along `dim`, unit) with a non-zero gradient, all positions of the index taken together.
 
-    Arguments:
+    Args:
         value: a tensor computed from the leaves.
         dim: the dimension of its indices; None takes it as a whole, with j = 0.
         leaves: outputs of producers.

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from neoteny.units.decompose import View, reads_input
 from neoteny.units.maps import LinearMap
-from neoteny.units.opening import View, reads_input
 from neoteny.units.reading import Codes
 
 __all__ = ["Role", "Trace"]

@@ -23,8 +23,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from neoteny.errors import NetworkError
 from neoteny.units.copying import bare_copy, output_tensors
+from neoteny.units.decompose import opened
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.opening import opened
 from neoteny.units.reading import Codes, Leaf, read_units
 from neoteny.units.trace import Trace
 
@@ -45,7 +45,7 @@ class _Call:
 def trace(model: nn.Module, example_inputs: Any) -> Trace:
     """Trace a network on example inputs; it stays exactly as it was, and so does the generator.
 
-    Arguments:
+    Args:
         model: the network.
         example_inputs: a batch: a tensor, a tuple or list of positional arguments, or a dict of named ones.
 

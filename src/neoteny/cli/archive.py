@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     """Copy, and print the copies."""
     options = tyro.cli(Options, args=list(arguments), prog="neoteny archive")
     from neoteny.errors import SettingError
-    from neoteny.report.archive import archive
+    from neoteny.report.runs.archive import archive
 
     if not options.run_dirs:
         raise SettingError("Name the run folders to copy: neoteny archive RUN_DIR... --to DIR.")

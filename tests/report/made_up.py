@@ -12,8 +12,8 @@ import polars as pl
 import yaml
 
 from neoteny.lab.recorder import COLUMNS, SORT
-from neoteny.report.figures.paper import PaperFigure
 from neoteny.report.papers.condition import Condition
+from neoteny.report.papers.records import PaperFigure
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.metrics import is_performance
 

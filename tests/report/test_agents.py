@@ -15,7 +15,8 @@ from neoteny.report.claims.look import Look
 from neoteny.report.claims.page import markdown
 from neoteny.report.figures.curves import _limits
 from neoteny.report.figures.paper import draw
-from neoteny.report.papers import figure, judge
+from neoteny.report.papers import figure, find
+from neoteny.report.papers.judging import judge
 from neoteny.report.runs.curve import Curve, rebin
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, group_frames
@@ -146,7 +147,7 @@ def test_the_claims_about_agents(tmp_path: Path):
     ):
         made = made_up.agents(system, runs=5, end=end)
         made_up.write(tmp_path / f"{place}", made.config, made.frame)
-    found = {(e.benchmark, e.claim): e for e in judge(load(tmp_path))}
+    found = {(e.benchmark, e.claim): e for e in judge(load(tmp_path), find())}
     verdicts = {text: e.outcome.verdict for (benchmark, text), e in found.items() if benchmark == "slippery-ant"}
     for text in (
         "Standard PPO loses what it had learned",

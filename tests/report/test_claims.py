@@ -26,8 +26,9 @@ from neoteny.report.claims.criteria import (
 )
 from neoteny.report.claims.look import Look
 from neoteny.report.claims.page import markdown
-from neoteny.report.papers import figure, figures, judge
+from neoteny.report.papers import figure, figures, find
 from neoteny.report.papers.condition import Condition
+from neoteny.report.papers.judging import judge
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Runs, group_frames
 from neoteny.report.runs.series import Series
@@ -193,7 +194,7 @@ def test_judgements_from_runs(tmp_path: Path):
     made_up.paper_runs(tmp_path, figure("nature-1c"), "small", runs=5, tasks=30, changes=changes)
     made_up.paper_runs(tmp_path, figure("nature-1c"), "paper", [Condition("cbp", "cbp")], runs=5, tasks=30)
     runs = load(tmp_path)
-    entries = {(e.claim, e.scale): e for e in judge(runs) if e.benchmark == "continual-imagenet"}
+    entries = {(e.claim, e.scale): e for e in judge(runs, find()) if e.benchmark == "continual-imagenet"}
     kept = entries["Continual backpropagation does not fall", "small"]
     assert (kept.outcome.verdict, kept.outcome.n) == ("holds", "5")
     assert kept.commands == ("neoteny run continual-imagenet-v1 --method cbp --runs 5",)  # what its provenance says
@@ -203,10 +204,10 @@ def test_judgements_from_runs(tmp_path: Path):
     assert missing.outcome == Outcome("not yet run", "missing: l2")
     assert "--scale paper --runs 5 --method l2 --resume" in missing.commands[-1]
     # a benchmark that was never run has its rows too
-    cifar = [e for e in judge(runs) if e.benchmark == "incremental-cifar100"]
+    cifar = [e for e in judge(runs, find()) if e.benchmark == "incremental-cifar100"]
     assert {(e.scale, e.outcome.verdict) for e in cifar} == {("small", "not yet run")}
 
-    page = markdown(judge(runs), "By hand.")
+    page = markdown(judge(runs, find()), "By hand.")
     row = next(
         line for line in page.splitlines() if line.startswith("| Continual backpropagation does not fall | small")
     )
@@ -215,12 +216,12 @@ def test_judgements_from_runs(tmp_path: Path):
     number = row.split("|")[-2].strip()
     assert f"{number}. `{kept.commands[0]}`" in page
     assert page.rstrip().endswith("## Remarks\n\nBy hand.")
-    assert "Remarks" not in markdown(judge(runs))
+    assert "Remarks" not in markdown(judge(runs, find()))
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables} == {9}
 
 
 def test_without_any_runs_nothing_has_been_run():
-    entries = judge(Runs(()))
+    entries = judge(Runs(()), find())
     assert {entry.outcome.verdict for entry in entries} == {"not yet run"}
     assert all(entry.commands for entry in entries)

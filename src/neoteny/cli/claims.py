@@ -43,7 +43,8 @@ def main(arguments: Sequence[str]) -> None:
         raise SettingError(f"--out {options.out}: the page of claims is Markdown; end its name with .md.")
     from neoteny.report.claims.page import markdown
     from neoteny.report.files import write
-    from neoteny.report.papers import find, judge
+    from neoteny.report.papers import find
+    from neoteny.report.papers.judging import judge
     from neoteny.report.runs.groups import load_any
 
     papers, directory = find(options.paper), options.runs_dir

@@ -13,7 +13,7 @@ from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
     from neoteny.report import Runs
-    from neoteny.report.papers import PaperFigure
+    from neoteny.report.papers.records import PaperFigure
 
 __all__ = ["main"]
 

@@ -16,7 +16,7 @@ first and the last tenth of a run unless the figure says otherwise.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ import numpy as np
 from neoteny.report.claims.look import CurveName, Look, Window, percent
 from neoteny.report.statistics.cell import Cell
 from neoteny.report.statistics.intervals import Interval
+from neoteny.report.statistics.sample import Sample
 
 __all__ = [
     "All",
@@ -68,7 +69,7 @@ class Criterion(ABC):
     """What decides a claim.
 
     Attributes:
-        words: the criterion in words, with `{}` for the label of each curve, and `{metric}` and `{amount}`.
+        words: the criterion in words, with `{}` for the label of each curve.
     """
 
     words: ClassVar[str] = ""
@@ -89,8 +90,9 @@ class Criterion(ABC):
 
     def describe(self, look: Look) -> str:
         """What is compared with what; the series of `look` are not needed."""
-        names = map(look.label, self.curves)
-        return self.words.format(*names, metric=look.metric, amount=look.amount(self.threshold))
+        level = f"{100 * self.threshold:g}%" if look.share else f"{self.threshold:g}"
+        labels, difference = map(look.label, self.curves), look.difference(self.threshold)
+        return self.words.format(*labels, metric=look.metric, difference=difference, level=level)
 
     @abstractmethod
     def judge(self, look: Look) -> Outcome:
@@ -125,14 +127,24 @@ class Claim:
 
 
 class Effect(Criterion):
-    """A criterion whose effect has to lie above a threshold (below it, if `below`)."""
+    """A criterion that compares a quantity of a curve, or the difference of two curves in it, with the threshold.
+
+    Attributes:
+        below: whether the effect has to lie below the threshold instead of above it.
+        signed: whether the effect is a difference.
+    """
 
     below: ClassVar[bool] = False
     signed: ClassVar[bool] = True
 
     @abstractmethod
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """One value a run."""
+
     def effect(self, look: Look) -> tuple[Interval, str]:
         """The effect with its interval, and n."""
+        one, *others = (self.quantity(look, curve) for curve in self.curves)
+        return one.minus(*others) if others else one.mean()
 
     def judge(self, look: Look) -> Outcome:
         """Compare the interval with the threshold."""
@@ -165,15 +177,22 @@ class _OfTwo(Criterion):
         return (self.curve, self.other)
 
 
-@dataclass(frozen=True)
-class Falls(_OfOne):
+class _Loss(Effect):
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """How much worse each run is at last than at first."""
+        return look.change(curve) * -look.better
+
+
+class Falls(_OfOne, _Loss):
     """A curve is worse at last than at first."""
 
     words = "loss of {} > 0"
 
-    def effect(self, look: Look) -> tuple[Interval, str]:
-        """What each run loses."""
-        return look.loss(self.curve).mean()
+
+class FallsMore(_OfTwo, _Loss):
+    """One curve loses more than another."""
+
+    words = "loss of {} - loss of {} > 0"
 
 
 @dataclass(frozen=True)
@@ -181,7 +200,7 @@ class Loses(Falls):
     """A curve is worse at last than at first by more than a margin."""
 
     margin: float
-    words = "loss of {} > {amount}"
+    words = "loss of {} > {difference}"
 
     @property
     def threshold(self) -> float:
@@ -189,23 +208,21 @@ class Loses(Falls):
         return self.margin
 
 
-@dataclass(frozen=True)
 class Keeps(Loses):
     """A curve is at last as good as at first, up to a margin."""
 
-    words = "loss of {} < {amount}"
+    words = "loss of {} < {difference}"
     below = True
 
 
-@dataclass(frozen=True)
 class Grows(_OfOne):
     """A measure is larger at last than at first."""
 
     words = "{metric} of {}, last - first, > 0"
 
-    def effect(self, look: Look) -> tuple[Interval, str]:
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
         """The change of each run."""
-        return look.change(self.curve).mean()
+        return look.change(curve)
 
 
 class Shrinks(Grows):
@@ -220,7 +237,7 @@ class EndsAbove(_OfOne):
     """At last the metric is above a bound."""
 
     bound: float
-    words = "{metric} of {}, last, > "
+    words = "{metric} of {}, last, > {level}"
     signed = False
 
     @property
@@ -228,31 +245,16 @@ class EndsAbove(_OfOne):
         """The bound."""
         return self.bound
 
-    def describe(self, look: Look) -> str:
-        """In words."""
-        return super().describe(look) + (f"{100 * self.bound:g}%" if look.share else f"{self.bound:g}")
-
-    def effect(self, look: Look) -> tuple[Interval, str]:
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
         """The level at last."""
-        return look.sample(self.curve, look.last).mean()
+        return look.sample(curve, look.last)
 
 
 class EndsBelow(EndsAbove):
     """At last the metric is below a bound."""
 
-    words = "{metric} of {}, last, < "
+    words = "{metric} of {}, last, < {level}"
     below = True
-
-
-@dataclass(frozen=True)
-class FallsMore(_OfTwo, Effect):
-    """One curve loses more than another."""
-
-    words = "loss of {} - loss of {} > 0"
-
-    def effect(self, look: Look) -> tuple[Interval, str]:
-        """The difference of what they lose."""
-        return look.loss(self.curve).minus(look.loss(self.other))
 
 
 @dataclass(frozen=True)
@@ -271,18 +273,16 @@ class Beats(_OfTwo, Effect):
         return self.by
 
     def describe(self, look: Look) -> str:
-        """In words."""
-        more, less = (look.label(curve) for curve in self.curves[:: look.better])
+        """In words: where less is better, the second curve is larger."""
+        larger, smaller = (look.label(curve) for curve in self.curves[:: look.better])
         where = f"{percent(self.window)} of the run" if self.window else "last"
-        return f"{more} - {less}, {where}, > {look.amount(self.by)}"
+        return f"{larger} - {smaller}, {where}, > {look.difference(self.by)}"
 
-    def effect(self, look: Look) -> tuple[Interval, str]:
-        """The difference, positive where the first is better."""
-        more, less = (look.sample(curve, self.window or look.last) for curve in self.curves[:: look.better])
-        return more.minus(less)
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """How good each run is."""
+        return look.sample(curve, self.window or look.last) * look.better
 
 
-@dataclass(frozen=True)
 class NonOverlapping(_OfTwo):
     """At last one curve is better than another, and their 95% intervals do not overlap."""
 
@@ -305,8 +305,8 @@ class All(Criterion):
 
     @property
     def curves(self) -> tuple[CurveName, ...]:
-        """Those of all, each once."""
-        return tuple(dict.fromkeys(curve for one in self.criteria for curve in one.curves))
+        """Those of all."""
+        return tuple(curve for one in self.criteria for curve in one.curves)
 
     def describe(self, look: Look) -> str:
         """One after the other."""
@@ -316,12 +316,12 @@ class All(Criterion):
         """The weakest verdict."""
         outcomes = [one.judge(look) for one in self.criteria]
         order: tuple[Verdict, ...] = ("does not hold", "undecided", "holds")
-        verdict = min((outcome.verdict for outcome in outcomes), key=order.index)
+        verdict = order[min(order.index(outcome.verdict) for outcome in outcomes)]
         counts = dict.fromkeys(outcome.n for outcome in outcomes)
         return Outcome(verdict, "; ".join(outcome.effect for outcome in outcomes), "; ".join(counts))
 
 
-def each(criterion: type[Effect], curves: Iterable[CurveName], *others: Any) -> All:
+def each(criterion: Callable[..., Criterion], curves: Iterable[CurveName], *others: Any) -> All:
     """A criterion that every one of some curves has to meet.
 
     Args:
@@ -330,7 +330,7 @@ def each(criterion: type[Effect], curves: Iterable[CurveName], *others: Any) -> 
         others: what the class takes beside the curve.
 
     >>> each(Beats, range(1, 3), "backprop").curves
-    (1, 'backprop', 2)
+    (1, 'backprop', 2, 'backprop')
     """
     return All(tuple(criterion(curve, *others) for curve in curves))
 

@@ -79,11 +79,7 @@ class Look:
         """Last minus first, run by run."""
         return self.sample(curve, self.last) - self.sample(curve, self.first)
 
-    def loss(self, curve: CurveName) -> Sample:
-        """How much worse each run is at last than at first."""
-        return self.change(curve) * -self.better
-
-    def amount(self, value: float) -> str:
+    def difference(self, value: float) -> str:
         """A difference of the metric, as text."""
         return f"{100 * value:g} points" if self.share else f"{value:g}"
 

@@ -64,10 +64,7 @@ def tick_margin(figure: Figure, axes: Axes) -> tuple[float, float]:
     """Inches that tick labels and axis labels take up left of the axes and below them."""
     renderer, box = _renderer(figure), axes.bbox
     left, below = axes.yaxis.get_tightbbox(renderer), axes.xaxis.get_tightbbox(renderer)
-    return (
-        (box.x0 - left.x0) / figure.dpi if left else 0.0,
-        (box.y0 - below.y0) / figure.dpi if below else 0.0,
-    )
+    return ((box.x0 - left.x0) / figure.dpi if left else 0.0, (box.y0 - below.y0) / figure.dpi if below else 0.0)
 
 
 def fit_legend(figure: Figure, handles: Sequence[Line2D], width: float) -> tuple[Legend, float]:

@@ -109,7 +109,7 @@ class Insensitive(Criterion):
         interval = (difference * look.better).interval()
         gained = look.sample(self.row, WHOLE) - look.sample(self.other, WHOLE)
         gain = look.better * float(gained.interval().mean)
-        text = f"{effect_text(interval, look.share, signed=True)}, gain {look.amount(float(f'{gain:.3g}'))}"
+        text = f"{effect_text(interval, look.share, signed=True)}, gain {look.difference(float(f'{gain:.3g}'))}"
         verdict: Verdict = "undecided"
         if gain > 0 and float(interval.high) < self.share * gain:
             verdict = "holds"

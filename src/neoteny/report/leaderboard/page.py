@@ -148,11 +148,7 @@ def _of_one(board: Board, benchmark: str, costs: Mapping[str, float]) -> list[st
                 str(one.runs) if not one.ended else f"{one.last.n} of {one.runs}",
             )
         )
-    return [
-        f"## {benchmark}",
-        f"{unit} ({better} is better), scale `{board.scale(benchmark)}`.",
-        markdown_table(lines),
-    ]
+    return [f"## {benchmark}", f"{unit} ({better} is better), scale `{board.scale(benchmark)}`.", markdown_table(lines)]
 
 
 def _left_out(board: Board) -> list[str]:

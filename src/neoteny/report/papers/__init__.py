@@ -1,38 +1,52 @@
 """The papers whose figures and claims can be reproduced: data, and what reads it.
 
-A paper is one record (`records.Paper`) in a file of its own, and an entry in `registry.PAPERS`. Its figures name the
+A paper is one record (`records.Paper`) in a file of its own, and an entry in `PAPERS`. Its figures name the
 experimental conditions whose curves they show, and carry the claims that are made of them. From these records come
 `neoteny figure`, `neoteny claims` and the commands for runs that are missing; `nature` is an example.
-
->>> from neoteny.report import papers
->>> papers.figure("nature-1c").title
-'Methods that keep plasticity'
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from neoteny.errors import UnknownNameError
+from neoteny.report.papers.nature import NATURE
+from neoteny.report.papers.records import Paper, PaperFigure
 
-from neoteny.lazy import exports
+__all__ = ["PAPERS", "figure", "figures", "find"]
 
-if TYPE_CHECKING:
-    from neoteny.report.papers.condition import Condition, vary
-    from neoteny.report.papers.judging import judge
-    from neoteny.report.papers.records import Paper, PaperFigure
-    from neoteny.report.papers.registry import PAPERS, figure, figures, find
+PAPERS: dict[str, Paper] = {paper.name: paper for paper in (NATURE,)}
+"""Every paper, by name."""
 
-__all__ = ["PAPERS", "Condition", "Paper", "PaperFigure", "figure", "figures", "find", "judge", "vary"]
 
-_HOME = {
-    "Condition": "condition",
-    "vary": "condition",
-    "judge": "judging",
-    "Paper": "records",
-    "PaperFigure": "records",
-    "PAPERS": "registry",
-    "figure": "registry",
-    "figures": "registry",
-    "find": "registry",
-}
+def find(name: str | None = None) -> tuple[Paper, ...]:
+    """The paper of that name; all of them without a name.
 
-__getattr__, __dir__ = exports(__name__, _HOME)
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name is not None and name not in PAPERS:
+        raise UnknownNameError(name, PAPERS, "paper")
+    return tuple(PAPERS.values()) if name is None else (PAPERS[name],)
+
+
+def figures(paper: str | None = None) -> dict[str, PaperFigure]:
+    """The figures of a paper, or of all papers, by name.
+
+    Raises:
+        UnknownNameError: there is no such paper.
+    """
+    return {one.name: one for each in find(paper) for one in each.figures}
+
+
+def figure(name: str) -> PaperFigure:
+    """The figure of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+
+    >>> figure("nature-1c").source
+    'Nature 632 (2024), Fig. 1c'
+    """
+    found = figures()
+    if name not in found:
+        raise UnknownNameError(name, found, "figure")
+    return found[name]

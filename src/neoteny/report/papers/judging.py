@@ -8,25 +8,24 @@ from pathlib import Path
 
 from neoteny.report.claims.page import Judgement
 from neoteny.report.papers.records import Paper, PaperFigure
-from neoteny.report.papers.registry import find
 from neoteny.report.runs.archive import public_command
 from neoteny.report.runs.groups import Runs
 
 __all__ = ["judge"]
 
 
-def judge(runs: Runs, papers: Sequence[Paper] | None = None, out: Path | None = None) -> list[Judgement]:
+def judge(runs: Runs, papers: Sequence[Paper], out: Path | None = None) -> list[Judgement]:
     """Hold every claim against the runs.
 
     Args:
         runs: from `load`.
-        papers: whose claims; by default those of all papers.
+        papers: whose claims, such as `neoteny.report.papers.find()`.
         out: the folder that commands for missing runs name.
 
     Returns:
         A judgement for each claim and each scale that its benchmark was run at; one for `small` if it never was run.
     """
-    return [one for paper in (find() if papers is None else papers) for one in _of_paper(paper, runs, out)]
+    return [one for paper in papers for one in _of_paper(paper, runs, out)]
 
 
 def _of_paper(paper: Paper, runs: Runs, out: Path | None) -> Iterator[Judgement]:

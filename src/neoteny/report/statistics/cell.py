@@ -72,7 +72,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     >>> print(markdown_table([("name", "n"), ("---", "---:"), ("a|b", "3")]))
     | name | n |
     | --- | ---: |
-    | a\\|b | 3 |
+    | a\|b | 3 |
     """
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
 

@@ -17,6 +17,7 @@ them with missing runs, and `scipy.stats.ttest_1samp` takes such a table column 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -162,15 +163,14 @@ def welch_interval(values: ArrayLike, others: ArrayLike, *, level: float = 0.95)
 
     _check(level)
     samples = [side[np.isfinite(side)] for side in map(_runs_first, (values, others))]
-    n = min(map(len, samples))
-    mean = np.subtract(*(np.mean(side) if len(side) else np.nan for side in samples))
-    low = high = np.nan
+    one, other = (float(np.mean(side)) if len(side) else math.nan for side in samples)
+    n, low, high = min(map(len, samples)), math.nan, math.nan
     if n > 1:
         with warnings.catch_warnings():
             # Equal runs have no variance, of which SciPy warns; the interval is a point then, as it should be.
             warnings.simplefilter("ignore", RuntimeWarning)
             low, high = ttest_ind(*samples, equal_var=False).confidence_interval(level)
-    return Interval(*map(np.asarray, (mean, low, high, n)), kind="welch", level=level)
+    return _single(one - other, low, high, n, "welch", level)
 
 
 def interquartile_mean(values: ArrayLike) -> float:
@@ -238,13 +238,18 @@ def stratified_interval(
     from scipy.stats import bootstrap
 
     _check(level, resamples)
-    n, low, high = min(map(len, strata)), np.nan, np.nan
+    n, low, high = min(map(len, strata)), math.nan, math.nan
     if n > 1:
         low, high = bootstrap(
             strata, statistic, n_resamples=resamples, confidence_level=level, method="percentile",
             rng=np.random.default_rng(seed),
         ).confidence_interval  # fmt: skip
-    return Interval(*map(np.asarray, (statistic(*strata), low, high, n)), kind="stratified", level=level)
+    return _single(statistic(*strata) if n else math.nan, low, high, n, "stratified", level)
+
+
+def _single(mean: float, low: float, high: float, n: int, kind: str, level: float) -> Interval:
+    mean_, low_, high_ = (np.asarray(value, dtype=np.float64) for value in (mean, low, high))
+    return Interval(mean_, low_, high_, np.asarray(n), kind, level)
 
 
 def _middle(values: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:

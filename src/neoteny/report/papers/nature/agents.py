@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from neoteny.report.claims.criteria import Beats, Claim, Falls, FallsMore, Grows, Keeps, NonOverlapping
 from neoteny.report.papers.condition import Condition
@@ -34,10 +35,14 @@ _ant = partial(_figure, benchmark="ant", length=50_000_000, runs=30)
 
 # What each figure shows: points are of 100,000 steps, and measures are taken as often.
 _WEIGHTS_TITLE = "Mean |w| into the actor's last hidden layer"
-RETURN = {"metric": "episodic_return", "bin": 102_400}
-DORMANT = {"title": "Dormant units of the actor", "metric": "dormant_units", "layer": "actor.mean"}
-WEIGHTS = {"title": _WEIGHTS_TITLE, "metric": "weight_magnitude", "layer": "actor.last"}
-RANK = {"title": "Stable rank of the actor's last hidden layer", "metric": "srank_99", "layer": "actor.last"}
+RETURN: dict[str, Any] = {"metric": "episodic_return", "bin": 102_400}
+DORMANT: dict[str, Any] = {"title": "Dormant units of the actor", "metric": "dormant_units", "layer": "actor.mean"}
+WEIGHTS: dict[str, Any] = {"title": _WEIGHTS_TITLE, "metric": "weight_magnitude", "layer": "actor.last"}
+RANK: dict[str, Any] = {
+    "title": "Stable rank of the actor's last hidden layer",
+    "metric": "srank_99",
+    "layer": "actor.last",
+}
 
 KEPT = (
     Claim("L2 regularisation goes on improving", Keeps("l2", 0.0)),

@@ -46,8 +46,7 @@ FIGURES = (
         },
         claims=(
             Claim(
-                "The base system gains from incremental training at first",
-                Beats("backprop", "retrained", window=EARLY),
+                "The base system gains from incremental training at first", Beats("backprop", "retrained", window=EARLY)
             ),
             Claim("The base system ends behind the retrained network", Beats("retrained", "backprop")),
             Claim(

@@ -174,7 +174,7 @@ def test_the_page_of_agents(tmp_path: Path):
     page = build(tmp_path).read_text(encoding="utf-8")
     for text in (
         "409,600 steps a run", "First and last steps: episodic_return", "How the agents learned",
-        "1 episode ended since the simulation did not hold",
+        "1 episode ended because the simulation became unstable",
     ):  # fmt: skip
         assert text in page
     assert "episode_reward" not in page

@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Options:
-    """Copy what figures, tables and the ledger need of finished run folders, small enough to be committed."""
+    """Copy what figures, tables and claims need of finished run folders, small enough to be committed."""
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR...")]
     """the run folders: those with config.yaml"""

@@ -1,4 +1,4 @@
-"""A check-up as a figure: a panel a measure, a bar a layer, and a tick where the reference stands."""
+"""A check-up as a figure: one panel for each measure, one bar for each layer, and a tick at the reference's value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WELL, LOSING = COLOURS["cbp"], COLOURS["backprop"]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One measure: its field, its two lines of heading, how its axis counts, and the symptom that colours it."""
+    """One measure: its field, the two lines of its heading, the kind of its axis, and the symptom that colours it."""
 
     measure: str
     heading: str
@@ -152,7 +152,7 @@ def _value(layer: LayerReport, measure: str) -> float:
 
 
 def _then(report: Report, panel: _Panel) -> list[float]:
-    """Where the reference stands, layer by layer; NaN where it does not."""
+    """The reference's value for each layer; NaN where there is none."""
     if report.reference is None:
         return [math.nan] * len(report.layers)
     if panel.measure == "weight_growth":
@@ -175,7 +175,7 @@ def _handles(report: Report, theme: Theme) -> list[Line2D]:
 
 
 def _notes(report: Report) -> list[str]:
-    """The small print: from where on a bar is coloured, what was guessed, and the direct measure."""
+    """The small print: when a bar is coloured, what was guessed, and the direct measure."""
     notes = [
         f"Losing: shares {DORMANT_RISE:.0%} above the reference, a rank of at most {RANK_FALL:.0%} of it, "
         f"weights {WEIGHT_GROWTH:g} times as large, no gradient at all."

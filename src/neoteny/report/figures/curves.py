@@ -141,7 +141,7 @@ def draw_lines(
 ) -> list[int]:
     """Draw means and bands over the examples seen, up to `end`; returns the places of the lines that leave the axes."""
     for curve, band, hue in zip(curves, bands, hues, strict=True):
-        alone = np.isfinite(band.mean).sum() == 1  # a band or a line of one point would not be seen
+        alone = np.isfinite(band.mean).sum() == 1  # a band or a line of one point would be invisible
         if alone:
             axes.vlines(curve.steps, band.low, band.high, color=hue, alpha=0.4, linewidth=2.5, zorder=2)
         else:
@@ -212,19 +212,19 @@ def small_print(
 
 
 def mark_changes(axes: Axes, series: Sequence[Series], theme: Theme) -> list[str]:
-    """Light lines where the ground under agents changes; returns what the small print says of them."""
+    """Light vertical lines where the friction under agents changes; returns what the small print says of them."""
     lengths = {settings_of(one).get("task_length") for one in series if "friction" in one.frame["metric"].unique()}
     every, end = lengths.pop() if len(lengths) == 1 else None, axes.get_xlim()[1]
     if not isinstance(every, int) or not 1 < end / every <= MOST_CHANGES:
         return []
     for step in range(every, int(end), every):
         axes.axvline(step, color=theme.grid, linewidth=0.7, zorder=1)
-    return [f"Friction changes at the upright lines, every {every:,} steps."]
+    return [f"Friction changes at the vertical lines, every {every:,} steps."]
 
 
 def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[int]]:
-    """Limits of the y axis that show the lines, without letting a diverging one flatten the rest."""
-    if metric.endswith("return"):  # the same upside down: what diverges goes down
+    """Limits of the y axis that show the lines; a diverging one is cut, as it would flatten the others."""
+    if metric.endswith("return"):  # a return diverges downwards: the same rule, turned around
         turned = [Interval(-band.mean, -band.high, -band.low, band.n, band.kind, band.level) for band in bands]
         low, high, lost = _limits(turned, "")
         return -high, -low, lost
@@ -243,7 +243,7 @@ def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[
     widths = np.diff(edges, axis=0)
     room = max(high - low, float(np.median(widths)) if widths.size else 0.0) or 0.1 * abs(high) or 0.05
     if widths.size:
-        # The bands are in the picture too, but one that is wider by far than the others is cut.
+        # The bands are shown too, but one that is much wider than the others is cut.
         low, high = min(low, max(edges.min(), low - room)), max(high, min(edges.max(), high + room))
     if is_share(metric):
         low, high = max(low, 0.0), min(high, 1.0)

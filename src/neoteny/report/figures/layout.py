@@ -1,4 +1,9 @@
-"""Placing text so that nothing is clipped and nothing overlaps: everything is measured, then placed, in inches."""
+"""Placing text so that nothing is clipped and nothing overlaps: everything is measured, then placed, in inches.
+
+The height of a figure follows from what is in it: axes of a fixed height, and as much small print as there is. So this
+is not matplotlib's constrained layout, which fits the axes into a figure of a given height, does not see the small
+print, and would have to run anew for each drawing of a figure with many panels.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +111,7 @@ def label_width(figure: Figure, labels: Sequence[str], size: float) -> float:
 def direct_labels(
     figure: Figure, axes: Axes, labels: Sequence[str], ends: Sequence[float], hues: Sequence[str], size: float
 ) -> None:
-    """Write each line's name beside its end, tied to it by a thread of its colour.
+    """Write each line's name beside its end, and join the two by a thin line of its colour.
 
     Args:
         figure: holds the axes, in their final place.

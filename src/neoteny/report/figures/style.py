@@ -1,8 +1,8 @@
 """How every figure looks: one typeface, quiet axes, and a colour that stays with its system.
 
-The colours are those of Okabe & Ito (2008) and Tol's muted scheme, told apart with any colour vision; each is moved
-towards the ink until it stands out from the paper, light or dark. A grid's settings are shades of their
-system's colour, from pale to deep.
+The colours are those of Okabe & Ito (2008) and Tol's muted scheme, which can be told apart with any kind of colour
+vision. Each is moved towards the colour of the ink until its contrast with the paper, light or dark, is enough. The
+settings of a grid are shades of their system's colour, from pale to deep.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ SPARE = ("#332288", "#AA4499", "#CC6677", "#44AA99", "#882255", "#999933", "#661
 
 @dataclass(frozen=True)
 class Theme:
-    """Paper and ink."""
+    """The colours of paper and ink."""
 
     paper: str
     ink: str
     muted: str
     grid: str
-    contrast: float  # that a line has with the paper, at least
+    contrast: float  # the least that a line has with the paper
 
 
 LIGHT = Theme(paper="#ffffff", ink="#1a1a1a", muted="#666666", grid="#e6e6e6", contrast=2.2)
@@ -61,7 +61,7 @@ DARK = Theme(paper="#17191c", ink="#ececec", muted="#a0a4a8", grid="#303438", co
 
 
 class Canvas(Figure):
-    """A figure outside pyplot's global list that a notebook shows all the same."""
+    """A figure that pyplot does not keep a list of, but that a notebook shows."""
 
     def _repr_png_(self) -> bytes:
         return render(self, "png")
@@ -79,7 +79,7 @@ def drawing(theme: Theme = LIGHT) -> Iterator[None]:
 
 @cache
 def _typeface() -> str:
-    """The first of these that is here. By its own name: "sans-serif" would change its meaning before the saving."""
+    """The first of these that is installed, by its own name: what "sans-serif" means may change before the saving."""
     here = {font.name for font in fontManager.ttflist}
     return next((name for name in TYPEFACES if name in here), "DejaVu Sans")
 
@@ -157,7 +157,7 @@ def colours(series: Sequence[Series], theme: Theme = LIGHT) -> list[str]:
             continue
         hue = _towards(base[one.system], theme.ink, theme)
         if shaded:
-            # Through the hue itself, unless it is as pale as may be already.
+            # The shades go through the hue itself, unless it is already as pale as allowed.
             shades = list(dict.fromkeys([_towards(hue, theme.paper, theme), hue, _mix(hue, theme.ink, 0.6)]))
             share = (len(shades) - 1) * place / (len(family) - 1)
             lower = min(int(share), len(shades) - 2)
@@ -180,7 +180,7 @@ def _mix(colour: str, other: str, share: float) -> str:
 
 
 def _towards(colour: str, other: str, theme: Theme) -> str:
-    """As far towards paper as leaves the theme's contrast, or as far towards ink as reaches it."""
+    """A colour moved towards the paper as far as the contrast allows, or towards the ink until there is enough."""
     mixes = [_mix(colour, other, step / 40) for step in range(41)]
     enough = [mix for mix in mixes if contrast(mix, theme.paper) >= theme.contrast]
     return (enough[0] if other == theme.ink else enough[-1]) if enough else colour

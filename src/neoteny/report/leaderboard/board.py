@@ -1,10 +1,10 @@
 """The table of methods as `neoteny leaderboard` writes it: how each row did, and the ranking over all benchmarks.
 
-A benchmark's table is sorted by the last tenth of the stream. Rows of which a run turned non-finite come after those
-that all runs of came to the end, whatever the others of their runs did. All rows have the same seeds, that is the same
-problems, so rows are compared seed by seed: for the overall ranking the rows of each benchmark and seed are ranked by
-the last tenth, from 0 for the best to 1 for the worst (equal ones share the mean of their ranks, and a run that turned
-non-finite is behind all that did not), and a row's rank is the mean of these over seeds and benchmarks.
+A benchmark's table is sorted by the last tenth of the stream. Rows with a run that turned non-finite come after rows
+whose runs all came to the end, however well their other runs did. All rows have the same seeds, that is the same
+problems, so rows are compared seed by seed. For the overall ranking, the rows of each benchmark and seed are ranked by
+the last tenth, from 0 for the best to 1 for the worst: equal ones share the mean of their ranks, and a run that turned
+non-finite comes after all that did not. A row's rank is the mean of these over seeds and benchmarks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Standing:
 
     Attributes:
         row: its name.
-        kind: what sort of thing it is.
+        kind: of method, such as "regulariser".
         runs: that were started.
         last: mean over the last tenth of the stream, with a 95% bootstrap interval over the runs.
         iqm: interquartile mean of the same, with a stratified bootstrap interval.
@@ -90,7 +90,7 @@ class Ranked:
 
     Attributes:
         row: its name.
-        kind: what sort of thing it is.
+        kind: of method, such as "regulariser".
         rank: mean normalised rank, 0 for a row that was best everywhere, with a 95% bootstrap interval.
         places: its place on each benchmark, from 1.
         against: on how many benchmarks it was better than backpropagation, worse, or neither.
@@ -121,7 +121,7 @@ class Board:
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
-        """Ids of those that something was reported of, in the order of the table."""
+        """Ids of the benchmarks with reported runs, in the order of the table."""
         return tuple(self._reported["benchmark"].unique(maintain_order=True).sort())
 
     def metric(self, benchmark: str) -> str:
@@ -189,13 +189,13 @@ class Board:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The benchmarks that at least half of all rows were run on: what is ranked over."""
+        """The benchmarks on which at least half of all rows were run: those of the ranking."""
         rows = {name: set(self.rows(name)) for name in self.benchmarks}
         every = set().union(*rows.values())
         return tuple(name for name in self.benchmarks if 2 * len(rows[name]) >= len(every))
 
     def ranking(self) -> list[Ranked]:
-        """The rows that every benchmark has which is ranked over, the best first."""
+        """The rows that were run on every benchmark of the ranking, the best first."""
         ranks = {name: self._ranks(name) for name in self.compared}
         shared = set.intersection(*(set(rows) for rows, _ in ranks.values())) if ranks else set()
         places = {name: {one.row: place for place, one in enumerate(self.standings(name), 1)} for name in ranks}
@@ -243,7 +243,7 @@ class Board:
         return list(samples), normalised_ranks(table)
 
     def _against(self, benchmark: str, row: str) -> int:
-        """1 where the last tenth is better than backpropagation's, -1 where it is worse, 0 where it cannot be told."""
+        """1 if the last tenth is better than backpropagation's, -1 if it is worse, 0 if the interval includes both."""
         base, mine = (self.sample(benchmark, name, "last") for name in (BASE, row))
         if base is None or mine is None:
             return 0

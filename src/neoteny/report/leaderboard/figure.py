@@ -1,8 +1,8 @@
 """The leaderboard as a figure: one panel a benchmark, one line a method, sorted, with its interval.
 
 A dot is the mean over the last tenth of the stream with its 95% bootstrap interval, a pale tick the first tenth. The
-vertical line is backpropagation's. What lies far behind all others is not let squeeze them together: an arrow at the
-edge points to where it is, with its value.
+vertical line is backpropagation's. A row far behind all others would squeeze them together: it is cut, and an arrow at
+the edge points to it, with its value.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One page that says it all: what was run, how it ended, the figures, and where the numbers come from.
+"""The page of `neoteny report`: what was run, how it ended, the figures, and where the numbers come from.
 
-The page needs nothing but itself: figures are drawn as SVG for wide and for narrow screens, on light and on dark
-paper, and lie inside as data URIs; no script, no font, no request. The same figures are written beside it as PNG and
-PDF, the tables as CSV.
+The page is one file without scripts, fonts or requests: figures are drawn as SVG for wide and for narrow screens, on
+light and on dark paper, and stand in it as data URIs. The same figures are written beside it as PNG and PDF, the tables
+as CSV.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ __all__ = ["build"]
 def build(runs_dir: str | Path, *, bin_size: int | None = None, interval: Kind = "t") -> Path:
     """Draw everything below a directory of runs and write `report.html` into it.
 
-    Beside the page, `figures/` gets each figure as PNG and PDF and each table as CSV. Every file is put in its place
-    whole; a report of before stays until the new one is ready.
+    Beside the page, `figures/` gets each figure as PNG and PDF and each table as CSV. Every file is written whole or not
+    at all; an older report stays until the new one is complete.
 
     Args:
         runs_dir: the directory that `neoteny run --out` wrote to, or one run folder.
@@ -84,7 +84,7 @@ def _section(group: Group, directory: Path, bin_size: int | None, interval: Kind
     warnings += [f"{one.label}: {_unstable(one)}" for one in group.series if one.unstable]
     warnings += [f"{_name(source, directory)}: {note}" for source in group.sources for note in source.notes]
     if warnings:
-        parts.append(_note("To know when reading these:", warnings))
+        parts.append(_note("Please note:", warnings))
     for metric in group.metrics:
 
         def draw(theme: Theme, narrow: bool, metric: str = metric) -> Figure:
@@ -144,7 +144,7 @@ def _figure(draw: Callable[[Theme, bool], Figure], path: Path, about: str, group
 
 
 def _night(group: Group) -> Callable[[bytes], bytes]:
-    """Exchange the colours of a drawing on light paper for those on dark paper, which is quicker than to draw again."""
+    """Exchange the colours of a drawing on light paper for those on dark paper: quicker than drawing it again."""
     day, night = colours(group.series, LIGHT), colours(group.series, DARK)
     exchange = {old.encode(): new.encode() for old, new in zip(day, night, strict=True)}
     exchange |= {
@@ -240,7 +240,7 @@ def _unstable(series: Series) -> str:
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Numbers with runs of successors drawn together.
+    """Numbers as text, with consecutive ones as a range.
 
     >>> _ranges([0, 1, 2, 5, 7, 8])
     '0-2, 5, 7-8'

@@ -1,8 +1,7 @@
 """Slim copies of finished run folders, small and free of private facts, to be committed.
 
-A copy has what figures, tables and the ledger are drawn from: `config.yaml` and `metrics.parquet` as they are, and of
-`provenance.json` what says how the numbers came about (`KEPT`). It can be read as the folder itself; it cannot be
-resumed, and need not be.
+A copy has what figures, tables and claims need: `config.yaml` and `metrics.parquet` unchanged, and those parts of
+`provenance.json` that say how the numbers were made (`KEPT`). It is read as the folder itself is; it cannot be resumed.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def archive(folders: Sequence[str | Path], to: str | Path) -> list[Path]:
 
 
 def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's provenance is kept: nothing that tells one machine's folders, names or times."""
+    """The parts of a run's provenance that are kept: nothing about one machine's folders, names or times."""
     kept = {name: provenance[name] for name in KEPT if name in provenance}
     if "command" in kept:
         kept["command"] = public_command(str(kept["command"]))
@@ -73,7 +72,7 @@ def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_command(command: str) -> str:
-    """A command without the places of the machine that it ran on.
+    """A command without the folders of the machine that it ran on.
 
     >>> public_command("/home/me/bin/neoteny run x --runs 3 --data-dir /data --out=runs/y")
     'neoteny run x --runs 3'

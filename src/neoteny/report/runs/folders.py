@@ -1,8 +1,8 @@
 """One run folder, read back.
 
 A folder holds `config.yaml`, `metrics.parquet` and, usually, `provenance.json`. While the run is going, and after it
-was killed, the metrics lie in parts (`metrics/part-*.parquet`). What can be read is used, and what could not be is
-said; a folder of which nothing can be used is a `RunFolderError` with its path, the cause and the cure.
+was killed, the metrics lie in parts (`metrics/part-*.parquet`). What can be read is used, and notes say what could not
+be read. If nothing of a folder can be used there is a `RunFolderError` with its path, the cause and the cure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neoteny.lab.recorder import COLUMNS, SORT
 __all__ = ["SCHEMA", "UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
 SCHEMA = 1
-UNFINISHED = "not finished"  # how the note on a run begins that has not come to its end
+UNFINISHED = "not finished"  # the beginning of the note on a run that has not come to its end
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class RunFrame:
 
 
 def find_folders(directory: Path) -> list[Path]:
-    """All run folders at or below a directory, sorted; hidden directories are passed over.
+    """All run folders at or below a directory, sorted; hidden directories are left out.
 
     Raises:
         RunFolderError: there is no such directory, or no run folder in it.
@@ -172,7 +172,7 @@ def _read_metrics(path: Path) -> tuple[pl.DataFrame, list[str]]:
 def _read_parquet(path: Path) -> pl.DataFrame:
     cure = f"resume the run that wrote it (`neoteny resume {path.parent}`) or run it again"
     try:
-        # From bytes: a file that is replaced while being read cannot pull the ground away under a memory map.
+        # Read as bytes: a memory map would break if the file were replaced while it is read.
         frame = pl.read_parquet(path.read_bytes())
         missing = [name for name in COLUMNS if name not in frame.columns]
         if missing:

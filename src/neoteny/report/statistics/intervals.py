@@ -11,8 +11,8 @@ A point of a curve or a cell of a table is a number over n independent runs. Way
 A run that ended early has NaN from there on: n is smaller, and every result carries its own n. One run alone has a
 mean but no interval; the bounds are NaN then, not an interval of width zero.
 
-SciPy computes Welch's interval and the bootstraps. Student's is our own: curves have thousands of columns, some of
-them with missing runs, and `scipy.stats.ttest_1samp` takes such a table column by column.
+SciPy computes Welch's interval and the bootstraps. Student's is our own code, since a curve has thousands of columns,
+some with missing runs: `scipy.stats.ttest_1samp` would go through such a table column by column.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def mean_interval(
     >>> print(f"{result.mean:.2f} [{result.low:.2f}, {result.high:.2f}], n = {result.n}")
     1.58 [0.70, 2.46], n = 10
     """
+    from scipy.special import stdtrit
+
     if kind not in KINDS:
         raise UnknownNameError(str(kind), KINDS, kind="interval")
     _check(level, resamples)
@@ -126,8 +128,11 @@ def mean_interval(
     total = np.where(present, columns, 0.0).sum(axis=0)
     mean = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
     if kind in ("t", "se"):
-        half = _standard_error(columns, present, mean, n)
-        half *= _student(np.where(n > 1, n - 1, np.nan), level) if kind == "t" else 1.0
+        freedom = np.where(n > 1, n - 1, np.nan)  # nothing is known from one run
+        squares = (np.where(present, columns - mean, 0.0) ** 2).sum(axis=0)
+        half = np.sqrt(squares / freedom / np.maximum(n, 1))
+        if kind == "t":
+            half *= stdtrit(freedom, (1 + level) / 2)  # quantile of Student's t
         low, high = mean - half, mean + half
     else:
         low, high = _bootstrap_bounds(columns, present, mean, kind, level, resamples, seed)
@@ -272,21 +277,6 @@ def _runs_first(values: ArrayLike) -> NDArray[np.float64]:
     if table.ndim == 0:
         raise SettingError(f"{values!r} is one number: an interval is taken over runs, so give a list of them.")
     return table
-
-
-def _standard_error(
-    columns: NDArray[np.float64], present: NDArray[np.bool_], mean: NDArray[np.float64], n: NDArray[Any]
-) -> NDArray[np.float64]:
-    freedom = np.where(n > 1, n - 1, np.nan)  # nothing is known from one run
-    squares = (np.where(present, columns - mean, 0.0) ** 2).sum(axis=0)
-    return np.sqrt(squares / freedom / np.maximum(n, 1))
-
-
-def _student(freedom: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """How many standard errors the interval reaches to either side."""
-    from scipy.special import stdtrit
-
-    return stdtrit(freedom, (1 + level) / 2)
 
 
 def _bootstrap_bounds(

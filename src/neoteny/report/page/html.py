@@ -35,8 +35,8 @@ __all__ = ["build"]
 def build(runs_dir: str | Path, *, bin_size: int | None = None, interval: Kind = "t") -> Path:
     """Draw everything below a directory of runs and write `report.html` into it.
 
-    Beside the page, `figures/` gets each figure as PNG and PDF and each table as CSV. Every file is written whole or not
-    at all; an older report stays until the new one is complete.
+    Beside the page, `figures/` gets each figure as PNG and PDF and each table as CSV. Every file is written whole or
+    not at all; an older report stays until the new one is complete.
 
     Args:
         runs_dir: the directory that `neoteny run --out` wrote to, or one run folder.
@@ -236,7 +236,7 @@ def _ended(series: Series) -> str:
 
 def _unstable(series: Series) -> str:
     ended = f"{_many(series.unstable, 'episode')} ended"
-    return f"{ended} since the simulation did not hold; the step counts as one of reward 0"
+    return f"{ended} because the simulation became unstable; the reward of that step counts as 0"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

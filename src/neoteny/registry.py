@@ -27,7 +27,7 @@ class Entry:
         target: where its class lives, as `module:Class`.
         summary: one line on what it does.
         source: the publication it comes from.
-        kind: of a method its stage (see `neoteny.methods.shared.combining`).
+        kind: of a method its stage (see `neoteny.methods.shared.order`).
     """
 
     name: str

@@ -12,7 +12,8 @@ import neoteny
 from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
 from neoteny.methods.base import Method
-from neoteny.methods.shared.combining import in_order, prepare, prepared, refuse_impossible
+from neoteny.methods.shared.combining import prepare, prepared, refuse_impossible
+from neoteny.methods.shared.order import in_order
 from neoteny.optim import SGD
 
 

@@ -48,8 +48,8 @@ def attach(
         optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn: methods
             then act after the last one's. Where units are reset, those of its state tensors that have the parameter's
             shape are, too; Adam's, AdamW's and Adamax's bias correction starts anew for them.
-        methods: one method or several, which act in the order that `neoteny.methods.shared.combining`
-            defines. What changes the network itself asks for `neoteny.prepare` first.
+        methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines.
+            A method that changes the network itself asks for `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
         seed: what everything that is drawn follows from.
         units: the units of the unwrapped network, where they were found already (`neoteny.units.find`).

@@ -23,8 +23,9 @@ from neoteny.lab.losses import LOSSES, Loss
 from neoteny.lab.step import TrainingStep, autograd, only
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
-from neoteny.methods.base import Method, Schedule, method_seed
+from neoteny.methods.base import Method, Schedule
 from neoteny.methods.shared.combining import prepare
+from neoteny.methods.shared.order import method_seed
 from neoteny.methods.shared.reference import Looking
 from neoteny.optim.base import Optimizer
 from neoteny.units import find, random

@@ -21,7 +21,7 @@ from torch.func import functional_call, grad_and_value
 from neoteny.lab.dropout import Dropping
 from neoteny.lab.losses import Loss
 from neoteny.methods.base import Method, Step
-from neoteny.methods.shared.combining import in_order
+from neoteny.methods.shared.order import in_order
 from neoteny.methods.shared.reference import Looking
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
@@ -105,7 +105,7 @@ class TrainingStep:
         gradients: how gradients come about.
         network: unit layers and initialisers.
         optimizer: the laboratory's optimizer.
-        methods: attached methods; they act in the order that `neoteny.methods.shared.combining` defines.
+        methods: attached methods; they act in the order that `neoteny.methods.shared.order` defines.
         parameters: names of the trainable parameters.
         loss: what gradients are of.
         plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, "Tensor"]
 Stage = Literal["architecture", "regulariser", "optimizer", "perturbation", "projection", "reset", "average"]
-"""Where a method belongs among others; see `neoteny.methods.shared.combining`."""
+"""Where a method belongs among others; see `neoteny.methods.shared.order`."""
 Look = Callable[[Tensors], "tuple[Tensor, Tensors]"]
 """Outputs and hidden activations `[batch, units, positions]` by layer, of the network with the tensors given: see
 `Step.look`."""
@@ -284,17 +284,6 @@ class Method:
     def contract(cls) -> Contract:
         """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
         return (), ()
-
-
-def method_seed(run_seed: int) -> int:
-    """The seed of the key from which everything that methods draw in a run follows.
-
-    Update number t (from 0) folds t into that key, then 2i for method i's regulariser and 2i + 1 for its intervention;
-    a task boundary folds in t, -1, and i. So a user's network draws what a run of the laboratory draws.
-    """
-    from neoteny.seeds import METHOD, generator
-
-    return int(generator(run_seed, METHOD).integers(2**62))
 
 
 def require(method: object, name: str, condition: bool, range_: str) -> None:

@@ -19,9 +19,9 @@ from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.user_network import Live, LiveStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Look, Method, Schedule
+from neoteny.methods.base import Method, OnReference, Schedule
 from neoteny.methods.shared import order
-from neoteny.methods.shared.reference import Looking, detached
+from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
@@ -73,15 +73,15 @@ class Plasticity:
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
         self._live = Live(inner, optimizers, units, processes)
-        self._looking, self._reference = None, reference
+        self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
-                looking = [name for name, method in self.methods.items() if method.needs_reference]
+                needing = [name for name, method in self.methods.items() if method.needs_reference]
                 raise SettingError(
-                    f"{', '.join(looking)} looks at the network on batches that several processes do not share; train "
-                    "in one process, or leave it out."
+                    f"{', '.join(needing)} needs a reference batch that all processes share, and there are several; "
+                    "train in one process, or leave it out."
                 )
-            self._looking = Looking(inner, units)
+            self._reference_pass = ReferencePass(inner, units)
         self._adam = AdamCorrection(self._live)
         tensors = self._live.tensors()
         self._device = next(iter(tensors.values())).device
@@ -281,7 +281,7 @@ class Plasticity:
         own = self._live.grads(optimizer)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
         step = LiveStep(self._live, dict(grads), {}, self._since, self._key)
-        step.look = self._look()
+        step.on_reference = self._on_reference()
         for number, method, folded in self._regularisers:
             name = self._names[number]
             step.fold(self._key, self.updates, *folded)
@@ -294,12 +294,12 @@ class Plasticity:
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 
-    def _look(self) -> Look | None:
+    def _on_reference(self) -> OnReference | None:
         """The network on the reference batch of this step."""
-        if self._looking is None:
+        if self._reference_pass is None:
             return None
         batch = self._reference() if callable(self._reference) else self._reference
-        return self._looking.on(detached(batch))
+        return self._reference_pass.on(detached(batch))
 
     def _give_gradients_back(self) -> None:
         for parameter, own, ours in self._added:

@@ -5,7 +5,7 @@ The state of a run is a *carry*, a nested dict of tensors:
 - `tensors`: parameters and buffers by name; `optim`: the optimizer's state by parameter and name
 - `since`: updates since each unit was made new, by layer, where the optimizer's rule counts updates
 - `methods`: the state of each method, a list; `count`: updates so far, int32
-- `reference`: the last examples before the present batch, where a method looks at the network there
+- `reference`: the last examples before the present batch, where a method needs a reference batch
 - `sums`: loss and accuracy summed over the steps since the last time they were taken, float64
 """
 
@@ -22,7 +22,7 @@ from neoteny.lab.dropout import Dropping
 from neoteny.lab.losses import Loss
 from neoteny.methods.base import Method, Step
 from neoteny.methods.shared.order import in_order
-from neoteny.methods.shared.reference import Looking
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
 from neoteny.units.activations import Activations
@@ -111,7 +111,7 @@ class TrainingStep:
         plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.
         watch_updates: whether the size of the optimizer's updates is summed too, as `weight_change`: mean |dw| over
             all weights.
-        looking: the network as a function, where a method looks at it on the examples before the present batch.
+        reference_pass: the network as a function, where a method needs a reference batch: the examples before this one.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class TrainingStep:
         loss: Loss,
         plain: bool = True,
         watch_updates: bool = False,
-        looking: Looking | None = None,
+        reference_pass: ReferencePass | None = None,
     ):
         self.gradients = gradients
         self.network = network
@@ -134,7 +134,7 @@ class TrainingStep:
         self.parameters = tuple(parameters)
         self.loss = loss
         self.plain = plain
-        self.watch_updates, self.looking = watch_updates, looking
+        self.watch_updates, self.reference_pass = watch_updates, reference_pass
         self.counting = optimizer.counts and any(method.resets_units for method in methods)
 
     def init(self, tensors: Tensors, reference: Tensor | None = None) -> Carry:
@@ -153,7 +153,7 @@ class TrainingStep:
             "methods": [dict(method.init(self.network, tensors)) for method in self.methods],
             "count": torch.zeros((), dtype=torch.int32, device=device),
             "sums": {name: torch.zeros((), dtype=torch.float64, device=device) for name in metrics},
-            **({"reference": reference} if self.looking is not None else {}),
+            **({"reference": reference} if self.reference_pass is not None else {}),
         }
 
     def view(self, carry: Carry, key: Tensor, optimizer: Optimizer, grads: Tensors, features: Tensors) -> Step:
@@ -167,7 +167,7 @@ class TrainingStep:
             since=dict(carry["since"]),
             key=key,
             step_size=optimizer.step_size,
-            look=self.looking.on(carry["reference"]) if self.looking is not None else None,
+            on_reference=self.reference_pass.on(carry["reference"]) if self.reference_pass is not None else None,
         )
 
     def bound(self, hyper: Tensors) -> tuple[Optimizer, list[Method]]:
@@ -233,7 +233,7 @@ class TrainingStep:
 
     def _seen(self, carry: Carry, x: Tensor) -> Carry:
         """The last examples, those of the step just made included."""
-        if self.looking is None:
+        if self.reference_pass is None:
             return {}
         last = carry["reference"]
         return {"reference": torch.cat([last[len(x) :], x[-len(last) :]])}  # no view: graphs count on strides

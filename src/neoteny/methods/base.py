@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 Tensors = dict[str, "Tensor"]
 Stage = Literal["architecture", "regulariser", "optimizer", "perturbation", "projection", "reset", "average"]
 """Where a method belongs among others; see `neoteny.methods.shared.order`."""
-Look = Callable[[Tensors], "tuple[Tensor, Tensors]"]
-"""Outputs and hidden activations `[batch, units, positions]` by layer, of the network with the tensors given: see
-`Step.look`."""
+OnReference = Callable[[Tensors], "tuple[Tensor, Tensors]"]
+"""The network on the reference batch as a function of its tensors; it gives the outputs and, by layer, the hidden
+activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
 """What `Method.contract` declares: active methods, still ones."""
 
@@ -53,8 +53,8 @@ class Step:
         noise: normal numbers drawn ahead for this step and method, as many as its `draws`.
         step_sizes: those of single parameters, by name, where they differ from it.
         due: the schedule's row once more, as plain numbers, where the step is not a compiled one.
-        look: the network on the reference batch, in evaluation mode, as a function of its tensors that
-            `torch.func.grad` can differentiate; there where `Method.needs_reference`.
+        on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
+            `torch.func.grad` can differentiate; given where a method says `needs_reference`.
     """
 
     network: Network
@@ -68,7 +68,7 @@ class Step:
     noise: Tensor | None = None
     step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
     due: Sequence[int] | None = None
-    look: Look | None = None
+    on_reference: OnReference | None = None
 
     def step_size_of(self, name: str) -> float | Tensor:
         """The step size of one parameter."""
@@ -194,9 +194,9 @@ class Method:
     """Whether it is good for nothing on a network without hidden units."""
     resets_units: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
-    """Whether `intervene` looks at `Step.grads`."""
+    """Whether `intervene` reads `Step.grads`."""
     needs_reference: ClassVar[bool] = False
-    """Whether it looks at the network on a reference batch, other than the one trained on (`Step.look`)."""
+    """Whether it needs the network on a reference batch, other than the one trained on (`Step.on_reference`)."""
     stage: ClassVar[Stage] = "regulariser"
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {}
     """Values of settings out of `varies` that are worth trying where the method is tuned; every combination is."""

@@ -10,13 +10,10 @@ tensors there.
 from __future__ import annotations
 
 import copy
-import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
-
-from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -284,55 +281,3 @@ class Method:
     def contract(cls) -> Contract:
         """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
         return (), ()
-
-
-def require(method: object, name: str, condition: bool, range_: str) -> None:
-    """Refuse a setting outside its range with an error that names value, cause and cure."""
-    if not condition:
-        value = getattr(method, name)
-        raise SettingError(
-            f"{type(method).__name__}: {name} = {value!r} is not {range_}; give a value that is {range_}."
-        )
-
-
-def require_choice(method: object, name: str, choices: Sequence[str]) -> None:
-    """The setting is one of `choices`."""
-    value = getattr(method, name)
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingError(
-            f"{type(method).__name__}: {name} = {value!r} is unknown; {hint}give one of {list(choices)}."
-        )
-
-
-def require_fraction(method: object, *names: str) -> None:
-    """Each setting lies in [0, 1]."""
-    for name in names:
-        value = getattr(method, name)
-        require(method, name, is_number(value) and 0 <= value <= 1, "a number in [0, 1]")
-
-
-def require_nonnegative(method: object, *names: str) -> None:
-    """Each setting is a finite number >= 0."""
-    for name in names:
-        value = getattr(method, name)
-        require(method, name, is_number(value) and 0 <= value < math.inf, "a finite number >= 0")
-
-
-def require_count(method: object, *names: str, least: int = 0) -> None:
-    """Each setting is a whole number >= `least`."""
-    for name in names:
-        value = getattr(method, name)
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        require(method, name, whole, f"a whole number >= {least}")
-
-
-def is_number(value: object) -> bool:
-    """Whether a setting is a number, and neither a truth value nor NaN."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def is_zero(value: object) -> bool:
-    """Whether a setting is the number 0, known without asking a tensor: then its term is left out altogether."""
-    return isinstance(value, (int, float)) and value == 0

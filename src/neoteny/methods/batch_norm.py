@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neoteny.checks import require_fraction, require_nonnegative
 from neoteny.errors import NetworkError
-from neoteny.methods.base import require_fraction, require_nonnegative
 from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:

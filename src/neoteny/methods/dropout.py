@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neoteny.checks import is_number, require
 from neoteny.errors import NetworkError
-from neoteny.methods.base import Contract, is_number, require
+from neoteny.methods.base import Contract
 from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Stage, is_number, require
+from neoteny.checks import is_number, require
+from neoteny.methods.base import Contract, Stage
 from neoteny.methods.shared.initial_pull import InitialPull
 
 if TYPE_CHECKING:

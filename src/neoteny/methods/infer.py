@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from neoteny.checks import is_zero, require_count, require_nonnegative
 from neoteny.errors import NetworkError
-from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_count, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors
 from neoteny.methods.shared.penalty import at_least_single, gradients, on_reference
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.methods.base import Contract, require_fraction
+from neoteny.checks import require_fraction
+from neoteny.methods.base import Contract
 from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.methods.base import require_nonnegative
+from neoteny.checks import require_nonnegative
 from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neoteny.checks import require_count
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, require_count
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,17 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import (
-    Contract,
-    Stage,
-    Step,
-    Tensors,
-    is_number,
-    is_zero,
-    require,
-    require_choice,
-    require_nonnegative,
-)
+from neoteny.checks import is_number, is_zero, require, require_choice, require_nonnegative
+from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.averaging import Averaging
 from neoteny.methods.shared.penalty import on_reference
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.methods.base import is_number, require, require_fraction
+from neoteny.checks import is_number, require, require_fraction
 from neoteny.methods.shared.architecture import Architecture
 
 if TYPE_CHECKING:

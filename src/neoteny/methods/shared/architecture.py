@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.methods.base import Contract, Method, Stage, require_choice
+from neoteny.checks import require_choice
+from neoteny.methods.base import Contract, Method, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, is_zero, require_nonnegative
+from neoteny.checks import is_zero, require_nonnegative
+from neoteny.methods.base import Method, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

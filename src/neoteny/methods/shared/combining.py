@@ -48,7 +48,7 @@ def prepare(model: nn.Module, methods: Method | Sequence[Method], example_inputs
     >>> import torch, neoteny
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
-    >>> neoteny.prepare(model, neoteny.SmoothLeaky(), torch.zeros(1, 3))[1]
+    >>> neoteny.prepare(model, neoteny.WithSmoothLeaky(), torch.zeros(1, 3))[1]
     SmoothLeakyReLU(alpha=0.1, c=5.0, p=3.0)
     """
     chosen = [methods] if isinstance(methods, Method) else list(methods)

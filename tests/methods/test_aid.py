@@ -12,6 +12,7 @@ from methods.comparing import conv_net, mlp
 from methods.prepared import Part, compare
 from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.methods import WithIntervalDropout
 from neoteny.nn import activation_modules
 from neoteny.optim import SGD
@@ -95,11 +96,11 @@ def learner(strategy, seeds=(0, 1)):
 def test_in_the_laboratory_lots_follow_from_the_run_and_the_step():
     x, y = torch.randn(2, 6, 2, 3, generator=torch.Generator().manual_seed(0)), torch.ones(2, 6, 2, 1)
     one, other, alone = learner("stack"), learner("loop"), learner("loop", (1,))
-    one.advance(x, y)
-    other.advance(x[:, :4], y[:, :4])
+    one.advance(examples(x, y))
+    other.advance(examples(x[:, :4], y[:, :4]))
     torch.manual_seed(99)  # nothing hangs on torch's own generator
-    other.advance(x[:, 4:], y[:, 4:])
-    alone.advance(x[1:], y[1:])
+    other.advance(examples(x[:, 4:], y[:, 4:]))
+    alone.advance(examples(x[1:], y[1:]))
     for name, value in one.weights().items():
         torch.testing.assert_close(value, other.weights()[name])
         torch.testing.assert_close(value[1:], alone.weights()[name])

@@ -11,6 +11,7 @@ from torch import nn
 import neoteny
 from neoteny.errors import SettingError
 from neoteny.lab.learner import REFERENCES, Learner
+from neoteny.lab.objective import examples
 from neoteny.methods.base import Method
 from neoteny.optim import SGD
 
@@ -117,8 +118,8 @@ def test_in_the_laboratory_it_is_the_examples_before_the_batch(strategy):
         model.load_state_dict({name: value[run].clone() for name, value in learner.weights().items()})
         models.append(model)
     x, y = torch.randn(2, 12, 4, 3), torch.randn(2, 12, 4, 2)
-    learner.advance(x[:, :5], y[:, :5])
-    learner.advance(x[:, 5:], y[:, 5:])
+    learner.advance(examples(x[:, :5], y[:, :5]))
+    learner.advance(examples(x[:, 5:], y[:, 5:]))
     for run, model in enumerate(models):
         optimizer, past = torch.optim.SGD(model.parameters(), 0.05), first[run]
         for k in range(12):
@@ -188,7 +189,7 @@ def test_the_laboratory_evaluates_with_them_and_trains_with_its_own(strategy):
     x, y = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 2)
     plain, halved = learner(), learner(Halved())
     for each in (plain, halved):
-        each.advance(x, y)
+        each.advance(examples(x, y))
     for name, value in plain.weights().items():
         assert torch.equal(value, halved.weights()[name])
     w = {name: value / 2 for name, value in plain.weights().items()}
@@ -211,8 +212,8 @@ def test_each_run_of_a_stack_is_evaluated_with_its_own_settings():
 
     x, y = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 2)
     both = learner([0, 1], {"scaled.factor": [0.5, 2.0]})
-    both.advance(x, y)
+    both.advance(examples(x, y))
     for run, factor in enumerate((0.5, 2.0)):
         alone = learner([run], factor=factor)
-        alone.advance(x[run : run + 1], y[run : run + 1])
+        alone.advance(examples(x[run : run + 1], y[run : run + 1]))
         torch.testing.assert_close(both.outputs(x[:, 0])[run], alone.outputs(x[run : run + 1, 0])[0])

@@ -66,7 +66,14 @@ class Adam(Optimizer):
             for name, value in tensors.items()
         }
 
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Tensors,
+        signals: Tensors | None = None,
+    ) -> None:
         """One update."""
         b1, b2 = self.betas
         for name, gradient in grads.items():

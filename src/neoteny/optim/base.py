@@ -34,6 +34,8 @@ class Optimizer(ABC):
     varies: ClassVar[tuple[str, ...]] = ("step_size",)
     counts: ClassVar[bool] = False
     """Whether the rule depends on the number of updates so far (a bias correction)."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Names of the signals it reads beside gradients, such as `td_error`."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -47,7 +49,14 @@ class Optimizer(ABC):
         return {name: {} for name in tensors}
 
     @abstractmethod
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Tensors,
+        signals: Tensors | None = None,
+    ) -> None:
         """One update: replaces entries of `tensors` and of `optim[name]`.
 
         Args:
@@ -56,6 +65,7 @@ class Optimizer(ABC):
             optim: state by parameter and name; a rule that counts keeps `step`, the updates of the parameter so far.
             count: for each parameter the number of updates, this one included, since each entry was made new;
                 broadcasts against the parameter. Empty where the rule does not count.
+            signals: those that it `reads`, by name.
         """
 
     def bind(self, values: Mapping[str, Any]) -> Optimizer:

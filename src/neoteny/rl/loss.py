@@ -40,9 +40,9 @@ class PPOLoss:
     where H = sum over the actions of l + (1 + log 2 pi) / 2.
 
     Args:
-        clip: eps.
-        value_weight: c_v.
-        entropy_weight: c_e.
+        clip_coef: eps.
+        vf_coef: c_v.
+        ent_coef: c_e.
 
     Outputs are those of an `ActorCritic`, targets come from `pack`.
 
@@ -50,24 +50,24 @@ class PPOLoss:
     its plain square, with weight c_1).
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "entropy", "clip_share", "kl")
+    metrics: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "entropy", "clip_fraction", "approx_kl")
 
-    clip: float = 0.2
-    value_weight: float = 1.0
-    entropy_weight: float = 0.0
+    clip_coef: float = 0.2
+    vf_coef: float = 1.0
+    ent_coef: float = 0.0
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of outputs [B, 2 A + 1] and targets [B, A + 3]."""
         parts, _ = self._parts(outputs, targets)
-        loss = parts["policy_loss"] + self.value_weight * parts["value_loss"]
-        return loss - self.entropy_weight * parts["entropy"] if self.entropy_weight else loss
+        loss = parts["policy_loss"] + self.vf_coef * parts["value_loss"]
+        return loss - self.ent_coef * parts["entropy"] if self.ent_coef else loss
 
     def judge(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The terms, the share of clipped ratios, and the divergence from the old policy, mean (rho - 1) - log rho."""
+        """The terms, the fraction of clipped ratios, and KL from the old policy: mean rho - 1 - log rho."""
         parts, log_ratio = self._parts(outputs, targets)
         ratio = log_ratio.exp()
-        parts["clip_share"] = ((ratio - 1).abs() > self.clip).float().mean()
-        parts["kl"] = (ratio - 1 - log_ratio).mean()
+        parts["clip_fraction"] = ((ratio - 1).abs() > self.clip_coef).float().mean()
+        parts["approx_kl"] = (ratio - 1 - log_ratio).mean()
         return parts
 
     def _parts(self, outputs: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -75,7 +75,7 @@ class PPOLoss:
         actions, old, advantages, returns = targets[..., :-3], targets[..., -3], targets[..., -2], targets[..., -1]
         log_ratio = log_probability(actions, mean, log_std) - old
         ratio = log_ratio.exp()
-        surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - self.clip, 1 + self.clip) * advantages)
+        surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - self.clip_coef, 1 + self.clip_coef) * advantages)
         parts = {
             "policy_loss": -surrogate.mean(),
             "value_loss": (returns - values).square().mean(),

@@ -23,9 +23,9 @@ from neoteny.lab.learner import Learner
 from neoteny.methods.base import Method
 from neoteny.nn.actor_critic import ActorCritic
 from neoteny.optim import Adam, Optimizer
+from neoteny.rl.clip_grad_norm import ClipGradNorm
 from neoteny.rl.environments import Environments, check_spaces
 from neoteny.rl.gae import gae
-from neoteny.rl.gradient_norm import GradientNorm
 from neoteny.rl.loss import PPOLoss, log_probability, pack
 from neoteny.rl.policy import Policy
 from neoteny.rl.rollout import Actors, Episodes, Rollout
@@ -44,8 +44,8 @@ class Iteration:
     Attributes:
         step: steps of each agent so far.
         episodes: those that ended.
-        losses: means over the updates, [R], by name: `loss`, `policy_loss`, `value_loss`, `entropy`, `clip_share`, `kl`
-            and `weight_change`, the mean |dw| of an update.
+        losses: means over the updates, [R], by name: `loss`, `policy_loss`, `value_loss`, `entropy`, `clip_fraction`,
+            `approx_kl` and `weight_change`, the mean |dw| of an update.
         friction: at the end, NaN where there is none, [R].
     """
 
@@ -129,13 +129,11 @@ class PPO:
         own_methods = [methods] if isinstance(methods, Method) else list(methods)
         _require_instances("methods", own_methods, Method, "neoteny.L2()")
         _require_instances("optimizer", [optimizer], Optimizer, "neoteny.optim.Adam(step_size=1e-4)")
-        clipping = [GradientNorm(limit=settings.gradient_norm)] if math.isfinite(settings.gradient_norm) else []
+        clipping = [ClipGradNorm(max_norm=settings.max_grad_norm)] if math.isfinite(settings.max_grad_norm) else []
         self.learner = Learner(
             network or partial(ActorCritic, self._observations, self._actions, tuple(hidden), activation),
             torch.zeros(settings.batch_size, self._observations),
-            loss=PPOLoss(
-                clip=settings.clip, value_weight=settings.value_weight, entropy_weight=settings.entropy_weight
-            ),
+            loss=PPOLoss(clip_coef=settings.clip_coef, vf_coef=settings.vf_coef, ent_coef=settings.ent_coef),
             optimizer=optimizer,
             methods=[*clipping, *own_methods],
             seeds=self.seeds,
@@ -237,7 +235,7 @@ class PPO:
         """What was met, shuffled into minibatches anew each epoch: inputs and targets [R, updates, batch_size, ...]."""
         s, device = self.settings, self.learner.device
         log_probs, values, follows = self._judge(made)
-        estimates = gae(made.rewards, values, follows, made.ended, s.discount, s.trace_decay)
+        estimates = gae(made.rewards, values, follows, made.ended, s.gamma, s.gae_lambda)
         advantages, returns = (torch.from_numpy(value).to(device, torch.float32) for value in estimates)
         if s.normalise_advantages == "batch":
             advantages = _standardised(advantages, (0, 2))

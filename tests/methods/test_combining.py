@@ -13,7 +13,8 @@ from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.methods.base import Method
-from neoteny.methods.shared.combining import in_order, prepare, prepared, refuse_impossible
+from neoteny.methods.shared.combining import prepare, prepared, refuse_impossible
+from neoteny.methods.shared.order import in_order
 from neoteny.optim import SGD
 
 

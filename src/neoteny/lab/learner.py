@@ -25,9 +25,10 @@ from neoteny.lab.objective import Batch, Objective, Prediction, only, supervised
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
-from neoteny.methods.base import Method, Schedule, method_seed
+from neoteny.methods.base import Method, Schedule
 from neoteny.methods.shared.combining import prepare
-from neoteny.methods.shared.reference import Looking
+from neoteny.methods.shared.order import method_seed
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
 from neoteny.units import find, random
 from neoteny.units.joining import find_each
@@ -36,7 +37,7 @@ from neoteny.units.records import Network
 
 FORMAT = 1
 REFERENCES = 32
-"""Examples before the present batch that methods may look at the network on."""
+"""How many examples before the present batch make up the reference batch of methods that need one."""
 
 
 class Learner:
@@ -64,8 +65,8 @@ class Learner:
         rated: whether the step size will change over time (`scale_step_size`).
         classes: how many of the outputs take part in the first task, where not all do; only the first ones.
         watch_updates: whether the size of updates is summed, as `weight_change`.
-        reference: examples `[R, E, ...]` that stand for the past at the first step, for methods that look at the
-            network on the last `REFERENCES` examples before the present batch; the example by default.
+        reference: examples `[R, E, ...]` that stand for the past at the first step, for methods that need the network
+            on the last `REFERENCES` examples before the present batch; the example by default.
 
     Raises:
         SettingError: an unknown loss or strategy, or a setting that cannot differ between runs.
@@ -114,7 +115,7 @@ class Learner:
         _use_products(training, _largest(example))
         observing = self.network.layers and any(method.observes for method in methods)
         observer = Observer(training, self.network) if observing else None
-        looks = any(method.needs_reference for method in methods)
+        needs_reference = any(method.needs_reference for method in methods)
         step = TrainingStep(
             Gradients(training, observer, precision),
             self.network,
@@ -123,11 +124,11 @@ class Learner:
             self.parameters,
             plain=classes is None and precision == "float32" and _is_usual(objective) and not watch_updates,
             watch_updates=watch_updates,
-            looking=Looking(template, self.network) if looks else None,
+            reference_pass=ReferencePass(template, self.network) if needs_reference else None,
         )
-        if looks and reference is None:
+        if needs_reference and reference is None:
             reference = example.expand(len(modules), *example.shape)
-        past = _past(reference).to(self.device) if looks and reference is not None else None
+        past = _past(reference).to(self.device) if needs_reference and reference is not None else None
         carries = [
             step.init(_tensors(module, self.device), None if past is None else past[run])
             for run, module in enumerate(modules)

@@ -6,7 +6,7 @@ The state of a run is a *carry*, a nested dict of tensors:
 - `slow`: slow tensors, by their name and that of the parameter they copy, where the objective has any
 - `since`: updates since each unit was made new, by layer, where an optimizer's rule counts updates
 - `methods`: the state of each method, a list; `count`: updates so far, int32
-- `reference`: the last examples before the present batch, where a method evaluates the network on them
+- `reference`: the last examples before the present batch, where a method needs a reference batch
 - `sums`: what is recorded, summed over the steps since the last time it was taken, float64
 """
 
@@ -22,8 +22,8 @@ from neoteny.errors import SettingError
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.objective import Batch, Objective, Tensors
 from neoteny.methods.base import Method, Step
-from neoteny.methods.shared.combining import in_order
-from neoteny.methods.shared.reference import Looking
+from neoteny.methods.shared.order import in_order
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
 from neoteny.units.activations import Activations
@@ -52,12 +52,12 @@ class TrainingStep:
         gradients: how gradients come about.
         network: unit layers and initialisers.
         objective: the phases and slow tensors.
-        methods: attached methods; they act in the order that `neoteny.methods.shared.combining` defines.
+        methods: attached methods; they act in the order that `neoteny.methods.shared.order` defines.
         parameters: names of the trainable parameters.
         plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.
         watch_updates: whether the size of the optimizers' updates is summed too, as `weight_change`: mean |dw| over
             all weights.
-        looking: the network as a function, where a method evaluates it on the examples before the present batch.
+        reference_pass: the network as a function, where a method needs it on the examples before the present batch.
 
     Raises:
         SettingError: a parameter belongs to no phase or to two, or a method cannot act on several networks.
@@ -72,7 +72,7 @@ class TrainingStep:
         parameters: Sequence[str],
         plain: bool = True,
         watch_updates: bool = False,
-        looking: Looking | None = None,
+        reference_pass: ReferencePass | None = None,
     ):
         self.gradients = gradients
         self.network = network
@@ -82,7 +82,7 @@ class TrainingStep:
         self.parameters = tuple(parameters)
         self.groups = objective.groups(self.parameters)
         self.plain = plain
-        self.watch_updates, self.looking = watch_updates, looking
+        self.watch_updates, self.reference_pass = watch_updates, reference_pass
         if len(objective.phases) > 1:
             for method in self.methods:
                 if method.needs_reference:
@@ -117,7 +117,7 @@ class TrainingStep:
             "methods": [dict(method.init(self.network, tensors)) for method in self.methods],
             "count": torch.zeros((), dtype=torch.int32, device=device),
             "sums": {name: torch.zeros((), dtype=torch.float64, device=device) for name in metrics},
-            **({"reference": reference} if self.looking is not None else {}),
+            **({"reference": reference} if self.reference_pass is not None else {}),
             **({"slow": slow} if slow else {}),
         }
 
@@ -141,7 +141,7 @@ class TrainingStep:
             key=key,
             step_size=optimizers[0].step_size,
             step_sizes={name: optimizer.step_size for optimizer, names in several for name in names},
-            look=self.looking.on(carry["reference"]) if self.looking is not None else None,
+            on_reference=self.reference_pass.on(carry["reference"]) if self.reference_pass is not None else None,
         )
 
     def bound(self, hyper: Tensors) -> tuple[list[Optimizer], list[Method]]:
@@ -227,7 +227,7 @@ class TrainingStep:
 
     def _seen(self, carry: Carry, batch: Batch) -> Carry:
         """The last examples, those of the step just made included."""
-        if self.looking is None:
+        if self.reference_pass is None:
             return {}
         x, last = batch[self.objective.inputs], carry["reference"]
         return {"reference": torch.cat([last[len(x) :], x[-len(last) :]])}  # no view: graphs count on strides

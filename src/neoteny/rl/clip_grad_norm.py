@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from neoteny.methods.base import Method, Step, Tensors, require
+from neoteny.checks import require
+from neoteny.methods.base import Method, Step, Tensors
 
 __all__ = ["ClipGradNorm"]
 

@@ -6,15 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
-from neoteny.methods.base import (
-    is_number,
-    require,
-    require_choice,
-    require_count,
-    require_fraction,
-    require_nonnegative,
-)
 
 __all__ = ["PPOSettings"]
 

@@ -1,4 +1,4 @@
-"""Methods that look at the network on a reference batch, and such that have it evaluated with other weights."""
+"""Methods that need the network on a reference batch, and methods that evaluate it with other weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Quiet(Method):
         """Add the gradient."""
 
         def penalty(own):
-            outputs, features = step.look({**step.tensors, **own})
+            outputs, features = step.on_reference({**step.tensors, **own})
             return (outputs**2).mean() + sum(h.mean() for h in features.values())
 
         for name, more in torch.func.grad(penalty)({name: step.tensors[name] for name in step.grads}).items():
@@ -131,7 +131,7 @@ def test_in_the_laboratory_it_is_the_examples_before_the_batch(strategy):
 
 def test_without_a_reference_it_says_so():
     model = network()
-    with pytest.raises(SettingError, match="Quiet looks at the network on a batch other.*reference=batch"):
+    with pytest.raises(SettingError, match="Quiet needs the network on a batch other.*reference=batch"):
         neoteny.attach(model, torch.optim.SGD(model.parameters(), 0.1), Quiet(), torch.zeros(1, 3))
 
 
@@ -145,13 +145,13 @@ def test_tied_weights_and_several_outputs():
         def forward(self, x, scale):
             return {"first": self.b(torch.relu(self.a(x))) * scale, "second": x.sum(-1)}
 
-    from neoteny.methods.shared.reference import Looking
+    from neoteny.methods.shared.reference import ReferencePass
     from neoteny.units import find
 
     model = Tied()
     batch = {"x": torch.randn(4, 3), "scale": torch.tensor(2.0)}
-    look = Looking(model, find(model, batch, allow_none=True)).on(batch)
-    outputs, _ = look({name: p * 2 for name, p in model.named_parameters()})
+    on_reference = ReferencePass(model, find(model, batch, allow_none=True)).on(batch)
+    outputs, _ = on_reference({name: p * 2 for name, p in model.named_parameters()})
     with torch.no_grad():
         for p in model.parameters():
             p *= 2

@@ -17,7 +17,7 @@ from neoteny.attachment import checkpoint as checkpoints
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import Processes
-from neoteny.attachment.user_network import Live, LiveStep
+from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Look, Method, Schedule, method_seed
 from neoteny.methods.shared.combining import in_order
@@ -25,6 +25,7 @@ from neoteny.methods.shared.reference import Looking, detached
 from neoteny.units import random
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
+from neoteny.units.reset import slices_of
 
 _KEY = "plasticity"
 _KEYS: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[str]] = weakref.WeakKeyDictionary()  # taken in its state
@@ -72,7 +73,7 @@ class Plasticity:
         self.updates = self.tasks = 0
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
-        self._live = Live(inner, optimizers, units, processes)
+        self._live = UserNetwork(inner, optimizers, units, processes)
         self._looking, self._reference = None, reference
         if reference is not None:
             if processes.several:
@@ -134,7 +135,7 @@ class Plasticity:
     def new_task(self) -> None:
         """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
         with torch.no_grad():
-            step = LiveStep(self._live, {}, {}, self._since, self._key)
+            step = UserStep(self._live, {}, {}, self._since, self._key)
             for number, name, method in self._ordered:
                 step.fold(self._key, self.updates, -1, number)
                 self._state[name] = method.at_task(step, self._state[name])
@@ -205,6 +206,12 @@ class Plasticity:
                 for name, value in kept.items():
                     tensors[name].copy_(value)
 
+    def warn_of_state(self, stacklevel: int = 2) -> None:
+        """Warn of optimizer state that cannot be made new with its units, where methods make units new."""
+        if any(method.resets_units for method in self.methods.values()):
+            names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
+            self._live.fresh_state.foresee(sorted(names), stacklevel + 1)
+
     def uncorrected(self) -> list[str]:
         """The optimizers whose bias correction does not start anew for units that are made new."""
         return self._adam.unsupported() if any(method.resets_units for method in self.methods.values()) else []
@@ -235,7 +242,7 @@ class Plasticity:
         """
         checkpoints.load(self, state)
         self._key = random.key(method_seed(self.seed), self._device)
-        self._live.drawn_by(self.units)
+        self._live.network = self.units
 
     # What the optimizer calls
 
@@ -279,7 +286,7 @@ class Plasticity:
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
         own = self._live.grads(optimizer)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
-        step = LiveStep(self._live, dict(grads), {}, self._since, self._key)
+        step = UserStep(self._live, dict(grads), {}, self._since, self._key)
         step.look = self._look()
         for number, name in self._regularisers:
             step.fold(self._key, self.updates, 2 * number)
@@ -332,7 +339,7 @@ class Plasticity:
             if due is not None or method.acts_always:
                 acting.append((number, name, method, due))
         if acting:
-            step = LiveStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
+            step = UserStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
             for number, name, method, due in acting:
                 step.fold(self._key, self.updates, 2 * number + 1)
                 step.due = None if due is None else due.tolist()
@@ -358,7 +365,7 @@ class Plasticity:
             )
         return self._watch.take()
 
-    def _finish(self, step: LiveStep) -> None:
+    def _finish(self, step: UserStep) -> None:
         step.finish()
         for layer, (mask, count) in step.made.items():
             self._made[layer] = mask

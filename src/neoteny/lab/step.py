@@ -167,6 +167,7 @@ class TrainingStep:
             since=dict(carry["since"]),
             key=key,
             step_size=optimizer.step_size,
+            newborn=optimizer.newborn_state,
             look=self.looking.on(carry["reference"]) if self.looking is not None else None,
         )
 

@@ -18,7 +18,7 @@ from neoteny.errors import NetworkError, SettingError
 from neoteny.lab import compiling
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Evaluation, Objective, Phase, Slow, examples
-from neoteny.methods import L2, ContinualBackprop, FullReset, SelfDistillation
+from neoteny.methods import L2, ContinualBackprop, FullReset, SelfDistillation, WithLayerNorm
 from neoteny.nn.networks import Networks
 from neoteny.optim import SGD, Adam
 from neoteny.optim.base import Optimizer
@@ -472,3 +472,8 @@ def test_slow_settings_outside_their_range(wrong):
 
 def test_a_batch_of_examples_has_names():
     assert set(examples(torch.zeros(1), torch.ones(1))) == {"inputs", "targets"}
+
+
+def test_methods_that_change_networks_are_refused_for_several():
+    with pytest.raises(SettingError, match=r"layer-norm changes the network, .* several \(actor, critic\)"):
+        learner((WithLayerNorm(),))

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.errors import SettingError
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.objective import Batch, Objective, Tensors
 from neoteny.methods.base import Method, Step
@@ -60,7 +59,7 @@ class TrainingStep:
         reference_pass: the network as a function, where a method needs it on the examples before the present batch.
 
     Raises:
-        SettingError: a parameter belongs to no phase or to two, or a method cannot act on several networks.
+        SettingError: a parameter belongs to no phase, or to two.
     """
 
     def __init__(
@@ -83,13 +82,6 @@ class TrainingStep:
         self.groups = objective.groups(self.parameters)
         self.plain = plain
         self.watch_updates, self.reference_pass = watch_updates, reference_pass
-        if len(objective.phases) > 1:
-            for method in self.methods:
-                if method.needs_reference:
-                    raise SettingError(
-                        f"{method.name} compares the output of one network on other examples, but this objective has "
-                        f"the phases {', '.join(phase.name for phase in objective.phases)}: leave the method out."
-                    )
         counts = any(phase.optimizer.counts for phase in objective.phases)
         self.counting = counts and any(method.resets_units for method in methods)
         self._fed_by = {layer.name: layer.incoming[0].name for layer in network.layers}

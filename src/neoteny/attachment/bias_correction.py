@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from neoteny.attachment.distributed import local
+from neoteny.units.counts import average_weight
 from neoteny.units.records import Slices
 from neoteny.units.reset import slices_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.attachment.user_network import Live
+    from neoteny.attachment.user_network import UserNetwork
 
 PRECISION = 1e-2
 """Entries whose correction would change a step by less than this share are left alone."""
@@ -63,22 +64,16 @@ class Scale(NamedTuple):
         tensor([0.0316])
         """
         (beta1, beta2), lr = group["betas"], group["lr"]
-        first = -torch.expm1(age * _log(beta1))
+        first = average_weight(beta1, age)
         if adamax:
             return cls(age, lr / first, torch.full_like(age, 1e-18))  # far below ε, and so that 0 / 0 is 0
-        root = (-torch.expm1(age * _log(beta2))).sqrt()
+        root = average_weight(beta2, age).sqrt()
         return cls(age, lr * root / first, group["eps"] * root)
 
     def younger(self, other: Scale) -> Scale:
         """Entry by entry that of the lower age; broadcasts."""
         mine = self.age <= other.age
         return Scale(*(torch.where(mine, a, b) for a, b in zip(self, other, strict=True)))
-
-
-def _log(beta: float | Tensor) -> float | Tensor:
-    if isinstance(beta, torch.Tensor):
-        return beta.log()
-    return math.log(beta) if beta > 0 else -math.inf
 
 
 class _Owner(NamedTuple):
@@ -97,27 +92,27 @@ class AdamCorrection:
     another) is as old as the younger one.
 
     Args:
-        live: the network and its optimizers.
+        user: the network and its optimizers.
     """
 
-    def __init__(self, live: Live):
-        self._live = live
+    def __init__(self, user: UserNetwork):
+        self._user = user
         self.now = 0
-        self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in live.network.layers}
+        self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
-        for layer in live.network.layers:
+        for layer in user.network.layers:
             for slices in slices_of(layer):
-                if slices.name in live.parameters:
+                if slices.name in user.parameters:
                     self._owners.setdefault(slices.name, []).append((layer.name, slices))
 
     def unsupported(self) -> list[str]:
         """Names of the optimizers whose bias correction stays as it is."""
         kinds = (torch.optim.NAdam, torch.optim.RAdam)
-        return [type(optimizer).__name__ for optimizer in self._live.optimizers if isinstance(optimizer, kinds)]
+        return [type(optimizer).__name__ for optimizer in self._user.optimizers if isinstance(optimizer, kinds)]
 
     def restart(self, layer: str, count: int) -> None:
         """Say that up to `count` units of a layer were just made new."""
-        groups = [group for optimizer in self._live.optimizers for group in optimizer.param_groups]
+        groups = [group for optimizer in self._user.optimizers for group in optimizer.param_groups]
         ages = [horizon(*map(float, group["betas"])) for group in groups if "betas" in group]
         if ages and count:
             self.young[layer].append((self.now + max(ages), count))
@@ -139,15 +134,15 @@ class AdamCorrection:
         young = self._count_young(since)
         if not young or not any(_is_adam(optimizer) for optimizer in stepped):
             return
-        groups, cache = self._live.groups(), {}
+        groups, cache = self._user.groups(), {}
         ages = {layer: _youngest(since[layer], count) for layer, count in young.items()}
         for name, owners in self._owners.items():
             mine = [(layer, slices) for layer, slices in owners if layer in young]
-            parameter = self._live.parameters[name]
+            parameter = self._user.parameters[name]
             if not mine or parameter.grad is None or name not in groups:
                 continue
             optimizer, group = groups[name]
-            state = self._live.state(name)
+            state = self._user.state(name)
             second = "exp_inf" if "exp_inf" in state else "exp_avg_sq"
             if optimizer not in stepped or not _is_adam(optimizer) or second not in state:
                 continue
@@ -186,7 +181,7 @@ class AdamCorrection:
         whole: Scale,
         owners: list[_Owner],
     ) -> None:
-        part = self._live.parts.get(name)
+        part = self._user.parts.get(name)
         shape = parameter if part is None else parameter.new_empty(()).expand(part.shape)
 
         def spread(owner: _Owner) -> Scale:

@@ -85,7 +85,14 @@ class Muon(Optimizer):
             state[name] = {"momentum_buffer": tensors[name] * 0, "step": state[name]["step"]}
         return state
 
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Tensors,
+        signals: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """One update."""
         matrices = [name for name in grads if "momentum_buffer" in optim[name]]
         for name in matrices:

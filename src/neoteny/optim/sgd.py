@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -42,7 +43,14 @@ class SGD(Optimizer):
         """The momentum of each parameter, where there is any."""
         return {name: {"momentum_buffer": value * 0} if self.momentum else {} for name, value in tensors.items()}
 
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Tensors,
+        signals: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """One update."""
         for name, gradient in grads.items():
             if self.momentum:

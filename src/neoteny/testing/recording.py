@@ -17,6 +17,7 @@ from torch import Tensor
 from neoteny.methods.base import Method, Step
 from neoteny.testing.comparing import differing
 from neoteny.units.activations import Activations
+from neoteny.units.newborn import zero
 from neoteny.units.records import Network
 
 __all__ = ["HOOKS", "Call", "Recorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
@@ -43,7 +44,8 @@ class Call:
         step_sizes: those of single parameters.
         given: copies of what it was given: the tensors of the `Step`, and `state`, `key` and, where there is one,
             `due`; but for `features`, which are made up.
-        look: the network on the reference batch.
+        on_reference: the network on the reference batch.
+        newborn: what the optimizer's state holds for new weights.
     """
 
     hook: str
@@ -51,7 +53,8 @@ class Call:
     step_size: Any
     step_sizes: Mapping[str, Any]
     given: dict[str, Any]
-    look: Any = None
+    on_reference: Any = None
+    newborn: Any = zero
 
 
 class Recorder:
@@ -93,14 +96,16 @@ class Recorder:
             return
         given = {name: getattr(step, name) for name in _GIVEN} | {"state": state, "key": step.key}
         given |= {"features": _made_up(step)} | ({} if due is None else {"due": due})
-        self.kept[hook] = Call(hook, step.network, step.step_size, step.step_sizes, cloned(given), step.look)
+        self.kept[hook] = Call(
+            hook, step.network, step.step_size, step.step_sizes, cloned(given), step.on_reference, step.newborn
+        )
 
 
 def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
     tensors, grads, optim, since = (_shallow(given[name]) for name in _GIVEN)
     features = {name: Activations(value) for name, value in given["features"].items()}
-    same = {"step_size": call.step_size, "step_sizes": call.step_sizes, "look": call.look}
+    same = {name: getattr(call, name) for name in ("step_size", "step_sizes", "on_reference", "newborn")}
     step = Step(call.network, tensors, grads, optim, features, since, given["key"], **same)
     due = (given.get("due"),) if call.hook == "intervene" else ()
     state = getattr(method, call.hook)(step, dict(given["state"]), *due)

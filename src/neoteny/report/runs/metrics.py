@@ -9,7 +9,7 @@ __all__ = ["DIAGNOSTICS", "EVENTS", "RETURN", "direction", "is_performance", "is
 RETURN = "episodic_return"
 EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_unstable"})
 """Recorded when they happen, not at set steps: they make no curves."""
-DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "kl", "clip_share", "weight_change")
+DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")
 """How the learning of agents went."""
 
 
@@ -37,7 +37,7 @@ def is_share(metric: str) -> bool:
     >>> [is_share(name) for name in ("accuracy", "dead_units", "loss")]
     [True, True, False]
     """
-    return metric.endswith(("accuracy", "_share")) or metric.startswith(("dead_units", "dormant_"))
+    return metric.endswith(("accuracy", "_share", "_fraction")) or metric.startswith(("dead_units", "dormant_"))
 
 
 def layer_order(name: str) -> list[str | int]:

@@ -103,7 +103,7 @@ def _fetch(url: str, remote: Remote, part: Path) -> None:
         part.unlink()
         if begun:
             return _fetch(url, remote, part)
-        raise _Refused("the checksum of the download is wrong, so it was deleted: it is another file, or damaged")
+        raise _Refused("what was downloaded has a wrong checksum and was deleted: it is another file, or damaged")
 
 
 def _receive(url: str, remote: Remote, part: Path, begun: int) -> None:

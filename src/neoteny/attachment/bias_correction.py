@@ -20,8 +20,8 @@ import torch
 
 from neoteny.attachment.distributed import local
 from neoteny.units.counts import average_weight
-from neoteny.units.records import Slices
 from neoteny.units.reset import slices_of
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor

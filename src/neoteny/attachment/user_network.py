@@ -15,9 +15,10 @@ from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
 from neoteny.units.random import fold_in
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
 from neoteny.units.rewrite import make_new_in_place
+from neoteny.units.slices import Slices
 
 
 class UserNetwork:

@@ -33,7 +33,7 @@ Look = Callable[[Tensors], "tuple[Tensor, Tensors]"]
 """Outputs and hidden activations `[batch, units, positions]` by layer, of the network with the tensors given: see
 `Step.look`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
-"""What `Method.contract` declares: active methods, still ones."""
+"""What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
 
 
 @dataclass

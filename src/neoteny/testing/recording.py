@@ -20,7 +20,7 @@ from neoteny.units.activations import Activations
 from neoteny.units.newborn import zero
 from neoteny.units.records import Network
 
-__all__ = ["HOOKS", "Call", "Recorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
+__all__ = ["HOOKS", "Call", "CallRecorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
 
 HOOKS = ("regularise", "intervene", "at_task")
 """The places where a method acts."""
@@ -57,7 +57,7 @@ class Call:
     newborn: Any = zero
 
 
-class Recorder:
+class CallRecorder:
     """Watches the hooks of a method.
 
     Attributes:

@@ -9,7 +9,8 @@ import numpy as np
 from torch import nn
 
 from neoteny.units.maps import newborn_norm
-from neoteny.units.records import Reader, Slices, UnitLayer
+from neoteny.units.records import Reader, UnitLayer
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from neoteny.units.grouping import Grouping

@@ -10,7 +10,8 @@ from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import LinearMap, is_norm, known_map, newborn_norm, over_channels, unwrapped
-from neoteny.units.records import Network, Reader, Slices, UnitLayer
+from neoteny.units.records import Network, Reader, UnitLayer
+from neoteny.units.slices import Slices
 
 __all__ = ["declare"]
 

@@ -16,7 +16,8 @@ from neoteny.units.grouping import IN_OUTPUT, Grouping
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import newborn_norm, over_channels, unwrapped
-from neoteny.units.records import Network, Reader, Slices, UnitLayer
+from neoteny.units.records import Network, Reader, UnitLayer
+from neoteny.units.slices import Slices
 from neoteny.units.trace import Trace
 from neoteny.units.tracing import trace
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from neoteny.units.newborn import NewbornState, put, zero
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import Tensors, fresh_rows, laid_out, renew
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,13 +28,13 @@ def stays_finite(trial: Trial) -> None:
             expect(bool(value.isfinite().all()), f"finite numbers after {STEPS} steps", f"{name} is not finite")
 
 
-@check("pairs", still=True)
+@check("pairs", inactive=True)
 def strength_zero_is_the_bare_optimizer(trial: Trial) -> None:
     """Even a strength of zero changes training, so comparisons with and without the method compare something else."""
     same(trial.bare.trained, trial.evaluated, "the bits of the bare optimizer")
 
 
-@check("once", still=True)
+@check("once", inactive=True)
 def warns_where_it_can_never_act(trial: Trial) -> None:
     """A method that can never do anything is attached without a word, and an experiment is wasted."""
     assert trial.method is not None

@@ -85,9 +85,10 @@ class _InPlace:
         parts: Mapping[str, TensorPart],
     ):
         self.chosen, self.shared_draw, self.parts = chosen, shared_draw, parts
-        few = at_most is not None and at_most < layer.size
-        self.units = chosen.to(torch.uint8).topk(at_most).indices if few else None
+        self.units: Tensor | None = None
         """The units of which some are chosen; None: they may be any."""
+        if at_most is not None and at_most < layer.size:
+            self.units = chosen.to(torch.uint8).topk(at_most).indices
 
     def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
         tensor = tensors[slices.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,8 @@ def newborn_state_is_fresh(trial: Trial) -> None:
     for run in (found.run, fresh):
         for p in run.model.parameters():
             p.grad = torch.zeros_like(p)
-        run.optimizer.step(*[lambda: torch.zeros(())] * trial.optimizer.closure)
+        step: Any = run.optimizer.step
+        step(*[lambda: torch.zeros(())] * trial.optimizer.closure)
     own = _tensors(found.run)
     for name, value in _tensors(fresh).items():
         parameter, _, key = name.partition("/")

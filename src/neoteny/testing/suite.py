@@ -102,13 +102,13 @@ def check_method(
 ) -> ContractReport:
     """Check that a method keeps its contract, on tiny networks and many optimizers, in some seconds.
 
-    Not on their product: each network and each optimizer comes at least once. Of several active methods the first is
-    tried on all that there is, and each further one on a part of it.
+    Each network and each optimizer is tried at least once, but not every pair of them. Of several active methods the
+    first is tried on all these pairs, each further one on a third of them.
 
     Args:
         method: a class that declares in `Method.contract` what is tried, or one that acts within ten updates.
         active: methods that act within ten updates, in place of those that the class declares.
-        inactive: methods of strength zero, likewise; without any, what must hold for them is left out.
+        inactive: methods of strength zero, likewise; without any, their checks are left out.
         models: the networks, by default all of `neoteny.testing.MODELS`.
         optimizers: the optimizers, by default all of `neoteny.testing.OPTIMIZERS`.
         still: the old name of `inactive`; it will go.

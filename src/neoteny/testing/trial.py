@@ -176,7 +176,7 @@ class TrialRun:
             self._plasticity = attach(
                 self.model, self.optimizer, method, units=trial.model.units(), seed=seed, reference=reference
             )
-        seed_generators(0)  # a method that draws from them is the finding of one check, not of all
+        seed_generators(0)  # so that a method that draws from them fails one check, not all
 
     @property
     def plasticity(self) -> Plasticity:

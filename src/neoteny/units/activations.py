@@ -1,4 +1,4 @@
-"""What hidden units did on a batch, reduced to the numbers that methods ask for: one value a unit."""
+"""What hidden units did on a batch, reduced to the numbers that methods ask for: one for each unit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ STATISTICS = ("mean", "mean_abs", "mean_abs_about", "fired", "examples")
 class Activations:
     """The activations h of one layer's units; statistics are means over batch and positions, `[units]`.
 
-    This one keeps them as a tensor, and computes in single precision or the tensor's own, whichever is finer. Where
-    methods ride on a user's optimizer, only the sums that they said they want are kept.
+    This class keeps them as a tensor and computes in single precision, or in the tensor's own where that is finer.
+    Where methods ride on a user's optimizer, another class keeps only the sums that methods ask for.
 
     Args:
         values: h, `[batch, units, positions]`.

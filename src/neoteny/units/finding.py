@@ -53,7 +53,7 @@ def find(
         residual_stream: also take the units of residual streams, to which one module after the other adds: resetting
             one resets its part of all those modules.
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
-            network, of whose consumers only the next module is zeroed. A reset then changes what the network computes.
+            network, and of their consumers only the next module. A reset then changes what the network computes.
         initialisers: how parameters are drawn, by name, where modules do not say so themselves (by an attribute
             `initialisers`) and the present weights do not show it.
         allow_none: return a network without unit layers instead of refusing it.

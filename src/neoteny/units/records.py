@@ -2,8 +2,8 @@
 
 A *unit layer* is a set of `size` hidden units of one kind: unit i is fed by some slices of parameters (rows of weights,
 entries of biases), normalised by others (gains, shifts and running statistics of norms), and consumed by further ones
-(columns of weights). Its activation is seen at the input of its readers. Methods only ever look at these records, never
-at modules, so they serve every architecture that `neoteny.units.find` can read.
+(columns of weights). Its activation is seen at the input of its readers. Methods look at these records alone, not at
+modules, so they work on every architecture that `neoteny.units.find` can read.
 
 Tensors that carry a stack of runs have a leading dimension; the rules see one network at a time (`torch.func.vmap` adds
 the runs), so all dimensions here count from the front of an ordinary parameter.

@@ -44,7 +44,7 @@ class Slices:
     _maps: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # worked out here and not in cached properties, whose lock torch.compile cannot trace
+        # computed here and not in cached properties, whose lock torch.compile cannot trace
         if len({len(unit) for unit in self.index} | {0}) != 2:
             raise ValueError(f"Slices of {self.name}: every unit needs the same number of positions, at least 1.")
         flat = [position for unit in self.index for position in unit]

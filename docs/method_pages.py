@@ -56,7 +56,9 @@ def _index(methods: Mapping[str, Entry]) -> str:
 
 def _page(entry: Entry, classes: Mapping[str, type[Method]], measured: list[dict[str, Any]]) -> str:
     cls = classes[entry.name]
-    doc, home = inspect.getdoc(cls) or "", inspect.getdoc(inspect.getmodule(cls)) or ""
+    doc, home = inspect.getdoc(cls) or "", ""
+    if sum(other.__module__ == cls.__module__ for other in classes.values()) == 1:  # else the file is about several
+        home = inspect.getdoc(inspect.getmodule(cls)) or ""
     blocks = [
         f"# {entry.name}",
         f"`neoteny.{cls.__name__}`: {escaped(entry.summary)}.",

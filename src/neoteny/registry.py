@@ -27,7 +27,7 @@ class Entry:
         target: where its class lives, as `module:Class`.
         summary: one line on what it does.
         source: the publication it comes from.
-        kind: of a method its stage (see `neoteny.methods.shared.combining`).
+        kind: of a method its stage (see `neoteny.methods.shared.order`).
     """
 
     name: str
@@ -56,21 +56,21 @@ METHODS = _table(
     ),
     Entry(
         "l2-init",
-        "neoteny.methods.l2_init:L2Init",
+        "neoteny.methods.regenerative:L2Init",
         "pull every weight towards its initial value",
         "Kumar, Marklund & Van Roy, arXiv 2308.11958, 2023",
         "regulariser",
     ),
     Entry(
         "l1-init",
-        "neoteny.methods.l1_init:L1Init",
+        "neoteny.methods.regenerative:L1Init",
         "pull every weight towards its initial value, by the same force from any distance",
         "Kumar, Marklund & Van Roy, arXiv 2308.11958, 2023",
         "regulariser",
     ),
     Entry(
         "huber-init",
-        "neoteny.methods.huber_init:HuberInit",
+        "neoteny.methods.regenerative:HuberInit",
         "pull every weight towards its initial value, from afar by a force that grows no more",
         "after Kumar, Marklund & Van Roy, arXiv 2308.11958, 2023; Huber, Ann. Math. Stat. 35, 1964",
         "regulariser",
@@ -238,49 +238,49 @@ METHODS = _table(
     ),
     Entry(
         "crelu",
-        "neoteny.methods.crelu:CReLU",
+        "neoteny.methods.architecture:WithCReLU",
         "concatenated rectifiers in place of the activations, with as many parameters",
         "Abbas et al., CoLLAs 2023; Shang et al., ICML 2016",
         "architecture",
     ),
     Entry(
         "deep-fourier",
-        "neoteny.methods.deep_fourier:DeepFourier",
+        "neoteny.methods.architecture:WithDeepFourier",
         "sine and cosine in place of the activations, with as many parameters",
         "Lewandowski, Schuurmans & Machado, ICLR 2025",
         "architecture",
     ),
     Entry(
         "smooth-leaky",
-        "neoteny.methods.smooth_leaky:SmoothLeaky",
+        "neoteny.methods.architecture:WithSmoothLeaky",
         "a smooth leaky rectifier in place of the activations",
         "Lillo & Cheney, ICLR 2026, arXiv 2509.22562",
         "architecture",
     ),
     Entry(
         "aid",
-        "neoteny.methods.interval_dropout:IntervalDropout",
+        "neoteny.methods.architecture:WithIntervalDropout",
         "dropout whose probability depends on the interval a pre-activation lies in",
         "Park, Han, Oh & Kim, ICML 2025, arXiv 2502.01342",
         "architecture",
     ),
     Entry(
         "dropout",
-        "neoteny.methods.dropout:Dropout",
+        "neoteny.methods.architecture:WithDropout",
         "drop hidden activations in training",
         "Srivastava et al., JMLR 15, 2014",
         "architecture",
     ),
     Entry(
         "layer-norm",
-        "neoteny.methods.layer_norm:LayerNorm",
+        "neoteny.methods.architecture:WithLayerNorm",
         "a layer norm in front of every activation",
         "Ba, Kiros & Hinton, arXiv 1607.06450, 2016",
         "architecture",
     ),
     Entry(
         "batch-norm",
-        "neoteny.methods.batch_norm:BatchNorm",
+        "neoteny.methods.architecture:WithBatchNorm",
         "a batch norm in front of every activation",
         "Ioffe & Szegedy, ICML 2015",
         "architecture",

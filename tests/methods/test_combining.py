@@ -11,8 +11,10 @@ from torch import nn
 import neoteny
 from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.methods.base import Method
-from neoteny.methods.shared.combining import in_order, prepare, prepared, refuse_impossible
+from neoteny.methods.shared.combining import prepare, prepared, refuse_impossible
+from neoteny.methods.shared.order import in_order
 from neoteny.optim import SGD
 
 
@@ -156,7 +158,7 @@ def test_the_laboratory_has_the_same_order():
             methods=methods,
             compile=False,
         )
-        learner.advance(x, y)
+        learner.advance(examples(x, y))
         found.append(learner.weights())
     for name, value in found[0].items():
         assert torch.equal(value, found[1][name])

@@ -166,9 +166,9 @@ def agents(system: str = "backprop", runs: int = 3, bins: int = 20, end: float =
             value = 1_000 * share / 0.3 if share < 0.3 else 1_000 + (end - 1_000) * (share - 0.3) / 0.7
             values = {("episodic_return", ""): value + rng.normal(0, 5), ("friction", ""): 0.1 * (run + 1)}
             values |= {
-                (name, ""): rng.normal(1, 0.1) for name in ("loss", "policy_loss", "value_loss", "kl", "entropy")
+                (name, ""): rng.normal(1, 0.1) for name in ("loss", "policy_loss", "value_loss", "approx_kl", "entropy")
             }
-            values |= {("clip_share", ""): 0.1, ("weight_change", ""): 1e-5}
+            values |= {("clip_fraction", ""): 0.1, ("weight_change", ""): 1e-5}
             if index % 5 == 4:
                 for depth, layer in enumerate(LAYERS["agent"]):
                     values[("dormant_units", layer)] = 0.1 * depth + 0.05 * share

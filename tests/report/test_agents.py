@@ -40,7 +40,7 @@ def test_what_is_recorded_is_told_apart(group):
     assert group.metrics == ("episodic_return",)
     assert group.measures == ("dormant_units", "srank_99", "weight_magnitude")
     assert group.diagnostics == (
-        "loss", "policy_loss", "value_loss", "entropy", "kl", "clip_share", "weight_change"
+        "loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change"
     )  # fmt: skip
     assert group.metric() == "episodic_return"
     assert group.metric("friction") == "friction"

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import neoteny
+from neoteny.checks import require
 from neoteny.errors import ContractError, SettingError
 from neoteny.methods import L2, Method
-from neoteny.methods.base import require
 from neoteny.testing import MODELS, OPTIMIZERS, Model, OptimizerCase, check_method, checks
 from neoteny.testing.comparing import difference
 from testing.broken import Sound, loop, strength

@@ -9,19 +9,23 @@ known after the step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neoteny.attachment.distributed import Processes, is_sharded
-from neoteny.units.activations import Activations
+from neoteny.units.activations import AVERAGED, Activations
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
 
 _PASSES = 64  # tensors kept between two steps: a user who never steps does not run out of memory
 _PIECE = 2**18  # entries summed at once on a CPU: the |h| of a piece stay in cache
+_ORDERS = {
+    "mean_abs": 1,
+    "fired": 0,
+}  # of the norm that is the same sum, in one pass
 
 
 class TrainingActivations:
@@ -39,7 +43,7 @@ class TrainingActivations:
     """
 
     def __init__(self, model: nn.Module, network: Network, wanted: Collection[str], processes: Processes):
-        rows = [name for name in ("mean", "mean_abs", "fired") if name in wanted]
+        rows = [name for name in AVERAGED if name in wanted]
         self._keeps, self._processes, self._handles = "mean_abs_about" in wanted, processes, []
         counts = "examples" in wanted
         self._layers: dict[str, _LayerSums] = {}
@@ -103,7 +107,7 @@ class TrainingActivations:
 
 
 class SummedActivations(Activations):
-    """Statistics from sums over all examples of a step.
+    """Statistics from sums over all examples of a step; not a number where nothing finite was seen.
 
     Args:
         sums: the number of entries of each unit, the number of examples where it is wanted, then the sums of every
@@ -127,17 +131,9 @@ class SummedActivations(Activations):
         self._count, self._examples, self._sums = sums[0], sums[1 : 1 + counts], sums[1 + counts :]
         self._rows, self._kept, self._reader, self._processes = rows, kept, reader, processes
 
-    def mean(self) -> Tensor:
-        """Mean of h; not a number where nothing finite was seen."""
-        return self._of("mean")
-
-    def mean_abs(self) -> Tensor:
-        """Mean of |h|."""
-        return self._of("mean_abs")
-
-    def fired(self) -> Tensor:
-        """The share of entries that are not 0."""
-        return self._of("fired")
+    def average(self, statistic: str) -> Tensor:
+        """One of the statistics in `AVERAGED`."""
+        return self._sums.view(len(self._rows), -1)[self._rows[statistic]] / self._count
 
     def examples(self) -> Tensor:
         """How many examples there were, in all passes; where a network reads its units several times, in each of them.
@@ -155,9 +151,6 @@ class SummedActivations(Activations):
             total += away.abs_().sum((0, 2))
         (total,) = self._processes.add_up([total])
         return total / self._count
-
-    def _of(self, name: str) -> Tensor:
-        return self._sums.view(len(self._rows), -1)[self._rows[name]] / self._count
 
 
 class _LayerSums:
@@ -247,25 +240,18 @@ class _LayerSums:
 
 
 def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tensor:
-    """Sums over all dimensions but one, `[length]`."""
-    others = tuple(d for d in range(value.dim()) if d != dim)
-    if statistic == "mean":
-        return value.sum(others, dtype=dtype) if others else value.to(dtype)
-    if torch.compiler.is_compiling() or value.device.type != "cpu":
-        order = 1 if statistic == "mean_abs" else 0
+    """The sum of a statistic's function over all dimensions but one, `[length]`."""
+    others, function = tuple(d for d in range(value.dim()) if d != dim), AVERAGED[statistic]
+    order = _ORDERS.get(statistic)
+    if order is not None and (torch.compiler.is_compiling() or value.device.type != "cpu"):
         return torch.linalg.vector_norm(value, order, others, dtype=dtype)
-    function: Callable[[Tensor], Tensor] = torch.abs if statistic == "mean_abs" else _not_zero
-    if value.numel() <= _PIECE or not dim:
+    if order is None or value.numel() <= _PIECE or not dim:
         return function(value).sum(others, dtype=dtype) if others else function(value).to(dtype)
     pieces = value.split(max(1, _PIECE * value.shape[0] // value.numel()))
     total = torch.zeros(value.shape[dim], dtype=dtype)
     for piece in pieces:
         total += function(piece).sum(others, dtype=dtype)
     return total
-
-
-def _not_zero(value: Tensor) -> Tensor:
-    return value != 0
 
 
 def _nothing():

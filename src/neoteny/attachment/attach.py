@@ -48,8 +48,8 @@ def attach(
         optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn: methods
             then act after the last one's. Where units are reset, its state is set to what a fresh optimizer of its
             class would hold, and Adam's, AdamW's and Adamax's bias correction starts anew for them.
-        methods: one method or several, which act in the order that `neoteny.methods.shared.combining`
-            defines. What changes the network itself asks for `neoteny.prepare` first.
+        methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines.
+            A method that changes the network itself asks for `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
         seed: what everything that is drawn follows from.
         units: the units of the unwrapped network, where they were found already (`neoteny.units.find`).
@@ -58,9 +58,9 @@ def attach(
         state_in_optimizer: let the methods' state ride in `optimizer.state_dict()["plasticity"]` and come back in
             `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too. What
             is attached to an optimizer second has it in `"plasticity-2"`, and so on: attach in the same order again.
-        reference: for methods that look at the network elsewhere than on the batch trained on (`needs_reference`): a
-            batch as the network takes it, of examples of all that it is to remember, or a function that returns one
-            whenever it is called, once a step.
+        reference: for methods that need the network on other examples than those trained on (`needs_reference`): a
+            batch as the network takes it, with examples of everything that it should remember; or a function that
+            returns such a batch, called once a step.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `made_new`, `forget`, `detach`.
@@ -125,13 +125,13 @@ def attach(
             f"{', '.join(blind)} could never act; give a network with a hidden nn.Linear or convolution, or leave the "
             "method out."
         )
-    looking = [type(method).__name__ for method in chosen if method.needs_reference]
-    if looking and reference is None:
+    needing = [type(method).__name__ for method in chosen if method.needs_reference]
+    if needing and reference is None:
         raise SettingError(
-            f"attach: {', '.join(looking)} looks at the network on a batch other than the one trained on; give it as "
+            f"attach: {', '.join(needing)} needs the network on a batch other than the one trained on; give it as "
             "reference=batch, or as a function that returns one."
         )
-    plasticity = Plasticity(model, optimizers, chosen, units, seed, state_in_optimizer, reference if looking else None)
+    plasticity = Plasticity(model, optimizers, chosen, units, seed, state_in_optimizer, reference if needing else None)
     idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)

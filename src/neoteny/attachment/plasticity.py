@@ -19,9 +19,9 @@ from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Look, Method, Schedule, method_seed
-from neoteny.methods.shared.combining import in_order
-from neoteny.methods.shared.reference import Looking, detached
+from neoteny.methods.base import Method, OnReference, Schedule
+from neoteny.methods.shared import order
+from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
@@ -74,19 +74,19 @@ class Plasticity:
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
         self._live = UserNetwork(inner, optimizers, units, processes)
-        self._looking, self._reference = None, reference
+        self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
-                looking = [name for name, method in self.methods.items() if method.needs_reference]
+                needing = [name for name, method in self.methods.items() if method.needs_reference]
                 raise SettingError(
-                    f"{', '.join(looking)} looks at the network on batches that several processes do not share; train "
-                    "in one process, or leave it out."
+                    f"{', '.join(needing)} needs a reference batch that all processes share, and there are several; "
+                    "train in one process, or leave it out."
                 )
-            self._looking = Looking(inner, units)
+            self._reference_pass = ReferencePass(inner, units)
         self._adam = AdamCorrection(self._live)
         tensors = self._live.tensors()
         self._device = next(iter(tensors.values())).device
-        self._key = random.key(method_seed(seed), self._device)
+        self._key = random.key(order.method_seed(seed), self._device)
         self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
         self._clocks: dict[str, Schedule | None] = {
             name: method.schedule(units, seed) for name, method in self.methods.items()
@@ -98,10 +98,10 @@ class Plasticity:
             layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
             for layer in units.layers
         }
-        named = list(self.methods.items())
-        self._ordered = [(number, *named[number]) for number in in_order([method for _, method in named])]
+        self._names, listed = list(self.methods), list(self.methods.values())
+        self._turns = order.intervene(listed)
         self._regularisers = [
-            (number, name) for number, name, method in self._ordered if type(method).regularise is not Method.regularise
+            turn for turn in order.regularise(listed) if type(turn.method).regularise is not Method.regularise
         ]
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
@@ -136,8 +136,9 @@ class Plasticity:
         """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
         with torch.no_grad():
             step = UserStep(self._live, {}, {}, self._since, self._key)
-            for number, name, method in self._ordered:
-                step.fold(self._key, self.updates, -1, number)
+            for number, method, folded in order.at_task(list(self.methods.values())):
+                name = self._names[number]
+                step.fold(self._key, self.updates, *folded)
                 self._state[name] = method.at_task(step, self._state[name])
             self._finish(step)
         self.tasks += 1
@@ -192,8 +193,8 @@ class Plasticity:
         """
         tensors = self._live.tensors()
         chosen = dict(tensors)
-        for _, name, method in self._ordered:
-            chosen = method.evaluated(chosen, self._state[name])
+        for number, method, _ in self._turns:
+            chosen = method.evaluated(chosen, self._state[self._names[number]])
         other = {name: value for name, value in chosen.items() if value is not tensors[name]}
         kept = {name: tensors[name].clone() for name in other}
         try:
@@ -241,7 +242,7 @@ class Plasticity:
             CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
         """
         checkpoints.load(self, state)
-        self._key = random.key(method_seed(self.seed), self._device)
+        self._key = random.key(order.method_seed(self.seed), self._device)
         self._live.network = self.units
 
     # What the optimizer calls
@@ -287,10 +288,11 @@ class Plasticity:
         own = self._live.grads(optimizer)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
         step = UserStep(self._live, dict(grads), {}, self._since, self._key)
-        step.look = self._look()
-        for number, name in self._regularisers:
-            step.fold(self._key, self.updates, 2 * number)
-            self._state[name] = self.methods[name].regularise(step, self._state[name])
+        step.on_reference = self._on_reference()
+        for number, method, folded in self._regularisers:
+            name = self._names[number]
+            step.fold(self._key, self.updates, *folded)
+            self._state[name] = method.regularise(step, self._state[name])
         for name, grad in step.grads.items():
             if grad is not grads[name]:
                 parameter = self._live.parameters[name]
@@ -299,12 +301,12 @@ class Plasticity:
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 
-    def _look(self) -> Look | None:
+    def _on_reference(self) -> OnReference | None:
         """The network on the reference batch of this step."""
-        if self._looking is None:
+        if self._reference_pass is None:
             return None
         batch = self._reference() if callable(self._reference) else self._reference
-        return self._looking.on(detached(batch))
+        return self._reference_pass.on(detached(batch))
 
     def _give_gradients_back(self) -> None:
         for parameter, own, ours in self._added:
@@ -332,16 +334,17 @@ class Plasticity:
         self._adam.correct(self._since, stepped, skipped)
         self._made = {}
         acting = []
-        for number, name, method in self._ordered:
-            clock = self._clocks[name]
+        for turn in self._turns:
+            clock = self._clocks[self._names[turn.number]]
             row = None if clock is None else clock.take(1)[0]
             due = row if row is not None and row.any() else None
-            if due is not None or method.acts_always:
-                acting.append((number, name, method, due))
+            if due is not None or turn.method.acts_always:
+                acting.append((turn, due))
         if acting:
             step = UserStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
-            for number, name, method, due in acting:
-                step.fold(self._key, self.updates, 2 * number + 1)
+            for (number, method, folded), due in acting:
+                name = self._names[number]
+                step.fold(self._key, self.updates, *folded)
                 step.due = None if due is None else due.tolist()
                 row = None if due is None else torch.from_numpy(due).to(self._device)
                 old, new = self._state[name], method.intervene(step, self._state[name], row)

@@ -26,14 +26,14 @@ first of all, never import this room: they reach a benchmark by name through `ne
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from neoteny.errors import SettingError, UnknownNameError
+from neoteny.checks import is_number, require, require_choice, require_count, require_nonnegative, require_positive
+from neoteny.errors import UnknownNameError
 from neoteny.methods.base import Method  # not for typing alone: the command line looks the class's annotations up
 
 if TYPE_CHECKING:
@@ -114,36 +114,14 @@ class Benchmark(ABC):
 
     def __post_init__(self) -> None:
         """Refuse what no benchmark can be run with."""
-        self.require_counts("tasks", "probe_size", "batch_size")
-        self.require_choice("optimizer", ("sgd", "adam", "adamw", "muon"))
-        self.require(_is_finite(self.step_size) and self.step_size > 0, "step_size", "a finite number > 0")
-        self.require(_is_finite(self.momentum) and 0 <= self.momentum < 1, "momentum", "a number in [0, 1)")
+        require_count(self, "tasks", "probe_size", "batch_size", least=1)
+        require_choice(self, "optimizer", ("sgd", "adam", "adamw", "muon"))
+        require_positive(self, "step_size")
+        require(self, "momentum", is_number(self.momentum) and 0 <= self.momentum < 1, "a number in [0, 1)")
         betas = self.betas
-        pair = isinstance(betas, tuple) and len(betas) == 2 and all(_is_finite(b) and 0 <= b < 1 for b in betas)
-        self.require(pair, "betas", "two numbers in [0, 1)")
-        self.require(_is_finite(self.epsilon) and self.epsilon >= 0, "epsilon", "a finite number >= 0")
-
-    def require(self, condition: bool, name: str, what: str) -> None:
-        """Raise a `SettingError` on field `name` unless the condition holds; `what` says what it should have been."""
-        if not condition:
-            value = getattr(self, name)
-            raise SettingError(f"{self.ID}: {name} = {value!r} is not {what}; give a value that is {what}.")
-
-    def require_counts(self, *names: str, least: int = 1) -> None:
-        """Raise a `SettingError` unless each of these fields is a whole number, `least` or more."""
-        for name in names:
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            self.require(whole, name, f"a whole number >= {least}")
-
-    def require_choice(self, name: str, known: Sequence[str]) -> None:
-        """Raise a `SettingError` unless the field is one of these names."""
-        self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
-
-    def require_probability(self, name: str) -> None:
-        """Raise a `SettingError` unless the field is a probability below 1."""
-        value = getattr(self, name)
-        self.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a probability in [0, 1)")
+        pair = isinstance(betas, tuple) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas)
+        require(self, "betas", pair, "two numbers in [0, 1)")
+        require_nonnegative(self, "epsilon")
 
     @classmethod
     def preset(cls, scale: str = "paper", **overrides: Any) -> Self:
@@ -241,8 +219,8 @@ class OnlineBenchmark(StreamBenchmark):
     def __post_init__(self) -> None:
         """Check the lengths."""
         super().__post_init__()
-        self.require_counts("task_length", "bin_size", "measure_every")
-        self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
+        require_count(self, "task_length", "bin_size", "measure_every", least=1)
+        require(self, "bin_size", self.bin_size <= self.steps, f"at most the run's {self.steps} steps")
 
     @property
     def steps(self) -> int:
@@ -282,9 +260,5 @@ class EpochBenchmark(StreamBenchmark):
     def __post_init__(self) -> None:
         """Check the lengths."""
         super().__post_init__()
-        self.require_counts("epochs", "images_per_class", "test_images_per_class")
-        self.require_choice("precision", ("float32", "bfloat16"))
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        require_count(self, "epochs", "images_per_class", "test_images_per_class", least=1)
+        require_choice(self, "precision", ("float32", "bfloat16"))

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.base import EpochBenchmark, System
+from neoteny.checks import require, require_choice, require_count, require_probability
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
-from neoteny.methods.l2_init import L2Init
 from neoteny.methods.redo import ReDo
+from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
 
 if TYPE_CHECKING:
@@ -155,11 +156,11 @@ class ContinualImageNet(EpochBenchmark):
     def __post_init__(self) -> None:
         """Check the settings of the problem and the network."""
         super().__post_init__()
-        self.require_counts("test_every", "measure_every")
+        require_count(self, "test_every", "measure_every", least=1)
         whole = 2 * self.images_per_class % self.batch_size == 0
-        self.require(whole, "batch_size", f"a divisor of a task's {2 * self.images_per_class} images")
-        self.require(isinstance(self.width, (int, float)) and 0 < self.width <= 100, "width", "a number in (0, 100]")
-        self.require_probability("dropout")
+        require(self, "batch_size", whole, f"a divisor of a task's {2 * self.images_per_class} images")
+        require(self, "width", isinstance(self.width, (int, float)) and 0 < self.width <= 100, "a number in (0, 100]")
+        require_probability(self, "dropout")
         for name, known in (
             ("network", ("convolutional", "linear")),
             ("activation", ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")),
@@ -167,7 +168,7 @@ class ContinualImageNet(EpochBenchmark):
             ("pixels", ("bytes", "unit", "imagenet")),
             ("class_order", ("fresh", "repeated")),
         ):
-            self.require_choice(name, known)
+            require_choice(self, name, known)
 
     @property
     def task_length(self) -> int:

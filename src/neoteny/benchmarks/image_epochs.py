@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.base import StreamBenchmark, System
+from neoteny.checks import require, require_choice, require_count, require_probability
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
-from neoteny.methods.l2_init import L2Init
 from neoteny.methods.redo import ReDo
+from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
 
 if TYPE_CHECKING:
@@ -126,16 +127,16 @@ class ImageEpochsBenchmark(StreamBenchmark):
     def __post_init__(self) -> None:
         """Check the settings of the problem and the network."""
         super().__post_init__()
-        self.require_counts("epochs", "images", "measure_every", "width")
-        self.require_counts("depth", least=0)
-        self.require(self.images <= 60_000, "images", "at most the 60,000 that there are")
+        require_count(self, "epochs", "images", "measure_every", "width", least=1)
+        require_count(self, "depth")
+        require(self, "images", self.images <= 60_000, "at most the 60,000 that there are")
         whole = self.images % self.batch_size == 0
-        self.require(whole, "batch_size", f"a divisor of the {self.images} images of an epoch")
-        self.require(self.side in (7, 14, 28), "side", "7, 14 or 28")
-        self.require_choice("initialisation", ("kaiming_uniform", "default"))
-        self.require_choice("activation", ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"))
-        self.require_choice("normalisation", ("none", "layer", "batch"))
-        self.require_probability("dropout")
+        require(self, "batch_size", whole, f"a divisor of the {self.images} images of an epoch")
+        require(self, "side", self.side in (7, 14, 28), "7, 14 or 28")
+        require_choice(self, "initialisation", ("kaiming_uniform", "default"))
+        require_choice(self, "activation", ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"))
+        require_choice(self, "normalisation", ("none", "layer", "batch"))
+        require_probability(self, "dropout")
 
     @property
     def epoch_steps(self) -> int:

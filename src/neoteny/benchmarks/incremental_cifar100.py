@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.base import EpochBenchmark, System
+from neoteny.checks import require, require_count
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
@@ -147,17 +148,17 @@ class IncrementalCIFAR100(EpochBenchmark):
     def __post_init__(self) -> None:
         """Check the settings of the problem and the network."""
         super().__post_init__()
-        self.require_counts("classes_per_increment", "validation_images_per_class", "width")
+        require_count(self, "classes_per_increment", "validation_images_per_class", "width", least=1)
         most = self.tasks * self.classes_per_increment <= 100
-        self.require(most, "tasks", f"few enough for {self.classes_per_increment} classes each: there are 100")
+        require(self, "tasks", most, f"few enough for {self.classes_per_increment} classes each: there are 100")
         whole = self.classes_per_increment * self.images_per_class % self.batch_size == 0
         brings = self.classes_per_increment * self.images_per_class
-        self.require(whole, "batch_size", f"a divisor of the {brings} images that an increment brings")
+        require(self, "batch_size", whole, f"a divisor of the {brings} images that an increment brings")
         drops = isinstance(self.drops, tuple) and all(0 < drop < 1 for drop in self.drops)
-        self.require(drops, "drops", "shares between 0 and 1")
+        require(self, "drops", drops, "shares between 0 and 1")
         factor = isinstance(self.drop_factor, (int, float)) and 0 < self.drop_factor <= 1
-        self.require(factor, "drop_factor", "a number in (0, 1]")
-        self.require(self.side in (8, 16, 32), "side", "8, 16 or 32")
+        require(self, "drop_factor", factor, "a number in (0, 1]")
+        require(self, "side", self.side in (8, 16, 32), "8, 16 or 32")
 
     @property
     def epoch_steps(self) -> list[int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.base import Benchmark, System
+from neoteny.checks import is_finite, require, require_choice, require_count, require_positive
 from neoteny.errors import SettingError
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.l2 import L2
@@ -94,14 +95,14 @@ class Locomotion(PPOSettings, Benchmark):
         """Check the settings."""
         Benchmark.__post_init__(self)
         PPOSettings.__post_init__(self)
-        self.require_counts("task_length", "bin_size", "measure_every", "max_episode_steps")
+        require_count(self, "task_length", "bin_size", "measure_every", "max_episode_steps", least=1)
         # muon takes the first matrix and the last for input and output, and here there are two networks side by side
-        self.require_choice("optimizer", ("sgd", "adam", "adamw"))
-        self.require_choice("activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
-        self.require_choice("precision", ("float32", "bfloat16"))
+        require_choice(self, "optimizer", ("sgd", "adam", "adamw"))
+        require_choice(self, "activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
+        require_choice(self, "precision", ("float32", "bfloat16"))
         sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
-        self.require(whole and len(sizes) > 0, "hidden", "a list of whole numbers >= 1, one a layer")
+        require(self, "hidden", whole and len(sizes) > 0, "a list of whole numbers >= 1, one a layer")
         for name in ("bin_size", "measure_every"):
             value = getattr(self, name)
             if rest := value % self.batch:
@@ -109,7 +110,7 @@ class Locomotion(PPOSettings, Benchmark):
                     f"{self.ID}: {name} = {value} is not a multiple of the {self.batch} steps that an agent collects "
                     f"at a time (rollout_steps * environments); give one, such as {value - rest + self.batch}."
                 )
-        self.require(self.bin_size <= self.steps, "bin_size", f"at most the run's {self.steps} steps")
+        require(self, "bin_size", self.bin_size <= self.steps, f"at most the run's {self.steps} steps")
 
     @property
     def ppo(self) -> PPOSettings:
@@ -329,12 +330,9 @@ class SlipperyAnt(Locomotion):
         """Check the friction too."""
         super().__post_init__()
         least, greatest = self.least_friction, self.greatest_friction
-        self.require(isinstance(least, (int, float)) and 0 < least < math.inf, "least_friction", "a finite number > 0")
-        self.require(
-            isinstance(greatest, (int, float)) and least <= greatest < math.inf,
-            "greatest_friction",
-            f"a finite number >= least_friction = {least!r}",
-        )
+        require_positive(self, "least_friction")
+        range_ = f"a finite number >= least_friction = {least!r}"
+        require(self, "greatest_friction", is_finite(greatest) and greatest >= least, range_)
 
     def friction(self) -> Any:
         """A new draw for every stretch."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.base import OnlineBenchmark, System
+from neoteny.checks import require, require_choice, require_count, require_probability
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
-from neoteny.methods.l2_init import L2Init
 from neoteny.methods.redo import ReDo
+from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
 
 if TYPE_CHECKING:
@@ -165,14 +166,14 @@ class OnlinePermutedMNIST(OnlineBenchmark):
     def __post_init__(self) -> None:
         """Check the settings of the network."""
         super().__post_init__()
-        self.require_counts("width")
-        self.require_counts("depth", least=0)
-        self.require(self.side in (7, 14, 28), "side", "7, 14 or 28")
+        require_count(self, "width", least=1)
+        require_count(self, "depth")
+        require(self, "side", self.side in (7, 14, 28), "7, 14 or 28")
         known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")
-        self.require_choice("activation", known)
+        require_choice(self, "activation", known)
         norms = ("none", "layer", "batch") if self.batch_size > 1 else ("none", "layer")
-        self.require_choice("normalisation", norms)
-        self.require_probability("dropout")
+        require_choice(self, "normalisation", norms)
+        require_probability(self, "dropout")
 
     def network_settings(self) -> dict[str, Any]:
         """Kind, sizes, activation and variations."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.base import OnlineBenchmark, System
+from neoteny.checks import require_choice, require_count
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
-from neoteny.methods.l2_init import L2Init
 from neoteny.methods.redo import ReDo
+from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
 
 if TYPE_CHECKING:
@@ -132,10 +133,9 @@ class SlowlyChangingRegression(OnlineBenchmark):
     def __post_init__(self) -> None:
         """Check the settings of the network; those of the problem are checked with it."""
         super().__post_init__()
-        whole = isinstance(self.hidden, int) and self.hidden >= 1
-        self.require(whole, "hidden", "a whole number >= 1")
+        require_count(self, "hidden", least=1)
         known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish", "linear")
-        self.require_choice("activation", known)
+        require_choice(self, "activation", known)
         self._stream([0])
 
     def network_settings(self) -> dict[str, Any]:

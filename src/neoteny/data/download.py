@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neoteny.data.cache import locked, require_room
-from neoteny.data.progress import progress
 from neoteny.errors import DataError
+from neoteny.progress import bar
 
 __all__ = ["Remote", "download", "sha256"]
 
@@ -122,7 +122,7 @@ def _receive(url: str, remote: Remote, part: Path, begun: int) -> None:
             raise _Refused(f"the server has another file: of {begun + int(length):,} bytes, not {remote.size:,}")
         with (
             open(part, "ab" if begun else "wb") as file,
-            progress(remote.name, remote.size, done=begun) as advance,
+            bar(remote.name, remote.size, done=begun, unit="bytes") as advance,
         ):
             came, cause = begun, "the answer ended"
             try:

@@ -16,8 +16,8 @@ from numpy.lib.format import open_memmap
 from neoteny.data.cache import Allocate, cached, identity
 from neoteny.data.files import ENVIRONMENT_VARIABLE, named_folder
 from neoteny.data.pickles import read_pickle, whole_numbers
-from neoteny.data.progress import progress
 from neoteny.errors import DataError
+from neoteny.progress import bar
 
 __all__ = ["ImageClasses", "find_imagenet32", "imagenet32"]
 
@@ -191,7 +191,7 @@ def _batches(folder: Path) -> Layout | None:
 
 def _decode_batches(files: Sequence[Path], allocate: Allocate) -> None:
     # Read twice, first for the sizes of the classes: all batches at once would take 4 GB of memory.
-    with progress("decoding ImageNet32", 2 * len(files), unit="things") as advance:
+    with bar("decoding ImageNet32", 2 * len(files)) as advance:
         labels = []
         for path in files:
             labels.append(_batch(path)[1])
@@ -253,7 +253,7 @@ def _decode_folders(found: dict[Path, list[Path]], allocate: Allocate) -> None:
     _require_enough(counts, list(found))
     images = _allocate(counts, allocate)
     with (
-        progress("decoding images", sum(counts), unit="things") as advance,
+        bar("decoding images", sum(counts)) as advance,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for files, to in zip(found.values(), _by_class(images, counts), strict=True):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neoteny.errors import CheckpointError
+from neoteny.lab.former_names import renamed
 from neoteny.lab.recorder import atomically
 
 __all__ = ["FORMAT", "load", "save"]
@@ -65,6 +66,7 @@ def load(path: Path, identity: Mapping[str, Any], device: Any = "cpu") -> dict[s
         raise CheckpointError(
             f"{path} has format {found!r}, this version reads {FORMAT}: resume with the version that wrote it."
         )
+    saved = {**saved, **({"settings": renamed(saved["settings"])} if "settings" in saved else {})}
     different = differences(saved, _decode(_encode(identity)))
     if different:
         listed = "; ".join(f"{name} is {theirs!r} there and {ours!r} here" for name, theirs, ours in different[:4])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
+from neoteny.lab.former_names import renamed
 from neoteny.lab.plain import plain, read_yaml, write_yaml
 from neoteny.lab.presets import Overrides, axes_of, method_name, override, preset
 from neoteny.seeds import run_seeds
@@ -128,6 +129,7 @@ class RunConfig:
         config = cls(
             **{
                 **content,
+                "settings": renamed(content["settings"]),
                 "seeds": tuple(content["seeds"]),
                 "varied": {key: tuple(values) for key, values in content["varied"].items()},
             }

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
 from neoteny.measures.copies import copy_with, initialisers_of, young_copy
 from neoteny.measures.passes import call, examples_of, generators_kept, plain, seed_generators, slow_rnn
-from neoteny.measures.progress import bar
 from neoteny.measures.symptoms import SLOW_LEARNING
+from neoteny.progress import bar
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +148,7 @@ def trainability(
     losses: list[float] = []
     fresh_losses: list[float] = []
     with (
-        bar("trainability", 2 * repeats * steps) as advance,
+        bar("trainability", 2 * repeats * steps, late=True) as advance,
         generators_kept(model),
         torch.enable_grad(),
         slow_rnn(model),

@@ -10,13 +10,11 @@ tensors there.
 from __future__ import annotations
 
 import copy
-import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from neoteny.errors import SettingError
 from neoteny.units.newborn import NewbornState, put, zero
 
 if TYPE_CHECKING:
@@ -28,10 +26,10 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, "Tensor"]
 Stage = Literal["architecture", "regulariser", "optimizer", "perturbation", "projection", "reset", "average"]
-"""Where a method belongs among others; see `neoteny.methods.shared.combining`."""
-Look = Callable[[Tensors], "tuple[Tensor, Tensors]"]
-"""Outputs and hidden activations `[batch, units, positions]` by layer, of the network with the tensors given: see
-`Step.look`."""
+"""Where a method belongs among others; see `neoteny.methods.shared.order`."""
+OnReference = Callable[[Tensors], "tuple[Tensor, Tensors]"]
+"""The network on the reference batch as a function of its tensors; it gives the outputs and, by layer, the hidden
+activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
 """What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
 
@@ -55,8 +53,8 @@ class Step:
         step_sizes: those of single parameters, by name, where they differ from it.
         due: the schedule's row once more, as plain numbers, where the step is not a compiled one.
         newborn: what the optimizer's state holds for weights that are made new.
-        look: the network on the reference batch, in evaluation mode, as a function of its tensors that
-            `torch.func.grad` can differentiate; there where `Method.needs_reference`.
+        on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
+            `torch.func.grad` can differentiate; given where a method says `needs_reference`.
     """
 
     network: Network
@@ -70,7 +68,7 @@ class Step:
     noise: Tensor | None = None
     step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
     due: Sequence[int] | None = None
-    look: Look | None = None
+    on_reference: OnReference | None = None
     newborn: NewbornState = zero
 
     def step_size_of(self, name: str) -> float | Tensor:
@@ -209,9 +207,9 @@ class Method:
     """Whether it is good for nothing on a network without hidden units."""
     resets_units: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
-    """Whether `intervene` looks at `Step.grads`."""
+    """Whether `intervene` reads `Step.grads`."""
     needs_reference: ClassVar[bool] = False
-    """Whether it looks at the network on a reference batch, other than the one trained on (`Step.look`)."""
+    """Whether it needs the network on a reference batch, other than the one trained on (`Step.on_reference`)."""
     stage: ClassVar[Stage] = "regulariser"
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {}
     """Values of settings out of `varies` that are worth trying where the method is tuned; every combination is."""
@@ -299,66 +297,3 @@ class Method:
     def contract(cls) -> Contract:
         """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
         return (), ()
-
-
-def method_seed(run_seed: int) -> int:
-    """The seed of the key from which everything that methods draw in a run follows.
-
-    Update number t (from 0) folds t into that key, then 2i for method i's regulariser and 2i + 1 for its intervention;
-    a task boundary folds in t, -1, and i. So a user's network draws what a run of the laboratory draws.
-    """
-    from neoteny.seeds import METHOD, generator
-
-    return int(generator(run_seed, METHOD).integers(2**62))
-
-
-def require(method: object, name: str, condition: bool, range_: str) -> None:
-    """Refuse a setting outside its range with an error that names value, cause and cure."""
-    if not condition:
-        value = getattr(method, name)
-        raise SettingError(
-            f"{type(method).__name__}: {name} = {value!r} is not {range_}; give a value that is {range_}."
-        )
-
-
-def require_choice(method: object, name: str, choices: Sequence[str]) -> None:
-    """The setting is one of `choices`."""
-    value = getattr(method, name)
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingError(
-            f"{type(method).__name__}: {name} = {value!r} is unknown; {hint}give one of {list(choices)}."
-        )
-
-
-def require_fraction(method: object, *names: str) -> None:
-    """Each setting lies in [0, 1]."""
-    for name in names:
-        value = getattr(method, name)
-        require(method, name, is_number(value) and 0 <= value <= 1, "a number in [0, 1]")
-
-
-def require_nonnegative(method: object, *names: str) -> None:
-    """Each setting is a finite number >= 0."""
-    for name in names:
-        value = getattr(method, name)
-        require(method, name, is_number(value) and 0 <= value < math.inf, "a finite number >= 0")
-
-
-def require_count(method: object, *names: str, least: int = 0) -> None:
-    """Each setting is a whole number >= `least`."""
-    for name in names:
-        value = getattr(method, name)
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        require(method, name, whole, f"a whole number >= {least}")
-
-
-def is_number(value: object) -> bool:
-    """Whether a setting is a number, and neither a truth value nor NaN."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def is_zero(value: object) -> bool:
-    """Whether a setting is the number 0, known without asking a tensor: then its term is left out altogether."""
-    return isinstance(value, (int, float)) and value == 0

@@ -9,18 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import (
-    Contract,
-    Method,
-    Step,
-    Tensors,
-    is_zero,
-    require_choice,
-    require_count,
-    require_fraction,
-    require_nonnegative,
-)
-from neoteny.methods.shared.penalty import at_least_single, gradients, sight
+from neoteny.checks import is_zero, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors
+from neoteny.methods.shared.penalty import at_least_single, gradients, on_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +114,7 @@ class CChain(Method):
         import torch
 
         lagged = {name: state[f"{name}/{self.lag}"] for name in step.tensors}
-        before, _ = sight(step)(lagged)
+        before, _ = on_reference(step)(lagged)
         distance = _squared if self.distance == "squared" else _kl
         pull, _ = gradients(step, lambda outputs, *_: distance(outputs, before))
         factor = self.strength

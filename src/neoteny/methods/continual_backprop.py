@@ -10,18 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
+from neoteny.checks import require, require_choice, require_count, require_fraction
 from neoteny.errors import SettingError
-from neoteny.methods.base import (
-    Contract,
-    Method,
-    Stage,
-    Step,
-    Tensors,
-    require,
-    require_choice,
-    require_count,
-    require_fraction,
-)
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,19 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from neoteny.methods.base import (
-    Contract,
-    Method,
-    Stage,
-    Step,
-    Tensors,
-    is_zero,
-    require,
-    require_choice,
-    require_count,
-    require_fraction,
-    require_nonnegative,
-)
+from neoteny.checks import is_zero, require, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

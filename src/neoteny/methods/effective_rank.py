@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_nonnegative
+from neoteny.checks import is_zero, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors
 from neoteny.methods.shared.penalty import at_least_single, gradients
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Stage, Step, Tensors, is_zero
+from neoteny.checks import is_zero
+from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.averaging import Averaging
 
 if TYPE_CHECKING:

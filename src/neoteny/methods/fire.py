@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
+from neoteny.checks import is_zero, require_count, require_fraction
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_zero, require_count, require_fraction
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.boundary import BoundaryReset
 from neoteny.methods.shared.matrices import whole
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import Contract, Stage, Step, require_choice, require_count
+from neoteny.checks import require_choice, require_count
+from neoteny.methods.base import Contract, Stage, Step
 from neoteny.methods.shared.boundary import BoundaryReset
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from neoteny.checks import is_zero, require_count, require_nonnegative
 from neoteny.errors import NetworkError
-from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_count, require_nonnegative
-from neoteny.methods.shared.penalty import at_least_single, gradients, sight
+from neoteny.methods.base import Contract, Method, Step, Tensors
+from neoteny.methods.shared.penalty import at_least_single, gradients, on_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +113,7 @@ class InFeR(Method):
         if is_zero(self.strength) or not step.grads:
             return state
         layer = step.network.layers[-1].name
-        _, features = sight(step)({name: state[f"{name}/initial"] for name in step.tensors})
+        _, features = on_reference(step)({name: state[f"{name}/initial"] for name in step.tensors})
         target = self.scale * _predicted(state["heads/initial"], features[layer])
 
         def penalty(_: Tensor, features: Tensors, beside: Tensors) -> Tensor:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Method, Step, Tensors, is_zero, require_nonnegative
+from neoteny.checks import is_zero, require_nonnegative
+from neoteny.methods.base import Contract, Method, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_zero, require_count, require_nonnegative
+from neoteny.checks import is_zero, require_count, require_nonnegative
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.matrices import matrices, norms, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from neoteny.methods.shared.schedule import Periodic
-    from neoteny.nn.rewriting import Place
+    from neoteny.nn.surgery.replacing import Place
     from neoteny.units.records import Network
 
 
@@ -47,7 +48,7 @@ class NormaliseAndProject(Method):
     Raises:
         SettingError: a decay that is not a finite number >= 0, or a period below 1; while training, a weight matrix of
             which only a part is in this process.
-        NetworkError: a hidden activation is no module, and there are no norms; see `neoteny.nn.rewriting.rewrite`.
+        NetworkError: a hidden activation is no module, and there are no norms; see `neoteny.nn.surgery.replacing`.
 
     >>> import torch, neoteny
     >>> from torch import nn
@@ -93,8 +94,8 @@ class NormaliseAndProject(Method):
         """A copy with norms in front of its activation modules; where all it has are functions, and norms, itself."""
         from torch import nn
 
-        from neoteny.nn.rewriting import rewrite
-        from neoteny.nn.wiring import ACTIVATIONS
+        from neoteny.nn.surgery.replacing import replace_activations
+        from neoteny.nn.surgery.wiring import ACTIVATIONS
         from neoteny.units.maps import is_norm
 
         def change(old: nn.Module, place: Place) -> nn.Module:
@@ -106,7 +107,7 @@ class NormaliseAndProject(Method):
         modules = list(model.modules())
         if not any(isinstance(module, ACTIVATIONS) for module in modules) and any(map(is_norm, modules)):
             return model
-        return rewrite(model, example_inputs, change, once=True)
+        return replace_activations(model, example_inputs, change, once=True)
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """`<weight>/norm`: |W₀|, at least float32 `[]`; `<parameter>/initial`: γ₀."""

@@ -11,17 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from neoteny.methods.base import (
-    Contract,
-    Method,
-    Stage,
-    Step,
-    Tensors,
-    is_number,
-    is_zero,
-    require,
-    require_nonnegative,
-)
+from neoteny.checks import is_number, is_zero, require, require_nonnegative
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.matrices import matrices, whole
 
 

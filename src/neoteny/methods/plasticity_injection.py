@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neoteny.checks import require_count
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, require_count
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -101,7 +102,7 @@ class PlasticityInjection(Method):
 
         from torch import nn
 
-        from neoteny.nn.injected import InjectedChain, inject_into
+        from neoteny.nn.surgery.injection import InjectedChain, inject_into
 
         model = copy.deepcopy(model)
         if self.head is not None and self.head not in dict(model.named_modules()):
@@ -174,7 +175,7 @@ class PlasticityInjection(Method):
         import torch
 
         from neoteny.methods.shared.matrices import whole
-        from neoteny.nn.injected import FROZEN, OLD
+        from neoteny.nn.surgery.injection import FROZEN, OLD
         from neoteny.units.random import fold_in
 
         when = when & (state["injections"] == 0)

@@ -10,18 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import (
-    Contract,
-    Stage,
-    Step,
-    Tensors,
-    is_number,
-    is_zero,
-    require,
-    require_choice,
-    require_nonnegative,
-)
+from neoteny.checks import is_number, is_zero, require, require_choice, require_nonnegative
+from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.averaging import Averaging
+from neoteny.methods.shared.penalty import on_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,14 +100,13 @@ class SelfDistillation(Averaging):
             return state
         import torch
 
-        assert step.look is not None
-        look = step.look
-        teacher, _ = look(self.averages(step.tensors, state))
+        network = on_reference(step)
+        teacher, _ = network(self.averages(step.tensors, state))
 
         own = {name: state.get(f"{name}/seen", value) for name, value in step.tensors.items()}
 
         def distance(parameters: Tensors) -> Tensor:
-            return self._distance(look({**own, **parameters})[0], teacher)
+            return self._distance(network({**own, **parameters})[0], teacher)
 
         pulls = torch.func.grad(distance)({name: step.tensors[name] for name in step.grads})
         for name, pull in pulls.items():

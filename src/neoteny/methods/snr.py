@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Step, Tensors, require, require_count, require_fraction
+from neoteny.checks import require, require_count, require_fraction
+from neoteny.methods.base import Contract, Step, Tensors
 from neoteny.methods.shared.unit_reset import UnitReset
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_zero, require_count, require_nonnegative
+from neoteny.checks import is_zero, require_count, require_nonnegative
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.matrices import Matrix, matrices, norms, whole
 
 if TYPE_CHECKING:

@@ -10,18 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.methods.base import (
-    Contract,
-    Method,
-    Stage,
-    Step,
-    Tensors,
-    is_number,
-    is_zero,
-    require,
-    require_choice,
-    require_nonnegative,
-)
+from neoteny.checks import is_number, is_zero, require, require_choice, require_nonnegative
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.matrices import whole
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors, is_number, require
+from neoteny.checks import is_number, require
+from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.matrices import matrices
 
 if TYPE_CHECKING:

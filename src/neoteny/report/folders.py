@@ -17,6 +17,7 @@ import polars as pl
 import yaml
 
 from neoteny.errors import RunFolderError
+from neoteny.lab.former_names import METRICS, renamed
 from neoteny.lab.recorder import COLUMNS, SORT
 
 __all__ = ["SCHEMA", "UNFINISHED", "RunFrame", "find_folders", "read_folder"]
@@ -139,7 +140,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     for key, values in lists.items():
         if (values or key != "seeds") and (not isinstance(values, list) or len(values) != runs):
             raise RunFolderError(f"{path} should list one value of {key} for each of its {runs} runs: {cure}.")
-    return config
+    return {**config, "settings": renamed(config.get("settings") or {})}
 
 
 def _read_metrics(path: Path) -> tuple[pl.DataFrame, list[str]]:
@@ -190,7 +191,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 def _tidy(frame: pl.DataFrame) -> pl.DataFrame:
     # After a resume the last part may repeat rows of an earlier one: the later recording counts.
     return (
-        frame.with_columns(pl.col("layer").fill_null(""))
+        frame.with_columns(pl.col("layer").fill_null(""), pl.col("metric").replace(METRICS))
         .unique(["run", "step", "metric", "layer"], keep="last", maintain_order=True)
         .sort(SORT)
     )

@@ -41,7 +41,7 @@ ORDER = (
 RETURN = "episodic_return"
 EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_unstable"})
 """What is recorded when it happens, not at set steps: no curves."""
-DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "kl", "clip_share", "weight_change")
+DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")
 Unit = Literal["examples", "steps"]
 
 

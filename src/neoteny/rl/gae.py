@@ -15,8 +15,8 @@ def gae(
     values: Floats,
     next_values: Floats,
     ended: NDArray[np.bool_],
-    discount: float = 0.99,
-    trace_decay: float = 0.95,
+    gamma: float = 0.99,
+    gae_lambda: float = 0.95,
 ) -> tuple[Floats, Floats]:
     """Advantages, and the returns that a critic is to learn.
 
@@ -32,8 +32,8 @@ def gae(
         values: [T, ...].
         next_values: [T, ...], 0 where nothing follows: at a terminal state, and at a time-out that is taken for one.
         ended: [T, ...], where an episode ended, by termination or time-out.
-        discount: gamma.
-        trace_decay: lambda.
+        gamma: the discount.
+        gae_lambda: lambda, in [0, 1]: 0 is the one-step TD error, 1 the return minus the value.
 
     Returns:
         Advantages and returns, [T, ...].
@@ -44,8 +44,8 @@ def gae(
 
     Source: Schulman, Moritz, Levine, Jordan & Abbeel, ICLR 2016, Eq. 16.
     """
-    deltas = rewards + discount * next_values - values
-    decays = np.where(ended, 0.0, discount * trace_decay)
+    deltas = rewards + gamma * next_values - values
+    decays = np.where(ended, 0.0, gamma * gae_lambda)
     advantages = np.empty_like(deltas)
     last = np.zeros_like(deltas[0])
     for t in range(len(deltas) - 1, -1, -1):

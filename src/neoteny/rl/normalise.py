@@ -73,16 +73,16 @@ class RewardNorm:
     Args:
         agents: R.
         environments: E of each.
-        discount: of the return.
+        gamma: discount of the return.
     """
 
-    def __init__(self, agents: int, environments: int, discount: float):
+    def __init__(self, agents: int, environments: int, gamma: float):
         self.moments = RunningMoments((agents,))
-        self._returns, self._discount = np.zeros((agents, environments)), discount
+        self._returns, self._gamma = np.zeros((agents, environments)), gamma
 
     def __call__(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Normalise [R, E]; where an episode ended the return begins anew."""
-        self._returns = self._returns * self._discount + rewards
+        self._returns = self._returns * self._gamma + rewards
         self.moments.update(self._returns)
         self._returns[ended] = 0.0
         return np.clip(rewards / np.sqrt(self.moments.variance[:, None] + 1e-8), -LIMIT, LIMIT)

@@ -6,15 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
-from neoteny.methods.base import (
-    is_number,
-    require,
-    require_choice,
-    require_count,
-    require_fraction,
-    require_nonnegative,
-)
 
 __all__ = ["PPOSettings"]
 
@@ -42,18 +35,18 @@ class PPOSettings:
     """passes over the steps collected"""
     batch_size: int = 128
     """steps in a minibatch, of which one update is made"""
-    discount: float = 0.99
-    """gamma"""
-    trace_decay: float = 0.95
-    """lambda of the generalised advantage estimate"""
-    clip: float = 0.2
-    """eps, by which the ratio of new to old policy may leave 1"""
-    value_weight: float = 1.0
-    """weight of the value loss (R - v)^2"""
-    entropy_weight: float = 0.0
-    """weight of the entropy bonus"""
-    gradient_norm: float = math.inf
-    """to which the norm of all gradients together is clipped; inf: not at all"""
+    gamma: float = 0.99
+    """the discount"""
+    gae_lambda: float = 0.95
+    """lambda of the generalised advantage estimate (`gae`)"""
+    clip_coef: float = 0.2
+    """eps, by which the ratio of new to old policy may leave 1 before it is clipped"""
+    vf_coef: float = 1.0
+    """c_v, weight of the value loss (R - v)^2"""
+    ent_coef: float = 0.0
+    """c_e, weight of the entropy bonus"""
+    max_grad_norm: float = math.inf
+    """the norm of all gradients together is clipped to it; inf: not at all"""
     normalise_advantages: Advantages = "batch"
     """over all steps collected, over each minibatch, or not at all"""
     normalise_observations: bool = False
@@ -70,9 +63,9 @@ class PPOSettings:
     def __post_init__(self) -> None:
         """Check the settings."""
         require_count(self, "rollout_steps", "environments", "epochs", "batch_size", least=1)
-        require_fraction(self, "discount", "trace_decay")
-        require_nonnegative(self, "value_weight", "entropy_weight")
-        for name in ("clip", "gradient_norm"):
+        require_fraction(self, "gamma", "gae_lambda")
+        require_nonnegative(self, "vf_coef", "ent_coef")
+        for name in ("clip_coef", "max_grad_norm"):
             require(self, name, is_number(getattr(self, name)) and getattr(self, name) > 0, "a number > 0")
         require_choice(self, "normalise_advantages", get_args(Advantages))
         of = {"batch": self.batch, "minibatch": self.batch_size}.get(self.normalise_advantages)

@@ -44,7 +44,7 @@ class Call:
         step_sizes: those of single parameters.
         given: copies of what it was given: the tensors of the `Step`, `state`, `key` and, where there is one, `due`;
             `features` are random numbers, since of those of a real step only sums are kept.
-        look: the network on the reference batch.
+        on_reference: the network on the reference batch.
         newborn: what the optimizer's state holds for new weights.
     """
 
@@ -53,7 +53,7 @@ class Call:
     step_size: Any
     step_sizes: Mapping[str, Any]
     given: dict[str, Any]
-    look: Any = None
+    on_reference: Any = None
     newborn: Any = zero
 
 
@@ -97,7 +97,7 @@ class CallRecorder:
         given = {name: getattr(step, name) for name in _GIVEN} | {"state": state, "key": step.key}
         given |= {"features": _made_up(step)} | ({} if due is None else {"due": due})
         self.kept[hook] = Call(
-            hook, step.network, step.step_size, step.step_sizes, cloned(given), step.look, step.newborn
+            hook, step.network, step.step_size, step.step_sizes, cloned(given), step.on_reference, step.newborn
         )
 
 
@@ -105,7 +105,7 @@ def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, An
     """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
     tensors, grads, optim, since = (_shallow(given[name]) for name in _GIVEN)
     features = {name: Activations(value) for name, value in given["features"].items()}
-    same = {name: getattr(call, name) for name in ("step_size", "step_sizes", "look", "newborn")}
+    same = {name: getattr(call, name) for name in ("step_size", "step_sizes", "on_reference", "newborn")}
     step = Step(call.network, tensors, grads, optim, features, since, given["key"], **same)
     due = (given.get("due"),) if call.hook == "intervene" else ()
     state = getattr(method, call.hook)(step, dict(given["state"]), *due)

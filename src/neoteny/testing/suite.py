@@ -122,7 +122,7 @@ def check_method(
 
     >>> from dataclasses import dataclass
     >>> from neoteny.methods import Method
-    >>> from neoteny.methods.base import require_fraction
+    >>> from neoteny.checks import require_fraction
     >>> @dataclass(frozen=True, kw_only=True)
     ... class Shrink(Method):
     ...     rate: float = 0.01

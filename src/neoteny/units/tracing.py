@@ -83,7 +83,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Trace:
     shared = _shared(model)
     for module in model.modules():
-        if hasattr(module, "muted"):  # frozen companions of a head, which are not its units (`neoteny.nn.injected`)
+        if hasattr(module, "muted"):  # frozen copies of a head are no units of it (nn/surgery/injection.py)
             module.__dict__["muted"] = True
     maps, views = opened(model)
     modules = dict(model.named_modules())

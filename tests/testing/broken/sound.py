@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from neoteny.methods.base import Method, require_count, require_fraction
+from neoteny.checks import require_count, require_fraction
+from neoteny.methods.base import Method
 from neoteny.methods.shared.schedule import Periodic
 from neoteny.units import random
 

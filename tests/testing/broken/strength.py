@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from neoteny.checks import require_count, require_fraction
 from neoteny.errors import SettingError
-from neoteny.methods.base import require_count, require_fraction
 from neoteny.methods.shared.schedule import Periodic
 from testing.broken.sound import Sound
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from neoteny.lab.compiling import Compiled
+from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
 
@@ -80,8 +81,8 @@ class Strategy(ABC):
         """The carry of all runs, with a leading dimension of runs."""
 
     @abstractmethod
-    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
-        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
+    def advance(self, batches: Batch, due: Due) -> None:
+        """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
 
     def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
         """`function(tensors, *arguments)` of every run, results and arguments with a leading dimension of runs."""
@@ -107,7 +108,9 @@ class Strategy(ABC):
     def at_task(self) -> None:
         """Let every method act on a task boundary."""
         with torch.no_grad():
-            self.load(torch.func.vmap(self.step.at_task)(self.carry(), self.hyper, self.keys))
+            carry = torch.func.vmap(self.step.at_task)(self.carry(), self.hyper, self.keys)
+            # contiguous, since a graph is compiled for the strides of its first call and vmap may give expanded tensors
+            self.load(tree_map(torch.Tensor.contiguous, carry))
 
     @property
     def compile_seconds(self) -> float:
@@ -122,20 +125,21 @@ class Strategy(ABC):
             self._graphs[length, active] = Compiled(function, self.compile and few)
         return self._graphs[length, active]
 
-    def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, x: Tensor, y: Tensor, due: Due) -> Carry:
-        """Advance a carry over all steps of x and y, whose dimension of steps is the last one of `due` but one."""
-        dim = self.steps_dim
-        rows = [None if r is None or not r.any() else torch.as_tensor(r, device=x.device) for r in due]
+    def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, batches: Batch, due: Due) -> Carry:
+        """Advance a carry over all steps of the batches; the last dimension of `due` but one is that of steps."""
+        dim, first = self.steps_dim, tree_leaves(batches)[0]
+        rows = [None if r is None or not r.any() else torch.as_tensor(r, device=first.device) for r in due]
 
         def piece(tensor: Tensor, start: int, length: int) -> Tensor:
             # contiguous, since a graph is compiled for the strides of its first call
             return tensor.narrow(dim, start, length).contiguous()
 
-        for start, length, active in plan(due, x.shape[dim], self.levels):
+        for start, length, active in plan(due, first.shape[dim], self.levels):
             acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
             noise = self._noise(length)(key, carry["count"]) if any(self.step.draws) else []
             graph = self.graph(length, active)
-            carry = graph(carry, hyper, key, piece(x, start, length), piece(y, start, length), acting, noise)
+            batch = tree_map(lambda leaf, start=start, length=length: piece(leaf, start, length), batches)
+            carry = graph(carry, hyper, key, batch, acting, noise)
         return carry
 
     def _noise(self, length: int) -> Callable[..., list[Tensor]]:
@@ -152,16 +156,15 @@ class Strategy(ABC):
 def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
     """`length` steps one after the other.
 
-    It takes x `[length, B, ...]`, due `[length, columns]` for each active method and noise `[length, draws]` for each
-    method that draws.
+    It takes batches `[length, B, ...]`, due `[length, columns]` for each active method and noise `[length, draws]` for
+    each method that draws.
     """
 
     def chunk(
         carry: Carry,
         hyper: dict[str, Tensor],
         key: Tensor,
-        x: Tensor,
-        y: Tensor,
+        batches: Batch,
         due: list[Tensor],
         noise: list[Tensor],
     ) -> Carry:
@@ -171,8 +174,7 @@ def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Calla
                 carry,
                 hyper,
                 key,
-                x[k],
-                y[k],
+                tree_map(lambda leaf, k=k: leaf[k], batches),
                 [next(rows)[k] if is_due else None for is_due in active],
                 [next(drawn)[k] if draws else None for draws in step.draws],
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from neoteny.methods.base import Method, Tensors, is_number, require
+from neoteny.checks import is_number, require
+from neoteny.methods.base import Method, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

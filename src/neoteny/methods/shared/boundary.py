@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from neoteny.methods.base import Method, Step, Tensors, require_count
+from neoteny.checks import require_count
+from neoteny.methods.base import Method, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

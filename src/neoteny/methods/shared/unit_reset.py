@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.methods.base import Method, Stage, Step, Tensors, require_count, require_nonnegative
+from neoteny.checks import require_count, require_nonnegative
+from neoteny.methods.base import Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

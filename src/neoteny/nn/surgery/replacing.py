@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from neoteny.errors import NetworkError
-from neoteny.nn.wiring import ACTIVATIONS, OUTPUT, Part, hidden_activations, look
+from neoteny.nn.surgery.wiring import ACTIVATIONS, OUTPUT, Part, hidden_activations, parts_of
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
 
-__all__ = ["Place", "channels_of", "copy_of", "keep_records", "normalised", "rewrite", "runs_alike"]
+__all__ = ["Place", "channels_of", "copy_of", "keep_records", "replace_activations", "runs_alike"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Place:
         return self.value.shape[self.channels]
 
 
-def rewrite(
+def replace_activations(
     model: nn.Module, example_inputs: Any, change: Callable[[nn.Module, Place], nn.Module], once: bool = False
 ) -> nn.Module:
     """A copy of the network with each hidden activation changed; other parameters keep names and values.
@@ -60,7 +60,7 @@ def rewrite(
 
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1), nn.Tanh())
-    >>> rewrite(net, torch.zeros(1, 3), lambda old, place: nn.ELU())
+    >>> replace_activations(net, torch.zeros(1, 3), lambda old, place: nn.ELU())
     Sequential(
       (0): Linear(in_features=3, out_features=4, bias=True)
       (1): ELU(alpha=1.0)
@@ -69,7 +69,7 @@ def rewrite(
     )
     """
     copied = copy_of(model)
-    parts = look(copied, example_inputs)
+    parts = parts_of(copied, example_inputs)
     for part in hidden_activations(parts):
         if once and part.calls > 1:
             raise NetworkError(
@@ -83,25 +83,6 @@ def rewrite(
     runs_alike(copied, parts, example_inputs)
     keep_records(copied)
     return copied
-
-
-def normalised(model: nn.Module, example_inputs: Any, norm: Callable[[Place], nn.Module]) -> nn.Module:
-    """A copy of the network with a norm in front of each hidden activation; see `rewrite`.
-
-    Raises:
-        NetworkError: there is a norm in front of one already.
-    """
-
-    def change(old: nn.Module, place: Place) -> nn.Module:
-        there = next((read for read in place.reads if read.kind == "norm"), None)
-        if there is not None:
-            raise NetworkError(
-                f"{there.name!r} ({type(there.module).__name__}) normalises what {place.name!r} reads already; leave "
-                "the method out, or build the network without that norm."
-            )
-        return nn.Sequential(norm(place), old)
-
-    return rewrite(model, example_inputs, change, once=True)
 
 
 def channels_of(part: Part, parts: Mapping[str, Part]) -> int:
@@ -149,7 +130,7 @@ def runs_alike(model: nn.Module, parts: Mapping[str, Part], example_inputs: Any)
     """Refuse a rewritten network that no longer runs, or whose output has another shape than it had."""
     was = [list(value.shape) for value in parts[OUTPUT].values]
     try:
-        now = [list(value.shape) for value in look(model, example_inputs)[OUTPUT].values]
+        now = [list(value.shape) for value in parts_of(model, example_inputs)[OUTPUT].values]
     except NetworkError as error:
         raise NetworkError(
             f"{type(model).__name__} does not run any more once its activations are changed: between its layers "

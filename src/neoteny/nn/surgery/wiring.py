@@ -1,4 +1,4 @@
-"""See which layers, norms and activations of a network read which: one forward pass of a copy."""
+"""Which layers, norms and activations of a network read which, found in one forward pass of a copy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from neoteny.errors import NetworkError
-from neoteny.nn.concatenated import Concatenated
-from neoteny.nn.interval_dropout import IntervalDropout
-from neoteny.nn.smooth_leaky import SmoothLeakyReLU
+from neoteny.nn.activation_modules import Concatenated, IntervalDropout, SmoothLeakyReLU
 from neoteny.units.copying import bare_copy, output_tensors
 from neoteny.units.maps import is_linear, known_map
 
-__all__ = ["ACTIVATIONS", "INPUT", "NORMS", "OUTPUT", "Part", "before", "hidden_activations", "look"]
+__all__ = ["ACTIVATIONS", "INPUT", "NORMS", "OUTPUT", "Part", "before", "hidden_activations", "parts_of"]
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -47,7 +45,7 @@ class Part:
         name: the module's, or what function is called where.
         kind: `layer` (a linear map whose weight is its own), `norm`, `activation`, `function` (an activation that is
             no module) or `other` (a module with parameters that is none of these).
-        module: the module, in the copy that was looked at; None for a function.
+        module: the module, in the copy that was run; None for a function.
         values: its inputs, at its first call.
         reads: the parts on whose outputs its inputs depend directly.
         calls: how often it was called.
@@ -67,7 +65,7 @@ class Part:
         return self.module
 
 
-def look(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
+def parts_of(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
     """The parts of a network in order of execution, and at the end its output, a part of the kind `other`.
 
     Args:
@@ -77,7 +75,7 @@ def look(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
     Raises:
         NetworkError: it cannot be copied, or does not run on these inputs.
 
-    >>> parts = look(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), torch.zeros(2, 3))
+    >>> parts = parts_of(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), torch.zeros(2, 3))
     >>> [(part.name, part.kind, part.reads) for part in parts.values()][1:3]
     [('1', 'activation', {'0'}), ('2', 'layer', {'1'})]
     """

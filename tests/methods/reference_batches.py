@@ -1,4 +1,4 @@
-"""References of methods that look at the network on other examples: NumPy networks there, and derivatives by hand."""
+"""NumPy references of the methods that need a reference batch: networks on it, and derivatives by hand."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import neoteny
 from methods.comparing import STEPS, batches, compare, mlp, patches
 from methods.numpy_reference import Net
 from neoteny.methods.base import Step
-from neoteny.methods.shared.reference import Looking
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.units import find, random
 
 EXAMPLES = 9
 
 
 def elsewhere(make, count=STEPS):
-    """The batches to look at, another one at every update."""
+    """The reference batches, another one at every update."""
     return [x for x, _ in batches(make(), 2 * count, EXAMPLES)][count:]
 
 
-def compare_looking(monkeypatch, method, reference, *, make=mlp, **settings):
+def compare_on_reference(monkeypatch, method, reference, *, make=mlp, **settings):
     """`compare`, with a reference batch at every update; the reference gets them as `elsewhere`, patches in NumPy."""
     others = elsewhere(make)
     given = iter(others)
@@ -73,18 +73,18 @@ def pulled_back(net, x, cotangents):
 
 
 def setting(*layers, inputs=(1, 3, 3), examples=7, dtype=torch.float64):
-    """A network with its units, and a function that makes a step by hand with gradients 0 that looks at a batch."""
+    """A network with its units, and a function that makes a step by hand with gradients 0 and a reference batch."""
     torch.manual_seed(0)
     model = nn.Sequential(*layers).to(dtype)
     network = find(model, torch.zeros(2, *inputs, dtype=dtype))
     batch = torch.randn(examples, *inputs, dtype=dtype)
-    looking = Looking(model, network)
+    reference_pass = ReferencePass(model, network)
 
-    def step(tensors=None, look=True, **given):
+    def step(tensors=None, reference=True, **given):
         tensors = {name: value.detach().clone() for name, value in model.state_dict().items()} | (tensors or {})
         grads = {name: torch.zeros_like(tensors[name]) for name, _ in model.named_parameters()}
-        look = looking.on(batch) if look else None
-        return Step(network, tensors, grads, {}, {}, {}, random.key(0), look=look, **given)
+        on_reference = reference_pass.on(batch) if reference else None
+        return Step(network, tensors, grads, {}, {}, {}, random.key(0), on_reference=on_reference, **given)
 
     return model, network, batch, step
 

@@ -12,11 +12,19 @@ from typing import Any, Literal
 from torch import nn
 
 from neoteny.errors import NetworkError
-from neoteny.nn.concatenated import Concatenated
-from neoteny.nn.redrawing import at_size, rules
-from neoteny.nn.rewriting import channels_of, copy_of, keep_records, runs_alike
-from neoteny.nn.sizes import Shapes, fans_of, outputs_of, set_shapes, shapes_at, size_of
-from neoteny.nn.wiring import INPUT, OUTPUT, Part, hidden_activations, look
+from neoteny.nn.activation_modules import Concatenated
+from neoteny.nn.surgery.replacing import channels_of, copy_of, keep_records, runs_alike
+from neoteny.nn.surgery.sizes import (
+    Shapes,
+    at_size,
+    fans_of,
+    outputs_of,
+    scaling_rules,
+    set_shapes,
+    shapes_at,
+    size_of,
+)
+from neoteny.nn.surgery.wiring import INPUT, OUTPUT, Part, hidden_activations, parts_of
 from neoteny.units.inference import infer_initialisers
 
 __all__ = ["Match", "double"]
@@ -46,7 +54,7 @@ def double(
             layers; the message names it.
 
     >>> import torch
-    >>> from neoteny.nn.concatenated import CReLU
+    >>> from neoteny.nn.activation_modules import CReLU
     >>> net = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     >>> new = double(net, torch.zeros(1, 20), CReLU)
     >>> new[:3]
@@ -59,7 +67,7 @@ def double(
     [5569, 5547]
     """
     copied = copy_of(model)
-    parts = look(copied, example_inputs)
+    parts = parts_of(copied, example_inputs)
     plan = _Plan(parts)
     _resize(copied, plan, plan.widths(plan.factor(match)))
     for part in plan.hidden:
@@ -179,7 +187,7 @@ def _resize(model: nn.Module, plan: _Plan, widths: Mapping[str, int]) -> None:
     initialisers, _ = infer_initialisers(model, {})
     fans = {name: fans_of(part.there) for name, part in plan.parts.items() if part.kind == "layer"}
     weights = {name: (initialisers[f"{name}.weight"], of) for name, of in fans.items()}
-    rule = rules(weights)
+    rule = scaling_rules(weights)
     for name, (inputs, shapes) in plan.shapes(widths).items():
         module = model.get_submodule(name)
         if all(getattr(module, own).shape == shape for own, shape in shapes.items()):

@@ -1,4 +1,4 @@
-"""Methods that look at the network on a reference batch, and such that have it evaluated with other weights."""
+"""Methods that need the network on a reference batch, and methods that evaluate it with other weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import nn
 
 import neoteny
 from neoteny.errors import SettingError
-from neoteny.lab.learner import REFERENCES, Learner
+from neoteny.lab.building import REFERENCES
+from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.methods.base import Method
 from neoteny.optim import SGD
 
@@ -26,7 +28,7 @@ class Quiet(Method):
         """Add the gradient."""
 
         def penalty(own):
-            outputs, features = step.look({**step.tensors, **own})
+            outputs, features = step.on_reference({**step.tensors, **own})
             return (outputs**2).mean() + sum(h.mean() for h in features.values())
 
         for name, more in torch.func.grad(penalty)({name: step.tensors[name] for name in step.grads}).items():
@@ -117,8 +119,8 @@ def test_in_the_laboratory_it_is_the_examples_before_the_batch(strategy):
         model.load_state_dict({name: value[run].clone() for name, value in learner.weights().items()})
         models.append(model)
     x, y = torch.randn(2, 12, 4, 3), torch.randn(2, 12, 4, 2)
-    learner.advance(x[:, :5], y[:, :5])
-    learner.advance(x[:, 5:], y[:, 5:])
+    learner.advance(examples(x[:, :5], y[:, :5]))
+    learner.advance(examples(x[:, 5:], y[:, 5:]))
     for run, model in enumerate(models):
         optimizer, past = torch.optim.SGD(model.parameters(), 0.05), first[run]
         for k in range(12):
@@ -130,7 +132,7 @@ def test_in_the_laboratory_it_is_the_examples_before_the_batch(strategy):
 
 def test_without_a_reference_it_says_so():
     model = network()
-    with pytest.raises(SettingError, match="Quiet looks at the network on a batch other.*reference=batch"):
+    with pytest.raises(SettingError, match="Quiet needs the network on a batch other.*reference=batch"):
         neoteny.attach(model, torch.optim.SGD(model.parameters(), 0.1), Quiet(), torch.zeros(1, 3))
 
 
@@ -144,13 +146,13 @@ def test_tied_weights_and_several_outputs():
         def forward(self, x, scale):
             return {"first": self.b(torch.relu(self.a(x))) * scale, "second": x.sum(-1)}
 
-    from neoteny.methods.shared.reference import Looking
+    from neoteny.methods.shared.reference import ReferencePass
     from neoteny.units import find
 
     model = Tied()
     batch = {"x": torch.randn(4, 3), "scale": torch.tensor(2.0)}
-    look = Looking(model, find(model, batch, allow_none=True)).on(batch)
-    outputs, _ = look({name: p * 2 for name, p in model.named_parameters()})
+    on_reference = ReferencePass(model, find(model, batch, allow_none=True)).on(batch)
+    outputs, _ = on_reference({name: p * 2 for name, p in model.named_parameters()})
     with torch.no_grad():
         for p in model.parameters():
             p *= 2
@@ -188,7 +190,7 @@ def test_the_laboratory_evaluates_with_them_and_trains_with_its_own(strategy):
     x, y = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 2)
     plain, halved = learner(), learner(Halved())
     for each in (plain, halved):
-        each.advance(x, y)
+        each.advance(examples(x, y))
     for name, value in plain.weights().items():
         assert torch.equal(value, halved.weights()[name])
     w = {name: value / 2 for name, value in plain.weights().items()}
@@ -211,8 +213,8 @@ def test_each_run_of_a_stack_is_evaluated_with_its_own_settings():
 
     x, y = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 2)
     both = learner([0, 1], {"scaled.factor": [0.5, 2.0]})
-    both.advance(x, y)
+    both.advance(examples(x, y))
     for run, factor in enumerate((0.5, 2.0)):
         alone = learner([run], factor=factor)
-        alone.advance(x[run : run + 1], y[run : run + 1])
+        alone.advance(examples(x[run : run + 1], y[run : run + 1]))
         torch.testing.assert_close(both.outputs(x[:, 0])[run], alone.outputs(x[run : run + 1, 0])[0])

@@ -15,15 +15,14 @@ from torch.func import functional_call, vmap
 import neoteny
 from neoteny.errors import NetworkError
 from neoteny.lab.learner import _seeded
-from neoteny.methods import CReLU, DeepFourier, Dropout, IntervalDropout, LayerNorm, SmoothLeaky
+from neoteny.methods import WithCReLU, WithDeepFourier, WithDropout, WithIntervalDropout, WithLayerNorm, WithSmoothLeaky
 from neoteny.nn import MLP, ContinualImageNetNet
+from neoteny.nn.activation_modules import CReLU as Rectifiers
+from neoteny.nn.activation_modules import IntervalDropout as Intervals
+from neoteny.nn.activation_modules import SinCos, SmoothLeakyReLU
 from neoteny.nn.actor_critic import ActorCritic
-from neoteny.nn.concatenated import CReLU as Rectifiers
-from neoteny.nn.concatenated import SinCos
-from neoteny.nn.interval_dropout import IntervalDropout as Intervals
-from neoteny.nn.resizing import double
-from neoteny.nn.smooth_leaky import SmoothLeakyReLU
-from neoteny.nn.wiring import look
+from neoteny.nn.surgery.narrowing import double
+from neoteny.nn.surgery.wiring import parts_of
 from neoteny.testing.models import MODELS
 from neoteny.units import find, make_new, random
 from neoteny.units.initialise import Initialiser
@@ -91,7 +90,7 @@ def test_no_common_factor_comes_nearer():
 def test_the_network_itself_stays_and_so_do_layers_of_the_same_shape():
     net, x = Residual(), torch.randn(3, 6)
     before, generator = copy.deepcopy(net.state_dict()), torch.get_rng_state()
-    look(net, x)
+    parts_of(net, x)
     assert torch.equal(torch.get_rng_state(), generator)
     new = double(net, x, Rectifiers)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -127,7 +126,7 @@ def test_new_weights_are_drawn_as_those_of_a_network_of_that_size(scheme):
     assert not torch.equal(new.layers[2].weight, old)
 
 
-@pytest.mark.parametrize("method", [CReLU(), DeepFourier()])
+@pytest.mark.parametrize("method", [WithCReLU(), WithDeepFourier()])
 @pytest.mark.parametrize("name", ["mlp", "conv1d", "residual"])
 def test_a_new_unit_contributes_nothing(method, name):
     make, shape = WIDE[name]
@@ -151,7 +150,7 @@ def test_a_new_unit_contributes_nothing(method, name):
 
 def test_draws_follow_from_the_seed():
     def build():
-        return neoteny.prepare(MLP(6, [8, 7], 2), CReLU(), torch.zeros(1, 6))
+        return neoteny.prepare(MLP(6, [8, 7], 2), WithCReLU(), torch.zeros(1, 6))
 
     state = torch.get_rng_state()
     first, again, other = (_seeded(build, seed).state_dict() for seed in (0, 0, 1))
@@ -160,11 +159,13 @@ def test_draws_follow_from_the_seed():
     assert not torch.equal(first["layers.2.weight"], other["layers.2.weight"])
 
 
-@pytest.mark.parametrize("method", [CReLU(), DeepFourier(), SmoothLeaky(), IntervalDropout(), Dropout(), LayerNorm()])
+@pytest.mark.parametrize(
+    "method", [WithCReLU(), WithDeepFourier(), WithSmoothLeaky(), WithIntervalDropout(), WithDropout(), WithLayerNorm()]
+)
 def test_the_contracts_networks(method):
     for model in MODELS.values():
         x = torch.randn(2, *model.inputs)
-        known = {"mlp", "residual"} if isinstance(method, LayerNorm) else {"mlp", "residual", "convolutional"}
+        known = {"mlp", "residual"} if isinstance(method, WithLayerNorm) else {"mlp", "residual", "convolutional"}
         if model.name in known:
             new = neoteny.prepare(model.make(), method, x)
             assert new(x).shape == (2, 2)
@@ -178,7 +179,7 @@ def test_the_contracts_networks(method):
 def test_networks_of_every_kind_run_or_are_refused(name):
     make, shape = NETWORKS[name]
     x = torch.randn(3, *shape)
-    for method in (CReLU(), SmoothLeaky()):
+    for method in (WithCReLU(), WithSmoothLeaky()):
         try:
             new = neoteny.prepare(make(), method, x)
         except NetworkError as error:
@@ -239,19 +240,19 @@ def test_what_cannot_be_doubled_is_refused(net, words):
 
 def test_wrappers_are_refused():
     with pytest.raises(NetworkError, match="is a wrapper: prepare the network inside it"):
-        neoteny.prepare(nn.DataParallel(Policy()), SmoothLeaky(), torch.zeros(2, 3))
+        neoteny.prepare(nn.DataParallel(Policy()), WithSmoothLeaky(), torch.zeros(2, 3))
 
 
 def test_what_the_output_alone_reads_stays():
-    new = neoteny.prepare(Policy(), CReLU(), torch.zeros(2, 3))
+    new = neoteny.prepare(Policy(), WithCReLU(), torch.zeros(2, 3))
     assert isinstance(new.act, Rectifiers)
-    assert [part.name for part in look(new, torch.zeros(2, 3)).values()][-2].startswith("tanh")
+    assert [part.name for part in parts_of(new, torch.zeros(2, 3)).values()][-2].startswith("tanh")
 
 
 def test_one_module_in_several_places_becomes_several():
     act = nn.ReLU(inplace=True)
     net = nn.Sequential(nn.Linear(3, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 1))
-    new = neoteny.prepare(net, [LayerNorm(), CReLU()], torch.zeros(2, 3))
+    new = neoteny.prepare(net, [WithLayerNorm(), WithCReLU()], torch.zeros(2, 3))
     assert new[1][1] is not new[3][1]
     assert new[1][0].normalized_shape == (new[0].out_features,) == new[3][0].normalized_shape
     assert net[1] is net[3]
@@ -283,6 +284,6 @@ def test_functions_are_named_with_their_place():
             return self.out(F.relu(self.body(x), inplace=True))
 
     with pytest.raises(NetworkError, match="The activation relu in 'the network' is a function"):
-        neoteny.prepare(nn.Sequential(Inside())[0], SmoothLeaky(), torch.zeros(1, 3))
+        neoteny.prepare(nn.Sequential(Inside())[0], WithSmoothLeaky(), torch.zeros(1, 3))
     with pytest.raises(NetworkError, match="The activation relu in '0' is a function"):
-        neoteny.prepare(nn.Sequential(Inside()), SmoothLeaky(), torch.zeros(1, 3))
+        neoteny.prepare(nn.Sequential(Inside()), WithSmoothLeaky(), torch.zeros(1, 3))

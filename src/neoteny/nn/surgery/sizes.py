@@ -1,18 +1,33 @@
-"""The sizes of single layers and norms, and how to change them."""
+"""The sizes of single layers and norms, how to change them, and how weights of another size are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import LinearMap, known_map
 
-__all__ = ["Shapes", "fans_of", "outputs_of", "set_shapes", "shapes_at", "size_of"]
+__all__ = ["Shapes", "at_size", "fans_of", "outputs_of", "scaling_rules", "set_shapes", "shapes_at", "size_of"]
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of a module's own parameters and buffers, by name."""
+Fans = tuple[int, int]
+"""Fan-in and fan-out."""
+
+_GAINS = (math.sqrt(2), 1.0, 5 / 3, 0.5, 0.1, 0.01)
+_FIXED = (0.02, 0.01, 0.1, 1.0)
+_RULES = {
+    # what the variance is inversely proportional to, and which multiples of a gain the bound or deviation can be then
+    "fan_in": (lambda i, o: i, {"uniform": (math.sqrt(3), 1.0), "normal": (1.0,)}),
+    "fan_sum": (lambda i, o: i + o, {"uniform": (math.sqrt(6),), "normal": (math.sqrt(2),)}),
+    "fan_max": (lambda i, o: max(i, o), {"normal": (1.0,)}),
+    "fan_out": (lambda i, o: o, {"uniform": (math.sqrt(3),), "normal": (1.0,)}),
+}
 
 
 def size_of(module: nn.Module, channels: int) -> int | None:
@@ -43,7 +58,7 @@ def outputs_of(layer: nn.Module) -> int:
     return weight.shape[known.outputs]
 
 
-def fans_of(layer: nn.Module) -> tuple[int, int]:
+def fans_of(layer: nn.Module) -> Fans:
     """Inputs and outputs of one unit of a layer, counting the positions of a kernel, as torch counts them."""
     _, weight = _map(layer)
     positions = weight[0, 0].numel()
@@ -111,3 +126,45 @@ def _map(layer: nn.Module) -> tuple[LinearMap, Tensor]:
     known = known_map("", layer)
     assert known is not None
     return known, layer.get_parameter("weight")
+
+
+def scaling_rules(drawn: Mapping[str, tuple[Initialiser, Fans]]) -> dict[str, str]:
+    """For each weight the rule by which its scale follows from its fans: one of `_RULES`, or `fixed`.
+
+    Several rules may fit one weight, for example a square one; then the rule that fits most weights is taken. Where no
+    rule fits, the variance is taken to be proportional to 1 / fan_in.
+
+    Args:
+        drawn: initialiser, fan-in and fan-out, by name.
+
+    >>> xavier = lambda i, o: (Initialiser.xavier_uniform(i, o), (i, o))
+    >>> scaling_rules({"square": xavier(9, 9), "first": xavier(4, 9), "last": xavier(9, 2)})
+    {'square': 'fan_sum', 'first': 'fan_sum', 'last': 'fan_sum'}
+    """
+    fitting = {name: _fitting(*of) for name, of in drawn.items()}
+    times = Counter(rule for found in fitting.values() for rule in found)
+    return {name: max(found, key=lambda rule: times[rule]) for name, found in fitting.items()}
+
+
+def at_size(initialiser: Initialiser, rule: str, old: Fans, new: Fans) -> Initialiser:
+    """The initialiser of a weight whose fans were `old` and are `new`.
+
+    >>> at_size(Initialiser.kaiming_uniform(8), "fan_in", (8, 3), (2, 3)) == Initialiser.kaiming_uniform(2)
+    True
+    """
+    if initialiser.kind == "constant" or rule == "fixed":
+        return initialiser
+    fan, _ = _RULES[rule]
+    return Initialiser(initialiser.kind, initialiser.scale * math.sqrt(fan(*old) / fan(*new)))
+
+
+def _fitting(initialiser: Initialiser, fans: Fans) -> Sequence[str]:
+    found = []
+    for name, (fan, multiples) in _RULES.items():
+        unit = initialiser.scale * math.sqrt(fan(*fans))
+        known = [gain * times for gain in _GAINS for times in multiples.get(initialiser.kind, ())]
+        if any(math.isclose(unit, value, rel_tol=1e-6) for value in known):
+            found.append(name)
+    if not found and any(math.isclose(initialiser.scale, value, rel_tol=1e-6) for value in _FIXED):
+        return ["fixed"]
+    return found or ["fan_in"]

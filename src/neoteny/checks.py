@@ -1,0 +1,105 @@
+"""Checks of settings: each refuses a value outside its range with an error that names value, cause and cure.
+
+Methods, benchmarks and optimizers are dataclasses that call these in `__post_init__`. A message names the record by its
+`ID` where it has one (benchmarks), otherwise by its class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+
+from neoteny.errors import SettingError
+
+__all__ = [
+    "is_finite",
+    "is_number",
+    "is_zero",
+    "require",
+    "require_choice",
+    "require_count",
+    "require_fraction",
+    "require_nonnegative",
+    "require_positive",
+    "require_probability",
+]
+
+
+def require(record: object, name: str, condition: bool, range_: str) -> None:
+    """Refuse the setting `name` of a record unless the condition holds; `range_` says what it should have been.
+
+    Raises:
+        SettingError: the condition does not hold.
+    """
+    if not condition:
+        value = getattr(record, name)
+        raise SettingError(f"{_title(record)}: {name} = {value!r} is not {range_}; give a value that is {range_}.")
+
+
+def require_choice(record: object, name: str, choices: Sequence[str]) -> None:
+    """The setting is one of `choices`."""
+    value = getattr(record, name)
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SettingError(f"{_title(record)}: {name} = {value!r} is unknown; {hint}give one of {list(choices)}.")
+
+
+def require_fraction(record: object, *names: str) -> None:
+    """Each setting lies in [0, 1]."""
+    for name in names:
+        value = getattr(record, name)
+        require(record, name, is_number(value) and 0 <= value <= 1, "a number in [0, 1]")
+
+
+def require_probability(record: object, *names: str) -> None:
+    """Each setting lies in [0, 1)."""
+    for name in names:
+        value = getattr(record, name)
+        require(record, name, is_number(value) and 0 <= value < 1, "a probability in [0, 1)")
+
+
+def require_nonnegative(record: object, *names: str) -> None:
+    """Each setting is a finite number >= 0."""
+    for name in names:
+        value = getattr(record, name)
+        require(record, name, is_finite(value) and value >= 0, "a finite number >= 0")
+
+
+def require_positive(record: object, *names: str) -> None:
+    """Each setting is a finite number > 0."""
+    for name in names:
+        value = getattr(record, name)
+        require(record, name, is_finite(value) and value > 0, "a finite number > 0")
+
+
+def require_count(record: object, *names: str, least: int = 0) -> None:
+    """Each setting is a whole number >= `least`."""
+    for name in names:
+        value = getattr(record, name)
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        require(record, name, whole, f"a whole number >= {least}")
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a number, and neither a truth value nor NaN.
+
+    >>> is_number(0.5), is_number(float("inf")), is_number(True), is_number("1")
+    (True, True, False, False)
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a setting is a finite number."""
+    return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def is_zero(value: object) -> bool:
+    """Whether a setting is the number 0, known without asking a tensor: then its term is left out altogether."""
+    return isinstance(value, (int, float)) and value == 0
+
+
+def _title(record: object) -> str:
+    return getattr(record, "ID", None) or type(record).__name__

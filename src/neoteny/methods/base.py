@@ -31,7 +31,7 @@ OnReference = Callable[[Tensors], "tuple[Tensor, Tensors]"]
 """The network on the reference batch as a function of its tensors; it gives the outputs and, by layer, the hidden
 activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
-"""What `Method.contract` declares: active methods, still ones."""
+"""What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
+from neoteny.attachment.summary import as_table, as_text
 from neoteny.attachment.user_network import Live, LiveStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Method, OnReference, Schedule
@@ -130,6 +131,12 @@ class Plasticity(Saved):
             ]
 
     # What the user calls
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
 
     def new_task(self) -> None:
         """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""

@@ -119,6 +119,10 @@ class SelectiveReinitialisation(Method):
             if name in tensors
         }
 
+    def done(self, state: Tensors) -> str:
+        """How many weights were made new."""
+        return f"{sum(map(int, state.values())):,} weights made new"
+
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
         from neoteny.methods.shared.schedule import Periodic

@@ -97,6 +97,10 @@ class Step:
         left_out = () if norms else self.network.norms
         return [name for name in self.network.initialisers if name in self.tensors and name not in left_out]
 
+    def trained(self, norms: bool = True) -> list[str]:
+        """The same, without those that have no gradient: they are not being trained."""
+        return [name for name in self.parameters(norms) if name in self.grads]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter, of which `tensors` may hold a part (a shard of it)."""
         return tuple(self.tensors[name].shape)
@@ -104,6 +108,10 @@ class Step:
     def part(self, name: str, value: Tensor) -> Tensor:
         """Of a value of a whole parameter's shape the part that `tensors` holds."""
         return value
+
+    def drawn(self, name: str, key: Tensor) -> Tensor:
+        """New values for a parameter from its initialiser; of a sharded one the part that `tensors` holds."""
+        return self.part(name, self.network.initialisers[name].draw(key, self.shape(name)))
 
     def noise_of_all(self) -> Tensors:
         """Standard normal numbers for every parameter, whole; the ones drawn ahead, where there are any.

@@ -177,4 +177,4 @@ class SelectiveReinitialisation(Method):
         initialiser, old = step.network.initialisers[name], step.tensors[name]
         if self.reinitialise == "mean":
             return old.new_full((), initialiser.scale if initialiser.kind == "constant" else 0.0)
-        return step.part(name, initialiser.draw(key, step.shape(name))).to(old.dtype)
+        return step.drawn(name, key).to(old.dtype)

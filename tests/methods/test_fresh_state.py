@@ -126,6 +126,13 @@ class Says(Needs):
         p.sub_(group["lr"] * state["step_sizes"] * p.grad)
 
 
+class Renamed(torch.optim.Adagrad):
+    """Settings go through to the base class."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
 O = torch.optim  # noqa: E741
 KNOWN = [
     (O.SGD, {"momentum": 0.9}, {"momentum_buffer": 0.0}),
@@ -139,6 +146,7 @@ KNOWN = [
     (O.Adamax, {}, {"exp_avg": 0.0, "exp_inf": 0.0}),
     (O.Adagrad, {"initial_accumulator_value": 0.5}, {"sum": 0.5}),
     (O.Adagrad, {}, {"sum": 0.0}),
+    (Renamed, {"initial_accumulator_value": 0.5}, {"sum": 0.5}),
     (O.Adadelta, {}, {"square_avg": 0.0, "acc_delta": 0.0}),
     (O.RMSprop, {"centered": True, "momentum": 0.5}, {"square_avg": 0.0, "grad_avg": 0.0, "momentum_buffer": 0.0}),
     (O.Rprop, {"lr": 0.125}, {"prev": 0.0, "step_size": 0.125}),

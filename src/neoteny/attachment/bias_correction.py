@@ -5,7 +5,7 @@ whole parameter; a unit that was reset k updates ago has moments that are only k
 1 - β^t makes its first step (1 - β₁) / sqrt(1 - β₂) times too large, 3.2 times with the usual β, and the next ones
 still more.
 
-Set right are torch's Adam, AdamW (amsgrad, foreach, fused and capturable ones too) and Adamax, and optimizers of other
+Corrected are torch's Adam, AdamW (amsgrad, foreach, fused and capturable ones too) and Adamax, and optimizers of other
 packages that keep the same state; not NAdam and RAdam, whose products and rectification take more than the moments.
 """
 
@@ -20,8 +20,8 @@ import torch
 
 from neoteny.attachment.distributed import local
 from neoteny.units.counts import average_weight
-from neoteny.units.records import Slices
 from neoteny.units.reset import slices_of
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,10 +85,10 @@ class _Owner(NamedTuple):
 
 
 class AdamCorrection:
-    """Sets right what Adam did to the entries of young units; idle with every other optimizer.
+    """Corrects what Adam did to the entries of young units; does nothing with every other optimizer.
 
-    How many young units a layer can have follows, on the host, from how many were made new and when; their rows are
-    the only ones that are looked at. An entry that belongs to two units (the outgoing weight of one, the incoming of
+    How many young units a layer can have is known on the host, from how many were made new and when; only their rows
+    are looked at. An entry that belongs to two units (the outgoing weight of one, the incoming of
     another) is as old as the younger one.
 
     Args:

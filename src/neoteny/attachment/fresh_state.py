@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from neoteny.errors import PlasticityWarning
 from neoteny.units.newborn import Newborn, newborn_value
@@ -105,14 +106,14 @@ class FreshState:
                     why = "a fresh optimizer has none"
                 if why is not None:
                     unknown[name] = why
-            self._tell(type(groups[parameter][0]), {n: w for n, w in unknown.items() if n not in own.declared}, 5)
+            self._tell(type(groups[parameter][0]), {n: w for n, w in unknown.items() if n not in own.declared})
 
     def _look(self, name: str, groups: Groups) -> Beginnings:
         optimizer, group = groups[name]
         own = self._own.get(name)
         if own is None or own.step_size != _number(group.get("lr")):
             like = self._parameters[name]
-            settings = {key: value for key, value in group.items() if key != "params"}
+            settings = {key: value for key, value in group.items() if key not in ("params", "param_names")}
             kind = (type(optimizer), repr(settings), like.dim(), like.dtype, like.device)
             if len(self._found) > 1000:  # of as many step sizes
                 self._found.clear()
@@ -121,7 +122,7 @@ class FreshState:
             own = self._own[name] = self._found[kind]
         return own
 
-    def _tell(self, cls: type, unknown: Mapping[str, str], stacklevel: int) -> None:
+    def _tell(self, cls: type, unknown: Mapping[str, str], stacklevel: int = 2) -> None:
         name = cls.__name__
         news = {state: why for state, why in unknown.items() if (name, state) not in self._told}
         if not news or (name, "") in self._told:
@@ -156,15 +157,14 @@ def beginnings(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any], li
             weights, states, zeroed = _first_steps(cls, settings, like)
             known, unknown = {}, {}
             for name, value in states[-1].items():
-                why = _why_not(value, like_shape := weights[0].shape)
-                if why is None and isinstance(value, Tensor) and value.shape == like_shape:
-                    values = [state[name] for state in states]
-                    known[name] = _beginning(values, weights, zeroed[name])
-                    if known[name] is None:
-                        del known[name]
-                        why = "begins with values that are neither one number nor the weights"
-                if why is not None:
+                if (why := _why_not(value, weights[0].shape)) is not None:
                     unknown[name] = why
+                elif isinstance(value, Tensor) and value.shape == weights[0].shape:
+                    begins = _beginning([state.get(name, value) for state in states], weights, zeroed[name])
+                    if begins is None:
+                        unknown[name] = "begins with values that are neither one number nor the weights"
+                    else:
+                        known[name] = begins
     except Exception as error:  # whatever somebody's optimizer raises
         known, unknown = {}, {} if declared else {"": f"a fresh one gave {type(error).__name__} ({error})"}
     unknown = {name: why for name, why in unknown.items() if name not in declared}
@@ -181,15 +181,16 @@ def _first_steps(
     """
     shape = (4, 3, *[2] * like.dim())[: like.dim()]  # unlike lengths: state of a row or a column shows
     count = math.prod(shape)
-    weights = ((torch.arange(count) - count // 2 + 0.25) / 16).view(shape).to(like)  # all unlike, exact in any type
+    weights = ((torch.arange(count) - count // 2 + 0.25) / 16).view(shape)  # all unlike, and exact in any type
+    weights = weights.to(like.device, like.dtype)
     parameter = nn.Parameter(weights.clone())
-    accepted = inspect.signature(cls).parameters
+    accepted = _accepted(cls)
     fresh = cls([parameter], **{name: value for name, value in settings.items() if name in accepted})
     for group in fresh.param_groups:
         if isinstance(group.get("weight_decay"), float):
             group["weight_decay"] = 0.0
     getattr(fresh, "train", lambda: None)()  # schedule-free optimizers step in training mode alone
-    step = cls.step
+    step: Any = cls.step
     step = getattr(step, "__wrapped__", step) if getattr(step, "hooked", False) else step  # without others' hooks
     needs = inspect.signature(step).parameters.get("closure")
     closure = (lambda: torch.zeros(()),) if needs is not None and needs.default is inspect.Parameter.empty else ()
@@ -201,11 +202,20 @@ def _first_steps(
                 if isinstance(held, Tensor) and held.shape == shape:
                     held.zero_()
         parameter.grad = torch.zeros_like(parameter)
-        step(fresh, *closure)  # pyright: ignore[reportArgumentType]
+        step(fresh, *closure)
         seen.append(parameter.detach().clone())
         held = dict(fresh.state.get(parameter, {}))
         states.append({name: v.clone() if isinstance(v, Tensor) else v for name, v in held.items()})
     return seen, states[:3], states[3]
+
+
+def _accepted(cls: type) -> set[str]:
+    """The names of the settings that a class can be built with."""
+    given = inspect.signature(cls).parameters
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in given.values()):
+        return set(given)
+    own = (vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base))
+    return {name for init in own for name in inspect.signature(init).parameters}
 
 
 def _beginning(values: list[Tensor], weights: list[Tensor], zeroed: Tensor) -> Newborn | None:
@@ -235,7 +245,7 @@ def _why_not(value: Any, shape: tuple[int, ...]) -> str | None:
     if isinstance(value, Tensor):
         return None if value.shape == shape or value.numel() <= 1 else "has not the parameter's shape"
     if isinstance(value, (list, tuple, dict)) and any(
-        isinstance(leaf, Tensor) and leaf.numel() > 1 for leaf in torch.utils._pytree.tree_leaves(value)
+        isinstance(leaf, Tensor) and leaf.numel() > 1 for leaf in tree_leaves(value)
     ):
         return f"is a {type(value).__name__}"
     return None

@@ -1,4 +1,4 @@
-"""Between a user's network and the pure rules: what the rules see of it, and how what they replaced gets back."""
+"""A user's network and its optimizers as the rules see them, and how what rules replace is written back to them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
 from neoteny.units.random import fold_in
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
 from neoteny.units.rewrite import make_new_in_place
+from neoteny.units.slices import Slices
 
 
 class UserNetwork:
@@ -27,7 +28,7 @@ class UserNetwork:
         model: the network, without wrappers.
         optimizers: what trains it.
         network: its units.
-        processes: with whom.
+        processes: those that train it together.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class UserNetwork:
         return self._along[key]
 
     def tensors(self) -> Tensors:
-        """Parameters and buffers themselves, without their gradients' history; of sharded ones what is here."""
+        """Parameters and buffers themselves, detached from any graph; of sharded ones the part that is here."""
         found = {name: local(parameter) for name, parameter in self.parameters.items()}
         for name, (module, own) in self._buffers.items():
             buffer = module._buffers[own]
@@ -91,7 +92,7 @@ class UserNetwork:
         return {}
 
     def sharded(self, name: str, value: Tensor) -> Tensor:
-        """A value of what is here of a parameter, as a tensor of the parameter's kind."""
+        """A value of the part of a parameter that is here, as a tensor of the parameter's kind (sharded or not)."""
         return like(value, self.parameters[name])
 
 
@@ -141,7 +142,7 @@ class UserStep(Step):
         )
 
     def fold(self, root: Tensor, *numbers: int) -> None:
-        """Let the key be that of these numbers, folded into a root one after the other; as soon as a rule asks for it.
+        """Set the key to these numbers, folded into a root one after the other. It is computed when a rule asks for it.
 
         Most rules never draw, and a key costs as much as a small network's step.
         """
@@ -177,7 +178,7 @@ class UserStep(Step):
 
     @optim.setter
     def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        assert not value  # what the optimizers hold cannot be given
+        assert not value  # the optimizers hold it, so it cannot be set
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter."""

@@ -20,7 +20,7 @@ from neoteny.units.activations import Activations
 from neoteny.units.newborn import zero
 from neoteny.units.records import Network
 
-__all__ = ["HOOKS", "Call", "Recorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
+__all__ = ["HOOKS", "Call", "CallRecorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
 
 HOOKS = ("regularise", "intervene", "at_task")
 """The places where a method acts."""
@@ -29,7 +29,7 @@ _GIVEN = ("tensors", "grads", "optim", "since")
 
 
 def fresh(method: Method) -> Method:
-    """A method of the same settings that has seen nothing yet: what another process would make of a configuration."""
+    """A method of the same settings without a past, as another process would make it from a configuration."""
     return type(method)(**method.settings())
 
 
@@ -42,8 +42,8 @@ class Call:
         network: the units.
         step_size: the optimizer's step size.
         step_sizes: those of single parameters.
-        given: copies of what it was given: the tensors of the `Step`, and `state`, `key` and, where there is one,
-            `due`; but for `features`, which are made up.
+        given: copies of what it was given: the tensors of the `Step`, `state`, `key` and, where there is one, `due`;
+            `features` are random numbers, since of those of a real step only sums are kept.
         on_reference: the network on the reference batch.
         newborn: what the optimizer's state holds for new weights.
     """
@@ -57,7 +57,7 @@ class Call:
     newborn: Any = zero
 
 
-class Recorder:
+class CallRecorder:
     """Watches the hooks of a method.
 
     Attributes:
@@ -73,7 +73,7 @@ class Recorder:
         self.kept: dict[str, Call] = {}
 
     def watched(self, method: Method) -> Method:
-        """The same method under this recorder's eyes."""
+        """The same method, with its hooks recorded."""
         cls, recorder = type(method), self
 
         def recording(hook: str) -> Any:
@@ -113,7 +113,7 @@ def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, An
 
 
 def _made_up(step: Step) -> dict[str, Tensor]:
-    """Activations `[batch, units, positions]`, by layer: of those of a real step only sums are kept."""
+    """Random activations `[batch, units, positions]`, by layer."""
     generator = torch.Generator().manual_seed(0)
     made = {}
     for layer in step.network.layers:

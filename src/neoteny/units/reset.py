@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from neoteny.units import random
 from neoteny.units.newborn import NewbornState, put, zero
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from neoteny.units.newborn import NewbornState, put, zero
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import Tensors, fresh_rows, laid_out, renew
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,9 +85,10 @@ class _InPlace:
         parts: Mapping[str, TensorPart],
     ):
         self.chosen, self.shared_draw, self.parts = chosen, shared_draw, parts
-        few = at_most is not None and at_most < layer.size
-        self.units = chosen.to(torch.uint8).topk(at_most).indices if few else None
+        self.units: Tensor | None = None
         """The units of which some are chosen; None: they may be any."""
+        if at_most is not None and at_most < layer.size:
+            self.units = chosen.to(torch.uint8).topk(at_most).indices
 
     def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
         tensor = tensors[slices.name]

@@ -1,4 +1,4 @@
-"""Running somebody's network to look at it, and leaving everything as it was."""
+"""Running a network forward without changing anything about it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "as_dict",
     "call",
     "examples_of",
     "generators_kept",
-    "plain",
     "seed_generators",
-    "slow_rnn",
     "undisturbed",
+    "without_cudnn_rnn",
 ]
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Run the model on a tensor, a tuple or list of positional arguments, or a mapping of named ones."""
+    """Run the model on a tensor, on a tuple or list of positional arguments, or on a mapping of named ones."""
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
 
 
-def plain(inputs: Any) -> Any:
-    """Named inputs as a dict, which torch's tree functions look into; a tokenizer's output is another mapping."""
+def as_dict(inputs: Any) -> Any:
+    """Named inputs as a dict: torch's tree functions do not look into other mappings, such as a tokenizer's output."""
     return dict(inputs) if isinstance(inputs, Mapping) else inputs
 
 
@@ -48,7 +48,7 @@ def examples_of(inputs: Any) -> int | None:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; afterwards modes, buffers and generators are as they were."""
+    """Put the model into evaluation mode; afterwards restore modes, buffers and random generators."""
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
@@ -61,7 +61,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     with generators_kept(model):
         try:
             for module, _ in modes:
-                # Not `model.eval()`, which a model may have made do more than this.
+                # Not `model.eval()`: a model may have overridden it to do more.
                 module.training = False
             yield
         finally:
@@ -76,9 +76,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def generators_kept(model: nn.Module) -> Iterator[None]:
-    """Torch's generators, those of the model's devices too, are afterwards as they were.
+    """Afterwards restore torch's random generators, also those of the model's devices.
 
-    The caller's autocast and inference mode are off inside, so that what is measured does not depend on them.
+    The caller's autocast and inference mode are switched off inside, so that measures do not depend on them.
     """
     import torch
 
@@ -105,8 +105,8 @@ def _cuda(model: nn.Module) -> list[int]:
 
 
 @contextmanager
-def slow_rnn(model: nn.Module) -> Iterator[None]:
-    """Without cuDNN where the model is recurrent: cuDNN has no gradient of recurrent networks in evaluation mode."""
+def without_cudnn_rnn(model: nn.Module) -> Iterator[None]:
+    """Turn cuDNN off if the model is recurrent: it computes no gradients of recurrent networks in evaluation mode."""
     import torch
 
     recurrent = any(isinstance(module, torch.nn.RNNBase) for module in model.modules())

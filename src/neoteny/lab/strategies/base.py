@@ -84,16 +84,16 @@ class Strategy(ABC):
     def advance(self, batches: Batch, due: Due) -> None:
         """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
 
-    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
-        """`function(tensors, *arguments)` of every run, results and arguments with a leading dimension of runs."""
+    def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(tensors, *arguments)` of every run; results and arguments are pytrees with the runs in front."""
         return torch.func.vmap(function)(self.carry()["tensors"], *arguments)
 
-    def evaluated(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+    def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same of the tensors with which the networks are to be evaluated."""
         if all(type(method).evaluated is Method.evaluated for method in self.step.methods):
             return self.each(function, *arguments)
 
-        def own(carry: Carry, hyper: dict[str, Tensor], *given: Tensor) -> Any:
+        def own(carry: Carry, hyper: dict[str, Tensor], *given: Any) -> Any:
             return function(self.step.evaluated(carry, hyper), *given)
 
         return torch.func.vmap(own)(self.carry(), self.hyper, *arguments)

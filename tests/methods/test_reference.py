@@ -10,7 +10,8 @@ from torch import nn
 
 import neoteny
 from neoteny.errors import SettingError
-from neoteny.lab.learner import REFERENCES, Learner
+from neoteny.lab.building import REFERENCES
+from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.methods.base import Method
 from neoteny.optim import SGD

@@ -12,10 +12,10 @@ import polars as pl
 import yaml
 
 from neoteny.lab.recorder import COLUMNS, SORT
-from neoteny.report.figure import PaperFigure
-from neoteny.report.folders import RunFrame
-from neoteny.report.lines import Line
-from neoteny.report.series import is_performance
+from neoteny.report.papers.condition import Condition
+from neoteny.report.papers.records import PaperFigure
+from neoteny.report.runs.folders import RunFrame
+from neoteny.report.runs.metrics import is_performance
 
 # loss at the start and at the end, share of dead units at the end, weight magnitude at the end
 SYSTEMS: dict[str, tuple[float, float, float, float]] = {
@@ -189,7 +189,7 @@ def paper_runs(
     directory: Path,
     figure: PaperFigure,
     scale: str = "small",
-    lines: Sequence[Line] | None = None,
+    lines: Sequence[Condition] | None = None,
     runs: int = 4,
     tasks: int = 40,
     changes: Mapping[str, float] | None = None,

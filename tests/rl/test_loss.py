@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from neoteny.rl.loss import PPOLoss, log_probability, pack
+from neoteny.rl.loss import PPOLoss, log_probability
 from neoteny.rl.ppo import _standardised
 
 ACTIONS, BATCH = 3, 7
 
 
 def batch(seed, scale=0.3):
-    """Outputs [B, 2 A + 1] and targets [B, A + 3], ratios on either side of 1."""
+    """Outputs [B, 2 A + 1] and the batch, ratios on either side of 1."""
     rng = np.random.default_rng(seed)
     outputs = rng.standard_normal((BATCH, 2 * ACTIONS + 1)) * scale
     actions, advantages, returns = rng.standard_normal((BATCH, ACTIONS)), *rng.standard_normal((2, BATCH))
@@ -45,9 +45,13 @@ def reference(outputs, actions, old, advantages, returns, clip_coef, vf_coef, en
     return total / len(outputs)
 
 
+def experience(*targets):
+    return dict(zip(("actions", "log_probs", "advantages", "returns"), map(torch.as_tensor, targets), strict=True))
+
+
 def loss_and_gradient(loss, outputs, *targets):
     x = torch.tensor(outputs, requires_grad=True)
-    value = loss(x, pack(*map(torch.tensor, targets)))
+    value = loss.loss(x, experience(*targets))
     value.backward()
     return value.item(), x.grad.numpy()
 
@@ -107,11 +111,11 @@ def test_at_the_old_policy_the_gradient_is_the_policy_gradient():
 
 def test_what_is_judged():
     outputs, *targets = batch(5)
-    x, y = torch.tensor(outputs), pack(*map(torch.tensor, targets))
+    x, y = torch.tensor(outputs), experience(*targets)
     loss = PPOLoss(clip_coef=0.2, vf_coef=0.5, ent_coef=0.1)
     judged = {name: value.item() for name, value in loss.judge(x, y).items()}
     assert set(judged) == set(loss.metrics)
-    assert loss(x, y).item() == pytest.approx(
+    assert loss.loss(x, y).item() == pytest.approx(
         judged["policy_loss"] + 0.5 * judged["value_loss"] - 0.1 * judged["entropy"]
     )
     ratio = np.exp(density(targets[0], outputs[:, :ACTIONS], outputs[:, ACTIONS:-1]) - targets[1])
@@ -126,7 +130,7 @@ def test_the_estimated_divergence_is_the_divergence_in_expectation():
     actions = old.sample((400_000,)).double()
     outputs = torch.tensor([0.2, math.log(1.1), 0.0], dtype=torch.float64).expand(len(actions), 3)
     zeros = torch.zeros(len(actions), dtype=torch.float64)
-    targets = pack(actions, old.log_prob(actions).double().squeeze(-1), zeros, zeros)
+    targets = experience(actions, old.log_prob(actions).double().squeeze(-1), zeros, zeros)
     assert PPOLoss().judge(outputs, targets)["approx_kl"].item() == pytest.approx(
         kl_divergence(old, new).item(), rel=0.02
     )

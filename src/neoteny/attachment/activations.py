@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from neoteny.attachment.distributed import Processes, is_sharded
 from neoteny.units.activations import AVERAGED, Activations
-from neoteny.units.records import Network, Reader, Slices, UnitLayer
+from neoteny.units.records import Network, Reader, UnitLayer
+from neoteny.units.slices import Slices
 
 _PASSES = 64  # tensors kept between two steps: a user who never steps does not run out of memory
 _PIECE = 2**18  # entries summed at once on a CPU: the |h| of a piece stay in cache

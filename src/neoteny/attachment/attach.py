@@ -46,8 +46,8 @@ def attach(
         model: the network, compiled or wrapped for data parallelism or not. Processes that train it together
             (`DistributedDataParallel`, `fully_shard`) judge units by the whole batch and make the same ones new.
         optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn: methods
-            then act after the last one's. Where units are reset, those of its state tensors that have the parameter's
-            shape are, too; Adam's, AdamW's and Adamax's bias correction starts anew for them.
+            then act after the last one's. Where units are reset, its state is set to what a fresh optimizer of its
+            class would hold, and Adam's, AdamW's and Adamax's bias correction starts anew for them.
         methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines.
             A method that changes the network itself asks for `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
@@ -71,8 +71,8 @@ def attach(
             first, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: by its settings a method can never do anything, or the optimizer's bias correction does not
-            start anew; later, once: at a step, no activations were seen.
+        PlasticityWarning: by its settings a method can never do anything, or the optimizer's bias correction or its
+            state does not start anew; later, once: at a step, no activations were seen.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -135,6 +135,7 @@ def attach(
     idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
+    plasticity.warn_of_state(stacklevel=2)
     if uncorrected := plasticity.uncorrected():
         warnings.warn(
             f"{', '.join(uncorrected)}: the bias correction goes on as if units that are made new were as old as the "

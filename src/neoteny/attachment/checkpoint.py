@@ -17,7 +17,7 @@ from torch import Tensor
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import like, local
-from neoteny.attachment.user_network import Live
+from neoteny.attachment.user_network import UserNetwork
 from neoteny.errors import CheckpointError
 from neoteny.methods.base import Method, Schedule, Tensors
 from neoteny.units.initialise import Initialiser
@@ -42,7 +42,7 @@ class Saved:
     seed: int
     updates: int
     tasks: int
-    _live: Live
+    _live: UserNetwork
     _since: Tensors  # updates since each unit was made new, by layer
     _state: dict[str, Tensors]  # of each method
     _clocks: dict[str, Schedule | None]

@@ -18,7 +18,7 @@ from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.summary import as_table, as_text
-from neoteny.attachment.user_network import Live, LiveStep
+from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Method, OnReference, Schedule
 from neoteny.methods.shared import order
@@ -26,6 +26,7 @@ from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
+from neoteny.units.reset import slices_of
 
 _KEY = "plasticity"
 _KEYS: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[str]] = weakref.WeakKeyDictionary()  # taken in its state
@@ -73,7 +74,7 @@ class Plasticity(Saved):
         self.updates = self.tasks = 0
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
-        self._live = Live(inner, optimizers, units, processes)
+        self._live = UserNetwork(inner, optimizers, units, processes)
         self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
@@ -141,7 +142,7 @@ class Plasticity(Saved):
     def new_task(self) -> None:
         """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
         with torch.no_grad():
-            step = LiveStep(self._live, {}, {}, self._since, self._key)
+            step = UserStep(self._live, {}, {}, self._since, self._key)
             for number, method, folded in order.at_task(list(self.methods.values())):
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -213,6 +214,12 @@ class Plasticity(Saved):
                 for name, value in kept.items():
                     tensors[name].copy_(value)
 
+    def warn_of_state(self, stacklevel: int = 2) -> None:
+        """Warn of optimizer state that cannot be made new with its units, where methods make units new."""
+        if any(method.resets_units for method in self.methods.values()):
+            names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
+            self._live.fresh_state.foresee(sorted(names), stacklevel + 1)
+
     def uncorrected(self) -> list[str]:
         """The optimizers whose bias correction does not start anew for units that are made new."""
         return self._adam.unsupported() if any(method.resets_units for method in self.methods.values()) else []
@@ -236,7 +243,7 @@ class Plasticity(Saved):
         """
         super().load_state_dict(state)
         self._key = random.key(order.method_seed(self.seed), self._device)
-        self._live.drawn_by(self.units)
+        self._live.network = self.units
 
     # What the optimizer calls
 
@@ -280,7 +287,7 @@ class Plasticity(Saved):
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
         own = self._live.grads(optimizer)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
-        step = LiveStep(self._live, dict(grads), {}, self._since, self._key)
+        step = UserStep(self._live, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
         for number, method, folded in self._regularisers:
             name = self._names[number]
@@ -334,7 +341,7 @@ class Plasticity(Saved):
             if due is not None or turn.method.acts_always:
                 acting.append((turn, due))
         if acting:
-            step = LiveStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
+            step = UserStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
             for (number, method, folded), due in acting:
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -361,7 +368,7 @@ class Plasticity(Saved):
             )
         return self._watch.take()
 
-    def _finish(self, step: LiveStep) -> None:
+    def _finish(self, step: UserStep) -> None:
         step.finish()
         for layer, (mask, count) in step.made.items():
             self._made[layer] = mask

@@ -16,9 +16,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
-from neoteny import seeds as randomness
-from neoteny.errors import CheckpointError, NetworkError, SettingError
+from neoteny.errors import CheckpointError, SettingError
 from neoteny.lab import compiling
+from neoteny.lab.building import (
+    by_network,
+    largest,
+    past,
+    seeded,
+    settings_of_runs,
+    tensors_of,
+    units_of,
+    use_products,
+)
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.losses import LOSSES, Loss
 from neoteny.lab.objective import Batch, Objective, Prediction, only, supervised
@@ -26,18 +35,13 @@ from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
 from neoteny.methods.base import Method, Schedule
-from neoteny.methods.shared.combining import prepare
 from neoteny.methods.shared.order import method_seed
 from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
-from neoteny.units import find, random
-from neoteny.units.joining import find_each
+from neoteny.units import random
 from neoteny.units.observe import Observer
-from neoteny.units.records import Network
 
 FORMAT = 1
-REFERENCES = 32
-"""How many examples before the present batch make up the reference batch of methods that need one."""
 
 
 class Learner:
@@ -105,17 +109,22 @@ class Learner:
         self.device = torch.device(device)
         self.seeds = tuple(seeds)
         self.methods = tuple(methods)
-        modules = [_seeded(lambda: prepare(build_network(), self.methods, example), seed) for seed in self.seeds]
+        modules = [seeded(build_network, self.methods, example, seed) for seed in self.seeds]
         template = modules[0]
-        self.network = _units(template, example, chain, needed=any(m.needs_units for m in methods))
+        self.network = units_of(template, example, chain, needed=any(m.needs_units for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for looking
         training = copy.deepcopy(template).to("meta").train()  # for steps
-        _use_products(training, _largest(example))
+        use_products(training, largest(example))
         observing = self.network.layers and any(method.observes for method in methods)
         observer = Observer(training, self.network) if observing else None
-        needs_reference = any(method.needs_reference for method in methods)
+        needs_reference = [method.name for method in methods if method.needs_reference]
+        if needs_reference and (len(objective.phases) > 1 or isinstance(example, Mapping)):
+            raise SettingError(
+                f"{needs_reference[0]} compares the output of one network on other examples, and this learner has "
+                "several networks or phases: leave it out."
+            )
         step = TrainingStep(
             Gradients(training, observer, precision),
             self.network,
@@ -126,17 +135,18 @@ class Learner:
             watch_updates=watch_updates,
             reference_pass=ReferencePass(template, self.network) if needs_reference else None,
         )
-        if needs_reference and reference is None:
-            reference = example.expand(len(modules), *example.shape)
-        past = _past(reference).to(self.device) if needs_reference and reference is not None else None
+        before = None
+        if needs_reference:
+            given = example.expand(len(modules), *example.shape) if reference is None else reference
+            before = past(given).to(self.device)
         carries = [
-            step.init(_tensors(module, self.device), None if past is None else past[run])
+            step.init(tensors_of(module, self.device), None if before is None else before[run])
             for run, module in enumerate(modules)
         ]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
         self._clocks = [self._schedules(method, varied or {}) for method in self.methods]
         compile = compile and (self.device.type != "cpu" or compiling.available())
-        hyper = _hyper(varied or {}, objective, methods, len(modules), self.device)
+        hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
         self._step_sizes: dict[str, Tensor] = {}
         if rated:  # tensors from the beginning on, as compiled graphs are called with the same structure always
             for phase in objective.phases:
@@ -146,7 +156,7 @@ class Learner:
         if classes is not None:
             hyper["loss.classes"] = torch.full((len(modules),), classes, device=self.device)
         self._best: dict[str, Any] | None = None
-        first = _largest(example)
+        first = largest(example)
         kind = choose(strategy, template, step, first.to(self.device), len(modules), compile)
         self.strategy: Strategy = kind(
             step,
@@ -232,7 +242,7 @@ class Learner:
         if not self.network.layers:
             return {}
         observer = Observer(self._meta, self.network)
-        calls = {name: x if isinstance(x, tuple) else (x,) for name, x in _by_network(inputs).items()}
+        calls = {name: x if isinstance(x, tuple) else (x,) for name, x in by_network(inputs).items()}
 
         def forward(tensors: dict[str, Tensor], calls: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
             found: dict[str, Tensor] = {}
@@ -362,45 +372,6 @@ class Learner:
                 clock.load_state_dict(own)
 
 
-def _seeded(build_network: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A network drawn from the run's own generator of weights, torch's global one left as it was."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(int(randomness.generator(seed, randomness.WEIGHTS).integers(2**62)))
-        return build_network()
-
-
-def _past(examples: Tensor) -> Tensor:
-    """`REFERENCES` examples a run of some `[R, E, ...]`, again and again where these are fewer."""
-    times = -(-REFERENCES // examples.shape[1])
-    return examples.repeat(1, times, *[1] * (examples.dim() - 2))[:, :REFERENCES].clone()
-
-
-def _units(module: nn.Module, example: Any, chain: bool, needed: bool) -> Network:
-    """The networks' units; a network without any will do where no method acts on units."""
-    if isinstance(example, Mapping):
-        found = find_each(module, example, chain=chain, allow_none=True)
-        if needed and not found.layers:
-            why = "; ".join(f"{name!r}: {reason}" for name, reason in found.skipped.items())
-            raise NetworkError(f"None of {', '.join(example)} has hidden units that can be made new ({why}).")
-        return found
-    try:
-        return find(module, example, chain=chain)
-    except NetworkError:
-        if needed:
-            raise
-        return find(module, example, chain=chain, allow_none=True)
-
-
-def _by_network(inputs: Any) -> Mapping[str, Any]:
-    """Inputs by network; those of the only one by no name."""
-    return inputs if isinstance(inputs, Mapping) else {"": inputs}
-
-
-def _largest(example: Any) -> Tensor:
-    """The example's tensor of most entries: it tells how much a step computes."""
-    return max(tree_leaves(example), key=Tensor.numel)
-
-
 def _supervised(loss: str | Loss | None, optimizer: Optimizer | None) -> Objective:
     if loss is None or optimizer is None:
         raise SettingError("a learner needs a loss and an optimizer, or an objective: give them.")
@@ -416,51 +387,3 @@ def _is_usual(objective: Objective) -> bool:
     evaluate = objective.phases[0].evaluate
     alone = len(objective.phases) == 1 and not objective.slow
     return alone and isinstance(evaluate, Prediction) and evaluate.loss in LOSSES.values()
-
-
-def _tensors(module: nn.Module, device: torch.device) -> dict[str, Tensor]:
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: value.detach().clone().to(device) for name, value in named}
-
-
-def _hyper(
-    varied: Mapping[str, Sequence[float]],
-    objective: Objective,
-    methods: Sequence[Method],
-    runs: int,
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Settings that differ between runs as tensors, `[R]`, by `owner.setting`."""
-    hyper = {}
-    owners: dict[str, Optimizer | Method] = {phase.settings_name: phase.optimizer for phase in objective.phases}
-    owners |= {method.name: method for method in methods}
-    for name, values in varied.items():
-        owner, _, setting = name.rpartition(".")
-        owner = owner or "optimizer"
-        if owner not in owners or setting not in owners[owner].varies:
-            can = [f"{who}.{what}" for who, it in owners.items() for what in it.varies]
-            raise SettingError(f"{name} cannot differ between the runs of one stack; these can: {', '.join(can)}.")
-        if len(values) != runs:
-            raise SettingError(f"{name} has {len(values)} values for {runs} runs; give one a run.")
-        hyper[f"{owner}.{setting}"] = torch.tensor(values, dtype=torch.float32, device=device)
-    return hyper
-
-
-class _Product(nn.Linear):
-    """A linear layer as a broadcast product and a sum.
-
-    For one example (or a few) a compiled product is fused with what surrounds it; a batched matrix product of one row
-    is a call of its own, and twenty times slower over a stack of runs.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        product = (input.unsqueeze(-2) * self.weight).sum(-1)
-        return product if self.bias is None else product + self.bias
-
-
-def _use_products(module: nn.Module, example: Tensor) -> None:
-    """Turn the linear layers of the laboratory's own copy into products where a batch is one or two vectors."""
-    if example.shape[0] <= 2 and example.dim() == 2 and example.device.type == "cpu":
-        for child in module.modules():
-            if type(child) is nn.Linear:
-                child.__class__ = _Product

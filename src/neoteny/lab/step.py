@@ -18,20 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.errors import SettingError
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.objective import Batch, Objective, Tensors
 from neoteny.methods.base import Method, Step
-from neoteny.methods.shared.order import in_order
+from neoteny.methods.shared import order
 from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
 from neoteny.units.activations import Activations
 from neoteny.units.counts import entry_counts
+from neoteny.units.newborn import NewbornState
 from neoteny.units.records import Network
 
-_DROPS = -2  # which key of a step is for dropout; the methods' are counted from 0, a task boundary's is -1
-_PHASES = -3  # from here on downwards those of the second phase and later ones
+_PHASES = order.DROPOUT - 1  # what the second phase folds into the key of an update; later ones smaller numbers
 
 Carry = dict[str, Any]
 
@@ -60,7 +59,7 @@ class TrainingStep:
         reference_pass: the network as a function, where a method needs it on the examples before the present batch.
 
     Raises:
-        SettingError: a parameter belongs to no phase or to two, or a method cannot act on several networks.
+        SettingError: a parameter belongs to no phase, or to two.
     """
 
     def __init__(
@@ -78,18 +77,11 @@ class TrainingStep:
         self.network = network
         self.objective = objective
         self.methods = tuple(methods)
-        self.order = in_order(self.methods)
+        self.regularising, self.intervening = order.regularise(self.methods), order.intervene(self.methods)
         self.parameters = tuple(parameters)
         self.groups = objective.groups(self.parameters)
         self.plain = plain
         self.watch_updates, self.reference_pass = watch_updates, reference_pass
-        if len(objective.phases) > 1:
-            for method in self.methods:
-                if method.needs_reference:
-                    raise SettingError(
-                        f"{method.name} compares the output of one network on other examples, but this objective has "
-                        f"the phases {', '.join(phase.name for phase in objective.phases)}: leave the method out."
-                    )
         counts = any(phase.optimizer.counts for phase in objective.phases)
         self.counting = counts and any(method.resets_units for method in methods)
         self._fed_by = {layer.name: layer.incoming[0].name for layer in network.layers}
@@ -141,8 +133,16 @@ class TrainingStep:
             key=key,
             step_size=optimizers[0].step_size,
             step_sizes={name: optimizer.step_size for optimizer, names in several for name in names},
+            newborn=self._newborn_state(optimizers),
             on_reference=self.reference_pass.on(carry["reference"]) if self.reference_pass is not None else None,
         )
+
+    def _newborn_state(self, optimizers: Sequence[Optimizer]) -> NewbornState:
+        """What state holds for weights that are made new, as the optimizer of the phase that trains them says."""
+        if len(optimizers) == 1:
+            return optimizers[0].newborn_state
+        owners = {name: own for own, names in zip(optimizers, self.groups, strict=True) for name in names}
+        return lambda parameter, *rest: owners[parameter].newborn_state(parameter, *rest)
 
     def bound(self, hyper: Tensors) -> tuple[list[Optimizer], list[Method]]:
         """The phases' optimizers and the methods with this run's own settings put in."""
@@ -180,7 +180,7 @@ class TrainingStep:
             own_key = random.fold_in(key, _PHASES - place) if place else key
             parameters = {name: step.tensors[name] for name in self.parameters}
             found = self.gradients(
-                phase, names, parameters, buffers, slow, batch, random.fold_in(own_key, _DROPS), knobs
+                phase, names, parameters, buffers, slow, batch, random.fold_in(own_key, order.DROPOUT), knobs
             )
             with torch.no_grad():
                 buffers = found.buffers
@@ -191,8 +191,8 @@ class TrainingStep:
                     for name, value in found.features.items()
                     if self._fed_by[name] in found.grads or len(self.groups) == 1
                 }
-                for number in self.order:
-                    step.key = random.fold_in(own_key, 2 * number)
+                for number, _, folded in self.regularising:
+                    step.key = order.key_of(own_key, *folded)
                     states[number] = methods[number].regularise(step, states[number])
                 optimizer, count = optimizers[place], {}
                 if optimizer.counts:
@@ -208,8 +208,8 @@ class TrainingStep:
             if self.watch_updates:
                 judged["weight_change"] = _mean_change(before, step.tensors)
             step.since = {name: value + 1 for name, value in step.since.items()}
-            for number in self.order:
-                step.key, step.noise = random.fold_in(key, 2 * number + 1), noise[number]
+            for number, _, folded in self.intervening:
+                step.key, step.noise = order.key_of(key, *folded), noise[number]
                 states[number] = methods[number].intervene(step, states[number], due[number])
             count = carry["count"] + 1
             followed = {own: self.objective.slow[own].follow(old, step.tensors, count) for own, old in slow.items()}
@@ -236,7 +236,7 @@ class TrainingStep:
         """The tensors with which the network is to be evaluated."""
         _, methods = self.bound(hyper)
         tensors = carry["tensors"]
-        for number in self.order:
+        for number in order.in_order(methods):
             tensors = methods[number].evaluated(tensors, carry["methods"][number])
         return tensors
 
@@ -248,9 +248,9 @@ class TrainingStep:
         """
         at = count + torch.arange(length, dtype=torch.int32, device=key.device)
         drawn = []
-        for number, draws in enumerate(self.draws):
-            if draws:
-                keys = random.fold_in(random.fold_in(key.unsqueeze(0), at), 2 * number + 1)
+        for number, _, folded in sorted(self.intervening, key=lambda turn: turn.number):
+            if draws := self.draws[number]:
+                keys = order.key_of(key.unsqueeze(0), at, *folded)
                 drawn.append(torch.func.vmap(lambda own, draws=draws: random.normal(own, (draws,)))(keys))
         return drawn
 
@@ -260,8 +260,7 @@ class TrainingStep:
         with torch.no_grad():
             step = self.view(carry, key, optimizers, {}, {})
             states = list(carry["methods"])
-            key = random.fold_in(random.fold_in(key, carry["count"]), -1)
-            for number in self.order:
-                step.key = random.fold_in(key, number)
+            for number, _, folded in order.at_task(methods):
+                step.key = order.key_of(key, carry["count"], *folded)
                 states[number] = methods[number].at_task(step, states[number])
         return {**carry, "tensors": step.tensors, "optim": step.optim, "since": step.since, "methods": states}

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from neoteny.lab.building import REFERENCES
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
-from neoteny.lab.learner import REFERENCES, Learner
+from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.lab.training import Training
 

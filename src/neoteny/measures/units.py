@@ -1,7 +1,7 @@
-"""Units that no longer take part: dead, dormant, and dormant by ReDo's score.
+"""Shares of inactive units: dead, dormant, and dormant by ReDo's score.
 
-Features are activations [..., examples, units], with positions [..., examples, units, positions] for maps; leading
-dimensions are free (a stack of runs).
+Features are activations [..., examples, units], for feature maps with positions [..., examples, units, positions].
+There may be leading dimensions (a stack of runs).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def dormant_units(features: Tensor, p: float = 0.01, positions: bool = False) ->
     if not 0 <= p <= 1:
         raise SettingError(f"p = {p}: the share of examples must lie in [0, 1].")
     active = _seen(features, positions).ne(0)
-    # Counted, not averaged: a unit active on exactly a share p is not dormant, whatever the rounding of p.
+    # Counts, not means: a unit active on exactly a share p must not count as dormant because of rounding.
     return _share(active.sum(dim=-2) < math.ceil(p * active.shape[-2] - 1e-9))
 
 
@@ -90,7 +90,7 @@ def dormant_score(features: Tensor, tau: float = 0.025, positions: bool = False)
 
 
 def _seen(features: Tensor, positions: bool) -> Tensor:
-    """Activations [..., times seen, units]: each position of each example is one time."""
+    """Activations as rows [..., examples * positions, units]."""
     return features.movedim(-1, -2).flatten(-3, -2) if positions else features
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from neoteny.notebook import table
+from neoteny.units.newborn import NewbornState, put, zero
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,7 @@ class Step:
         noise: normal numbers drawn ahead for this step and method, as many as its `draws`.
         step_sizes: step sizes of single parameters that differ from it, by name.
         due: the schedule's row as plain numbers, where the step is not compiled.
+        newborn: what the optimizer's state holds for weights that are made new.
         on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
             `torch.func.grad` can differentiate; given where a method says `needs_reference`.
     """
@@ -71,6 +73,7 @@ class Step:
     step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
     due: Sequence[int] | None = None
     on_reference: OnReference | None = None
+    newborn: NewbornState = zero
 
     def __repr__(self) -> str:
         units = sum(layer.size for layer in self.network.layers)
@@ -161,7 +164,8 @@ class Step:
 
         from neoteny.units.reset import make_new
 
-        make_new(layer, self.network, self.tensors, self.optim, chosen, key, shared_draw=shared_draw)
+        given = layer, self.network, self.tensors, self.optim, chosen, key
+        make_new(*given, shared_draw=shared_draw, newborn=self.newborn)
         if layer.name in self.since:
             since = self.since[layer.name]
             self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
@@ -177,16 +181,27 @@ class Step:
         """
         import torch
 
-        def put(old: Tensor, new: Tensor) -> Tensor:
-            return new if when is None else torch.where(when, new, old)
-
         old = self.tensors[name]
-        self.tensors[name] = put(old, value.to(old.dtype))
-        state = self.optim.get(name)
-        if momentum and state:
-            for key, tensor in state.items():
-                if key == "step" or tensor.shape == old.shape:
-                    state[key] = put(tensor, torch.zeros_like(tensor))
+        new = torch.ones((), dtype=torch.bool, device=old.device) if when is None else when
+        self.tensors[name] = put(old, new, value)
+        if momentum:
+            self.make_state_new(name, new)
+            count = self.optim.get(name, {}).get("step")
+            if count is not None:
+                zeros = torch.zeros_like(count)
+                self.optim[name]["step"] = zeros if when is None else torch.where(when, zeros, count)
+
+    def make_state_new(self, name: str, new: Tensor) -> None:
+        """Let the optimizer's state begin anew for weights that were made new.
+
+        Args:
+            name: the parameter; `tensors` has the new weights already.
+            new: which entries, a bool mask that broadcasts against the parameter.
+        """
+        weight, state = self.tensors[name], self.optim.get(name, {})
+        for key, old in state.items():
+            if key != "step" and old.shape == weight.shape:
+                state[key] = put(old, new, self.newborn(name, key, old, weight, lambda: new))
 
 
 class Schedule(Protocol):

@@ -87,6 +87,4 @@ class ReGraMa(InactiveReset):
         for name in names:
             old = step.tensors[name]
             step.tensors[name] = torch.where(chosen, step.network.initialisers[name].scale, old)
-            for key, value in step.optim.get(name, {}).items():
-                if key != "step" and value.shape == old.shape:
-                    step.optim[name][key] = torch.where(chosen, 0.0, value)
+            step.make_state_new(name, chosen)

@@ -151,9 +151,7 @@ class SelectiveReinitialisation(Method):
             chosen = self._chosen(utility, fold_in(key, 0)) & (due[0] > 0)
             step.tensors[name] = torch.where(chosen, self._new(step, name, fold_in(key, 1)), old)
             if not self.keep_momentum:
-                for kind, value in step.optim.get(name, {}).items():
-                    if kind != "step" and value.shape == old.shape:
-                        step.optim[name][kind] = torch.where(chosen, torch.zeros_like(value), value)
+                step.make_state_new(name, chosen)
             state[f"{name}/renewed"] = state[f"{name}/renewed"] + chosen.sum(dtype=torch.int32)
         return state
 

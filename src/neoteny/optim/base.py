@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.errors import SettingError
+from neoteny.units.newborn import Newborn, newborn_value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +24,31 @@ Tensors = dict[str, "Tensor"]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
-    """Base of the laboratory's optimizers.
+    """Base of the laboratory's optimizers: settings, state by parameter and name, and an update.
+
+    A subclass writes `init` and `update`, and says in class variables what the laboratory has to know of its state. It
+    may be one of several that train a network, each its own parameters: then only these are in what `init` is given and
+    in `grads` and `optim`.
 
     Args:
         step_size: alpha > 0.
+
+    >>> class OwnStepSizes(Optimizer):  # a step size for each weight, moved by the sign of its gradient
+    ...     newborn = {"log_step": "median"}
+    ...
+    ...     def init(self, tensors):
+    ...         return {name: {"log_step": (value * 0 + self.step_size).log()} for name, value in tensors.items()}
+    ...
+    ...     def update(self, tensors, grads, optim, count, signals=None):
+    ...         for name, gradient in grads.items():
+    ...             log_step = optim[name]["log_step"] + 0.1 * (gradient * tensors[name]).sign()
+    ...             optim[name] = {"log_step": log_step}
+    ...             tensors[name] = tensors[name] - log_step.exp() * gradient
+    >>> import torch
+    >>> own, tensors = OwnStepSizes(step_size=0.5), {"w": torch.tensor([1.0, -1.0])}
+    >>> own.update(tensors, {"w": torch.tensor([1.0, 1.0])}, own.init(tensors), {})
+    >>> tensors["w"]
+    tensor([ 0.4474, -1.4524])
     """
 
     step_size: float = 0.01
@@ -34,8 +56,13 @@ class Optimizer(ABC):
     varies: ClassVar[tuple[str, ...]] = ("step_size",)
     counts: ClassVar[bool] = False
     """Whether the rule depends on the number of updates so far (a bias correction)."""
+    newborn: ClassVar[Mapping[str, Newborn]] = {}
+    """What a state tensor of its parameter's shape holds for a weight that was just made new, by the state's name: a
+    number, `initial` (what `init` gives), `median` or `weight`; see `neoteny.units.newborn.Newborn`. Where a state is
+    not named, it holds 0."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Names of the signals it reads beside gradients, such as `td_error`."""
+    """Names of the signals that the rule reads beside gradients (a TD error, the decay of traces, the end of an
+    episode); whoever trains with it must give them to `update`."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -55,18 +82,29 @@ class Optimizer(ABC):
         grads: Tensors,
         optim: dict[str, Tensors],
         count: Tensors,
-        signals: Tensors | None = None,
+        signals: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """One update: replaces entries of `tensors` and of `optim[name]`.
+        """One update: replaces entries of `tensors` and of `optim[name]`, for the names in `grads` alone.
 
         Args:
-            tensors: parameters by name.
-            grads: gradients by name; parameters without one stay.
-            optim: state by parameter and name; a rule that counts keeps `step`, the updates of the parameter so far.
+            tensors: all tensors of the network by name, parameters of other optimizers included.
+            grads: gradients by name, of this optimizer's own parameters; those without one stay.
+            optim: state of its own parameters, by parameter and name; a rule that counts keeps `step`, the updates of
+                the parameter so far.
             count: for each parameter the number of updates, this one included, since each entry was made new;
                 broadcasts against the parameter. Empty where the rule does not count.
-            signals: those that it `reads`, by name.
+            signals: by name, tensors `[]` of this run, at least those that `reads` names; None where it names none.
         """
+
+    def newborn_state(
+        self, parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]
+    ) -> Tensor | float:
+        """What a state tensor holds for weights that were just made new, as `newborn` says: a `NewbornState`."""
+
+        def initial() -> Tensor:
+            return self.init({parameter: weight})[parameter][state]
+
+        return newborn_value(self.newborn.get(state, 0.0), old, weight, new, initial)
 
     def bind(self, values: Mapping[str, Any]) -> Optimizer:
         """The same optimizer with some settings replaced by values that are not checked (tensors of one run)."""

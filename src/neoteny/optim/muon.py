@@ -91,7 +91,7 @@ class Muon(Optimizer):
         grads: Tensors,
         optim: dict[str, Tensors],
         count: Tensors,
-        signals: Tensors | None = None,
+        signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One update."""
         matrices = [name for name in grads if "momentum_buffer" in optim[name]]

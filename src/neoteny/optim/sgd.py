@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -48,7 +49,7 @@ class SGD(Optimizer):
         grads: Tensors,
         optim: dict[str, Tensors],
         count: Tensors,
-        signals: Tensors | None = None,
+        signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One update."""
         for name, gradient in grads.items():

@@ -1,4 +1,4 @@
-"""What hidden units did on a batch, reduced to the numbers that methods ask for: one value a unit."""
+"""What hidden units did on a batch, reduced to the numbers that methods ask for: one for each unit."""
 
 from __future__ import annotations
 

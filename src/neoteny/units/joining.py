@@ -14,7 +14,8 @@ from typing import Any
 from torch import nn
 
 from neoteny.units.finding import find
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
+from neoteny.units.slices import Slices
 
 __all__ = ["find_each"]
 

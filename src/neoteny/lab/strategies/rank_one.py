@@ -25,6 +25,7 @@ from neoteny.lab.step import Carry, TrainingStep
 from neoteny.lab.strategies.base import Due, own_code, plan
 from neoteny.lab.strategies.loop import Loop
 from neoteny.methods import ContinualBackprop
+from neoteny.methods.shared import order
 from neoteny.optim import SGD
 from neoteny.units import random
 
@@ -160,9 +161,9 @@ def resets(step: TrainingStep, active: tuple[bool, ...]):
         states, rows = list(carry["methods"]), iter(due)
         key = random.fold_in(key, carry["count"] - 1)
         given = {number: next(rows) for number, is_due in enumerate(active) if is_due}
-        for number in step.order:
+        for number, _, folded in step.intervening:
             if number in given:
-                method, view.key = methods[number], random.fold_in(key, 2 * number + 1)
+                method, view.key = methods[number], order.key_of(key, *folded)
                 rule = method.replace if isinstance(method, ContinualBackprop) else method.intervene
                 states[number] = rule(view, states[number], given[number])
         return {"tensors": view.tensors, "methods": states}

@@ -32,7 +32,7 @@ OnReference = Callable[[Tensors], "tuple[Tensor, Tensors]"]
 """The network on the reference batch as a function of its tensors; it gives the outputs and, by layer, the hidden
 activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
-"""What `Method.contract` declares: methods that act, methods that do nothing."""
+"""What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 100
@@ -342,5 +342,5 @@ class Method:
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act within ten updates, and methods of strength zero: what `neoteny.testing` tries."""
+        """What `neoteny.testing` tries: methods that act within ten updates, and inactive ones of strength zero."""
         return (), ()

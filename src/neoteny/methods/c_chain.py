@@ -83,7 +83,7 @@ class CChain(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [cls(strength=0.5), cls(strength=2.0, scaling="fixed", lag=2), cls(strength=0.5, distance="kl")]
         return active, [cls(strength=0), cls(strength=0, scaling="fixed")]
 

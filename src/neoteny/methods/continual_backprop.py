@@ -112,17 +112,17 @@ class ContinualBackprop(UnitReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [
             cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
             cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
         ]
-        still = [
+        inactive = [
             cls(replacement_rate=0, utility="adaptable_contribution"),
             cls(replacement_rate=0, replacement="drawn"),
         ]
-        return active, still
+        return active, inactive
 
     def inert(self) -> str | None:
         """Without replacements it only measures."""

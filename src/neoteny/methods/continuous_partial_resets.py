@@ -90,7 +90,7 @@ class ContinuousPartialResets(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [
             cls(replacement_rate=0.2, period=4),
             cls(replacement_rate=0.2, period=4, transfer="exponential", restart=True),

@@ -75,7 +75,7 @@ class DASH(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(), cls(alpha=0.5, floor=0.1, period=4)], [cls(floor=1), cls(alpha=0), cls(period=10**6)]
 
     def inert(self) -> str | None:

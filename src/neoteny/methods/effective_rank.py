@@ -73,7 +73,7 @@ class EffectiveRank(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01, rank_strength=0.1), cls(strength=0, rank_strength=0.1)], [
             cls(strength=0, rank_strength=0)
         ]

@@ -61,7 +61,7 @@ class EMA(Averaging):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(mu=0.8), cls(mu=0.8, correct=False)], [cls(mu=0)]
 
     def inert(self) -> str | None:

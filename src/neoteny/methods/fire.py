@@ -86,7 +86,7 @@ class FIRE(BoundaryReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(period=4), cls(strength=0.5, keep_momentum=True)], [cls(strength=0), cls(period=10**6)]
 
     def inert(self) -> str | None:

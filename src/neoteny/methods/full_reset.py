@@ -42,7 +42,7 @@ class FullReset(BoundaryReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(period=5), cls()], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:

@@ -68,7 +68,7 @@ class HareAndTortoise(Averaging):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [cls(mu=0.9, period=4), cls(mu=0.9), cls(mu=0.9, period=3, shared_step=True)]
         return active, [cls(mu=0), cls(mu=0, period=3)]
 

@@ -57,7 +57,7 @@ class HeadReset(BoundaryReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(layers=2, period=5), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:

@@ -71,7 +71,7 @@ class InFeR(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.1, scale=2.0), cls(strength=0.05, heads=3)], [cls(strength=0)]
 
     def inert(self) -> str | None:

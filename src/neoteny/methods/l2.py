@@ -62,7 +62,7 @@ class L2(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [cls(strength=0.01, norms=True), cls(strength=0.01, decoupled=True)]
         return active, [cls(strength=0), cls(strength=0, decoupled=True)]
 

@@ -81,7 +81,7 @@ class NormaliseAndProject(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(), cls(period=3, head=False)], [cls(decay=0, period=10**6)]
 
     def excludes(self, other: Method) -> str | None:

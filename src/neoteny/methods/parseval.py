@@ -64,7 +64,7 @@ class Parseval(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01), cls(strength=1e-4, relative_to_width=True)], [cls(strength=0)]
 
     def inert(self) -> str | None:

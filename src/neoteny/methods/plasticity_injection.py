@@ -83,7 +83,7 @@ class PlasticityInjection(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(), cls(after=5)], [cls(after=10**6)]
 
     def excludes(self, other: Method) -> str | None:

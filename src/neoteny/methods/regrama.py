@@ -61,7 +61,7 @@ class ReGraMa(InactiveReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(tau=0.9, period=4)], [cls(period=10**6)]
 
     @classmethod

@@ -95,7 +95,7 @@ class SelectiveReinitialisation(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [
             # few, so that none of an attention's key bias is chosen, whose gradient is only rounding error
             cls(factor=0.02, period=3),
@@ -106,8 +106,8 @@ class SelectiveReinitialisation(Method):
 
     def inert(self) -> str | None:
         """Without a factor nothing is chosen."""
-        still = self.factor == 0 and not (self.selection == "threshold" and self.inclusive)
-        return "factor = 0, so no weight is made new" if still else None
+        inactive = self.factor == 0 and not (self.selection == "threshold" and self.inclusive)
+        return "factor = 0, so no weight is made new" if inactive else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """For each parameter `renewed`, int32 `[]`: weights drawn anew so far."""

@@ -77,7 +77,7 @@ class SelfDistillation(Averaging):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(mu=0.8), cls(mu=0.5, distance="squared", strength=0.1)], [cls(strength=0)]
 
     def inert(self) -> str | None:

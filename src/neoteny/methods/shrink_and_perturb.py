@@ -78,7 +78,7 @@ class ShrinkAndPerturb(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [
             cls(weight_decay=0.01, sigma=1e-3),
             cls(sigma=1e-3, interval=4),
@@ -89,8 +89,8 @@ class ShrinkAndPerturb(Method):
         """It neither shrinks nor perturbs."""
         if self.when == "every_step":
             return "weight_decay = sigma = 0, so no weight changes" if self.weight_decay == self.sigma == 0 else None
-        still = self.shrink == 1 and (self.noise == "initialiser" or self.sigma == 0)
-        return "shrink = 1 and no noise, so no weight changes" if still else None
+        inactive = self.shrink == 1 and (self.noise == "initialiser" or self.sigma == 0)
+        return "shrink = 1 and no noise, so no weight changes" if inactive else None
 
     @property
     def coupled_decay(self) -> float | None:

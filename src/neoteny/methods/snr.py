@@ -90,7 +90,7 @@ class SelfNormalisedResets(UnitReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         silent = {"least_share": 1.0, "period": 4}
         return [cls(threshold=9, **silent), cls(threshold=6, every=2, at_threshold=True, **silent)], [
             cls(period=10**6, every=10**6)

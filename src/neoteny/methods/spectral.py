@@ -73,7 +73,7 @@ class Spectral(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01), cls(strength=0.01, k=1, iterations=3)], [cls(strength=0)]
 
     def inert(self) -> str | None:

@@ -112,7 +112,7 @@ class UPGD(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [
             cls(sigma=0.01, weight_decay=0.1),
             cls(sigma=0.01, scope="local", order=2, protecting=False, beta=0.9),
@@ -121,10 +121,10 @@ class UPGD(Method):
 
     def inert(self) -> str | None:
         """Neither noise nor protection nor decay."""
-        return "sigma = weight_decay = 0 and not protecting, so every gradient stays as it is" if self._still else None
+        return "sigma = weight_decay = 0 and not protecting, so no gradient changes" if self._inactive else None
 
     @property
-    def _still(self) -> bool:
+    def _inactive(self) -> bool:
         changed = self.protecting or self.doubled
         return is_zero(self.sigma) and is_zero(self.weight_decay) and not changed
 
@@ -151,7 +151,7 @@ class UPGD(Method):
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Replace the gradients."""
-        if self._still:
+        if self._inactive:
             return state
         state = dict(state)
         for owner, new in self._utilities(step).items():
@@ -174,7 +174,7 @@ class UPGD(Method):
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Update the mean utilities, here as optimizers may ask for gradients several times a step; decay."""
-        if self._still:
+        if self._inactive:
             return state
         state = dict(state)
         for owner in self._owners(step):

@@ -61,7 +61,7 @@ class WeightClipping(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(zeta=0.8), cls(zeta=0.8, head=False)], [cls(zeta=math.inf)]
 
     def inert(self) -> str | None:

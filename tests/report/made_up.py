@@ -97,15 +97,7 @@ def metrics(
                 ]
                 if system == "cbp":
                     rows.append((run, step, task, "units_replaced", layer, float(int(step * 1e-3 * (1 + 0.1 * run)))))
-    kinds = {
-        "run": pl.Int32,
-        "step": pl.Int64,
-        "task": pl.Int32,
-        "metric": pl.String,
-        "layer": pl.String,
-        "value": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=kinds, orient="row").sort("step", "metric", "layer", "run")
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
 
 
 def config(system: str = "backprop", runs: int = 3, seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -233,8 +225,6 @@ def paper_runs(
             optimizer={},
             methods=methods,
         )
-        kinds = {"run": pl.Int32, "step": pl.Int64, "task": pl.Int32, "metric": pl.String, "layer": pl.String,
-                 "value": pl.Float64}  # fmt: skip
-        frame = pl.DataFrame(rows, schema=kinds, orient="row").sort("step", "metric", "layer", "run")
+        frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
         write(directory / f"{figure.benchmark}-v1" / scale / f"{place}-{line.system}", resolved, frame)
     return directory

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_ind, ttest_rel
 
+from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report import load
 from neoteny.report.claims.criteria import (
     All,
@@ -36,8 +37,6 @@ from neoteny.report.statistics.intervals import welch_interval
 from report import made_up
 
 A, B, C = "a", "b", "c"
-KINDS = {"run": pl.Int32, "step": pl.Int64, "task": pl.Int32, "metric": pl.String, "layer": pl.String,
-         "value": pl.Float64}  # fmt: skip
 
 
 def series(
@@ -52,7 +51,7 @@ def series(
     ]
     chosen = list(range(runs) if seeds is None else seeds)
     config = made_up.config("a", runs, seeds=chosen)
-    frame = pl.DataFrame(rows, schema=KINDS, orient="row").sort("step", "metric", "layer", "run")
+    frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
     return group_frames([RunFrame(config, frame)])[0].series[0]
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from neoteny.measures.units import rows_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,7 +30,7 @@ def singular_values(features: Tensor, positions: bool = False) -> Tensor:
     """
     import torch
 
-    matrix = features.movedim(-1, -2).flatten(-3, -2) if positions else features
+    matrix = rows_of(features, positions)
     matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     # LAPACK fails for the whole stack if one value is not finite, so such a matrix is replaced by zeros.
     finite = matrix.isfinite().all(dim=-1).all(dim=-1)[..., None]

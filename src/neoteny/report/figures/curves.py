@@ -31,8 +31,7 @@ from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, group_frames
 from neoteny.report.runs.metrics import is_share
-from neoteny.report.runs.series import Series
-from neoteny.report.runs.settings import settings_of
+from neoteny.report.runs.series import Series, settings_of
 from neoteny.report.statistics.intervals import Interval, Kind, interval_name, mean_interval
 
 __all__ = [

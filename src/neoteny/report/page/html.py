@@ -24,8 +24,8 @@ from neoteny.report.figures.style import DARK, LIGHT, Theme, colours, render
 from neoteny.report.files import write
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, Runs, load
-from neoteny.report.runs.series import Series
-from neoteny.report.runs.settings import differing, format_number, settings_of
+from neoteny.report.runs.series import Series, settings_of
+from neoteny.report.runs.settings import differing, format_number
 from neoteny.report.statistics.final_table import FinalTable, final_table
 from neoteny.report.statistics.intervals import Kind
 

@@ -20,8 +20,8 @@ from neoteny.lab.plain import plain
 from neoteny.lab.presets import preset
 from neoteny.report.papers.condition import Condition
 from neoteny.report.runs.groups import Group
-from neoteny.report.runs.series import Series
-from neoteny.report.runs.settings import differing, flatten, settings_of
+from neoteny.report.runs.series import Series, settings_of
+from neoteny.report.runs.settings import differing, flatten
 
 __all__ = ["LENGTHS", "Selection", "select", "uncommon"]
 

@@ -17,8 +17,8 @@ from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
 from neoteny.report.runs.metrics import DIAGNOSTICS, EVENTS, RETURN, is_performance
-from neoteny.report.runs.series import Series, Unit, pick_runs
-from neoteny.report.runs.settings import differing, format_number, settings_of
+from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
+from neoteny.report.runs.settings import differing, format_number
 
 __all__ = ["Group", "Runs", "group_frames", "load", "load_any"]
 

@@ -13,9 +13,9 @@ from neoteny.lab.recorder import SORT
 from neoteny.report.runs.curve import Curve, rebin, spacing
 from neoteny.report.runs.folders import UNFINISHED, RunFrame
 from neoteny.report.runs.metrics import layer_order
-from neoteny.report.runs.settings import settings_of
+from neoteny.report.runs.settings import flatten
 
-__all__ = ["Axis", "Series", "Unit", "curve_of", "pick_runs"]
+__all__ = ["Axis", "Series", "Unit", "curve_of", "pick_runs", "settings_of"]
 
 Unit = Literal["examples", "steps"]
 Axis = Literal["examples", "steps", "tasks", "classes"]
@@ -114,6 +114,16 @@ def pick_runs(frame: pl.DataFrame, runs: Sequence[int]) -> pl.DataFrame:
     number = {run: place for place, run in enumerate(runs)}
     counted = pl.col("run").replace_strict(number, default=None, return_dtype=pl.Int32)
     return frame.filter(pl.col("run").is_in(list(number))).with_columns(counted).sort(SORT)
+
+
+def settings_of(series: Series) -> dict[str, Any]:
+    """Every setting under a dotted key, without seeds and numbers of runs; those of a grid as this series has them."""
+    config = series.sources[0].config
+    flat = dict(flatten({key: config.get(key) or {} for key in ("settings", "network", "optimizer")}))
+    flat = {key.removeprefix("settings."): value for key, value in flat.items()}
+    flat.update(flatten(config.get("methods") or {}))
+    flat.update(series.settings)
+    return flat
 
 
 def curve_of(series: Series, metric: str, layer: str = "", axis: Axis = "examples") -> Curve:

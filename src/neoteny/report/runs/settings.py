@@ -1,24 +1,11 @@
-"""The settings of a series under dotted keys, and what sets several of them apart."""
+"""Settings under dotted keys, what sets several of them apart, and how one is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from neoteny.report.runs.series import Series
-
-__all__ = ["differing", "flatten", "format_number", "settings_of"]
-
-
-def settings_of(series: Series) -> dict[str, Any]:
-    """Every setting under a dotted key, without seeds and numbers of runs; those of a grid as this series has them."""
-    config = series.sources[0].config
-    flat = dict(flatten({key: config.get(key) or {} for key in ("settings", "network", "optimizer")}))
-    flat = {key.removeprefix("settings."): value for key, value in flat.items()}
-    flat.update(flatten(config.get("methods") or {}))
-    flat.update(series.settings)
-    return flat
+__all__ = ["differing", "flatten", "format_number"]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

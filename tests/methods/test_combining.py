@@ -186,7 +186,7 @@ def test_a_network_is_prepared_once_and_says_for_what():
 
 def test_what_was_not_prepared_is_refused():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
-    with pytest.raises(SettingError, match=r"Wider wants the network otherwise.*neoteny\.prepare"):
+    with pytest.raises(SettingError, match=r"Wider changes the network first.*neoteny\.prepare"):
         neoteny.attach(model, torch.optim.SGD(model.parameters(), 0.1), Wider(), torch.zeros(1, 3))
 
 

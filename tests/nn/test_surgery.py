@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 
 import neoteny
 from neoteny.errors import NetworkError
-from neoteny.lab.learner import _seeded
+from neoteny.lab.building import seeded
 from neoteny.methods import WithCReLU, WithDeepFourier, WithDropout, WithIntervalDropout, WithLayerNorm, WithSmoothLeaky
 from neoteny.nn import MLP, ContinualImageNetNet
 from neoteny.nn.activation_modules import CReLU as Rectifiers
@@ -153,7 +153,7 @@ def test_draws_follow_from_the_seed():
         return neoteny.prepare(MLP(6, [8, 7], 2), WithCReLU(), torch.zeros(1, 6))
 
     state = torch.get_rng_state()
-    first, again, other = (_seeded(build, seed).state_dict() for seed in (0, 0, 1))
+    first, again, other = (seeded(build, (), None, seed).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layers.2.weight"], other["layers.2.weight"])
@@ -229,7 +229,7 @@ class Policy(nn.Module):
         (nn.Sequential(nn.Linear(3, 4), Rectifiers(), nn.Linear(8, 1)), "'1' doubles its channels already"),
         (
             nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Unflatten(1, (2, 2)), nn.Flatten(), nn.Linear(4, 1)),
-            "counts on",
+            "expects a fixed number",
         ),
     ],
 )

@@ -42,7 +42,7 @@ class Saved:
     seed: int
     updates: int
     tasks: int
-    _live: UserNetwork
+    _network: UserNetwork
     _since: Tensors  # updates since each unit was made new, by layer
     _state: dict[str, Tensors]  # of each method
     _clocks: dict[str, Schedule | None]
@@ -109,7 +109,7 @@ class Saved:
 
     def _whole(self, key: str, value: Tensor) -> Tensor:
         """A copy; what belongs to a sharded parameter as a sharded tensor."""
-        parameter = self._live.parameters.get(key.rpartition("/")[0])
+        parameter = self._network.parameters.get(key.rpartition("/")[0])
         return value.clone() if parameter is None else like(value.clone(), parameter)
 
     def _check(self, state: Mapping[str, Any]) -> None:

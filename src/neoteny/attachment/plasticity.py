@@ -1,4 +1,4 @@
-"""The handle on what is attached: called by the optimizer's hooks at every step, and by the user between them."""
+"""The handle that `neoteny.attach` returns: the optimizer's hooks call it at every step, and the user in between."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _CopyError(SettingError, AttributeError):
 
 
 class _Copy:
-    """What stands for a handle in copies and pickles of what holds it: it is attached to nothing."""
+    """What copies and pickles hold in place of a handle: it is attached to nothing."""
 
     def __getattr__(self, name: str) -> Any:
         raise _CopyError(
@@ -74,7 +74,7 @@ class Plasticity(Saved):
         self.updates = self.tasks = 0
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
-        self._live = UserNetwork(inner, optimizers, units, processes)
+        self._network = UserNetwork(inner, optimizers, units, processes)
         self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
@@ -84,8 +84,8 @@ class Plasticity(Saved):
                     "train in one process, or leave it out."
                 )
             self._reference_pass = ReferencePass(inner, units)
-        self._adam = AdamCorrection(self._live)
-        tensors = self._live.tensors()
+        self._adam = AdamCorrection(self._network)
+        tensors = self._network.tensors()
         self._device = next(iter(tensors.values())).device
         self._key = random.key(order.method_seed(seed), self._device)
         self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
@@ -140,9 +140,9 @@ class Plasticity(Saved):
         return as_table(self)
 
     def new_task(self) -> None:
-        """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
+        """Say that the task changes: methods that act at task boundaries act now, before the next step."""
         with torch.no_grad():
-            step = UserStep(self._live, {}, {}, self._since, self._key)
+            step = UserStep(self._network, {}, {}, self._since, self._key)
             for number, method, folded in order.at_task(list(self.methods.values())):
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -175,10 +175,10 @@ class Plasticity(Saved):
         return tree_map_only(Tensor, lambda value: value.masked_fill(made.to(value.device), 0.0), hidden)
 
     def counters(self) -> dict[str, Any]:
-        """What the methods did so far: the updates and tasks seen, and for each method by layer the units replaced.
+        """What the methods have done so far: updates and tasks, and for each method by layer the units replaced.
 
-        Where there is a maturity threshold also the share of units that is past it; if that stays 0, the threshold,
-        which counts updates, is never reached.
+        With a maturity threshold also the share of units that are past it. If that stays 0, the threshold, which is a
+        number of updates, is never reached.
         """
         told: dict[str, Any] = {"updates": self.updates, "tasks": self.tasks}
         for name in self.methods:
@@ -194,11 +194,11 @@ class Plasticity(Saved):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within it, the network has the weights that it is to be evaluated with: a moving average, where there is one.
+        """A context in which the network has the weights to evaluate: a moving average, if a method keeps one.
 
-        Training in it is a mistake; afterwards the weights that learn are back, whatever happened.
+        Do not train inside it. Afterwards the trained weights are back, also after an error.
         """
-        tensors = self._live.tensors()
+        tensors = self._network.tensors()
         chosen = dict(tensors)
         for number, method, _ in self._turns:
             chosen = method.evaluated(chosen, self._state[self._names[number]])
@@ -218,7 +218,7 @@ class Plasticity(Saved):
         """Warn of optimizer state that cannot be made new with its units, where methods make units new."""
         if any(method.resets_units for method in self.methods.values()):
             names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
-            self._live.fresh_state.foresee(sorted(names), stacklevel + 1)
+            self._network.fresh_state.foresee(sorted(names), stacklevel + 1)
 
     def uncorrected(self) -> list[str]:
         """The optimizers whose bias correction does not start anew for units that are made new."""
@@ -228,7 +228,7 @@ class Plasticity(Saved):
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
-        _KEYS.get(self._live.optimizers[-1], set()).discard(self._place)
+        _KEYS.get(self._network.optimizers[-1], set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 
@@ -243,7 +243,7 @@ class Plasticity(Saved):
         """
         super().load_state_dict(state)
         self._key = random.key(order.method_seed(self.seed), self._device)
-        self._live.network = self.units
+        self._network.network = self.units
 
     # What the optimizer calls
 
@@ -262,7 +262,7 @@ class Plasticity(Saved):
             )
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Before a step: regularise the gradients, or see to it that the closure does once it has made them."""
+        """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
         if not self._regularisers:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
@@ -285,9 +285,9 @@ class Plasticity(Saved):
     @torch.no_grad()
     def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
-        own = self._live.grads(optimizer)
+        own = self._network.grads(optimizer)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
-        step = UserStep(self._live, dict(grads), {}, self._since, self._key)
+        step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
         for number, method, folded in self._regularisers:
             name = self._names[number]
@@ -295,8 +295,8 @@ class Plasticity(Saved):
             self._state[name] = method.regularise(step, self._state[name])
         for name, grad in step.grads.items():
             if grad is not grads[name]:
-                parameter = self._live.parameters[name]
-                before, ours = parameter.grad, self._live.sharded(name, grad if scale is None else grad * scale)
+                parameter = self._network.parameters[name]
+                before, ours = parameter.grad, self._network.sharded(name, grad if scale is None else grad * scale)
                 assert before is not None
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
@@ -316,16 +316,16 @@ class Plasticity(Saved):
 
     @torch.no_grad()
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """After a step: set Adam's bias correction right, then let the methods act."""
+        """After a step: correct Adam's bias correction, then let the methods act."""
         self._give_gradients_back()
         self._stepped.append(optimizer)
-        if optimizer is not self._live.optimizers[-1]:
+        if optimizer is not self._network.optimizers[-1]:
             return
         stepped, self._stepped = self._stepped, []
         if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
         features = self._seen()
-        # GradScaler with a fused kernel: whether it left everything as it was only the device knows.
+        # GradScaler with a fused kernel: only the device knows whether it skipped the step.
         overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
         skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
         if self._since:
@@ -341,7 +341,7 @@ class Plasticity(Saved):
             if due is not None or turn.method.acts_always:
                 acting.append((turn, due))
         if acting:
-            step = UserStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
+            step = UserStep(self._network, self._network.grads(), features, self._since, self._key, skipped)
             for (number, method, folded), due in acting:
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -360,7 +360,7 @@ class Plasticity(Saved):
         if not self._watch.anything and not self._blind:
             self._blind = True
             warnings.warn(
-                "The optimizer stepped, but no activations were seen since its last step, so units cannot be judged. "
+                "The optimizer stepped, but no activations were seen since its last step, so units cannot be measured. "
                 "Is the network in evaluation mode, was it compiled and run before attaching, or is it wrapped in "
                 "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
                 PlasticityWarning,
@@ -377,7 +377,7 @@ class Plasticity(Saved):
 
 
 def _is_void(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether every step size is 0, as far as the host knows."""
+    """Whether every step size is known to the host and 0."""
     sizes = [group.get("lr") for group in optimizer.param_groups]
     known = [size for size in sizes if not (isinstance(size, Tensor) and size.device.type != "cpu")]
     return len(known) == len(sizes) and all(size is not None and float(size) == 0 for size in known)

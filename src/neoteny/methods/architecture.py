@@ -54,7 +54,7 @@ class Architecture(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Both lists for `neoteny.testing`: on a prepared network the method does nothing."""
+        """Active methods and inactive ones, for `neoteny.testing`: on a prepared network it is inactive."""
         return [cls()], [cls()]
 
 
@@ -287,7 +287,7 @@ class WithIntervalDropout(Replacing):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls()], [cls(p=1)]
 
     def inert(self) -> str | None:
@@ -346,7 +346,7 @@ class WithDropout(Replacing):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(p=0.3)], [cls(p=0)]
 
     def inert(self) -> str | None:

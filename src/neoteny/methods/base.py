@@ -1,10 +1,9 @@
-"""What a method is: a frozen record of settings, a rule of pure tensor functions, and a schedule that the host knows.
+"""What a method is: a frozen record of settings, a rule of pure tensor functions, and a schedule known to the host.
 
-A method is called in two ways and written once. `neoteny.attach` hangs it on a user's optimizer and calls its rule
-with the network's own tensors; the laboratory's learner calls the same rule inside a compiled graph, mapped over a
-stack of runs. So a rule never writes into a tensor, never reads a value from the device and never lets a shape depend
-on data: it puts new tensors into the `Step` and returns its new state. Settings named in `varies` may be 0-dimensional
-tensors there.
+A method is written once and called in two ways. `neoteny.attach` calls its rule from hooks of a user's optimizer, with
+the network's own tensors. The laboratory calls the same rule inside a compiled graph, mapped over a stack of runs. So a
+rule never writes into a tensor, never reads a value from the device, and no shape in it depends on data: it puts new
+tensors into the `Step` and returns its new state. Settings named in `varies` may be 0-dimensional tensors there.
 """
 
 from __future__ import annotations
@@ -48,15 +47,15 @@ class Step:
         tensors: parameters and buffers by qualified name.
         grads: gradients of the trainable parameters that have one, by name.
         optim: the optimizer's state, by parameter and by name (`momentum_buffer`, `exp_avg`, ...).
-        features: what the units of each layer did on the batch just trained on, by layer; of the statistics only those
-            that `Method.observes` names can be counted on.
+        features: what the units did on the batch just trained on, by layer; only the statistics that `Method.observes`
+            names are sure to be there.
         since: optimizer updates since each unit was last made new, int32 `[units]`, by layer; an optimizer with a bias
             correction counts from there.
         key: random key of this step and method, int32 `[2]`.
         step_size: the optimizer's step size.
         noise: normal numbers drawn ahead for this step and method, as many as its `draws`.
-        step_sizes: those of single parameters, by name, where they differ from it.
-        due: the schedule's row once more, as plain numbers, where the step is not a compiled one.
+        step_sizes: step sizes of single parameters that differ from it, by name.
+        due: the schedule's row as plain numbers, where the step is not compiled.
         newborn: what the optimizer's state holds for weights that are made new.
         on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
             `torch.func.grad` can differentiate; given where a method says `needs_reference`.
@@ -232,7 +231,7 @@ class Method:
     varies: ClassVar[tuple[str, ...]] = ()
     """Numeric settings that may differ between the runs of a stack."""
     needs_units: ClassVar[bool] = False
-    """Whether it is good for nothing on a network without hidden units."""
+    """Whether it has no effect on a network without hidden units."""
     resets_units: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
     """Whether `intervene` reads `Step.grads`."""
@@ -240,25 +239,25 @@ class Method:
     """Whether it needs the network on a reference batch, other than the one trained on (`Step.on_reference`)."""
     stage: ClassVar[Stage] = "regulariser"
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {}
-    """Values of settings out of `varies` that are worth trying where the method is tuned; every combination is."""
+    """Values of settings in `varies` to try when the method is tuned, in every combination."""
     memory: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    """What it keeps between steps, and what a step allocates beside that at most, both as a multiple of the memory of
-    the network's parameters; what goes with units alone is not counted."""
+    """What it keeps between steps, and what a step allocates in addition at most, both as multiples of the memory of
+    the network's parameters. Memory that grows only with the number of units is not counted."""
     avoid: ClassVar[str] = ""
     """When not to use it."""
 
     @property
     def observes(self) -> frozenset[str]:
-        """What it asks of `Step.features`, out of `neoteny.units.activations.STATISTICS`."""
+        """Which statistics it reads from `Step.features`, out of `neoteny.units.activations.STATISTICS`."""
         return frozenset()
 
     def prepare(self, model: nn.Module, example_inputs: Any) -> nn.Module:
-        """The network as this method wants it, before an optimizer is made of its parameters; a copy, if it differs."""
+        """The network as this method needs it, before an optimizer is made of its parameters; a copy if it differs."""
         return model
 
     @property
     def prepares(self) -> bool:
-        """Whether it wants the network otherwise than it is (`neoteny.prepare`)."""
+        """Whether it changes the network before training (`neoteny.prepare`)."""
         return type(self).prepare is not Method.prepare
 
     def excludes(self, other: Method) -> str | None:
@@ -270,7 +269,7 @@ class Method:
         return {}
 
     def schedule(self, network: Network, seed: int) -> Schedule | None:
-        """The clock of its resets, or None for a method that acts alike at every step. `seed` is the run's."""
+        """The clock of its resets; None for a method that acts in the same way at every step. `seed` is the run's."""
         return None
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
@@ -298,7 +297,7 @@ class Method:
 
     @property
     def coupled_decay(self) -> float | None:
-        """The strength of the coupled L2 on all parameters that `regularise` amounts to; None where it is more."""
+        """The strength of the coupled L2 on all parameters that `regularise` is; None if it is something else."""
         return 0.0 if type(self).regularise is Method.regularise else None
 
     @property
@@ -343,5 +342,5 @@ class Method:
 
     @classmethod
     def contract(cls) -> Contract:
-        """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
+        """What `neoteny.testing` tries: methods that act within ten updates, and inactive ones of strength zero."""
         return (), ()

@@ -41,7 +41,7 @@ class InitialPull(Method, ABC):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01)], [cls(strength=0)]
 
     def inert(self) -> str | None:
@@ -174,7 +174,7 @@ class HuberInit(InitialPull):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Methods that act and methods that do nothing, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.1, delta=1e-3)], [cls(strength=0)]
 
     def force(self, away: Tensor) -> Tensor:

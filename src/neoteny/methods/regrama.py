@@ -1,4 +1,4 @@
-"""ReGraMa: reset the units that the gradient hardly reaches.
+"""ReGraMa: reset the units with the smallest gradients.
 
 Liu, Wu, Obando-Ceron, Castro, Courville & Pan, "Measure gradients, not activations! Enhancing neuronal activity in deep
 reinforcement learning", NeurIPS 2025, arXiv 2505.24061 (Eq. 2 and Algorithm 1).
@@ -19,26 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ReGraMa(InactiveReset):
-    """Every so many updates, make the units new again whose incoming weights get hardly any gradient.
+    """Every `period` updates, reset the units whose incoming weights get hardly any gradient.
 
-    With the gradient of the last batch's loss by the weights w_in that feed a unit (a kernel's as a whole, and of
-    several tensors all entries together), unit i of a layer scores
+    With the gradient of the last batch's loss with respect to the weights w_in that feed a unit (all entries of a
+    kernel, or of several tensors, together), unit i of a layer scores
 
         G_i = mean|∂L/∂w_in,i| / (mean over the layer of mean|∂L/∂w_in| + 1e-9)
 
     and is inactive where G_i <= τ. Inactive units get incoming weights from the initialiser, bias 0, outgoing weights
-    0 and newborn norms, and the optimizer's state of these entries starts anew. Layers without a gradient, those of a
-    head that is not in use, are left alone.
+    0 and the initial values of norms; the optimizer's state of these entries starts anew. Layers without a gradient,
+    such as those of a head that is not in use, are left alone.
 
-    Eq. 2 writes |∇_h L(x)|, by the unit's activation and averaged over single examples; the authors' code, which this
-    follows, takes the gradient that backpropagation leaves at the weights, of the whole batch.
+    Eq. 2 writes |∇_h L(x)|, the gradient with respect to the unit's activation, averaged over single examples. The
+    authors' code, which this follows, takes the gradient of the whole batch with respect to the weights.
 
     Args:
-        tau: τ; 0 catches only the units that no gradient reached at all.
+        tau: τ; with 0 only units without any gradient are reset.
         period: updates between two resets.
-        norms: also give the entries of norms, each norm by itself, such a score from the gradient of its gain, and put
-            the inactive ones back to gain 1 and shift 0, as the authors' code does with LayerNorms; in the paper's
-            Algorithm 1 norms do not occur.
+        norms: also score the entries of each norm in the same way, by the gradient of the gain, and reset the inactive
+            ones to gain 1 and shift 0. The authors' code does so with LayerNorms; the paper's Algorithm 1 has no norms.
 
     Raises:
         SettingError: τ below 0, a period below 1.
@@ -52,9 +51,9 @@ class ReGraMa(InactiveReset):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"tau": (0.0, 0.01, 0.1)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "With batches of a few examples: a ReLU unit that is closed on all of them gets no gradient, and is reset "
-        "although it may fire on the next ones. With a strong L2 among the regularisers, whose gradient it takes for "
-        "activity in the laboratory."
+        "With batches of a few examples: a ReLU unit that is 0 on all of them gets no gradient, and is reset although "
+        "it may be active on the next ones. With a strong L2: in the laboratory the gradients contain the part of "
+        "the regularisers, which then counts as activity."
     )
 
     tau: float = 0.01
@@ -62,7 +61,7 @@ class ReGraMa(InactiveReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(tau=0.9, period=4)], [cls(period=10**6)]
 
     @classmethod
@@ -80,7 +79,7 @@ class ReGraMa(InactiveReset):
         return state
 
     def _reset_norm(self, step: Step, names: tuple[str, ...], when: Tensor) -> None:
-        """Gain and shift of one norm, in the entries whose gain gets hardly any gradient."""
+        """Reset gain and shift of one norm, in the entries whose gain gets hardly any gradient."""
         import torch
 
         gradient = step.grads[names[0]].abs()

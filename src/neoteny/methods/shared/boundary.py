@@ -1,4 +1,4 @@
-"""What the resets of whole layers have in common: they come at a change of task, or by the clock."""
+"""Resets of whole layers, at a change of task or every so many updates: the base of fire, head-reset and full-reset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryReset(Method, ABC):
-    """The base of resets at every change of task or every `period` updates; what is reset is the subclass's `reset`.
+    """The base of resets at every change of task or every `period` updates; subclasses say in `reset` what is reset.
 
     Args:
         period: updates between two resets; None: at a change of task.
@@ -36,7 +36,7 @@ class BoundaryReset(Method, ABC):
 
     @abstractmethod
     def reset(self, step: Step, when: Tensor | None) -> None:
-        """Reset where the 0-dimensional bool `when` is true; None: for certain."""
+        """Reset where `when`, bool `[]`, is true; None means always."""
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `period`-th update."""
@@ -56,7 +56,7 @@ class BoundaryReset(Method, ABC):
         return state
 
     def at_task(self, step: Step, state: Tensors) -> Tensors:
-        """Reset, unless it has a period of its own."""
+        """Reset, unless there is a period."""
         if self.period is None:
             self.reset(step, None)
         return state

@@ -1,4 +1,4 @@
-"""What the methods that make units new again have in common: how it is done, and how it is counted."""
+"""Resets of units: how units are made new and counted, and how much gradient they get."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitReset(Method, ABC):
-    """The base of resets of units; which units are reset is the subclass's affair."""
+    """The base of resets of units; subclasses choose the units."""
 
     stage: ClassVar[Stage] = "reset"
     needs_units: ClassVar[bool] = True
@@ -56,7 +56,7 @@ class UnitReset(Method, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class InactiveReset(UnitReset, ABC):
-    """The base of resets, every so many updates, of the units that are hardly active.
+    """The base of resets of inactive units every `period` updates.
 
     With the activity a of its units, unit i of a layer scores s_i = a_i / (mean of a + 1e-9) and is reset where
     s_i ≤ τ.
@@ -82,7 +82,7 @@ class InactiveReset(UnitReset, ABC):
     @classmethod
     @abstractmethod
     def activity(cls, step: Step) -> Tensors:
-        """How active the units are, `[units]`, by layer; layers of which that is unknown are left out."""
+        """How active the units are, `[units]`, by layer; without layers for which that is unknown."""
 
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""

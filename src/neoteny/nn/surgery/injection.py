@@ -1,8 +1,7 @@
-"""A head with two frozen companions, whose difference is added to what it gives: room for plasticity injection.
+"""A head with two frozen copies whose difference is added to its output: room for plasticity injection.
 
-The companions are copies of the head with buffers in place of parameters, `injection.old` and `injection.frozen`. As
-long as both are alike, the network computes what it did, gradients included, and the names of its parameters are the
-same.
+The copies, `injection.old` and `injection.frozen`, have buffers in place of parameters. As long as both are equal, the
+network computes the same as before, gradients included. The names of its parameters do not change.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map, tree_map_only
 
-__all__ = ["FROZEN", "OLD", "InjectedChain", "Injection", "inject_into", "still"]
+__all__ = ["FROZEN", "OLD", "InjectedChain", "Injection", "frozen_copy", "inject_into"]
 
 OLD, FROZEN = "injection.old", "injection.frozen"
 
 
-def still(module: nn.Module) -> nn.Module:
+def frozen_copy(module: nn.Module) -> nn.Module:
     """A copy that does not train: every parameter is a buffer.
 
-    >>> copied = still(nn.Linear(3, 2))
+    >>> copied = frozen_copy(nn.Linear(3, 2))
     >>> list(copied.parameters()), [name for name, _ in copied.named_buffers()]
     ([], ['weight', 'bias'])
     """
@@ -43,18 +42,18 @@ class Injection(nn.Module):
         head: what the two are copies of.
 
     Attributes:
-        muted: whether nothing is added; so `neoteny.units.find`, which sets it in a copy, sees the head alone.
+        muted: whether nothing is added. `neoteny.units.find` sets it in a copy, to find the units of the head alone.
     """
 
     def __init__(self, head: nn.Module):
         super().__init__()
-        self.old, self.frozen, self.muted = still(head), still(head), False
+        self.old, self.frozen, self.muted = frozen_copy(head), frozen_copy(head), False
 
     def forward(self, output: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The head's output for these arguments, with the difference."""
         if self.muted:
             return output
-        # Views gather the companions' gradients, which cancel to the bit while these are alike.
+        # Views gather the gradients of both copies, which cancel exactly while the copies are equal.
         args, kwargs = tree_map_only(Tensor, lambda value: value.view_as(value), (args, kwargs))
         old, frozen = self.old(*args, **kwargs), self.frozen(*args, **kwargs)
         return tree_map(lambda own, a, b: own + (a - b) if isinstance(own, torch.Tensor) else own, output, old, frozen)
@@ -103,7 +102,7 @@ class InjectedChain(nn.Module):
 
 
 def inject_into(head: nn.Module) -> None:
-    """Give any module companions."""
+    """Give any module the two copies."""
     head.add_module("injection", Injection(head))
     head.register_forward_hook(_injected, with_kwargs=True)
 

@@ -1,4 +1,4 @@
-"""Activations that double the channels, in a user's network whose layers are made narrower in return."""
+"""Put activations that double the channels into a network, and make its layers narrower in return."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from neoteny.units.inference import infer_initialisers
 __all__ = ["Match", "double"]
 
 Match = Literal["parameters", "features"]
-"""What stays as it was: the number of parameters, or that of the inputs of each layer (by half as many units)."""
+"""What stays as it was: the number of parameters, or the number of inputs of each layer (with half as many units)."""
 
 
 def double(
@@ -38,10 +38,10 @@ def double(
 ) -> nn.Module:
     """A copy of the network with activations that give two channels for one, and narrower layers.
 
-    The widths of all layers are multiplied by one factor s and rounded; of all s in (0, 1] the one is taken with which
-    the parameters are as many as before, as nearly as can be. The network's outputs stay as they are, and so do layers
-    whose outputs are added to those of others: a residual stream keeps its width. Layers of another shape than before
-    are drawn anew from torch's global generator, by the rule by which they were drawn.
+    The widths of all layers are multiplied by one factor s in (0, 1] and rounded. s is chosen so that the number of
+    parameters is as near as possible to what it was. The network's outputs stay as they are, and so do layers whose
+    outputs are added to those of others: a residual stream keeps its width. Layers whose shape changes are drawn anew
+    from torch's global generator, by the rule by which they were drawn.
 
     Args:
         model: the network, without wrappers.
@@ -50,8 +50,8 @@ def double(
         match: what stays as it was.
 
     Raises:
-        NetworkError: what an activation gives is read by something whose size does not follow, such as a sum of
-            layers; the message names it.
+        NetworkError: something whose size cannot change, such as a sum of layers, reads an activation; the message
+            names it.
 
     >>> import torch
     >>> from neoteny.nn.activation_modules import CReLU

@@ -1,4 +1,4 @@
-"""Put other activations, norms or dropout into a user's network: into a copy of it, module by module."""
+"""Replace the activations in a copy of a user's network, or put norms and dropout beside them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def replace_activations(
 ) -> nn.Module:
     """A copy of the network with each hidden activation changed; other parameters keep names and values.
 
-    Hidden are activations that a layer reads, however far behind, and that read one. Those at the network's output,
-    such as the tanh of a policy, stay.
+    An activation is hidden if it reads a layer and a layer reads it, directly or not. Activations at the network's
+    output, such as the tanh of a policy, stay.
 
     Args:
         model: the network, without wrappers.
         example_inputs: a batch as the network takes it.
-        change: makes of an activation and its place what stands there instead; it may contain the activation itself.
+        change: gives the new module for an activation and its place; it may contain the activation itself.
         once: whether each place needs a module of its own.
 
     Raises:
@@ -86,7 +86,7 @@ def replace_activations(
 
 
 def channels_of(part: Part, parts: Mapping[str, Part]) -> int:
-    """The dimension of the channels in what a part reads, from the end: first behind convolutions, else last."""
+    """The dimension of the channels in a part's input, from the end: after convolutions the first, else the last."""
     seen, ahead = {part.name}, sorted(part.reads)
     while ahead:
         read = parts.get(ahead.pop())
@@ -101,20 +101,20 @@ def channels_of(part: Part, parts: Mapping[str, Part]) -> int:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A copy in which every activation without parameters stands in one place only.
+    """A copy in which every activation without parameters is used in one place only.
 
     Raises:
         NetworkError: the network is wrapped, or cannot be copied.
     """
     if unwrapped(model)[0] is not model:
         raise NetworkError(
-            f"{type(model).__name__} is a wrapper: prepare the network inside it, and compile or distribute it then."
+            f"{type(model).__name__} is a wrapper: prepare the network inside it first, then compile or distribute it."
         )
     try:
         copied = copy.deepcopy(model)
     except Exception as error:  # whatever a module keeps may refuse in its own way
         raise NetworkError(
-            f"{type(model).__name__} cannot be copied ({error}); drop what its modules keep that cannot be copied."
+            f"{type(model).__name__} cannot be copied ({error}); remove from its modules what cannot be copied."
         ) from error
     seen: set[int] = set()
     for parent in list(copied.modules()):
@@ -127,14 +127,14 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 
 def runs_alike(model: nn.Module, parts: Mapping[str, Part], example_inputs: Any) -> None:
-    """Refuse a rewritten network that no longer runs, or whose output has another shape than it had."""
+    """Refuse a changed network that no longer runs, or whose output has another shape than before."""
     was = [list(value.shape) for value in parts[OUTPUT].values]
     try:
         now = [list(value.shape) for value in parts_of(model, example_inputs)[OUTPUT].values]
     except NetworkError as error:
         raise NetworkError(
-            f"{type(model).__name__} does not run any more once its activations are changed: between its layers "
-            f"something counts on the number of channels ({error.__cause__}); make it ask for that number."
+            f"{type(model).__name__} does not run any more once its activations are changed: something between its "
+            f"layers expects a fixed number of channels ({error.__cause__}); let it read that number from its input."
         ) from error
     if now != was:
         raise NetworkError(

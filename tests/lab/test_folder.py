@@ -9,7 +9,7 @@ from neoteny.errors import RunFolderError
 from neoteny.lab import checkpoint, former_names, resolve
 from neoteny.lab.folder import RunFolder, provenance
 from neoteny.lab.recorder import Recorder
-from neoteny.report.folders import read_folder
+from neoteny.report.runs.folders import read_folder
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from neoteny.attachment import checkpoint as checkpoints
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
+from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
+from neoteny.attachment.summary import as_table, as_text
 from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Method, OnReference, Schedule
@@ -46,7 +47,7 @@ class _Copy:
         )
 
 
-class Plasticity:
+class Plasticity(Saved):
     """Methods attached to a network and its optimizers; made by `neoteny.attach`.
 
     A copy or a pickle of it is attached to nothing, and says so.
@@ -131,6 +132,12 @@ class Plasticity:
             ]
 
     # What the user calls
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
 
     def new_task(self) -> None:
         """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
@@ -228,20 +235,13 @@ class Plasticity:
     def __reduce__(self) -> Any:
         return _Copy, ()
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint needs beside the model's and the optimizer's: plain containers, numbers and tensors.
-
-        Take it between optimizer steps. Names carry no trace of `torch.compile` or data parallelism.
-        """
-        return checkpoints.save(self)
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken, on the same network with the same methods; older versions' states do as well.
 
         Raises:
             CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
         """
-        checkpoints.load(self, state)
+        super().load_state_dict(state)
         self._key = random.key(order.method_seed(self.seed), self._device)
         self._live.network = self.units
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import copy
 import math
+import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from neoteny.notebook import table
 from neoteny.units.newborn import NewbornState, put, zero
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ OnReference = Callable[[Tensors], "tuple[Tensor, Tensors]"]
 activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
 """What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxother = _SHORT.maxstring = 100
 
 
 @dataclass
@@ -71,6 +76,21 @@ class Step:
     on_reference: OnReference | None = None
     newborn: NewbornState = zero
 
+    def __repr__(self) -> str:
+        units = sum(layer.size for layer in self.network.layers)
+        return (
+            f"{type(self).__name__}: {len(self.tensors)} tensors, {len(self.grads)} gradients, {units} units in "
+            f"{len(self.network.layers)} layers"
+        )
+
+    def _repr_html_(self) -> str:
+        optim = self.optim
+        rows = [
+            (name, list(value.shape), "yes" if name in self.grads else "no", ", ".join(optim.get(name, {})))
+            for name, value in self.tensors.items()
+        ]
+        return table(repr(self), ("tensor", "shape", "gradient", "optimizer's state"), rows)
+
     def step_size_of(self, name: str) -> float | Tensor:
         """The step size of one parameter."""
         return self.step_sizes.get(name, self.step_size)
@@ -80,6 +100,10 @@ class Step:
         left_out = () if norms else self.network.norms
         return [name for name in self.network.initialisers if name in self.tensors and name not in left_out]
 
+    def trained(self, norms: bool = True) -> list[str]:
+        """The same, without those that have no gradient: they are not being trained."""
+        return [name for name in self.parameters(norms) if name in self.grads]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter, of which `tensors` may hold a part (a shard of it)."""
         return tuple(self.tensors[name].shape)
@@ -87,6 +111,10 @@ class Step:
     def part(self, name: str, value: Tensor) -> Tensor:
         """Of a value of a whole parameter's shape the part that `tensors` holds."""
         return value
+
+    def drawn(self, name: str, key: Tensor) -> Tensor:
+        """New values for a parameter from its initialiser; of a sharded one the part that `tensors` holds."""
+        return self.part(name, self.network.initialisers[name].draw(key, self.shape(name)))
 
     def noise_of_all(self) -> Tensors:
         """Standard normal numbers for every parameter, whole; the ones drawn ahead, where there are any.
@@ -292,6 +320,26 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """The settings as a plain dict."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def done(self, state: Tensors) -> str:
+        """What it has done so far, in words, read from its state; "" where it keeps no count."""
+        counts = [value for key, value in state.items() if key.endswith("/replaced")]
+        return f"{sum(map(int, counts)):,} units replaced" if counts else ""
+
+    def shown(self, settings: Mapping[str, Any]) -> str:
+        """The class with some of its settings; long values are cut."""
+        return f"{type(self).__name__}({', '.join(f'{key}={_SHORT.repr(value)}' for key, value in settings.items())})"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__repr__" not in vars(cls):  # else `dataclass` writes one that shows values of any length
+            cls.__repr__ = Method.__repr__
+
+    def __repr__(self) -> str:
+        return self.shown(self.settings())
+
+    def _repr_html_(self) -> str:
+        return table(f"{type(self).__name__} ({self.name})", ("setting", "value"), self.settings().items())
 
     @classmethod
     def contract(cls) -> Contract:

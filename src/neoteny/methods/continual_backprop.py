@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.checks import require, require_choice, require_count, require_fraction
 from neoteny.errors import SettingError
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.base import Contract, Step, Tensors
+from neoteny.methods.shared.unit_reset import UnitReset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ _USES_INCOMING = ("adaptable_contribution", "adaptation", "feature_by_input")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinualBackprop(Method):
+class ContinualBackprop(UnitReset):
     """After every optimizer step, and in every hidden layer, now and then replace the mature unit of least utility.
 
     For each unit, with activation h, incoming weights w_in, outgoing weights w_out, age a, and means over the batch
@@ -83,7 +84,6 @@ class ContinualBackprop(Method):
     """
 
     name: ClassVar[str] = "cbp"
-    stage: ClassVar[Stage] = "reset"
     varies: ClassVar[tuple[str, ...]] = ("replacement_rate", "decay_rate", "maturity_threshold")
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {
         "replacement_rate": (1e-5, 1e-4, 1e-3),
@@ -94,8 +94,6 @@ class ContinualBackprop(Method):
         "Where updates are few: a unit is left alone until it is past its threshold of updates. On layers of a "
         "handful of units, of which each is missed."
     )
-    needs_units: ClassVar[bool] = True
-    resets_units: ClassVar[bool] = True
 
     replacement_rate: float = 1e-4
     decay_rate: float = 0.99

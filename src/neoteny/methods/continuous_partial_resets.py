@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.checks import is_zero, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.shared.unit_reset import mean_gradients
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,7 +125,6 @@ class ContinuousPartialResets(Method):
         """Follow the utilities; where it is due, reset every unit in part."""
         import torch
 
-        from neoteny.methods.regrama import mean_gradients
         from neoteny.units.random import fold_in
 
         state, gradients = dict(state), mean_gradients(step)

@@ -109,10 +109,9 @@ class DASH(Method):
         import torch
 
         state = dict(state)
-        for name in step.parameters(norms=False):
-            if name in step.grads:
-                mean = state[f"{name}/downhill"]
-                state[f"{name}/downhill"] = (1 - self.alpha) * mean - self.alpha * step.grads[name].to(mean.dtype)
+        for name in step.trained(norms=False):
+            mean = state[f"{name}/downhill"]
+            state[f"{name}/downhill"] = (1 - self.alpha) * mean - self.alpha * step.grads[name].to(mean.dtype)
         if due is not None:
             for name, new in self._shrunk(step, state).items():
                 step.tensors[name] = torch.where(due[0] > 0, new, step.tensors[name])

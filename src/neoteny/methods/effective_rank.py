@@ -86,14 +86,13 @@ class EffectiveRank(Method):
         )
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add both terms; parameters without a gradient are not being trained and stay as they are."""
+        """Add both terms to the gradients."""
         pull: Tensors = {}
         if not is_zero(self.rank_strength) and step.grads:
             pull, _ = gradients(step, lambda _, features, beside: _surrogate(features))
         if not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
+            for name in step.trained(self.norms):
+                step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
         for name, risen in pull.items():
             own = step.grads[name]
             step.grads[name] = own - (self.rank_strength * risen).to(own.dtype)

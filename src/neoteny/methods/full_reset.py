@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Stage, Step
-from neoteny.methods.shared.boundary import BoundaryReset
+from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,6 @@ class FullReset(BoundaryReset):
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""
         import torch
-
-        from neoteny.methods.head_reset import reset_parameters
 
         reset_parameters(step, step.parameters(), when, zero=False, momentum=True)
         everything = torch.tensor(True) if when is None else when

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import require_choice, require_count
 from neoteny.methods.base import Contract, Stage, Step
-from neoteny.methods.shared.boundary import BoundaryReset
+from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,19 +83,3 @@ def last_layers(network: Network, layers: int) -> list[str]:
             if not set(own) <= set(network.norms):  # a norm belongs to the layer before it
                 left -= 1
     return list(names)
-
-
-def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:
-    """Draw parameters from their initialisers, or set them to 0 (gains of norms: to their initial value)."""
-    import torch
-
-    from neoteny.units.random import fold_in
-
-    for number, name in enumerate(names):
-        if name in step.network.initialisers and name in step.tensors:  # the others are not being trained
-            if zero and name not in step.network.norms:
-                new = torch.zeros_like(step.tensors[name])
-            else:
-                drawn = step.network.initialisers[name].draw(fold_in(step.key, number), step.shape(name))
-                new = step.part(name, drawn)
-            step.make_parameter_new(name, new, when, momentum)

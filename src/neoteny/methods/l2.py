@@ -81,18 +81,16 @@ class L2(Method):
         return self.decoupled
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add λ θ to each gradient; parameters without one are not being trained and stay as they are."""
+        """Add λ θ to each gradient."""
         if not self.decoupled and not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
+            for name in step.trained(self.norms):
+                step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Shrink each parameter that has a gradient."""
         if self.decoupled and not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    old = step.tensors[name]
-                    step.tensors[name] = old - step.step_size_of(name) * self.strength * old
+            for name in step.trained(self.norms):
+                old = step.tensors[name]
+                step.tensors[name] = old - step.step_size_of(name) * self.strength * old
         return state

@@ -151,6 +151,10 @@ class PlasticityInjection(Method):
         device = next(iter(tensors.values())).device
         return {name: torch.zeros((), dtype=torch.int32, device=device) for name in ("tasks", "injections")}
 
+    def done(self, state: Tensors) -> str:
+        """Whether the injection has come."""
+        return "injected" if int(state["injections"]) else "not injected yet"
+
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `after`-th update, of which the first one counts."""
         from neoteny.methods.shared.schedule import Periodic

@@ -57,12 +57,11 @@ class InitialPull(Method, ABC):
         }
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add λ times the force to each gradient; parameters without a gradient are not trained and stay."""
+        """Add λ times the force to each gradient."""
         if not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    away = step.tensors[name] - state[f"{name}/initial"]
-                    step.grads[name] = step.grads[name] + self.strength * self.force(away)
+            for name in step.trained(self.norms):
+                away = step.tensors[name] - state[f"{name}/initial"]
+                step.grads[name] = step.grads[name] + self.strength * self.force(away)
         return state
 
 

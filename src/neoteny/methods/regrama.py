@@ -6,19 +6,15 @@ reinforcement learning", NeurIPS 2025, arXiv 2505.24061 (Eq. 2 and Algorithm 1).
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Step, Tensors
-from neoteny.methods.shared.unit_reset import InactiveReset
+from neoteny.methods.shared.unit_reset import InactiveReset, mean_gradients
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from neoteny.units.records import UnitLayer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,30 +89,3 @@ class ReGraMa(InactiveReset):
             old = step.tensors[name]
             step.tensors[name] = torch.where(chosen, step.network.initialisers[name].scale, old)
             step.make_state_new(name, chosen)
-
-
-def mean_gradients(step: Step) -> Tensors:
-    """Mean |gradient| over the weights that feed each unit, `[units]`, by layer; without layers that got none.
-
-    Of a layer that is fed by several tensors, those without a gradient count as if it were 0.
-    """
-    import torch
-
-    grads = {}
-    for layer in step.network.layers:
-        for slices in layer.incoming:
-            weight = step.tensors[slices.name]
-            grads[slices.name] = step.grads.get(slices.name, torch.zeros_like(weight))
-    seen = copy.copy(step)
-    seen.tensors = grads  # so that sums over gradients come about as those over weights do, on shards too
-    return {
-        layer.name: total / _fed_by(step, layer)
-        for layer, total in zip(step.network.layers, seen.magnitudes("incoming").values(), strict=True)
-        if any(slices.name in step.grads for slices in layer.incoming)
-    }
-
-
-def _fed_by(step: Step, layer: UnitLayer) -> int:
-    """How many weights feed each unit."""
-    shapes = [(slices, step.shape(slices.name)) for slices in layer.incoming]
-    return sum(math.prod(shape) * s.block // (shape[s.dim] * s.groups) for s, shape in shapes)

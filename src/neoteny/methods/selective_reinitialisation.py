@@ -119,6 +119,10 @@ class SelectiveReinitialisation(Method):
             if name in tensors
         }
 
+    def done(self, state: Tensors) -> str:
+        """How many weights were made new."""
+        return f"{sum(map(int, state.values())):,} weights made new"
+
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
         from neoteny.methods.shared.schedule import Periodic
@@ -171,4 +175,4 @@ class SelectiveReinitialisation(Method):
         initialiser, old = step.network.initialisers[name], step.tensors[name]
         if self.reinitialise == "mean":
             return old.new_full((), initialiser.scale if initialiser.kind == "constant" else 0.0)
-        return step.part(name, initialiser.draw(key, step.shape(name))).to(old.dtype)
+        return step.drawn(name, key).to(old.dtype)

@@ -116,9 +116,8 @@ class ShrinkAndPerturb(Method):
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """The L2 part of `every_step`."""
         if self.when == "every_step" and not is_zero(self.weight_decay):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    step.grads[name] = step.grads[name] + self.weight_decay * step.tensors[name]
+            for name in step.trained(self.norms):
+                step.grads[name] = step.grads[name] + self.weight_decay * step.tensors[name]
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
@@ -144,9 +143,8 @@ class ShrinkAndPerturb(Method):
                 self._perturb(step, self.sigma)
         elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
             for number, name in enumerate(step.parameters()):
-                old = step.tensors[name]
-                fresh = step.network.initialisers[name].draw(fold_in(step.key, number), step.shape(name))
-                step.tensors[name] = self.shrink * old + (1 - self.shrink) * step.part(name, fresh).to(old.dtype)
+                old, fresh = step.tensors[name], step.drawn(name, fold_in(step.key, number))
+                step.tensors[name] = self.shrink * old + (1 - self.shrink) * fresh.to(old.dtype)
         return state
 
     def _perturb(self, step: Step, sigma: float | Tensor) -> None:

@@ -150,7 +150,7 @@ class UPGD(Method):
         return state
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Replace the gradients; parameters without one are not being trained and stay as they are."""
+        """Replace the gradients."""
         if self._still:
             return state
         state = dict(state)
@@ -162,15 +162,14 @@ class UPGD(Method):
         else:
             on_gradient, on_noise = _spread(step, small, 1.0), _spread(step, small, 0.0)
         noise = {} if is_zero(self.sigma) else step.noise_of_all()
-        for name in step.parameters():
-            if name in step.grads:
-                grad = step.grads[name]
-                if name in on_gradient:
-                    dtype = grad.dtype
-                    grad = grad * on_gradient[name].to(dtype) if self.protecting else grad
-                    if noise:
-                        grad = grad + self.sigma * noise[name].to(dtype) * on_noise[name].to(dtype)
-                step.grads[name] = 2 * grad if self.doubled else grad
+        for name in step.trained():
+            grad = step.grads[name]
+            if name in on_gradient:
+                dtype = grad.dtype
+                grad = grad * on_gradient[name].to(dtype) if self.protecting else grad
+                if noise:
+                    grad = grad + self.sigma * noise[name].to(dtype) * on_noise[name].to(dtype)
+            step.grads[name] = 2 * grad if self.doubled else grad
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
@@ -182,16 +181,15 @@ class UPGD(Method):
             state[f"{owner}/utility"] = self._mean(state, owner)
             state[f"{owner}/count"] = state[f"{owner}/count"] + 1
         if not is_zero(self.weight_decay):
-            for name in step.parameters():
-                if name in step.grads:
-                    old = step.tensors[name]
-                    step.tensors[name] = old - step.step_size_of(name) * self.weight_decay * old
+            for name in step.trained():
+                old = step.tensors[name]
+                step.tensors[name] = old - step.step_size_of(name) * self.weight_decay * old
         return state
 
     def _owners(self, step: Step) -> list[str]:
         """The parameters, or layers, whose utility shows in this step."""
         if self.level == "weight":
-            return [name for name in step.parameters() if name in step.grads]
+            return step.trained()
         layers = step.network.layers
         return [layer.name for layer in layers if all(slices.name in step.grads for slices in layer.outgoing)]
 

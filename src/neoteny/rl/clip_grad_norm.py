@@ -13,9 +13,9 @@ __all__ = ["ClipGradNorm"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipGradNorm(Method):
-    """g <- g min(1, c / (|g| + 1e-6)), |g| being the norm of all gradients together (Pascanu et al., ICML 2013).
+    """g <- g min(1, c / (|g| + 1e-6)), where |g| is the norm of all gradients together (Pascanu et al., ICML 2013).
 
-    It goes in front of methods that add to the gradients: what is clipped is the loss's own gradient.
+    It must come before methods that add to the gradients, so that only the loss's gradient is clipped.
 
     Args:
         max_norm: c > 0.
@@ -32,7 +32,7 @@ class ClipGradNorm(Method):
         require(self, "max_norm", self.max_norm > 0, "a number > 0")
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Shorten the gradients."""
+        """Clip the gradients."""
         import torch
 
         squares = torch.stack([gradient.square().sum() for gradient in step.grads.values()])

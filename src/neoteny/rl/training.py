@@ -178,5 +178,5 @@ class _Bin:
         """Go on from `state_dict()`."""
         self.returns, self._totals = np.array(state["returns"]), np.array(state["totals"])
         self._episodes, self._friction = np.array(state["episodes"]), np.array(state["friction"])
-        self._losses = {METRICS.get(name, name): np.array(values) for name, values in state["losses"].items()}
+        self._losses = {METRICS.get(str(name), str(name)): np.array(values) for name, values in state["losses"].items()}
         self._iterations = int(state["iterations"])

@@ -60,3 +60,26 @@ class BoundaryReset(Method, ABC):
         if self.period is None:
             self.reset(step, None)
         return state
+
+
+def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:
+    """Draw parameters from their initialisers, or set them to 0 (gains of norms: to their initial value).
+
+    Args:
+        step: the step.
+        names: the parameters; those that are not being trained stay as they are.
+        when: a bool `[]`, whether to do it after all; None means yes.
+        zero: set them to 0 instead of drawing them.
+        momentum: let the optimizer's state of them start anew.
+    """
+    import torch
+
+    from neoteny.units.random import fold_in
+
+    for number, name in enumerate(names):
+        if name in step.network.initialisers and name in step.tensors:
+            if zero and name not in step.network.norms:
+                new = torch.zeros_like(step.tensors[name])
+            else:
+                new = step.drawn(name, fold_in(step.key, number))
+            step.make_parameter_new(name, new, when, momentum)

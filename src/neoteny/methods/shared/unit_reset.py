@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neoteny.methods.shared.schedule import Periodic
-    from neoteny.units.records import Network
+    from neoteny.units.records import Network, UnitLayer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +102,30 @@ class InactiveReset(UnitReset, ABC):
         activity = self.activity(step)
         scores = {name: own / (own.mean() + 1e-9) for name, own in activity.items()}
         return self.make_new(step, state, {name: (score <= self.tau) & (due[0] > 0) for name, score in scores.items()})
+
+
+def mean_gradients(step: Step) -> Tensors:
+    """Mean |gradient| over the weights that feed each unit, `[units]`, by layer; without layers that got none.
+
+    Where several tensors feed a layer, those without a gradient count as if it were 0.
+    """
+    import torch
+
+    grads = {}
+    for layer in step.network.layers:
+        for slices in layer.incoming:
+            weight = step.tensors[slices.name]
+            grads[slices.name] = step.grads.get(slices.name, torch.zeros_like(weight))
+    seen = copy.copy(step)
+    seen.tensors = grads  # so that gradients are summed as weights are, over shards too
+    return {
+        layer.name: total / _fed_by(step, layer)
+        for layer, total in zip(step.network.layers, seen.magnitudes("incoming").values(), strict=True)
+        if any(slices.name in step.grads for slices in layer.incoming)
+    }
+
+
+def _fed_by(step: Step, layer: UnitLayer) -> int:
+    """How many weights feed each unit."""
+    shapes = [(slices, step.shape(slices.name)) for slices in layer.incoming]
+    return sum(math.prod(shape) * s.block // (shape[s.dim] * s.groups) for s, shape in shapes)

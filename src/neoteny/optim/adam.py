@@ -82,8 +82,7 @@ class Adam(Optimizer):
             m = optim[name]["exp_avg"] * b1 + gradient * (1 - b1)
             v = optim[name]["exp_avg_sq"] * b2 + gradient * gradient * (1 - b2)
             optim[name] = {"exp_avg": m, "exp_avg_sq": v, "step": optim[name]["step"] + 1}
-            t = count[name].float()
-            first, second = average_weight(b1, t), average_weight(b2, t)
+            first, second = average_weight(b1, count[name]), average_weight(b2, count[name])
             theta = tensors[name]
             if self.weight_decay:
                 theta = theta * (1 - self.step_size * self.weight_decay)

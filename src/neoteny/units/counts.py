@@ -41,23 +41,24 @@ def entry_counts(
 def average_weight(beta: float | Tensor, count: Tensor | Sequence[Tensor]) -> Tensor:
     """1 - β^t: how much an average that began at 0 weighs after t updates x <- β x + (1 - β) g.
 
-    Adam divides by it (Kingma and Ba 2015, Algorithm 1). In double precision, since float32 loses the last digits of
-    1 - β^t where t is small and β near 1, also with `expm1`, which compiled code takes for exp(x) - 1.
+    Adam divides by it (Kingma and Ba 2015, Algorithm 1). It is exact to the last digits of float32, also where t is
+    small and β near 1.
 
     Args:
         beta: β in [0, 1).
-        count: t, or several tensors that broadcast and of which the least is t.
-
-    Returns:
-        float32.
+        count: t; or several tensors that broadcast and of which the least is t, as of `entry_counts`.
 
     >>> average_weight(0.9, torch.tensor([1.0, 2.0]))
     tensor([0.1000, 0.1900])
+    >>> average_weight(0.9, (torch.tensor([1, 2]), torch.tensor([[1], [2]])))
+    tensor([[0.1000, 0.1000],
+            [0.1000, 0.1900]])
     """
     if not isinstance(count, Tensor):  # the weight grows with t: the least of the weights is that of the least t
         return functools.reduce(torch.minimum, [average_weight(beta, each) for each in count])
-    if not isinstance(beta, Tensor):
-        decay = math.log(beta) if beta > 0 else -math.inf
-    else:
-        decay = beta.double().log()
-    return (1 - (count.double() * decay).exp()).float()
+    log = (math.log(beta) if beta > 0 else -math.inf) if not isinstance(beta, Tensor) else beta.log()
+    if count.is_floating_point():
+        return -(count * log).expm1()
+    # Whole numbers are the laboratory's. Compiled code takes `expm1` for exp(x) - 1, which needs double precision, and
+    # computes it anew for every entry of a weight; the result of `exp` it keeps for each unit.
+    return (1 - (count.double() * log).exp()).float()

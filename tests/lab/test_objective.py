@@ -297,6 +297,21 @@ def test_units_are_judged_by_the_phase_that_trains_them():
     torch.testing.assert_close(state["critic.one.0/utility"][0].double(), h.abs().mean(0) * outgoing)
 
 
+@pytest.mark.parametrize("strategy", ["stack", "loop"])
+def test_networks_are_looked_at_one_by_one(strategy):
+    ours = learner(strategy=strategy)
+    states, actions = torch.randn(2, 4, S, dtype=torch.float64), torch.randn(2, 4, A, dtype=torch.float64)
+    features = ours.features({"actor": states, "critic": (states, actions)})
+    values = ours.outputs(states, actions, network="critic")
+    for run in range(2):
+        networks = agent()
+        networks.load_state_dict({name: value[run] for name, value in ours.weights().items()})
+        torch.testing.assert_close(values[run], networks("critic", states[run], actions[run]))
+        hidden = torch.tanh(networks["actor"][0](states[run]))
+        torch.testing.assert_close(features["actor.0"][run].squeeze(-1), hidden)
+    assert set(features) == {layer.name for layer in ours.network.layers}
+
+
 def test_units_are_made_new_in_every_network():
     ours = learner((ContinualBackprop(replacement_rate=0.1, maturity_threshold=3),), seeds=(0,))
     ours.advance(transitions())

@@ -20,6 +20,7 @@ from neoteny.units.joining import find_each
 from neoteny.units.records import Network
 
 __all__ = [
+    "FEW",
     "REFERENCES",
     "by_network",
     "largest",
@@ -33,6 +34,8 @@ __all__ = [
 
 REFERENCES = 32
 """How many examples before the present batch make up the reference batch of methods that need one."""
+FEW = 2
+"""Up to so many vectors a product is faster as a broadcast product and a sum (`use_products`)."""
 
 
 def seeded(build_network: Callable[[], nn.Module], methods: Sequence[Method], example: Any, seed: int) -> nn.Module:
@@ -128,7 +131,7 @@ class _Product(nn.Linear):
 
 def use_products(module: nn.Module, example: Tensor) -> None:
     """Turn the linear layers of the laboratory's own copy into products where a batch is one or two vectors."""
-    if example.shape[0] <= 2 and example.dim() == 2 and example.device.type == "cpu":
+    if example.shape[0] <= FEW and example.dim() == 2 and example.device.type == "cpu":
         for child in module.modules():
             if type(child) is nn.Linear:
                 child.__class__ = _Product

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.lab import compiling
 from neoteny.lab.building import (
+    FEW,
     by_network,
     largest,
     past,
@@ -28,6 +29,7 @@ from neoteny.lab.building import (
     units_of,
     use_products,
 )
+from neoteny.lab.clocks import Clocks
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.losses import LOSSES, Loss
 from neoteny.lab.objective import Batch, Objective, Prediction, only, supervised
@@ -60,7 +62,8 @@ class Learner:
         seeds: the run seed of each run; R of them.
         varied: settings that differ between the runs, one value a run: `step_size`, `critic.optimizer.step_size`, or
             `cbp.replacement_rate`.
-        strategy: `stack`, `loop`, `rank-one` or `auto`; all give equal results up to rounding.
+        strategy: `stack`, `loop`, `rank-one` or `auto`, or `one-call` for a learner that acts between its steps; all
+            give equal results up to rounding.
         compile: whether steps are compiled (`torch.compile`).
         device: where the runs live.
         unroll: steps in one compiled graph; chosen from the size of the network by default.
@@ -115,6 +118,8 @@ class Learner:
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for looking
+        self._acting = copy.deepcopy(self._meta)  # for looking at a few examples between steps
+        use_products(self._acting, largest(example)[:FEW])
         training = copy.deepcopy(template).to("meta").train()  # for steps
         use_products(training, largest(example))
         observing = self.network.layers and any(method.observes for method in methods)
@@ -144,7 +149,7 @@ class Learner:
             for run, module in enumerate(modules)
         ]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
-        self._clocks = [self._schedules(method, varied or {}) for method in self.methods]
+        self._clocks = Clocks([self._schedules(method, varied or {}) for method in self.methods])
         compile = compile and (self.device.type != "cpu" or compiling.available())
         hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
         self._step_sizes: dict[str, Tensor] = {}
@@ -194,10 +199,21 @@ class Learner:
             steps, float64 `[R]`, on the device.
         """
         steps = tree_leaves(batches)[0].shape[1]
-        due: list[np.ndarray | None] = [
-            None if clocks is None else np.stack([clock.take(steps) for clock in clocks]) for clocks in self._clocks
-        ]
-        self.strategy.advance(tree_map(lambda leaf: leaf.to(self.device), batches), due)
+        self.strategy.advance(tree_map(lambda leaf: leaf.to(self.device), batches), self._clocks.take(steps))
+        return self.strategy.take_sums()
+
+    def learn(self, batch: Batch) -> None:
+        """Train one step, as `advance` does; cheap with the strategy `one-call`, where steps come one at a time.
+
+        Args:
+            batch: a pytree of tensors `[R, B, ...]`.
+        """
+        if self.device.type != "cpu":
+            batch = tree_map(lambda leaf: leaf.to(self.device), batch)
+        self.strategy.learn(batch, self._clocks.next())
+
+    def take_sums(self) -> dict[str, Tensor]:
+        """The sums that `advance` returns, over the steps since they were last taken."""
         return self.strategy.take_sums()
 
     def new_task(self, classes: int | None = None) -> None:
@@ -256,6 +272,16 @@ class Learner:
             return self.strategy.evaluated(forward, tree_map(lambda leaf: leaf.to(self.device), calls))
         finally:
             observer.remove()
+
+    def act(self, *inputs: Tensor, network: str = "") -> Any:
+        """`outputs`, compiled for these shapes by the strategy `one-call`: to act on between steps."""
+        module = self._acting if inputs[0].shape[1] <= FEW else self._meta
+        before = (network,) if network else ()
+        return self.strategy.act(
+            network,
+            lambda tensors, *x: functional_call(module, tensors, (*before, *x)),
+            *(each.to(self.device) for each in inputs),
+        )
 
     @torch.no_grad()
     def outputs(self, *inputs: Tensor, network: str = "") -> Any:
@@ -331,7 +357,7 @@ class Learner:
             "format": FORMAT,
             "methods": [method.name for method in self.methods],
             "carry": tree_map(lambda leaf: leaf.detach().cpu().clone(), self.strategy.carry()),
-            "clocks": [None if clocks is None else [clock.state_dict() for clock in clocks] for clocks in self._clocks],
+            "clocks": self._clocks.state_dict(),
             "initial_weights": {name: value.cpu() for name, value in self.initial_weights.items()},
             "dropped": sorted(self.strategy.dropped),
             "best": self._best and tree_map(lambda leaf: leaf.cpu(), self._best),
@@ -367,9 +393,7 @@ class Learner:
         best = state.get("best")
         self._best = best and tree_map(lambda leaf: leaf.to(self.device), best)
         self.initial_weights = {name: value.to(self.device) for name, value in state["initial_weights"].items()}
-        for clocks, saved in zip(self._clocks, state["clocks"], strict=True):
-            for clock, own in zip(clocks or (), saved or (), strict=True):
-                clock.load_state_dict(own)
+        self._clocks.load_state_dict(state["clocks"])
 
 
 def _supervised(loss: str | Loss | None, optimizer: Optimizer | None) -> Objective:

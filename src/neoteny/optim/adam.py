@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.errors import SettingError
-from neoteny.optim.base import Optimizer
+from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ class Adam(Optimizer):
         tensors: Tensors,
         grads: Tensors,
         optim: dict[str, Tensors],
-        count: Tensors,
+        count: Counts,
         signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One update."""
@@ -82,8 +82,7 @@ class Adam(Optimizer):
             m = optim[name]["exp_avg"] * b1 + gradient * (1 - b1)
             v = optim[name]["exp_avg_sq"] * b2 + gradient * gradient * (1 - b2)
             optim[name] = {"exp_avg": m, "exp_avg_sq": v, "step": optim[name]["step"] + 1}
-            t = count[name].float()
-            first, second = average_weight(b1, t), average_weight(b2, t)
+            first, second = average_weight(b1, count[name]), average_weight(b2, count[name])
             theta = tensors[name]
             if self.weight_decay:
                 theta = theta * (1 - self.step_size * self.weight_decay)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Tensors = dict[str, "Tensor"]
+Counts = Mapping[str, "Tensor | Sequence[Tensor]"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Optimizer(ABC):
         tensors: Tensors,
         grads: Tensors,
         optim: dict[str, Tensors],
-        count: Tensors,
+        count: Counts,
         signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One update: replaces entries of `tensors` and of `optim[name]`, for the names in `grads` alone.
@@ -91,8 +92,9 @@ class Optimizer(ABC):
             grads: gradients by name, of this optimizer's own parameters; those without one stay.
             optim: state of its own parameters, by parameter and name; a rule that counts keeps `step`, the updates of
                 the parameter so far.
-            count: for each parameter the number of updates, this one included, since each entry was made new;
-                broadcasts against the parameter. Empty where the rule does not count.
+            count: for each parameter the number of updates, this one included, since each entry was made new: a tensor
+                that broadcasts against the parameter, or several of which the least counts (see
+                `neoteny.units.counts`). Empty where the rule does not count.
             signals: by name, tensors `[]` of this run, at least those that `reads` names; None where it names none.
         """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.errors import SettingError
 from neoteny.optim.adam import Adam
-from neoteny.optim.base import Optimizer
+from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +90,7 @@ class Muon(Optimizer):
         tensors: Tensors,
         grads: Tensors,
         optim: dict[str, Tensors],
-        count: Tensors,
+        count: Counts,
         signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One update."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.errors import SettingError
-from neoteny.optim.base import Optimizer
+from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ class SGD(Optimizer):
         tensors: Tensors,
         grads: Tensors,
         optim: dict[str, Tensors],
-        count: Tensors,
+        count: Counts,
         signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One update."""

@@ -12,17 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from neoteny.lab.clocks import Due
 from neoteny.lab.compiling import Compiled
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
 
-_LAYERS_COMPILED = 8
+LAYERS_COMPILED = 8
 """Steps with resets are compiled for networks of at most so many unit layers. They are rare, and the 17 of a ResNet-18
 take more than ten minutes of a core to compile, while such a step takes half as long again as it is."""
-
-Due = list[np.ndarray | None]
-"""For each method what is due at each step, int `[R, S, columns]`, or None for a method without a schedule."""
 
 
 class Strategy(ABC):
@@ -84,16 +82,28 @@ class Strategy(ABC):
     def advance(self, batches: Batch, due: Due) -> None:
         """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
 
-    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
-        """`function(tensors, *arguments)` of every run, results and arguments with a leading dimension of runs."""
+    def learn(self, batch: Batch, due: Due | None) -> None:
+        """One step on a batch, a pytree of tensors `[R, B, ...]`, in which `due` is due, `[R, columns]` a method."""
+        rows = [None] * len(self.step.methods) if due is None else due
+        self.advance(
+            tree_map(lambda leaf: leaf.unsqueeze(1), batch), [None if row is None else row[:, None] for row in rows]
+        )
+
+    def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
+        """`evaluated(function, *inputs)`, again and again between steps; `name` tells one function from another."""
+        with torch.no_grad():
+            return self.evaluated(function, *inputs)
+
+    def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(tensors, *arguments)` of every run; results and arguments are pytrees with the runs in front."""
         return torch.func.vmap(function)(self.carry()["tensors"], *arguments)
 
-    def evaluated(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+    def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same of the tensors with which the networks are to be evaluated."""
         if all(type(method).evaluated is Method.evaluated for method in self.step.methods):
             return self.each(function, *arguments)
 
-        def own(carry: Carry, hyper: dict[str, Tensor], *given: Tensor) -> Any:
+        def own(carry: Carry, hyper: dict[str, Tensor], *given: Any) -> Any:
             return function(self.step.evaluated(carry, hyper), *given)
 
         return torch.func.vmap(own)(self.carry(), self.hyper, *arguments)
@@ -121,7 +131,7 @@ class Strategy(ABC):
         """The function of `length` unrolled steps, in which the methods marked `active` have something due."""
         if (length, active) not in self._graphs:
             function = own_code(self.mapped(unrolled(self.step, length, active)))
-            few = not any(active) or len(self.step.network.layers) <= _LAYERS_COMPILED
+            few = not any(active) or len(self.step.network.layers) <= LAYERS_COMPILED
             self._graphs[length, active] = Compiled(function, self.compile and few)
         return self._graphs[length, active]
 

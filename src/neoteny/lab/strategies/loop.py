@@ -33,10 +33,13 @@ class Loop(Strategy):
         """The carry of all runs."""
         return stack(self._carries)
 
-    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+    def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """One run after the other."""
-        runs = zip(self._carries, *arguments, strict=True)
-        return stack([function(carry["tensors"], *own) for carry, *own in runs])
+
+        def own(run: int) -> Any:
+            return function(self._carries[run]["tensors"], *tree_map(lambda leaf: leaf[run], arguments))
+
+        return stack([own(run) for run in range(self.runs)])
 
     @torch.no_grad()
     def advance(self, batches: Batch, due: Due) -> None:

@@ -13,6 +13,7 @@ from neoteny import registry
 from neoteny.benchmarks.locomotion import Locomotion
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
+from neoteny.optim import Adam
 
 ROBOTS = {
     name: cls for name, cls in ((n, e.load()) for n, e in registry.BENCHMARKS.items()) if issubclass(cls, Locomotion)
@@ -39,7 +40,7 @@ def test_agents_are_those_of_the_paper(cls):
     assert not (problem.anneal_step_size or problem.clip_actions)
     assert problem.hidden == (256, 256) and problem.activation == "relu" and problem.precision == "float32"
     assert problem.max_episode_steps == 1_000
-    assert problem.optimizer_settings() == {"name": "adam", "step_size": 1e-4, "betas": (0.9, 0.999), "epsilon": 1e-8}
+    assert problem.optimizer == Adam(step_size=1e-4, betas=(0.9, 0.999), eps=1e-8)
 
 
 def test_lengths_are_those_of_the_paper():
@@ -56,7 +57,7 @@ def test_systems_are_those_of_the_paper(name):
         system: resolve(name, method=system, scale="paper")
         for system in ("backprop", "tuned-adam", "l2", "cbp", "redo")
     }
-    betas = {system: config.problem.betas for system, config in found.items()}
+    betas = {system: config.problem.optimizer.betas for system, config in found.items()}
     assert betas == {"backprop": (0.9, 0.999), **dict.fromkeys(("tuned-adam", "l2", "cbp", "redo"), (0.99, 0.99))}
     assert {system: list(config.methods) for system, config in found.items()} == {
         "backprop": [],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegression
+from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegressionBenchmark
 from neoteny.leaderboard import sweep
 from neoteny.leaderboard.rows import Row
 
@@ -24,7 +24,7 @@ ROWS = (
 def add_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """20 bins of 4 examples in two tasks."""
     lengths = {"tasks": 2, "task_length": 40, "bin_size": 4, "measure_every": 40, "probe_size": 10}
-    monkeypatch.setitem(SlowlyChangingRegression.SCALES, SCALE, lengths)  # type: ignore[arg-type]
+    monkeypatch.setitem(SlowlyChangingRegressionBenchmark.SCALES, SCALE, lengths)  # type: ignore[arg-type]
 
 
 def plan(out: Path, **changes: Any) -> sweep.Plan:

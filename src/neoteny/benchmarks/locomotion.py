@@ -7,28 +7,35 @@ and 6, and Methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import Benchmark, System
 from neoteny.checks import is_finite, require, require_choice, require_count, require_positive
 from neoteny.errors import SettingError
+from neoteny.lab.benchmark import Benchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.l2 import L2
 from neoteny.methods.redo import ReDo
+from neoteny.optim import Adam, Muon, Optimizer
 from neoteny.rl.settings import PPOSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
     from neoteny.rl.environments import Environments
-    from neoteny.rl.training import Reinforcement
     from neoteny.streams.timeline import Timeline
 
-__all__ = ["Ant", "Hopper", "Locomotion", "SlipperyAnt", "SlipperyHalfCheetah", "Walker2d"]
+__all__ = [
+    "AntLocomotion",
+    "HopperLocomotion",
+    "Locomotion",
+    "SlipperyAnt",
+    "SlipperyHalfCheetah",
+    "Walker2dLocomotion",
+]
 
-TUNED = {"betas": (0.99, 0.99)}
+TUNED = {"optimizer.betas": (0.99, 0.99)}
 
 
 def _replacing(maturity_threshold: int) -> ContinualBackprop:
@@ -45,6 +52,7 @@ class Locomotion(PPOSettings, Benchmark):
         SettingError: a setting is outside its range.
     """
 
+    KIND: ClassVar[Literal["examples", "agents"]] = "agents"
     ROBOT: ClassVar[str]
     """Gymnasium's name of the environment."""
     OBSERVATIONS: ClassVar[int]
@@ -86,18 +94,16 @@ class Locomotion(PPOSettings, Benchmark):
     """steps that units are looked at on: an agent's last ones, and its first ones for ranks; a batch has no more"""
     batch_size: int = 128
     """steps in a minibatch, of which one update is made"""
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    optimizer: Optimizer = Adam(step_size=1e-4)
     """what makes a step of a gradient"""
-    step_size: float = 1e-4
-    """the optimizer's step size (learning rate)"""
 
     def __post_init__(self) -> None:
         """Check the settings."""
         Benchmark.__post_init__(self)
         PPOSettings.__post_init__(self)
         require_count(self, "task_length", "bin_size", "measure_every", "max_episode_steps", least=1)
-        # muon takes the first matrix and the last for input and output, and here there are two networks side by side
-        require_choice(self, "optimizer", ("sgd", "adam", "adamw"))
+        # it takes the first matrix and the last for input and output, and here there are two networks side by side
+        require(self, "optimizer", not isinstance(self.optimizer, Muon), "an optimizer for two networks at once")
         require_choice(self, "activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
         require_choice(self, "precision", ("float32", "bfloat16"))
         sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
@@ -172,12 +178,6 @@ class Locomotion(PPOSettings, Benchmark):
         """The schedule of the friction of the ground; None leaves it as it is."""
         return None
 
-    def training(self) -> Callable[..., Reinforcement]:
-        """What learns from acting."""
-        from neoteny.rl.training import Reinforcement
-
-        return Reinforcement
-
 
 _TINY = {
     "task_length": 512,
@@ -193,7 +193,7 @@ _TINY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ant(Locomotion):
+class AntLocomotion(Locomotion):
     """An ant of eight torques learns to walk, and goes on learning long after it can.
 
     It observes 27 values and pays no contact cost: where the authors ran Ant-v3, contact forces were constantly 0. This
@@ -212,7 +212,7 @@ class Ant(Locomotion):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Ant.preset("small").network_settings()["sizes"]
+    >>> AntLocomotion.preset("small").network_settings()["sizes"]
     [27, 64, 64, 8]
     """
 
@@ -232,7 +232,7 @@ class Ant(Locomotion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hopper(Ant):
+class HopperLocomotion(AntLocomotion):
     """A robot of one leg and three torques learns to hop, and goes on learning.
 
     Known (paper, 30 runs): as for the ant, standard PPO falls after a peak, less steeply; continual backpropagation
@@ -246,7 +246,7 @@ class Hopper(Ant):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Hopper().network_settings()["sizes"]
+    >>> HopperLocomotion().network_settings()["sizes"]
     [11, 256, 256, 3]
     """
 
@@ -258,7 +258,7 @@ class Hopper(Ant):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walker2d(Ant):
+class Walker2dLocomotion(AntLocomotion):
     """A robot of two legs and six torques learns to walk, and goes on learning.
 
     Known (paper, 30 runs): as for the ant, standard PPO falls after a peak; continual backpropagation with L2 does not.
@@ -272,7 +272,7 @@ class Walker2d(Ant):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Walker2d().network_settings()["sizes"]
+    >>> Walker2dLocomotion().network_settings()["sizes"]
     [17, 256, 256, 6]
     """
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neoteny import registry
-from neoteny.benchmarks.base import StreamBenchmark
+from neoteny.lab.benchmark import StreamBenchmark
 
 __all__ = ["main"]
 

@@ -19,7 +19,7 @@ from neoteny.lab.learner import REFERENCES, Learner
 from neoteny.lab.training import Training
 
 if TYPE_CHECKING:
-    from neoteny.benchmarks.base import StreamBenchmark
+    from neoteny.lab.benchmark import StreamBenchmark
 
 __all__ = ["Supervised"]
 

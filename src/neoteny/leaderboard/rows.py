@@ -16,7 +16,7 @@ from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
 
 if TYPE_CHECKING:
-    from neoteny.benchmarks.base import Benchmark
+    from neoteny.lab.benchmark import Benchmark
 
 __all__ = ["BENCHMARKS", "MOST_POINTS", "Row", "find", "rows"]
 

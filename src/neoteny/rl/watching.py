@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from neoteny.errors import RunFolderError, SettingError
-from neoteny.lab import checkpoint
 from neoteny.lab.folder import RunFolder
 from neoteny.rl.filming import Camera, check, film, kind
 from neoteny.rl.normalise import ObservationNorm
@@ -118,7 +117,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
             f"{folder.path} has no checkpoint.pt: an archived copy has none, and a run that has just begun writes its "
             f"first one after a while. Name the folder that `neoteny run` made, or run it again."
         )
-    state = checkpoint.load(folder.checkpoint, config.to_dict())["agents"]
+    state = folder.state(config)["agents"]
     own = slice(agent, agent + 1)
     tensors = {name: value[own] for name, value in state["learner"]["carry"]["tensors"].items()}
     if not all(torch.isfinite(value).all() for value in tensors.values()):
@@ -147,7 +146,8 @@ class Episode:
 
     Args:
         policy: who acts: from `load_policy`, or any function of an observation.
-        problem: the benchmark whose robot it is, such as `neoteny.benchmarks.locomotion.Ant()`; a loaded policy knows.
+        problem: the benchmark whose robot it is, such as `neoteny.benchmarks.locomotion.AntLocomotion()`; a loaded
+            policy knows.
         seed: of the initial state.
         friction: of the ground; None for that which the agent was on.
         steps: after which it is cut off.
@@ -180,7 +180,7 @@ class Episode:
         if problem is None:
             raise SettingError(
                 "A policy of one's own does not say which robot is meant: give problem, such as "
-                "neoteny.benchmarks.locomotion.Ant()."
+                "neoteny.benchmarks.locomotion.AntLocomotion()."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
         settings = base_settings(problem.ROBOT, **problem.OPTIONS)

@@ -18,10 +18,10 @@ import yaml
 
 from neoteny.errors import RunFolderError
 from neoteny.lab.recorder import COLUMNS, SORT
+from neoteny.lab.renaming import SCHEMA, brought_up_to_date
 
-__all__ = ["SCHEMA", "UNFINISHED", "RunFrame", "find_folders", "read_folder"]
+__all__ = ["UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
-SCHEMA = 1
 UNFINISHED = "not finished"  # how the note on a run begins that has not come to its end
 
 
@@ -127,10 +127,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("benchmark", "method", "runs") if config.get(key) is None]
     if missing:
         raise RunFolderError(f"{path} lacks {', '.join(missing)}, it is half-written or no run's: {cure}.")
-    schema = config.get("schema", SCHEMA)
+    config = brought_up_to_date({"schema": SCHEMA, **config})
+    schema = config["schema"]
     if schema != SCHEMA:
         raise RunFolderError(
-            f"{path} has schema {schema!r}, this version reads {SCHEMA}: report with the version that ran it."
+            f"{path} has schema {schema!r}, this version reads up to {SCHEMA}: report with the version that ran it."
         )
     runs = config["runs"]
     if not isinstance(runs, int) or runs < 1:

@@ -203,7 +203,9 @@ def _usual(benchmark: str, system: str, scale: str) -> Mapping[str, Any]:
         problem, methods = preset(registry.benchmark(benchmark).load(), system, scale)
     except NeotenyError:
         return {}
-    return dict(flatten(problem.settings())) | dict(flatten({m.name: m.settings() for m in methods}))
+    own = {key: value for key, value in problem.optimizer.settings().items() if key != "step_size"}
+    optimizer = {f"optimizer.{key}": value for key, value in own.items()}
+    return dict(flatten({**problem.settings(), **optimizer, **{m.name: m.settings() for m in methods}}))
 
 
 def _same(one: Any, other: Any) -> bool:

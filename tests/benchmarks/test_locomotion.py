@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from neoteny import registry
+from neoteny.benchmarks.locomotion import ROBOTS as SIZES
 from neoteny.benchmarks.locomotion import Locomotion
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
@@ -79,8 +80,8 @@ def test_networks_begin_as_the_paper_s(cls):
     torch.manual_seed(0)
     network = cls().build_network()
     shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
-    sizes = [cls.OBSERVATIONS, 256, 256]
-    for part, outputs in (("actor", cls.ACTIONS), ("critic", 1)):
+    sizes = [SIZES[cls.ROBOT][0], 256, 256]
+    for part, outputs in (("actor", SIZES[cls.ROBOT][1]), ("critic", 1)):
         for place, (fan_in, fan_out) in zip((0, 2, 4), zip(sizes, [256, 256, outputs], strict=True), strict=True):
             assert shapes[f"{part}.layers.{place}.weight"] == (fan_out, fan_in)
     for name, value in network.named_parameters():
@@ -98,13 +99,13 @@ def test_spaces_are_the_environment_s(cls):
     problem = cls.preset("tiny")
     environments = problem.build_environments([3, 4])
     assert environments.num_envs == 2
-    assert environments.single_observation_space.shape == (cls.OBSERVATIONS,)
-    assert environments.single_action_space.shape == (cls.ACTIONS,)
+    assert environments.single_observation_space.shape == (SIZES[cls.ROBOT][0],)
+    assert environments.single_action_space.shape == (SIZES[cls.ROBOT][1],)
     first, _ = environments.reset(seed=[0, 1])
-    assert first.shape == (2, cls.OBSERVATIONS)
-    assert problem.build_network()(torch.zeros(5, cls.OBSERVATIONS)).shape == (5, 2 * cls.ACTIONS + 1)
+    assert first.shape == (2, SIZES[cls.ROBOT][0])
+    assert problem.build_network()(torch.zeros(5, SIZES[cls.ROBOT][0])).shape == (5, 2 * SIZES[cls.ROBOT][1] + 1)
     for _ in range(problem.max_episode_steps):
-        steps = environments.step_arrays(np.zeros((2, cls.ACTIONS), np.float32))
+        steps = environments.step_arrays(np.zeros((2, SIZES[cls.ROBOT][1]), np.float32))
         if steps.truncations.any():
             break
     else:

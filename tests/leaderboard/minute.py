@@ -10,14 +10,14 @@ import pytest
 
 from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegressionBenchmark
 from neoteny.leaderboard import sweep
-from neoteny.leaderboard.rows import Row
+from neoteny.leaderboard.rows import LeaderboardRow
 
 NAME = "slowly-changing-regression-v1"
 SCALE = "moment"
 ROWS = (
-    Row("backprop", "backprop", "reference", axes={}),
-    Row("adam", "backprop", "optimizer", {"optimizer": "adam"}, axes={"step_size": (1e-3, 1e-2)}),
-    Row("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-1)}),
+    LeaderboardRow("backprop", "backprop", "reference", axes={}),
+    LeaderboardRow("adam", "backprop", "optimizer", {"optimizer": "adam"}, axes={"step_size": (1e-3, 1e-2)}),
+    LeaderboardRow("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-1)}),
 )
 
 
@@ -51,5 +51,5 @@ def executor(stop_after: int | None = None, trained: list[str] | None = None) ->
     return execute
 
 
-def run(plan: sweep.Plan, rows: Sequence[Row] = ROWS, **options: Any):
+def run(plan: sweep.Plan, rows: Sequence[LeaderboardRow] = ROWS, **options: Any):
     return sweep.run(plan, (NAME,), rows, executor(**options), progress=False)

@@ -27,7 +27,7 @@ TINY = {"scale": "tiny", "runs": 2, "compile": False, "progress": False}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> lab.Runs:
+def run(tmp_path_factory) -> lab.RunStack:
     return lab.run("slippery-ant", method="l2", out=tmp_path_factory.mktemp("runs"), seed=5, **TINY)
 
 
@@ -47,7 +47,7 @@ class StandIn:
         self.closed = True
 
 
-def means(run: lab.Runs, agent: int, states: np.ndarray) -> np.ndarray:
+def means(run: lab.RunStack, agent: int, states: np.ndarray) -> np.ndarray:
     weights = {name: value[agent].double().numpy() for name, value in run.final_weights().items()}
     for layer in (0, 2, 4):
         states = states @ weights[f"actor.layers.{layer}.weight"].T + weights[f"actor.layers.{layer}.bias"]

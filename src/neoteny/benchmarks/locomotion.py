@@ -35,6 +35,8 @@ __all__ = [
     "Walker2dLocomotion",
 ]
 
+ROBOTS = {"Ant-v5": (27, 8), "Hopper-v5": (11, 3), "Walker2d-v5": (17, 6), "HalfCheetah-v5": (17, 6)}
+"""How many values each observes, and how many torques it has; the ant without its contact forces."""
 TUNED = {"optimizer.betas": (0.99, 0.99)}
 
 
@@ -54,11 +56,7 @@ class Locomotion(PPOSettings, Benchmark):
 
     KIND: ClassVar[Literal["examples", "agents"]] = "agents"
     ROBOT: ClassVar[str]
-    """Gymnasium's name of the environment."""
-    OBSERVATIONS: ClassVar[int]
-    ACTIONS: ClassVar[int]
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
-    """How the environment is made."""
+    """Gymnasium's name of the environment, one of `ROBOTS`."""
     MEASURES: ClassVar[tuple[str, ...]] = ("dormant_units", "dead_units", "weight_magnitude")
     """Taken on what the agent saw in its last 1,000 steps."""
     PROBED: ClassVar[tuple[str, ...]] = ("srank_99",)
@@ -119,6 +117,21 @@ class Locomotion(PPOSettings, Benchmark):
         require(self, "bin_size", self.bin_size <= self.steps, f"at most the run's {self.steps} steps")
 
     @property
+    def observations(self) -> int:
+        """Values that an agent observes."""
+        return ROBOTS[self.ROBOT][0]
+
+    @property
+    def actions(self) -> int:
+        """Torques that it acts by."""
+        return ROBOTS[self.ROBOT][1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How the environment is made."""
+        return {"observation": "paper"} if self.ROBOT == "Ant-v5" else {}
+
+    @property
     def ppo(self) -> PPOSettings:
         """How the agents learn."""
         return PPOSettings(**{field.name: getattr(self, field.name) for field in fields(PPOSettings)})
@@ -144,7 +157,7 @@ class Locomotion(PPOSettings, Benchmark):
         """Actor and critic, of equal hidden layers."""
         return {
             "kind": "actor-critic",
-            "sizes": [self.OBSERVATIONS, *self.hidden, self.ACTIONS],
+            "sizes": [self.observations, *self.hidden, self.actions],
             "activation": self.activation,
             "initialisation": "lecun",
         }
@@ -153,7 +166,7 @@ class Locomotion(PPOSettings, Benchmark):
         """A fresh agent."""
         from neoteny.nn.actor_critic import ActorCritic
 
-        return ActorCritic(self.OBSERVATIONS, self.ACTIONS, self.hidden, self.activation)
+        return ActorCritic(self.observations, self.actions, self.hidden, self.activation)
 
     def build_environments(self, seeds: Sequence[int], threads: int = 1) -> Environments:
         """The environments of some agents, those of the first agent first.
@@ -171,7 +184,7 @@ class Locomotion(PPOSettings, Benchmark):
             friction_seeds=[seed for seed in seeds for _ in range(self.environments)],
             threads=threads,
             max_episode_steps=self.max_episode_steps,
-            **self.OPTIONS,
+            **self.options,
         )
 
     def friction(self) -> Any:
@@ -218,9 +231,6 @@ class AntLocomotion(Locomotion):
 
     ID: ClassVar[str] = "ant-v1"
     ROBOT: ClassVar[str] = "Ant-v5"
-    OBSERVATIONS: ClassVar[int] = 27
-    ACTIONS: ClassVar[int] = 8
-    OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"task_length": 2_000_000, "hidden": (64, 64), "step_size": 3e-4},
@@ -252,9 +262,6 @@ class HopperLocomotion(AntLocomotion):
 
     ID: ClassVar[str] = "hopper-v1"
     ROBOT: ClassVar[str] = "Hopper-v5"
-    OBSERVATIONS: ClassVar[int] = 11
-    ACTIONS: ClassVar[int] = 3
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,9 +285,6 @@ class Walker2dLocomotion(AntLocomotion):
 
     ID: ClassVar[str] = "walker2d-v1"
     ROBOT: ClassVar[str] = "Walker2d-v5"
-    OBSERVATIONS: ClassVar[int] = 17
-    ACTIONS: ClassVar[int] = 6
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,9 +312,6 @@ class SlipperyAnt(Locomotion):
 
     ID: ClassVar[str] = "slippery-ant-v1"
     ROBOT: ClassVar[str] = "Ant-v5"
-    OBSERVATIONS: ClassVar[int] = 27
-    ACTIONS: ClassVar[int] = 8
-    OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
@@ -366,9 +367,6 @@ class SlipperyHalfCheetah(SlipperyAnt):
 
     ID: ClassVar[str] = "slippery-half-cheetah-v1"
     ROBOT: ClassVar[str] = "HalfCheetah-v5"
-    OBSERVATIONS: ClassVar[int] = 17
-    ACTIONS: ClassVar[int] = 6
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"tasks": 20, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},

@@ -88,7 +88,8 @@ class Benchmark(ABC):
     KIND: ClassVar[Literal["examples", "agents"]]
     """What its runs learn from, which says what trains them; see `neoteny.registry.TRAINERS`."""
     MEASURES: ClassVar[tuple[str, ...]] = ()
-    """Names of `neoteny.measures` taken on the probe now and then."""
+    """Names of `neoteny.measures` taken on the probe now and then, or functions of one's own as `module:function` (see
+    `neoteny.lab.measuring.measure`)."""
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "small": {}, "tiny": {}}
     """For each scale (`paper`, `small`, `tiny`) the settings that differ from the fields' defaults."""
     SYSTEMS: ClassVar[Mapping[str, System]] = {"backprop": System("the optimizer alone")}

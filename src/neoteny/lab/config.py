@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from neoteny import registry
 from neoteny.checks import known_keywords
-from neoteny.errors import SettingError, UnknownNameError
+from neoteny.errors import NeotenyError, SettingError, UnknownNameError
 from neoteny.lab.benchmark import Benchmark
 from neoteny.lab.overriding import Overrides, override
 from neoteny.lab.plain import plain, read_yaml, write_yaml
@@ -25,7 +25,7 @@ from neoteny.methods.base import Method
 from neoteny.optim.base import Optimizer
 from neoteny.seeds import run_seeds
 
-__all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "Resolved", "RunConfig", "resolve", "resolve_all"]
+__all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "Resolved", "RunConfig", "as_now", "resolve", "resolve_all"]
 
 DEFAULT_SCALE = "small"
 DEFAULT_RUNS = 10
@@ -160,6 +160,17 @@ class RunConfig:
         return cls.from_dict(read_yaml(text, "config.yaml"))
 
 
+def as_now(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `config.yaml` of any version as this one would write it, with all defaults.
+
+    What this version cannot make sense of, such as a benchmark that it does not know, stays as it is.
+    """
+    try:
+        return RunConfig.from_dict(content).to_dict()
+    except (NeotenyError, TypeError, AttributeError, KeyError):
+        return brought_up_to_date(content)
+
+
 _KEYS = tuple(one.name for one in fields(RunConfig) if one.name != "resolved")
 
 
@@ -184,7 +195,8 @@ def resolve(
             or a list of names and instances.
         optimizer: a name, an instance, or a mapping with a `name` and options; it replaces the system's.
         runs: seeds at each point of the grid.
-        scale: `paper`, `small` or `tiny`; by default `small`, and `paper` for an instance of a benchmark.
+        scale: `paper`, `small` or `tiny`, by default `small`. An instance of a benchmark has its own settings: then it
+            is the preset from which they are told apart in the folder's name, by default `paper`.
         seed: seed of the first run; run k has seed + k.
         settings: settings of the benchmark that replace the preset's (`{"step_size": 0.003}`), and of the optimizer
             (`{"optimizer.betas": (0.9, 0.99)}`).

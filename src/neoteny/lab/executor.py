@@ -28,7 +28,7 @@ from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.progress import live
-from neoteny.lab.running import Runs, folder_of
+from neoteny.lab.running import RunStack, folder_of
 
 __all__ = ["CompareError", "compare"]
 
@@ -43,7 +43,7 @@ class CompareError(NeotenyError):
         failures: what went wrong, by label.
     """
 
-    def __init__(self, runs: Sequence[Runs], failures: Mapping[str, str]):
+    def __init__(self, runs: Sequence[RunStack], failures: Mapping[str, str]):
         self.runs, self.failures = list(runs), dict(failures)
         listed = "\n".join(f"{label}: {text}" for label, text in failures.items())
         super().__init__(
@@ -86,7 +86,7 @@ def compare(
     jobs: int | None = None,
     progress: bool | Callable[[Progress], None] = True,
     **execution: Any,
-) -> list[Runs]:
+) -> list[RunStack]:
     """Run several systems side by side, each into its own folder `out/<benchmark>/<label>`.
 
     Args:
@@ -148,7 +148,7 @@ def compare(
             else:
                 worker.outcome = message
     runs = [
-        Runs(folder_of(config, out), config)
+        RunStack(folder_of(config, out), config)
         for label, config in zip(labels, configs, strict=True)
         if label not in failures
     ]

@@ -29,7 +29,7 @@ import polars as pl
 import neoteny
 from neoteny.errors import NeotenyError, RunFolderError
 from neoteny.lab import checkpoint
-from neoteny.lab.config import RunConfig
+from neoteny.lab.config import RunConfig, as_now
 from neoteny.lab.recorder import COLUMNS, atomically, read_parts
 
 __all__ = ["RunFolder", "provenance"]
@@ -143,7 +143,7 @@ class RunFolder:
         Raises:
             CheckpointError: there is none, it is damaged, or belongs to another configuration.
         """
-        return checkpoint.load(self.checkpoint, config.to_dict(), as_now=_as_now)
+        return checkpoint.load(self.checkpoint, config.to_dict(), as_now=as_now)
 
     def metrics(self) -> pl.DataFrame:
         """The metrics recorded so far.
@@ -177,14 +177,6 @@ class RunFolder:
 
     def _visible(self) -> list[Path]:
         return [path for path in self.path.iterdir() if not path.name.startswith(".")]
-
-
-def _as_now(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A configuration as this version writes it; one that it cannot read stays as it is."""
-    try:
-        return RunConfig.from_dict(content).to_dict()
-    except (NeotenyError, TypeError, AttributeError, KeyError):
-        return content
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:

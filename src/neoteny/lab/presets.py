@@ -50,7 +50,7 @@ def asked(cls: type[Benchmark], method: str | Method | Sequence[str | Method]) -
     names: list[str] = []
     instances: dict[str, Method] = {}
     classes: dict[str, type[Method]] = {}
-    for part in [method] if isinstance(method, (str, Method)) else method:
+    for part in method if isinstance(method, Sequence) and not isinstance(method, str) else [method]:
         if isinstance(part, str):
             names.append(part)
             continue

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from neoteny.optim import Optimizer
 
-__all__ = ["Runs", "folder_of", "resume", "run", "start"]
+__all__ = ["RunStack", "folder_of", "resume", "run", "start"]
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunStack:
     """A stack of runs that lies in a folder.
 
     Attributes:
@@ -82,7 +82,7 @@ def run(
     resume: bool = False,
     progress: bool | Callable[[Progress], None] = True,
     **execution: Any,
-) -> Runs:
+) -> RunStack:
     """Run one system on one benchmark, in this process, into the folder `out/<benchmark>/<label>`.
 
     Args:
@@ -92,7 +92,7 @@ def run(
             or a list of names and instances.
         optimizer: a name, an instance, or a mapping with a `name` and options; it replaces the system's.
         runs: how many, each with its own seed.
-        scale: `paper`, `small` or `tiny`; by default `small`, and `paper` for an instance of a benchmark.
+        scale: as for `neoteny.lab.resolve`.
         seed: seed of the first run.
         settings: settings of the benchmark that replace the preset's.
         methods: settings of methods that replace the preset's.
@@ -137,7 +137,7 @@ def run(
 
 
 @known_keywords(Execution)
-def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> Runs:
+def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> RunStack:
     """Go on with the run in a folder, from its last checkpoint, as it was started. A finished one is left as it is.
 
     Args:
@@ -173,7 +173,7 @@ def start(
     resume: bool = False,
     notify: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Runs:
+) -> RunStack:
     """Train a stack of runs to the end, in this process and in just this folder; the core of `run` and `resume`.
 
     Args:
@@ -186,7 +186,7 @@ def start(
     """
     folder = RunFolder(path)
     status, state = folder.status, None
-    result = Runs(path, config)
+    result = RunStack(path, config)
     if status != "absent" and resume:
         _require_same(folder, config)
         if status == "finished":

@@ -66,10 +66,10 @@ class LoadedPolicy:
             SettingError: another number of values than the agent observes.
         """
         given = np.asarray(observation, dtype=np.float64)
-        if given.ndim not in (1, 2) or given.shape[-1] != self.problem.OBSERVATIONS:
+        if given.ndim not in (1, 2) or given.shape[-1] != self.problem.observations:
             raise SettingError(
                 f"an observation of shape {given.shape} was given to an agent of {self.problem.ID}, which observes "
-                f"{self.problem.OBSERVATIONS} values: make its environment as the benchmark does."
+                f"{self.problem.observations} values: make its environment as the benchmark does."
             )
         rows = given.reshape(1, -1, given.shape[-1])
         if self._norm is not None:
@@ -126,7 +126,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
         )
     norm = None
     if moments := state["actors"]["observation_norm"]:
-        norm = ObservationNorm(1, problem.OBSERVATIONS)
+        norm = ObservationNorm(1, problem.observations)
         norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
     ground = state["actors"]["environments"]["sliding"][agent * problem.environments]
     return LoadedPolicy(
@@ -183,7 +183,7 @@ class Episode:
                 "neoteny.benchmarks.locomotion.AntLocomotion()."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
-        settings = base_settings(problem.ROBOT, **problem.OPTIONS)
+        settings = base_settings(problem.ROBOT, **problem.options)
         self._env: Any = gymnasium.make(problem.ROBOT, max_episode_steps=steps, disable_env_checker=True, **settings)
         if friction is not None:
             self._env = Slippery(self._env, ConstantFriction(friction))

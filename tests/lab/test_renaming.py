@@ -71,5 +71,6 @@ def test_a_setting_that_is_absent_is_its_default():
 def test_adamw_of_old_did_not_decay_and_a_new_one_does():
     new = lab.resolve("slowly-changing-regression", optimizer="adamw")
     assert new.problem.optimizer.weight_decay == 0.01
-    old = new.to_dict() | {"schema": 1, "optimizer": {"name": "adamw", "step_size": 0.01, "epsilon": 1e-8}}
+    stated = {"name": "adamw", "step_size": 0.01, "betas": [0.9, 0.999], "epsilon": 1e-8}
+    old = new.to_dict() | {"schema": 1, "optimizer": stated}
     assert RunConfig.from_dict(old).problem.optimizer.weight_decay == 0.0

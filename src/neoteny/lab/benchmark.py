@@ -129,7 +129,8 @@ class Benchmark(ABC):
         """
         if scale not in cls.SCALES:
             raise UnknownNameError(scale, cls.SCALES, f"scale of {cls.ID}")
-        return override(cls(), {**cls.SCALES[scale], **overrides}, cls.ID)
+        plain: Any = cls  # whose fields all have defaults
+        return override(plain(), {**cls.SCALES[scale], **overrides}, cls.ID)
 
     @property
     def steps(self) -> int:

@@ -23,6 +23,12 @@ METHODS: Mapping[str, Mapping[str, str]] = {}
 
 FLAT = ("momentum", "betas", "epsilon")
 """Settings of the optimizer that stood among the benchmark's in schema 1."""
+UNSAID: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"weight_decay": 0.0},
+    "adamw": {"weight_decay": 0.0},
+    "muon": {"iterations": 5, "rest": 0.015},
+}
+"""Settings of optimizers that schema 1 did not write, as they were; its adamw did not decay."""
 
 
 def brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,16 +38,18 @@ def brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> old = {"schema": 1, "settings": {"tasks": 2, "optimizer": "adam", "step_size": 0.1, "epsilon": 1e-8},
     ...        "optimizer": {"name": "adam", "step_size": 0.1, "epsilon": 1e-8}}
-    >>> brought_up_to_date(old)["settings"], brought_up_to_date(old)["optimizer"]
-    ({'tasks': 2, 'optimizer': 'adam', 'step_size': 0.1}, {'name': 'adam', 'step_size': 0.1, 'eps': 1e-08})
+    >>> new = brought_up_to_date(old)
+    >>> new["settings"], new["optimizer"]
+    ({'tasks': 2, 'optimizer': 'adam', 'step_size': 0.1},
+     {'name': 'adam', 'step_size': 0.1, 'eps': 1e-08, 'weight_decay': 0.0})
     """
     new = dict(content)
     if new.get("schema") == 1:
         new["schema"] = SCHEMA
         if isinstance(settings := new.get("settings"), Mapping):
             new["settings"] = {key: value for key, value in settings.items() if key not in FLAT}
-        if isinstance(optimizer := new.get("optimizer"), Mapping) and optimizer.get("name") == "adamw":
-            new["optimizer"] = {**optimizer, "weight_decay": 0.0}  # it did not decay then
+        if isinstance(optimizer := new.get("optimizer"), Mapping):
+            new["optimizer"] = {**optimizer, **UNSAID.get(str(optimizer.get("name")), {})}
     for section, names in (("settings", SETTINGS), ("optimizer", OPTIMIZER)):
         if isinstance(new.get(section), Mapping):
             new[section] = _renamed(new[section], names)

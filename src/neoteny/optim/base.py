@@ -25,12 +25,16 @@ Tensors = dict[str, "Tensor"]
 class _LearningRate(ABCMeta):
     """Optimizers may be made with `learning_rate=`, which is `step_size=`."""
 
-    def __call__(cls, **settings: Any) -> Any:
-        if "learning_rate" in settings:
-            if "step_size" in settings:
-                raise SettingError(f"{cls.__name__}: step_size and learning_rate are the same thing; give one of them.")
-            settings["step_size"] = settings.pop("learning_rate")
-        return super().__call__(**settings)
+    if not TYPE_CHECKING:  # a type checker goes by the fields
+
+        def __call__(cls, **settings: Any) -> Any:
+            if "learning_rate" in settings:
+                if "step_size" in settings:
+                    raise SettingError(
+                        f"{cls.__name__}: step_size and learning_rate are the same thing; give one of them."
+                    )
+                settings["step_size"] = settings.pop("learning_rate")
+            return super().__call__(**settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,8 @@ import polars as pl
 import yaml
 
 from neoteny.errors import RunFolderError
-from neoteny.lab.config import as_now
 from neoteny.lab.recorder import COLUMNS, SORT
-from neoteny.lab.renaming import SCHEMA
+from neoteny.lab.renaming import SCHEMA, brought_up_to_date
 
 __all__ = ["UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
@@ -128,7 +127,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("benchmark", "method", "runs") if config.get(key) is None]
     if missing:
         raise RunFolderError(f"{path} lacks {', '.join(missing)}, it is half-written or no run's: {cure}.")
-    config = as_now({"schema": SCHEMA, **config})
+    config = brought_up_to_date({"schema": SCHEMA, **config})
     schema = config["schema"]
     if schema != SCHEMA:
         raise RunFolderError(

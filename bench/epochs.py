@@ -26,6 +26,7 @@ from neoteny.errors import DataError
 from neoteny.lab.config import RunConfig, resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.measuring import measure
+from neoteny.lab.objective import examples
 from neoteny.lab.supervised import Supervised
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
@@ -110,7 +111,7 @@ def continual_imagenet(steps: int, compile: bool) -> list[str]:
     ordinary = Ordinary(network, config.problem.step_size, config.problem.optimizer.momentum)
 
     x, y = stream.next(steps)
-    fine = float(learner.advance(x, y)["loss"]) / steps
+    fine = float(learner.advance(examples(x, y))["loss"]) / steps
     compared = abs(ordinary.steps(x[0], y[0]) / steps - fine)
     others = {}
     for name, chosen in {
@@ -118,16 +119,16 @@ def continual_imagenet(steps: int, compile: bool) -> list[str]:
         "bfloat16": resolve(IMAGENET, runs=1, scale="paper", settings={"pixels": "imagenet", "precision": "bfloat16"}),
     }.items():
         others[name] = prepared(chosen, compile=compile)._learner
-        coarse = float(others[name].advance(x, y)["loss"]) / steps
+        coarse = float(others[name].advance(examples(x, y))["loss"]) / steps
         if name == "bfloat16":
             effect = abs(coarse - fine)
     times: dict[str, list[float]] = {name: [] for name in ("ordinary", "ours", "data", *others)}
     for _ in range(ROUNDS):
         times["ordinary"].append(best(lambda: ordinary.steps(x[0], y[0]), 1))
-        times["ours"].append(best(lambda: float(learner.advance(x, y)["loss"]), 1))
+        times["ours"].append(best(lambda: float(learner.advance(examples(x, y))["loss"]), 1))
         times["data"].append(best(lambda: stream.next(steps), 1))
         for name, own in others.items():
-            times[name].append(best(lambda own=own: float(own.advance(x, y)["loss"]), 1))
+            times[name].append(best(lambda own=own: float(own.advance(examples(x, y))["loss"]), 1))
     one = {name: min(found) / steps for name, found in times.items()}
     rate = step_flops(network, x[0, 0], y[0, 0]) / one["ours"]
     return [
@@ -151,8 +152,8 @@ def incremental_cifar100(steps: int, compile: bool) -> list[str]:
     training = prepared(config, compile=compile)
     learner, stream, problem = training._learner, training._stream, config.problem
     x, y = stream.next(steps)
-    learner.advance(x, y)
-    step = best(lambda: float(learner.advance(x, y)["loss"]), 3) / steps
+    learner.advance(examples(x, y))
+    step = best(lambda: float(learner.advance(examples(x, y))["loss"]), 3) / steps
     prepare = best(lambda: stream.next(steps), ROUNDS) / steps
     probe = stream.probe(problem.probe_size)
     look = best(lambda: measure(type(problem).MEASURES, learner, probe), 2)
@@ -177,8 +178,8 @@ def on_a_gpu(runs: int = 30, steps: int = 24) -> list[str]:
         training = prepared(own, "cuda", strategy)
         x, y = training._stream.next(steps)
         for _ in range(2):
-            training._learner.advance(x, y)
-        work = lambda training=training: training._learner.advance(*training._stream.next(steps))  # noqa: E731
+            training._learner.advance(examples(x, y))
+        work = lambda training=training: training._learner.advance(examples(*training._stream.next(steps)))  # noqa: E731
         rates[name] = count * steps / best(work, 3, device)
     hours = runs * config.problem.steps / rates["stack"] / 3600
     return [

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ordinary import OrdinaryCBP, train
 
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.methods import ContinualBackprop
 from neoteny.nn import MLP, ContinualImageNetNet
 from neoteny.optim import SGD
@@ -113,15 +114,15 @@ def measure(case: Case, rounds: int) -> tuple[float, float, Learner]:
     x0, y0 = case.data(1, case.ordinary_steps)
     train(net, x0[0][:20], y0[0][:20], case.step_size, case.momentum, cbp)
     # twice: the second time also the graphs with replacements have been met
-    learner.advance(x, y)
-    learner.advance(x, y)
+    learner.advance(examples(x, y))
+    learner.advance(examples(x, y))
     ordinary, ours = [], []
     for _ in range(rounds):
         begun = time.perf_counter()
         train(net, x0[0], y0[0], case.step_size, case.momentum, cbp)
         ordinary.append((time.perf_counter() - begun) / case.ordinary_steps)
         begun = time.perf_counter()
-        sums = learner.advance(x, y)
+        sums = learner.advance(examples(x, y))
         float(sums["loss"].sum())
         ours.append((time.perf_counter() - begun) / case.steps / case.runs)
     return min(ordinary) * 1e6, min(ours) * 1e6, learner

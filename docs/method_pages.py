@@ -18,9 +18,9 @@ from neoteny.registry import METHODS, Entry
 COSTS = Path(__file__).parent / "evidence" / "costs.parquet"
 STAGES = {
     "architecture": "changes the network before training",
-    "regulariser": "adds to the gradients, or pulls the weights by itself",
+    "regulariser": "adds to the gradients, or pulls the weights itself",
     "optimizer": "changes the gradients as a whole",
-    "perturbation": "shrinks the weights and makes them noisy",
+    "perturbation": "shrinks the weights and adds noise",
     "projection": "puts the weights back where they have to be",
     "reset": "makes units, weights or layers new",
     "average": "follows the weights",
@@ -41,9 +41,9 @@ def pages(methods: Mapping[str, Entry] = METHODS, costs: Path = COSTS) -> dict[s
 def _index(methods: Mapping[str, Entry]) -> str:
     blocks = [
         "# Methods",
-        "Each rides on any optimizer (`neoteny.attach`) and is a system of every benchmark (`--method NAME`). Any list "
-        "of them attaches together: they act stage by stage, in the order of this page, whichever way they are listed; "
-        "within a stage as listed. The optimizer's own step comes between the stages `optimizer` and `perturbation`.",
+        "Each works with any optimizer (`neoteny.attach`) and is a system of every benchmark (`--method NAME`). Any "
+        "list of them can be attached together: they act stage by stage, in the order of this page, and within a stage "
+        "in the order of the list. The optimizer's own step comes between the stages `optimizer` and `perturbation`.",
     ]
     for stage, what in STAGES.items():
         own = [entry for entry in methods.values() if entry.kind == stage]
@@ -56,7 +56,9 @@ def _index(methods: Mapping[str, Entry]) -> str:
 
 def _page(entry: Entry, classes: Mapping[str, type[Method]], measured: list[dict[str, Any]]) -> str:
     cls = classes[entry.name]
-    doc, home = inspect.getdoc(cls) or "", inspect.getdoc(inspect.getmodule(cls)) or ""
+    doc, home = inspect.getdoc(cls) or "", ""
+    if sum(other.__module__ == cls.__module__ for other in classes.values()) == 1:  # else the file is about several
+        home = inspect.getdoc(inspect.getmodule(cls)) or ""
     blocks = [
         f"# {entry.name}",
         f"`neoteny.{cls.__name__}`: {escaped(entry.summary)}.",
@@ -100,33 +102,33 @@ def _needs(cls: type[Method]) -> Iterator[str]:
 
     usual = cls()
     if usual.prepares:
-        yield "A network prepared for it: `model = neoteny.prepare(model, method, inputs)`, before the optimizer."
+        yield "A prepared network: `model = neoteny.prepare(model, method, inputs)`, before the optimizer is made."
     if overrides("at_task"):
-        yield "Changes of task may matter to it: say so with `plasticity.new_task()`."
+        yield "It may act at a change of task: call `plasticity.new_task()` there."
     else:
-        yield "Nobody has to say when the task changes."
+        yield "It does not need to know when the task changes."
     if cls.needs_units:
-        yield "Hidden units that `neoteny.units` finds; it refuses a network without."
+        yield "Hidden units that `neoteny.units` finds; it refuses a network without any."
     elif cls.resets_units:
-        yield "It makes units new where there are some."
+        yield "It also resets hidden units, if there are any."
     if usual.observes:
-        yield f"Activations of the units in training, of which it uses {_listed(sorted(usual.observes))}."
+        yield f"Statistics of the units' activations in training: {_listed(sorted(usual.observes))}."
     if cls.reads_gradients:
-        yield "The gradients after the step: leave them until the next `zero_grad()`."
+        yield "The gradients after the step: keep them until the next `zero_grad()`."
     if cls.needs_reference:
         yield "A reference batch, other than the one trained on: `neoteny.attach(..., reference=batch)`."
     if overrides("evaluated"):
-        yield "Evaluation within `with plasticity.evaluating():`, where the network has the weights meant for it."
+        yield "Evaluation inside `with plasticity.evaluating():`, where the network has the weights to evaluate."
 
 
 def _order(cls: type[Method]) -> str:
     stages = [stage for stage in get_args(Stage) if stage != "architecture"]
     if cls.stage not in stages:
-        return "Stage `architecture`: it changes the network before training, and does nothing later."
+        return "Stage `architecture`: it changes the network before training and does nothing later."
     place = stages.index(cls.stage)
     after = f", after {_listed(stages[:place])}" if place else ""
     others = f", before {_listed(stages[place + 1 :])}" if place + 1 < len(stages) else ""
-    return f"Stage `{cls.stage}`, {place + 1} of {len(stages)}{after}{others}, whichever way methods are listed."
+    return f"Stage `{cls.stage}`, {place + 1} of {len(stages)}{after}{others}, whatever the order of the list."
 
 
 def _excluded(entry: Entry, classes: Mapping[str, type[Method]]) -> str:
@@ -138,7 +140,7 @@ def _excluded(entry: Entry, classes: Mapping[str, type[Method]]) -> str:
             if reason:
                 reasons.setdefault(reason, []).append(name)
     if not reasons:
-        return "It attaches together with every other method."
+        return "It can be attached together with every other method."
     lines = [f"- {', '.join(f'[{name}](method-{name}.md)' for name in names)}: {why}" for why, names in reasons.items()]
     return "It is refused together with\n\n" + "\n".join(map(escaped, lines))
 
@@ -146,20 +148,20 @@ def _excluded(entry: Entry, classes: Mapping[str, type[Method]]) -> str:
 def _costs(cls: type[Method], measured: list[dict[str, Any]]) -> str:
     kept, allocated = cls.memory
     promise = (
-        f"Of memory it keeps at most {kept:g} times that of the parameters between steps, and a step allocates at most "
-        f"{allocated:g} times that beside it; what goes with units alone is not counted."
+        f"Between steps it keeps at most {kept:g} times the memory of the parameters; a step allocates at most "
+        f"{allocated:g} times that memory in addition. Memory that grows only with the number of units is not counted."
     )
     if not measured:
         return promise
     rows = [[r["network"], *(f"{r[key]:.2f}" for key in ("relative", "kept", "allocated"))] for r in measured]
     columns = ("network", "a step, backpropagation = 1", "keeps", "allocates")
-    return "\n\n".join([_table(columns, rows), "As measured: see [how](../evidence/costs.md).", promise])
+    return "\n\n".join([_table(columns, rows), "Measured [like this](../evidence/costs.md).", promise])
 
 
 def _grid(cls: type[Method]) -> str:
     varies = f"Runs of one stack may differ in {_listed(cls.varies)}." if cls.varies else ""
     if not cls.grid:
-        return varies or "No number of it may differ between the runs of a stack; there is no grid."
+        return varies or "None of its settings may differ between the runs of a stack; there is no grid."
     rows = [[f"`{name}`", ", ".join(f"{value:g}" for value in values)] for name, values in cls.grid.items()]
     return "\n\n".join(filter(None, [_table(("setting", "values"), rows), varies]))
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from neoteny.report.intervals import Interval, mean_interval
+from neoteny.report.statistics.intervals import Interval, mean_interval
 
 HERE = Path(__file__).parent
 CYCLE = 8

@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 from neoteny import report
-from neoteny.report.atlas import FIGURES
-from neoteny.report.figure import draw, group_of, scales_of
+from neoteny.report.figures.paper import draw
+from neoteny.report.papers import find
 
 HERE = Path(__file__).parent
 SLIM = HERE / "runs"
@@ -107,18 +107,19 @@ def figures() -> None:
     parts = [
         "# The paper's figures",
         "Drawn by `make nature` from the slim runs in `docs/evidence/runs`; `neoteny figure NAME docs/evidence/runs` "
-        "draws one of them anew. [The ledger](claims.md) says what they decide, and what made the runs.",
+        "draws one of them anew. [Claims and verdicts](claims.md) has what follows from them, and what made the runs.",
     ]
     (HERE / "figures").mkdir(exist_ok=True)
-    for name, figure in FIGURES.items():
-        for scale in scales_of(figure.benchmark, runs):
-            found = figure.select(group_of(figure.benchmark, runs, scale), scale).found
+    (paper,) = find("nature")
+    for figure in paper.figures:
+        for scale in runs.scales(figure.benchmark):
+            found = figure.select(runs.newest(figure.benchmark, scale), scale).found
             if len(found) < 2:  # one curve alone compares nothing
-                print(f"{name}: {len(found)} of its curves were run at {scale} scale")
+                print(f"{figure.name}: {len(found)} of its curves were run at {scale} scale")
                 continue
-            draw(figure, runs, scale).savefig(HERE / "figures" / f"{name}.png", dpi=150)
-            picture = f"![{figure.title}](figures/{name}.png)"
-            parts.append(f"## {figure.title}\n\n`neoteny figure {name}` · {figure.source}\n\n{picture}")
+            draw(figure, runs, scale).savefig(HERE / "figures" / f"{figure.name}.png", dpi=150)
+            picture = f"![{figure.title}](figures/{figure.name}.png)"
+            parts.append(f"## {figure.title}\n\n`neoteny figure {figure.name}` · {figure.source}\n\n{picture}")
     (HERE / "figures.md").write_text("\n\n".join(parts) + "\n")
 
 

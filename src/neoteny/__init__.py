@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from neoteny.lazy import exports
+from neoteny.methods import RENAMED
 
 if TYPE_CHECKING:
     from neoteny import benchmarks as benchmarks
@@ -34,38 +35,38 @@ if TYPE_CHECKING:
     from neoteny.errors import PlasticityWarning as PlasticityWarning
     from neoteny.measures.diagnose import diagnose as diagnose
     from neoteny.measures.monitor import Monitor as Monitor
+    from neoteny.methods.architecture import WithBatchNorm as WithBatchNorm
+    from neoteny.methods.architecture import WithCReLU as WithCReLU
+    from neoteny.methods.architecture import WithDeepFourier as WithDeepFourier
+    from neoteny.methods.architecture import WithDropout as WithDropout
+    from neoteny.methods.architecture import WithIntervalDropout as WithIntervalDropout
+    from neoteny.methods.architecture import WithLayerNorm as WithLayerNorm
+    from neoteny.methods.architecture import WithSmoothLeaky as WithSmoothLeaky
     from neoteny.methods.base import Method as Method
-    from neoteny.methods.batch_norm import BatchNorm as BatchNorm
     from neoteny.methods.c_chain import CChain as CChain
     from neoteny.methods.continual_backprop import ContinualBackprop as ContinualBackprop
     from neoteny.methods.continuous_partial_resets import ContinuousPartialResets as ContinuousPartialResets
-    from neoteny.methods.crelu import CReLU as CReLU
     from neoteny.methods.dash import DASH as DASH
-    from neoteny.methods.deep_fourier import DeepFourier as DeepFourier
-    from neoteny.methods.dropout import Dropout as Dropout
     from neoteny.methods.effective_rank import EffectiveRank as EffectiveRank
     from neoteny.methods.ema import EMA as EMA
     from neoteny.methods.fire import FIRE as FIRE
     from neoteny.methods.full_reset import FullReset as FullReset
     from neoteny.methods.hare_and_tortoise import HareAndTortoise as HareAndTortoise
     from neoteny.methods.head_reset import HeadReset as HeadReset
-    from neoteny.methods.huber_init import HuberInit as HuberInit
     from neoteny.methods.infer import InFeR as InFeR
-    from neoteny.methods.interval_dropout import IntervalDropout as IntervalDropout
-    from neoteny.methods.l1_init import L1Init as L1Init
     from neoteny.methods.l2 import L2 as L2
-    from neoteny.methods.l2_init import L2Init as L2Init
-    from neoteny.methods.layer_norm import LayerNorm as LayerNorm
     from neoteny.methods.normalise_and_project import NormaliseAndProject as NormaliseAndProject
     from neoteny.methods.parseval import Parseval as Parseval
     from neoteny.methods.plasticity_injection import PlasticityInjection as PlasticityInjection
     from neoteny.methods.redo import ReDo as ReDo
+    from neoteny.methods.regenerative import HuberInit as HuberInit
+    from neoteny.methods.regenerative import L1Init as L1Init
+    from neoteny.methods.regenerative import L2Init as L2Init
     from neoteny.methods.regrama import ReGraMa as ReGraMa
     from neoteny.methods.selective_reinitialisation import SelectiveReinitialisation as SelectiveReinitialisation
     from neoteny.methods.self_distillation import SelfDistillation as SelfDistillation
     from neoteny.methods.shared.combining import prepare as prepare
     from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb as ShrinkAndPerturb
-    from neoteny.methods.smooth_leaky import SmoothLeaky as SmoothLeaky
     from neoteny.methods.snr import SelfNormalisedResets as SelfNormalisedResets
     from neoteny.methods.spectral import Spectral as Spectral
     from neoteny.methods.upgd import UPGD as UPGD
@@ -75,13 +76,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "BatchNorm": "methods.batch_norm",
-    "LayerNorm": "methods.layer_norm",
-    "Dropout": "methods.dropout",
-    "IntervalDropout": "methods.interval_dropout",
-    "SmoothLeaky": "methods.smooth_leaky",
-    "DeepFourier": "methods.deep_fourier",
-    "CReLU": "methods.crelu",
+    "WithBatchNorm": "methods.architecture",
+    "WithLayerNorm": "methods.architecture",
+    "WithDropout": "methods.architecture",
+    "WithIntervalDropout": "methods.architecture",
+    "WithSmoothLeaky": "methods.architecture",
+    "WithDeepFourier": "methods.architecture",
+    "WithCReLU": "methods.architecture",
     "SelfDistillation": "methods.self_distillation",
     "EMA": "methods.ema",
     "HareAndTortoise": "methods.hare_and_tortoise",
@@ -100,8 +101,8 @@ _HOME = {
     "EffectiveRank": "methods.effective_rank",
     "Parseval": "methods.parseval",
     "Spectral": "methods.spectral",
-    "HuberInit": "methods.huber_init",
-    "L1Init": "methods.l1_init",
+    "HuberInit": "methods.regenerative",
+    "L1Init": "methods.regenerative",
     "attach": "attachment.attach",
     "Method": "methods.base",
     "Plasticity": "attachment.plasticity",
@@ -110,7 +111,7 @@ _HOME = {
     "diagnose": "measures.diagnose",
     "Monitor": "measures.monitor",
     "L2": "methods.l2",
-    "L2Init": "methods.l2_init",
+    "L2Init": "methods.regenerative",
     "ShrinkAndPerturb": "methods.shrink_and_perturb",
     "ContinualBackprop": "methods.continual_backprop",
     "ReDo": "methods.redo",
@@ -139,23 +140,17 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "FIRE",
     "L2",
     "UPGD",
-    "BatchNorm",
     "CChain",
-    "CReLU",
     "ContinualBackprop",
     "ContinuousPartialResets",
-    "DeepFourier",
-    "Dropout",
     "EffectiveRank",
     "FullReset",
     "HareAndTortoise",
     "HeadReset",
     "HuberInit",
     "InFeR",
-    "IntervalDropout",
     "L1Init",
     "L2Init",
-    "LayerNorm",
     "Method",
     "Monitor",
     "NormaliseAndProject",
@@ -169,9 +164,15 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "SelfDistillation",
     "SelfNormalisedResets",
     "ShrinkAndPerturb",
-    "SmoothLeaky",
     "Spectral",
     "WeightClipping",
+    "WithBatchNorm",
+    "WithCReLU",
+    "WithDeepFourier",
+    "WithDropout",
+    "WithIntervalDropout",
+    "WithLayerNorm",
+    "WithSmoothLeaky",
     "__version__",
     "attach",
     "benchmarks",
@@ -193,4 +194,4 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "units",
 ]
 
-__getattr__, __dir__ = exports(__name__, _HOME)
+__getattr__, __dir__ = exports(__name__, _HOME, RENAMED)

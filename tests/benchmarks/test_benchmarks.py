@@ -206,7 +206,7 @@ def test_bad_settings_are_refused_with_their_value(cls, setting, value):
         ("incremental-cifar100", "drops", (0.5, 1.0)),
         ("incremental-cifar100", "drop_factor", 0.0),
         ("incremental-cifar100", "side", 12),
-        ("ant", "discount", 1.5),
+        ("ant", "gamma", 1.5),
         ("ant", "optimizer", Muon()),
         ("ant", "rollout_steps", 1_000),
         ("ant", "bin_size", 3_000),

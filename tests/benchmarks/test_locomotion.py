@@ -34,9 +34,9 @@ def test_agents_are_those_of_the_paper(cls):
     problem = cls()
     assert (problem.rollout_steps, problem.environments, problem.epochs, problem.batch_size) == (2_048, 1, 10, 128)
     assert problem.ppo.updates == 10 * 16
-    assert (problem.discount, problem.trace_decay, problem.clip) == (0.99, 0.95, 0.2)
+    assert (problem.gamma, problem.gae_lambda, problem.clip_coef) == (0.99, 0.95, 0.2)
     assert problem.normalise_advantages == "batch"
-    assert (problem.value_weight, problem.entropy_weight, problem.gradient_norm) == (1.0, 0.0, math.inf)
+    assert (problem.vf_coef, problem.ent_coef, problem.max_grad_norm) == (1.0, 0.0, math.inf)
     assert not (problem.normalise_observations or problem.normalise_rewards or problem.bootstrap_timeouts)
     assert not (problem.anneal_step_size or problem.clip_actions)
     assert problem.hidden == (256, 256) and problem.activation == "relu" and problem.precision == "float32"

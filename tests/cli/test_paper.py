@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from neoteny.cli.main import main
-from neoteny.report.atlas import FIGURES, figure
-from neoteny.report.lines import Line
+from neoteny.report.papers import figure, figures
+from neoteny.report.papers.condition import Condition
 from report import made_up
 
 
@@ -28,7 +28,7 @@ def neoteny(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture
 def runs() -> Path:
-    lines = (Line("backprop", "backprop"), Line("cbp", "cbp"))
+    lines = (Condition("backprop", "backprop"), Condition("cbp", "cbp"))
     return made_up.paper_runs(Path("runs"), figure("nature-1c"), "small", lines, runs=3, tasks=20)
 
 
@@ -53,7 +53,7 @@ def test_a_figure_without_runs_tells_the_commands(neoteny):
 
 def test_the_list_says_what_is_there_and_what_is_missing(neoteny, runs):
     shown = neoteny("figure", "--list")
-    for name in FIGURES:
+    for name in figures():
         assert name in shown
     row = next(line for line in shown.splitlines() if line.lstrip().startswith("nature-1c"))
     assert "backprop (3), cbp (3)" in row
@@ -72,7 +72,7 @@ def test_the_list_says_what_is_there_and_what_is_missing(neoteny, runs):
     assert "nature-1c" in neoteny("figure", "--list")  # nothing has been run yet
 
 
-def test_the_ledger(neoteny, runs):
+def test_the_claims(neoteny, runs):
     shown = neoteny("claims")
     assert "Continual backpropagation does not fall" in shown
     assert "not yet run" in shown
@@ -80,7 +80,7 @@ def test_the_ledger(neoteny, runs):
     Path("docs/claims.remarks.md").write_text("Too short to show it.\n")
     assert neoteny("claims", "runs", "--out", "docs/claims.md").strip() == "docs/claims.md"
     page = Path("docs/claims.md").read_text()
-    assert page.startswith("# The ledger of claims")
+    assert page.startswith("# Claims and verdicts")
     assert "Too short to show it." in page
     assert neoteny("claims", "--out", "claims.txt", status=2)
 

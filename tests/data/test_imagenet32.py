@@ -143,7 +143,7 @@ def test_the_first_layout_counts(folder):
 
 
 def test_missing(cache, tmp_path):
-    with pytest.raises(DataError, match=r"no folder is named in which it lies.*image-net.org.*NEOTENY_DATA"):
+    with pytest.raises(DataError, match=r"no folder was given.*image-net.org.*NEOTENY_DATA"):
         imagenet32()
     with pytest.raises(DataError, match=r"there are no images in .* or its folder imagenet32"):
         imagenet32(tmp_path)
@@ -212,7 +212,7 @@ def test_a_class_file_with_objects_is_not_unpickled(folder, tmp_path):
             r"'data' is uint8 of shape \(2, 3071\), not uint8 of shape \(n, 3072\)",
         ),
         ({"data": np.zeros((2, 3072))}, "'data' is float64"),
-        ({"data": [[0] * 3072] * 2}, "'data' is list"),
+        ({"data": [[0] * 3072] * 2}, "'data' is a list"),
         ({"labels": [1]}, "'labels' are not . whole numbers from 1 to 1000"),
         ({"labels": [0] * 6}, "'labels' are not"),
         ({"labels": [1001] * 6}, "'labels' are not"),

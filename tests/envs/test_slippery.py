@@ -14,11 +14,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from neoteny.envs import ConstantFriction, ListedFriction, LogUniformFriction, Slippery
-from neoteny.envs.slippery import BASES
+from neoteny.envs.robots import ROBOTS
 from neoteny.errors import SettingError, UnknownNameError
 
 ROOT = Path(__file__).parents[2]
-NAMES = [f"neoteny/Slippery{base.replace('-v5', '-v0')}" for base in BASES]
+NAMES = [f"neoteny/Slippery{base.replace('-v5', '-v0')}" for base in ROBOTS]
 
 
 def sliding(env):
@@ -96,7 +96,7 @@ def test_what_the_paper_leaves_out_is_contact_alone():
 
 
 def test_every_geom_slides_alike_and_the_file_stays_as_it_was():
-    for base in BASES:
+    for base in ROBOTS:
         env = gymnasium.make(f"neoteny/Slippery{base.replace('-v5', '-v0')}", schedule=ConstantFriction(0.125))
         plain = gymnasium.make(base)
         source = Path(env.unwrapped.fullpath)
@@ -221,9 +221,9 @@ def test_a_simulation_that_blows_up_ends_its_episode():
 
 
 def test_bad_input_says_what_is_wrong():
-    with pytest.raises(SettingError, match="CartPole.* has no model of MuJoCo.*take one of Ant-v5"):
+    with pytest.raises(SettingError, match="CartPole.* has no MuJoCo model.*take one of Ant-v5"):
         Slippery(gymnasium.make("CartPole-v1"))
-    with pytest.raises(SettingError, match="schedule = 0.5 is no schedule of friction"):
+    with pytest.raises(SettingError, match="schedule = 0.5 is no friction schedule"):
         gymnasium.make("neoteny/SlipperyHopper-v0", schedule=0.5)
     with pytest.raises(SettingError, match="seed = -1"):
         gymnasium.make("neoteny/SlipperyHopper-v0", seed=-1)

@@ -255,9 +255,9 @@ def test_bad_settings_say_what_is_wrong():
         MujocoVectorEnv("Hopper-v5", 1, frictions=1)
     with pytest.raises(SettingError, match="1 friction for 2 environments: give one for each"):
         MujocoVectorEnv("Hopper-v5", 2, friction=[ConstantFriction(1.0)])
-    with pytest.raises(SettingError, match="friction = -1 is no schedule: ConstantFriction"):
+    with pytest.raises(SettingError, match="friction = -1 is no friction schedule; ConstantFriction"):
         MujocoVectorEnv("Hopper-v5", 2, friction=[-1, -1])
-    with pytest.raises(SettingError, match="friction = 0.5 is no schedule: ConstantFriction"):
+    with pytest.raises(SettingError, match="friction = 0.5 is no friction schedule; ConstantFriction"):
         MujocoVectorEnv("Hopper-v5", 2, friction=0.5)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="3 friction_seeds for 2 environments"):
         MujocoVectorEnv("Hopper-v5", 2, friction_seeds=[0, 1, 2])

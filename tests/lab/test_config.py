@@ -51,7 +51,7 @@ def test_overrides_replace_the_preset_and_name_the_folder():
 
 def test_a_folder_of_many_settings_can_still_be_made():
     settings = {
-        "entropy_weight": 0.01, "gradient_norm": 0.5, "normalise_advantages": "minibatch", "bootstrap_timeouts": True,
+        "ent_coef": 0.01, "max_grad_norm": 0.5, "normalise_advantages": "minibatch", "bootstrap_timeouts": True,
         "normalise_observations": True, "normalise_rewards": True, "clip_actions": True, "anneal_step_size": True,
     }  # fmt: skip
     usual = resolve("ant", settings=settings)

@@ -17,6 +17,7 @@ from neoteny.benchmarks.incremental_cifar100 import IncrementalCIFAR100
 from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.lab.running import folder_of, start
 from neoteny.lab.step import only
 from neoteny.optim import SGD
@@ -260,7 +261,7 @@ def test_dropout_draws_from_run_and_step(strategy):
         )
         x = torch.ones(len(seeds), 1, 3, 6)
         y = torch.zeros(len(seeds), 1, 3, dtype=torch.int64)
-        return torch.stack([learner.advance(x, y)["loss"] for _ in range(4)])
+        return torch.stack([learner.advance(examples(x, y))["loss"] for _ in range(4)])
 
     found = losses([1, 2])
     assert torch.equal(found, losses([1, 2]))

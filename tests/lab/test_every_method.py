@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.nn import MLP
 from neoteny.optim import SGD, Adam
 from neoteny.registry import METHODS
@@ -38,9 +39,9 @@ def learner(method, strategy="stack", seeds=range(RUNS), x=None, optimizer=None)
 
 def advance(learner, x, y):
     """Some steps, and a change of task on the way."""
-    learner.advance(x[:, :4], y[:, :4])
+    learner.advance(examples(x[:, :4], y[:, :4]))
     learner.new_task()
-    learner.advance(x[:, 4:], y[:, 4:])
+    learner.advance(examples(x[:, 4:], y[:, 4:]))
 
 
 def active(name):

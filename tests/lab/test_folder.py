@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from neoteny.errors import RunFolderError
-from neoteny.lab import resolve
+from neoteny.lab import checkpoint, former_names, resolve
 from neoteny.lab.folder import RunFolder, provenance
+from neoteny.lab.recorder import Recorder
+from neoteny.report.runs.folders import read_folder
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,26 @@ def test_provenance_says_where_numbers_come_from(tmp_path, config):
     assert folder.read_provenance() == content
     (tmp_path / "provenance.json").write_text("{")
     assert folder.read_provenance() == {}
+
+
+def test_names_of_earlier_versions_are_read_as_the_present_ones(tmp_path):
+    today = resolve("ant", scale="tiny", runs=1, settings={"max_grad_norm": 0.5})
+    former = {new: old for old, new in former_names.PPO.items()}
+    folder = RunFolder(tmp_path / "run")
+    folder.create(today)
+    text = (folder.path / "config.yaml").read_text()
+    for new, old in former.items():
+        text = text.replace(f" {new}:", f" {old}:")
+    (folder.path / "config.yaml").write_text(text)
+    recorder = Recorder(folder.path, runs=1)
+    for name in ("kl", "clip_share", "entropy"):
+        recorder.add(name, [0.1], step=1, task=0)
+    recorder.flush()
+    assert folder.config() == today
+    assert folder.metrics()["metric"].to_list() == ["approx_kl", "clip_fraction", "entropy"]
+    seen = read_folder(folder.path)
+    assert seen.config["settings"]["max_grad_norm"] == 0.5
+    assert seen.frame["metric"].to_list() == ["approx_kl", "clip_fraction", "entropy"]
+    settings = {former.get(name, name): value for name, value in today.settings.items()}
+    checkpoint.save(folder.checkpoint, {"step": 3}, {**today.to_dict(), "settings": settings})
+    assert folder.state(today) == {"step": 3}

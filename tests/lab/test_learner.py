@@ -15,6 +15,7 @@ from torch import nn
 from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.lab import compiling
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.methods import L2, ContinualBackprop, HeadReset, L2Init, ReDo, ShrinkAndPerturb
 from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, ResNet18
 from neoteny.optim import SGD, Adam
@@ -63,8 +64,8 @@ def learner(
 
 
 def advance(learner: Learner, x: torch.Tensor, y: torch.Tensor, piece: int = 60) -> torch.Tensor:
-    sums = [learner.advance(x[:, i : i + piece], y[:, i : i + piece])["loss"] for i in range(0, x.shape[1], piece)]
-    return torch.stack(sums, 1)
+    begins = range(0, x.shape[1], piece)
+    return torch.stack([learner.advance(examples(x[:, i : i + piece], y[:, i : i + piece]))["loss"] for i in begins], 1)
 
 
 def assert_same(a: Learner, b: Learner, runs=slice(None)) -> None:
@@ -152,8 +153,8 @@ def test_batch_norm_is_the_ordinary_loops_running_statistics_included(name, stra
             ordinary.zero_grad()
             F.cross_entropy(net(inputs), labels).backward()
             ordinary.step()
-    made.advance(x[:, :4], y[:, :4])
-    made.advance(x[:, 4:], y[:, 4:])
+    made.advance(examples(x[:, :4], y[:, :4]))
+    made.advance(examples(x[:, 4:], y[:, 4:]))
     tensors, outputs = made.strategy.carry()["tensors"], made.outputs(x[:, 0])
     for run, net in enumerate(nets):
         for key, value in net.state_dict().items():
@@ -172,7 +173,7 @@ def test_a_step_leaves_the_state_before_it_as_it_was(strategy):
     made = Learner(build, torch.zeros(shape), loss="cross_entropy", optimizer=SGD(), strategy=strategy, compile=False)
     before = made.strategy.carry() if strategy == "stack" else made.strategy._carries[0]
     kept = copy.deepcopy(before["tensors"])
-    made.advance(torch.randn(1, 3, *shape), torch.randint(0, 3, (1, 3, shape[0])))
+    made.advance(examples(torch.randn(1, 3, *shape), torch.randint(0, 3, (1, 3, shape[0]))))
     assert all(torch.equal(before["tensors"][key], value) for key, value in kept.items())
     assert all(not torch.equal(made.strategy.carry()["tensors"][key], value) for key, value in kept.items())
 
@@ -196,7 +197,7 @@ def test_batch_norm_compiled_equals_uncompiled():
         for compile in (False, True)
     )
     for each in (plain, compiled):
-        each.advance(x, y)
+        each.advance(examples(x, y))
     tensors = compiled.strategy.carry()["tensors"]
     for key, value in plain.strategy.carry()["tensors"].items():
         torch.testing.assert_close(tensors[key], value, rtol=1e-4, atol=1e-5)
@@ -269,7 +270,7 @@ def test_adam_counts_a_new_heads_updates_from_its_reset():
     made = learner((HeadReset(to="zero"),), seeds=(0,), optimizer=Adam(step_size=0.01))
     advance(made, x, y)
     made.new_task()
-    made.advance(x[:, :1], y[:, :1])
+    made.advance(examples(x[:, :1], y[:, :1]))
     moved = made.weights()[made.network.head[0]][0]
     # Adam's first step is alpha in every entry that has a gradient, whatever its size
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.01), rtol=1e-3, atol=0)
@@ -289,7 +290,7 @@ def test_features_and_outputs_are_those_of_each_runs_network():
 def test_a_linear_network_learns_without_units():
     made = Learner(lambda: LinearNetwork(12, 1), torch.zeros(1, 12), loss="mse", optimizer=SGD(), compile=False)
     x, y = torch.randn(1, 50, 1, 12), torch.randn(1, 50, 1, 1)
-    made.advance(x, y)
+    made.advance(examples(x, y))
     assert made.features(x[:, :, 0]) == {}
     with pytest.raises(NetworkError):
         Learner(
@@ -352,8 +353,8 @@ def test_compiled_equals_uncompiled(name, strategy, unroll):
     compiled = learner(METHODS[name], strategy=strategy, build=small, compile=True, unroll=unroll)
     # stretches of unequal length: a graph must not depend on the strides of what it is cut from
     for begin, end in ((0, 40), (40, 63), (63, 64)):
-        plain.advance(x[:, begin:end], y[:, begin:end])
-        compiled.advance(x[:, begin:end], y[:, begin:end])
+        plain.advance(examples(x[:, begin:end], y[:, begin:end]))
+        compiled.advance(examples(x[:, begin:end], y[:, begin:end]))
     assert_same(plain, compiled)
 
 

@@ -39,7 +39,7 @@ class Shrinking(Method):
 class Slow(SGD):
     name: ClassVar[str] = "slow"
     factor: float = 0.5
-    def update(self, tensors, grads, optim, count):
+    def update(self, tensors, grads, optim, count, signals=None):
         super().update(tensors, {name: g * self.factor for name, g in grads.items()}, optim, count)
 
 @dataclass(frozen=True, kw_only=True)

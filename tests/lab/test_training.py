@@ -9,6 +9,7 @@ from neoteny import lab
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.lab.recorder import Recorder
 
 REGRESSION = "slowly-changing-regression"
@@ -40,7 +41,7 @@ def test_bins_are_the_means_of_the_learner_s_losses(tmp_path):
     for step in range(problem.steps):
         if step and step % problem.task_length == 0:
             learner.new_task()
-        losses.append(learner.advance(*stream.next(1))["loss"].numpy())
+        losses.append(learner.advance(examples(*stream.next(1)))["loss"].numpy())
     expected = np.array(losses).T.reshape(2, -1, 10)
     steps, found = values(run, "loss")
     assert steps.tolist() == [90, 180, 270, 360, 400]  # the last bin is the shorter rest
@@ -136,8 +137,8 @@ def test_a_run_that_turns_non_finite_ends_alone(tmp_path):
 def test_weights_that_turn_non_finite_between_bins_end_the_run(tmp_path, monkeypatch):
     advance = Learner.advance
 
-    def poisoned(self, x, y):
-        sums = advance(self, x, y)
+    def poisoned(self, batches):
+        sums = advance(self, batches)
         carry = self.strategy.carry()
         name = next(iter(carry["tensors"]))
         carry["tensors"][name] = carry["tensors"][name].clone()

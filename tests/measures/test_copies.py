@@ -8,7 +8,7 @@ from torch import nn
 
 from measures.plastic import INPUTS, mlp
 from neoteny.errors import CheckpointError, NetworkError
-from neoteny.measures.copies import copy_with, initialisers_of, young_copy
+from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
 from neoteny.units.copying import bare_copy
 from neoteny.units.random import key
 
@@ -24,7 +24,7 @@ def test_a_young_copy_is_drawn_anew_but_for_what_is_frozen():
     for _ in range(20):
         net(INPUTS + 5)
     found, notes = initialisers_of(net, None, None)
-    young = young_copy(net, found, key(0), INPUTS)
+    young = fresh_copy(net, found, key(0), INPUTS)
     assert notes == {}
     assert not torch.equal(young[0].weight, net[0].weight)
     assert young[0].weight.abs().max() <= 1 / 10**0.5
@@ -36,7 +36,7 @@ def test_a_young_copy_is_drawn_anew_but_for_what_is_frozen():
     torch.testing.assert_close(young[1].running_var, seen.var(0))
     assert young[1].momentum == 0.3
     assert not any(module.training for module in young.modules())
-    again = young_copy(net, found, key(0), INPUTS)
+    again = fresh_copy(net, found, key(0), INPUTS)
     assert all(torch.equal(a, b) for a, b in zip(young.state_dict().values(), again.state_dict().values(), strict=True))
 
 

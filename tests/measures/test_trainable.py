@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import copy
-import io
 import math
 from dataclasses import dataclass
 
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
 from measures.plastic import INPUTS, mlp, well, worn
 from neoteny.errors import CheckpointError, NetworkError, SettingError, UnknownNameError
-from neoteny.measures import Trainability, progress, trainability
+from neoteny.measures import Trainability, trainability
 
 QUICK = {"steps": 3, "repeats": 1}
 
@@ -186,18 +184,3 @@ def test_what_cannot_be_is_told(make, settings, error, message):
 class Detach(nn.Module):
     def forward(self, x):
         return x.detach()
-
-
-def test_a_bar_comes_only_late_and_only_in_a_terminal(monkeypatch):
-    def shown(patience, terminal):
-        monkeypatch.setattr(progress, "PATIENCE", patience)
-        out = io.StringIO()
-        console = Console(file=out, force_terminal=terminal, width=60)
-        with progress.bar("trainability", 3, console) as advance:
-            for _ in range(3):
-                advance()
-        return out.getvalue()
-
-    assert "trainability" in shown(-1, True)
-    assert shown(-1, False) == ""
-    assert shown(100, True) == ""

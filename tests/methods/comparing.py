@@ -13,7 +13,7 @@ from torch import nn
 
 import neoteny
 from methods import numpy_reference
-from neoteny.methods.base import method_seed
+from neoteny.methods.shared.order import method_seed
 from neoteny.units import random
 
 STEPS, SEED = 200, 5

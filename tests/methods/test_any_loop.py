@@ -58,7 +58,7 @@ def assert_alike(one, two, **tolerance):
     for name, state in one._state.items():
         for key, value in state.items():
             torch.testing.assert_close(two._state[name][key], value, **tolerance, msg=lambda m, k=key: f"{k}: {m}")
-    for p, q in zip(one._live.parameters.values(), two._live.parameters.values(), strict=True):
+    for p, q in zip(one._network.parameters.values(), two._network.parameters.values(), strict=True):
         torch.testing.assert_close(q, p, **tolerance)
 
 
@@ -297,12 +297,12 @@ def test_optimizers_in_the_wrappers_of_trainers():
             self.optimizer = optimizer
 
     model, _, plain = attached()
-    train(model, plain._live.optimizers[0], batches(5))
+    train(model, plain._network.optimizers[0], batches(5))
     other = type(model)()
     other.load_state_dict(attached()[0].state_dict())
     optimizer = torch.optim.Adam(other.parameters(), 0.01)
     wrapped = neoteny.attach(other, Wrapped(Wrapped(optimizer)), list(plain.methods.values()), units=plain.units)
-    assert wrapped._live.optimizers == (optimizer,)
+    assert wrapped._network.optimizers == (optimizer,)
 
 
 def test_moved_to_another_precision_a_network_s_statistics_are_still_reset():

@@ -11,7 +11,7 @@ import neoteny
 from methods.comparing import conv_net, mlp
 from methods.prepared import Part, compare
 from neoteny.errors import NetworkError, SettingError
-from neoteny.methods import BatchNorm
+from neoteny.methods import WithBatchNorm
 from neoteny.nn import MLP
 
 EPSILON, MOMENTUM = 1e-3, 0.2
@@ -46,7 +46,7 @@ class Normalised(Part):
 def test_two_hundred_steps(make):
     kinds = {nn.BatchNorm1d: Normalised, nn.BatchNorm2d: Normalised}
     # a bias in front of a batch norm has no gradient but rounding's
-    model, parts, _ = compare(BatchNorm(epsilon=EPSILON, momentum=MOMENTUM), kinds, make, size=8)
+    model, parts, _ = compare(WithBatchNorm(epsilon=EPSILON, momentum=MOMENTUM), kinds, make, size=8)
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     own = [part for part in parts if isinstance(part, Normalised)]
     for module, part in zip(norms, own, strict=True):
@@ -59,23 +59,23 @@ def test_it_is_where_our_own_networks_have_it():
     torch.manual_seed(3)
     ours = MLP(5, [4, 3], 2, normalisation="batch")
     torch.manual_seed(3)
-    new = neoteny.prepare(MLP(5, [4, 3], 2), BatchNorm(), torch.zeros(2, 5))
+    new = neoteny.prepare(MLP(5, [4, 3], 2), WithBatchNorm(), torch.zeros(2, 5))
     x = torch.randn(6, 5)
     torch.testing.assert_close(new(x), ours(x), rtol=0, atol=0)
 
 
 def test_sequences_and_single_examples_are_refused():
     net = nn.Sequential(nn.Linear(3, 6), nn.GELU(), nn.Linear(6, 3))
-    with pytest.raises(NetworkError, match=r"'1' reads an input of shape \[2, 5, 6\].*use LayerNorm"):
-        neoteny.prepare(net, BatchNorm(), torch.zeros(2, 5, 3))
+    with pytest.raises(NetworkError, match=r"'1' reads an input of shape \[2, 5, 6\].*use WithLayerNorm"):
+        neoteny.prepare(net, WithBatchNorm(), torch.zeros(2, 5, 3))
     with pytest.raises(NetworkError, match="the variance over a single example is 0"):
-        neoteny.prepare(net, BatchNorm(), torch.zeros(1, 3))
+        neoteny.prepare(net, WithBatchNorm(), torch.zeros(1, 3))
     kinds = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
     for number, kind in enumerate(kinds, 1):
         new = neoteny.prepare(
-            nn.Sequential(kind(2, 4, 2), nn.ReLU(), kind(4, 1, 1)), BatchNorm(), torch.zeros(1, 2, *[3] * number)
+            nn.Sequential(kind(2, 4, 2), nn.ReLU(), kind(4, 1, 1)), WithBatchNorm(), torch.zeros(1, 2, *[3] * number)
         )
         assert type(new[1][0]) is getattr(nn, f"BatchNorm{number}d")
         assert new[1][0].num_features == 4
     with pytest.raises(SettingError, match="momentum"):
-        BatchNorm(momentum=2)
+        WithBatchNorm(momentum=2)

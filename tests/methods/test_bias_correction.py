@@ -10,7 +10,7 @@ import neoteny
 from neoteny import PlasticityWarning
 from neoteny.attachment.bias_correction import PRECISION, AdamCorrection, horizon
 from neoteny.attachment.distributed import Processes
-from neoteny.attachment.user_network import Live
+from neoteny.attachment.user_network import UserNetwork
 from neoteny.methods import ContinualBackprop
 from neoteny.units import find
 from neoteny.units.reset import slices_of
@@ -41,7 +41,7 @@ def setting(kind, amsgrad=False):
             if name != "step":
                 value.copy_(torch.rand_like(value) * (1e-6 if name.startswith("exp_avg_") else 1e-3) + 1e-9)
     units = find(model, torch.zeros(2, 1, 3, 3, dtype=torch.float64))
-    return model, optimizer, Live(model, [optimizer], units, Processes(model, ()))
+    return model, optimizer, UserNetwork(model, [optimizer], units, Processes(model, ()))
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (2, 5), (8, 3), (8, 12)], ids=str)
@@ -50,10 +50,10 @@ def setting(kind, amsgrad=False):
 )
 def test_every_entry_has_its_own_count(kind, amsgrad, counts):
     """Rows of a few young units, columns of others, entries of two, or all of a parameter at once: one formula."""
-    model, optimizer, live = setting(kind, amsgrad)
-    correction = AdamCorrection(live)
+    model, optimizer, user = setting(kind, amsgrad)
+    correction = AdamCorrection(user)
     since, ages = {}, {name: torch.full_like(p, TOTAL) for name, p in model.named_parameters()}
-    for layer, count in zip(live.network.layers, counts, strict=True):
+    for layer, count in zip(user.network.layers, counts, strict=True):
         since[layer.name] = torch.full((layer.size,), TOTAL, dtype=torch.int32)
         young = torch.randperm(layer.size)[:count]
         since[layer.name][young] = torch.randint(1, 200, (count,), dtype=torch.int32)
@@ -79,11 +79,11 @@ def test_every_entry_has_its_own_count(kind, amsgrad, counts):
 
 def test_units_grow_old():
     """After the horizon nothing is looked at, and what would have been changed is below its precision."""
-    _, _, live = setting(torch.optim.Adam)
-    correction = AdamCorrection(live)
+    _, _, user = setting(torch.optim.Adam)
+    correction = AdamCorrection(user)
     correction.restart("0", 2)
     correction.restart("0", 1)
-    since = {layer.name: torch.full((layer.size,), TOTAL, dtype=torch.int32) for layer in live.network.layers}
+    since = {layer.name: torch.full((layer.size,), TOTAL, dtype=torch.int32) for layer in user.network.layers}
     last = horizon(*BETAS)
     for step in range(1, last + 2):
         assert correction._count_young(since) == ({"0": 3} if step <= last + 1 else {})

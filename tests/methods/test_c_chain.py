@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from methods.comparing import Reference, conv_net
-from methods.looking_along import compare_looking, conv_layers, copied, differences, passed, pulled_back, setting
+from methods.reference_batches import (
+    compare_on_reference,
+    conv_layers,
+    copied,
+    differences,
+    passed,
+    pulled_back,
+    setting,
+)
 from neoteny.errors import SettingError
 from neoteny.methods.c_chain import CChain
 
@@ -61,7 +69,7 @@ def referring(method):
     ids=["relative", "fixed", "kl"],
 )
 def test_it_is_its_formula(monkeypatch, method, settings):
-    _, own, _ = compare_looking(monkeypatch, method, referring(method), **settings)
+    _, own, _ = compare_on_reference(monkeypatch, method, referring(method), **settings)
     assert own.churn > 0 or method.scaling == "fixed"
     assert own.pulled == 199  # at every update but the first, before which nothing has moved
 
@@ -155,11 +163,11 @@ def test_asked_again_it_answers_the_same_and_remembers_once():
     assert remembered[-1] == [3.0, 2.0, 1.0]
 
 
-def test_it_needs_somewhere_to_look():
+def test_it_needs_a_reference_batch():
     _, network, _, step = setting(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2), inputs=(4,))
-    blind = step(look=False)
+    without = step(reference=False)
     with pytest.raises(SettingError, match="reference=batch"):
-        CChain().regularise(blind, CChain().init(network, blind.tensors))
+        CChain().regularise(without, CChain().init(network, without.tensors))
 
 
 @pytest.mark.parametrize("wrong", [{"lag": 0}, {"scaling": "relativ"}, {"distance": "l1"}, {"decay": 1.5}])

@@ -123,7 +123,7 @@ def test_newborns_are_drawn_as_at_the_start_though_trained_weights_came_back_bef
     assert again.units.initialisers["0.weight"] != drawn
     optimizer.load_state_dict(saved)
     assert again.units.initialisers["0.weight"] == drawn
-    assert again._live.rewriter.network is again._live.network is again.units
+    assert again._network.network is again.units
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])

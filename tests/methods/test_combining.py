@@ -11,8 +11,10 @@ from torch import nn
 import neoteny
 from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.methods.base import Method
-from neoteny.methods.shared.combining import in_order, prepare, prepared, refuse_impossible
+from neoteny.methods.shared.combining import prepare, prepared, refuse_impossible
+from neoteny.methods.shared.order import in_order
 from neoteny.optim import SGD
 
 
@@ -156,7 +158,7 @@ def test_the_laboratory_has_the_same_order():
             methods=methods,
             compile=False,
         )
-        learner.advance(x, y)
+        learner.advance(examples(x, y))
         found.append(learner.weights())
     for name, value in found[0].items():
         assert torch.equal(value, found[1][name])
@@ -184,7 +186,7 @@ def test_a_network_is_prepared_once_and_says_for_what():
 
 def test_what_was_not_prepared_is_refused():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
-    with pytest.raises(SettingError, match=r"Wider wants the network otherwise.*neoteny\.prepare"):
+    with pytest.raises(SettingError, match=r"Wider changes the network first.*neoteny\.prepare"):
         neoteny.attach(model, torch.optim.SGD(model.parameters(), 0.1), Wider(), torch.zeros(1, 3))
 
 

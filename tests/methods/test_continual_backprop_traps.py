@@ -11,7 +11,7 @@ from torch import nn
 
 import neoteny
 from neoteny.methods import ContinualBackprop, Step
-from neoteny.methods.base import method_seed
+from neoteny.methods.shared.order import method_seed
 from neoteny.units import Activations, find, random
 
 

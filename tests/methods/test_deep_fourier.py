@@ -9,8 +9,8 @@ import torch
 import neoteny
 from methods.comparing import conv_net, mlp
 from methods.prepared import Part, compare
-from neoteny.methods import DeepFourier
-from neoteny.nn import concatenated
+from neoteny.methods import WithDeepFourier
+from neoteny.nn import activation_modules
 
 
 class SineAndCosine(Part):
@@ -26,7 +26,7 @@ class SineAndCosine(Part):
 @pytest.mark.reference("deep-fourier")
 @pytest.mark.parametrize("make", [mlp, conv_net])
 def test_two_hundred_steps(make):
-    _, parts, _ = compare(DeepFourier(), {concatenated.SinCos: SineAndCosine}, make)
+    _, parts, _ = compare(WithDeepFourier(), {activation_modules.SinCos: SineAndCosine}, make)
     assert sum(isinstance(part, SineAndCosine) for part in parts) == 2
 
 
@@ -34,7 +34,7 @@ def test_every_unit_has_one_nearly_linear_function():
     distances = []
     for centre in np.linspace(0, 2 * np.pi, 97):
         x = np.linspace(centre - np.pi / 4, centre + np.pi / 4, 201)
-        h = concatenated.SinCos()(torch.tensor(x).unsqueeze(1)).numpy()
+        h = activation_modules.SinCos()(torch.tensor(x).unsqueeze(1)).numpy()
         np.testing.assert_allclose(np.square(h).sum(1), 1)
         lines = [np.polynomial.Chebyshev.interpolate(f, 1, [x[0], x[-1]])(x) for f in (np.sin, np.cos)]
         distances.append(min(np.abs(line - own).max() for line, own in zip(lines, h.T, strict=True)))
@@ -42,7 +42,7 @@ def test_every_unit_has_one_nearly_linear_function():
 
 
 def test_the_output_is_linear_in_the_features():
-    model = neoteny.prepare(mlp(), DeepFourier(), torch.zeros(1, 6, dtype=torch.float64))
+    model = neoteny.prepare(mlp(), WithDeepFourier(), torch.zeros(1, 6, dtype=torch.float64))
     h = torch.randn(5, model[-1].in_features, dtype=torch.float64)
     assert model[-1].out_features == 2
     torch.testing.assert_close(model[-1](2 * h) - model[-1](h), h @ model[-1].weight.T)

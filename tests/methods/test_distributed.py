@@ -70,7 +70,7 @@ def everything(model, optimizer, plasticity):
         return value.detach().cpu().clone().numpy()
 
     found = {}
-    for name, p in plasticity._live.parameters.items():
+    for name, p in plasticity._network.parameters.items():
         found[name] = whole(p)
         found |= {f"{name}/{key}": whole(optimizer.state[p][key]) for key in ("exp_avg", "exp_avg_sq")}
     for method, saved in plasticity.state_dict()["methods"].items():

@@ -11,7 +11,7 @@ import neoteny
 from methods.comparing import conv_net, mlp
 from methods.prepared import Part, compare
 from neoteny.errors import NetworkError, SettingError
-from neoteny.methods import Dropout, LayerNorm
+from neoteny.methods import WithDropout, WithLayerNorm
 from neoteny.nn import MLP
 
 P = 0.3
@@ -38,7 +38,7 @@ class Dropped(Part):
 @pytest.mark.reference("dropout")
 @pytest.mark.parametrize("make", [mlp, conv_net])
 def test_two_hundred_steps(make):
-    model, parts, data = compare(Dropout(p=P), {nn.Dropout: Dropped}, make)
+    model, parts, data = compare(WithDropout(p=P), {nn.Dropout: Dropped}, make)
     for part in parts:
         if isinstance(part, Dropped):
             assert np.mean(part.dropped) == pytest.approx(P, abs=0.03)
@@ -52,7 +52,7 @@ def test_it_is_where_our_own_networks_have_it():
     torch.manual_seed(3)
     ours = MLP(4, [5, 6], 2, normalisation="layer", dropout=0.4)
     torch.manual_seed(3)
-    new = neoteny.prepare(MLP(4, [5, 6], 2), [Dropout(p=0.4), LayerNorm()], torch.zeros(1, 4))
+    new = neoteny.prepare(MLP(4, [5, 6], 2), [WithDropout(p=0.4), WithLayerNorm()], torch.zeros(1, 4))
     x = torch.randn(7, 4)
     torch.manual_seed(5)
     expected = ours(x)
@@ -62,12 +62,12 @@ def test_it_is_where_our_own_networks_have_it():
 
 def test_dropout_that_is_there_already_is_refused():
     with pytest.raises(NetworkError, match=r"has dropout already, 'layers\.2'"):
-        neoteny.prepare(MLP(4, [5], 2, dropout=0.1), Dropout(), torch.zeros(1, 4))
+        neoteny.prepare(MLP(4, [5], 2, dropout=0.1), WithDropout(), torch.zeros(1, 4))
 
 
 def test_settings():
     for p in (1.0, -0.1, True):
         with pytest.raises(SettingError, match=f"p = {p}"):
-            Dropout(p=p)
-    assert "nothing is dropped" in Dropout(p=0).inert()
-    assert Dropout().inert() is None
+            WithDropout(p=p)
+    assert "nothing is dropped" in WithDropout(p=0).inert()
+    assert WithDropout().inert() is None

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from methods.comparing import Reference, conv_net
-from methods.looking_along import compare_looking, deep_layers, differences, passed, pulled_back, setting
+from methods.reference_batches import compare_on_reference, deep_layers, differences, passed, pulled_back, setting
 from neoteny.methods.effective_rank import EffectiveRank, ascent
 
 
@@ -67,7 +67,7 @@ def referring(method):
     ids=["momentum", "adam"],
 )
 def test_it_is_its_formula(monkeypatch, method, settings):
-    _, own, _ = compare_looking(monkeypatch, method, referring(method), **settings)
+    _, own, _ = compare_on_reference(monkeypatch, method, referring(method), **settings)
     assert own.pulled == 200
     if method.strength == 0:  # L2 alone may lower it
         assert np.mean(own.ranks[-20:]) > np.mean(own.ranks[:20]) + 0.1

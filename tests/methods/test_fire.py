@@ -124,5 +124,5 @@ def test_what_makes_no_sense_is_refused():
         neoteny.attach(model, optimizer, FIRE(only=["2.weigth"]), torch.zeros(1, 3))
     with pytest.raises(SettingError, match="names no parameters"):
         FIRE(only=[])
-    with pytest.raises(SettingError, match="nothing is left to keep"):
+    with pytest.raises(SettingError, match="nothing is left to project"):
         neoteny.attach(model, optimizer, [FIRE(), FullReset()], torch.zeros(1, 3))

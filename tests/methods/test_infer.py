@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from methods.comparing import Reference, conv_net
-from methods.looking_along import compare_looking, conv_layers, copied, differences, passed, pulled_back, setting
+from methods.reference_batches import (
+    compare_on_reference,
+    conv_layers,
+    copied,
+    differences,
+    passed,
+    pulled_back,
+    setting,
+)
 from neoteny.errors import NetworkError
 from neoteny.methods.infer import InFeR
 from neoteny.units import find, random
@@ -53,7 +61,7 @@ def referring(method, step_size):
     ids=["momentum", "adam"],
 )
 def test_it_is_its_formula(monkeypatch, method, step_size, settings):
-    plasticity, own, _ = compare_looking(monkeypatch, method, referring(method, step_size), **settings)
+    plasticity, own, _ = compare_on_reference(monkeypatch, method, referring(method, step_size), **settings)
     state = plasticity.state_dict()["methods"]["infer"]["state"]
     np.testing.assert_allclose(state["heads/now"].numpy(), own.heads, rtol=1e-7, atol=1e-10)
     assert own.pulled >= 199

@@ -11,7 +11,7 @@ import neoteny
 from methods.comparing import conv_net, mlp
 from methods.prepared import Part, compare, slope_by_differences
 from neoteny.errors import NetworkError, SettingError
-from neoteny.methods import BatchNorm, LayerNorm
+from neoteny.methods import WithBatchNorm, WithLayerNorm
 from neoteny.nn import MLP, ContinualImageNetNet
 
 EPSILON = 1e-3
@@ -41,7 +41,7 @@ class Normalised(Part):
 @pytest.mark.parametrize("make", [mlp, conv_net])
 def test_two_hundred_steps(make):
     kinds = {nn.LayerNorm: Normalised, nn.GroupNorm: Normalised}
-    _, parts, _ = compare(LayerNorm(epsilon=EPSILON), kinds, make)
+    _, parts, _ = compare(WithLayerNorm(epsilon=EPSILON), kinds, make)
     assert sum(isinstance(part, Normalised) for part in parts) == 2
 
 
@@ -61,7 +61,7 @@ def test_it_is_where_our_own_networks_have_it(make):
     ours = make(normalisation="layer")
     x = torch.randn(2, 5) if isinstance(ours, MLP) else torch.randn(2, 3, 32, 32)
     torch.manual_seed(3)
-    new = neoteny.prepare(make(), LayerNorm(), x)
+    new = neoteny.prepare(make(), WithLayerNorm(), x)
     torch.testing.assert_close(new(x), ours(x), rtol=0, atol=0)
     assert set(new.initialisers) == {name for name, _ in new.named_parameters()}
     for (name, p), (_, q) in zip(new.named_parameters(), ours.named_parameters(), strict=True):
@@ -72,13 +72,13 @@ def test_it_is_where_our_own_networks_have_it(make):
 
 def test_norms_that_are_there_already_are_refused():
     for there in ("layer", "batch"):
-        for method in (LayerNorm(), BatchNorm()):
+        for method in (WithLayerNorm(), WithBatchNorm()):
             with pytest.raises(NetworkError, match=r"'layers\.1'.*normalises what 'layers\.2' reads already"):
                 neoteny.prepare(MLP(4, [5], 2, normalisation=there), method, torch.zeros(2, 4))
     with pytest.raises(SettingError, match="both change the network's norms"):
-        neoteny.prepare(MLP(4, [5], 2), [LayerNorm(), BatchNorm()], torch.zeros(2, 4))
+        neoteny.prepare(MLP(4, [5], 2), [WithLayerNorm(), WithBatchNorm()], torch.zeros(2, 4))
     with pytest.raises(SettingError, match="epsilon"):
-        LayerNorm(epsilon=-1)
+        WithLayerNorm(epsilon=-1)
 
 
 def test_an_activation_called_twice_has_no_norm_of_its_own():
@@ -91,5 +91,5 @@ def test_an_activation_called_twice_has_no_norm_of_its_own():
             return self.out(self.act(self.second(self.act(self.first(x)))))
 
     with pytest.raises(NetworkError, match="'act' is called 2 times in a forward pass; give each place"):
-        neoteny.prepare(Twice(), LayerNorm(), torch.zeros(2, 3))
-    assert isinstance(neoteny.prepare(Twice(), neoteny.IntervalDropout(), torch.zeros(2, 3)).act, nn.Module)
+        neoteny.prepare(Twice(), WithLayerNorm(), torch.zeros(2, 3))
+    assert isinstance(neoteny.prepare(Twice(), neoteny.WithIntervalDropout(), torch.zeros(2, 3)).act, nn.Module)

@@ -10,7 +10,8 @@ from torch import nn
 import neoteny
 from methods.comparing import compare, conv_net, mlp
 from methods.resetting import ResettingReference, replaced
-from neoteny.methods.regrama import ReGraMa, mean_gradients
+from neoteny.methods.regrama import ReGraMa
+from neoteny.methods.shared.unit_reset import mean_gradients
 from neoteny.units import random
 
 TAU, PERIOD = 0.5, 5

@@ -10,7 +10,7 @@ from torch import nn
 import neoteny
 from methods import numpy_reference as reference
 from neoteny.methods import HeadReset, ReDo
-from neoteny.methods.base import method_seed
+from neoteny.methods.shared.order import method_seed
 from neoteny.units import find, random
 from neoteny.units.initialise import Initialiser
 

@@ -10,8 +10,8 @@ import neoteny
 from methods.comparing import conv_net, mlp
 from methods.prepared import Part, compare, slope_by_differences
 from neoteny.errors import SettingError
-from neoteny.methods import SmoothLeaky
-from neoteny.nn.smooth_leaky import SmoothLeakyReLU
+from neoteny.methods import WithSmoothLeaky
+from neoteny.nn.activation_modules import SmoothLeakyReLU
 
 
 class Smooth(Part):
@@ -29,7 +29,7 @@ class Smooth(Part):
 @pytest.mark.reference("smooth-leaky")
 @pytest.mark.parametrize("make", [mlp, conv_net])
 def test_two_hundred_steps(make):
-    model, parts, _ = compare(SmoothLeaky(alpha=0.2, c=4.0, p=2.5), {SmoothLeakyReLU: Smooth}, make)
+    model, parts, _ = compare(WithSmoothLeaky(alpha=0.2, c=4.0, p=2.5), {SmoothLeakyReLU: Smooth}, make)
     assert sum(isinstance(part, Smooth) for part in parts) == 2
     assert [name for name, _ in model.named_parameters()] == [name for name, _ in make().named_parameters()]
 
@@ -58,7 +58,7 @@ def test_limits_and_the_least_slope(alpha, c, p):
 def test_settings():
     for wrong in ({"alpha": 1.5}, {"alpha": -0.1}, {"c": 0.0}, {"p": float("inf")}):
         with pytest.raises(SettingError, match=next(iter(wrong))):
-            SmoothLeaky(**wrong)
-    model = neoteny.prepare(mlp(), SmoothLeaky(alpha=1.0), torch.zeros(1, 6, dtype=torch.float64))
+            WithSmoothLeaky(**wrong)
+    model = neoteny.prepare(mlp(), WithSmoothLeaky(alpha=1.0), torch.zeros(1, 6, dtype=torch.float64))
     x = torch.randn(3, 6, dtype=torch.float64)
     torch.testing.assert_close(model[1](x), x)

@@ -12,10 +12,10 @@ import polars as pl
 import yaml
 
 from neoteny.lab.recorder import COLUMNS, SORT
-from neoteny.report.figure import PaperFigure
-from neoteny.report.folders import RunFrame
-from neoteny.report.lines import Line
-from neoteny.report.series import is_performance
+from neoteny.report.papers.condition import Condition
+from neoteny.report.papers.records import PaperFigure
+from neoteny.report.runs.folders import RunFrame
+from neoteny.report.runs.metrics import is_performance
 
 # loss at the start and at the end, share of dead units at the end, weight magnitude at the end
 SYSTEMS: dict[str, tuple[float, float, float, float]] = {
@@ -97,15 +97,7 @@ def metrics(
                 ]
                 if system == "cbp":
                     rows.append((run, step, task, "units_replaced", layer, float(int(step * 1e-3 * (1 + 0.1 * run)))))
-    kinds = {
-        "run": pl.Int32,
-        "step": pl.Int64,
-        "task": pl.Int32,
-        "metric": pl.String,
-        "layer": pl.String,
-        "value": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=kinds, orient="row").sort("step", "metric", "layer", "run")
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
 
 
 def config(system: str = "backprop", runs: int = 3, seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -166,9 +158,9 @@ def agents(system: str = "backprop", runs: int = 3, bins: int = 20, end: float =
             value = 1_000 * share / 0.3 if share < 0.3 else 1_000 + (end - 1_000) * (share - 0.3) / 0.7
             values = {("episodic_return", ""): value + rng.normal(0, 5), ("friction", ""): 0.1 * (run + 1)}
             values |= {
-                (name, ""): rng.normal(1, 0.1) for name in ("loss", "policy_loss", "value_loss", "kl", "entropy")
+                (name, ""): rng.normal(1, 0.1) for name in ("loss", "policy_loss", "value_loss", "approx_kl", "entropy")
             }
-            values |= {("clip_share", ""): 0.1, ("weight_change", ""): 1e-5}
+            values |= {("clip_fraction", ""): 0.1, ("weight_change", ""): 1e-5}
             if index % 5 == 4:
                 for depth, layer in enumerate(LAYERS["agent"]):
                     values[("dormant_units", layer)] = 0.1 * depth + 0.05 * share
@@ -189,7 +181,7 @@ def paper_runs(
     directory: Path,
     figure: PaperFigure,
     scale: str = "small",
-    lines: Sequence[Line] | None = None,
+    lines: Sequence[Condition] | None = None,
     runs: int = 4,
     tasks: int = 40,
     changes: Mapping[str, float] | None = None,
@@ -233,8 +225,6 @@ def paper_runs(
             optimizer={},
             methods=methods,
         )
-        kinds = {"run": pl.Int32, "step": pl.Int64, "task": pl.Int32, "metric": pl.String, "layer": pl.String,
-                 "value": pl.Float64}  # fmt: skip
-        frame = pl.DataFrame(rows, schema=kinds, orient="row").sort("step", "metric", "layer", "run")
+        frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
         write(directory / f"{figure.benchmark}-v1" / scale / f"{place}-{line.system}", resolved, frame)
     return directory

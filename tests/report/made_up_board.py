@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from neoteny.report.board import COLUMNS, SORT, Board
+from neoteny.report.leaderboard.board import COLUMNS, SORT, Board
 
 MNIST, REGRESSION = "online-permuted-mnist-v1", "slowly-changing-regression-v1"
 KINDS = {"backprop": "reference", "adam": "optimizer", "l2": "regulariser", "shrink-and-perturb": "perturbation"}

@@ -7,9 +7,9 @@ import pytest
 
 from neoteny.errors import RunFolderError
 from neoteny.report import load
-from neoteny.report.archive import archive, public_command, public_provenance
-from neoteny.report.atlas import figure
-from neoteny.report.figure import draw
+from neoteny.report.figures.paper import draw
+from neoteny.report.papers import figure
+from neoteny.report.runs.archive import archive, public_command, public_provenance
 from report import made_up
 
 

@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 import neoteny
 from measures.plastic import INPUTS, mlp, well, worn
 from neoteny.measures import LayerReport, Report
-from neoteny.report.checkup import LOSING, WELL, draw
-from neoteny.report.style import DARK, render
+from neoteny.report.figures.checkup import LOSING, WELL, draw
+from neoteny.report.figures.style import DARK, render
 from report.test_figures import words
 
 

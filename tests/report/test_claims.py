@@ -8,34 +8,35 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_ind, ttest_rel
 
+from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report import load
-from neoteny.report.atlas import FIGURES, figure
-from neoteny.report.claims import (
+from neoteny.report.claims.criteria import (
     All,
     Beats,
     Claim,
+    Criterion,
     EndsAbove,
     EndsBelow,
     Falls,
     FallsMore,
     Grows,
     Keeps,
-    Look,
     NonOverlapping,
     Outcome,
     Shrinks,
-    Test,
 )
-from neoteny.report.folders import RunFrame
-from neoteny.report.intervals import welch_interval
-from neoteny.report.ledger import claims_at, judge, markdown
-from neoteny.report.lines import Line
-from neoteny.report.series import Runs, Series, group_frames
+from neoteny.report.claims.look import Look
+from neoteny.report.claims.page import markdown
+from neoteny.report.papers import figure, figures, find
+from neoteny.report.papers.condition import Condition
+from neoteny.report.papers.judging import judge
+from neoteny.report.runs.folders import RunFrame
+from neoteny.report.runs.groups import Runs, group_frames
+from neoteny.report.runs.series import Series
+from neoteny.report.statistics.intervals import welch_interval
 from report import made_up
 
-A, B, C = Line("a", "a"), Line("b", "b"), Line("c", "c")
-KINDS = {"run": pl.Int32, "step": pl.Int64, "task": pl.Int32, "metric": pl.String, "layer": pl.String,
-         "value": pl.Float64}  # fmt: skip
+A, B, C = "a", "b", "c"
 
 
 def series(
@@ -50,13 +51,12 @@ def series(
     ]
     chosen = list(range(runs) if seeds is None else seeds)
     config = made_up.config("a", runs, seeds=chosen)
-    frame = pl.DataFrame(rows, schema=KINDS, orient="row").sort("step", "metric", "layer", "run")
+    frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
     return group_frames([RunFrame(config, frame)])[0].series[0]
 
 
-def judged(test: Test, metric: str = "accuracy", **found: Series) -> Outcome:
-    lines = {line: found[line.label] for line in (A, B, C) if line.label in found}
-    return Claim("it is so", "x", metric, test, "nature-1b").judge(lines)
+def judged(criterion: Criterion, metric: str = "accuracy", **found: Series) -> Outcome:
+    return Claim("it is so", criterion).judge(Look(found, metric))
 
 
 DOWN = series([0.90, 0.91, 0.92], [0.80, 0.82, 0.81])
@@ -66,7 +66,7 @@ LEVEL = series([0.90, 0.91, 0.92], [0.901, 0.909, 0.92])
 
 
 @pytest.mark.parametrize(
-    ("test", "runs", "verdict"),
+    ("criterion", "runs", "verdict"),
     [
         (Falls(A), {"a": DOWN}, "holds"),
         (Falls(A), {"a": UP}, "does not hold"),
@@ -104,9 +104,9 @@ LEVEL = series([0.90, 0.91, 0.92], [0.901, 0.909, 0.92])
         (All((Falls(A), Falls(B))), {"a": DOWN}, "not yet run"),
     ],
 )
-def test_verdicts(test: Test, runs: dict[str, Series], verdict: str):
-    assert judged(test, **runs).verdict == verdict
-    assert test.describe(Look({}, "accuracy"))
+def test_verdicts(criterion: Criterion, runs: dict[str, Series], verdict: str):
+    assert judged(criterion, **runs).verdict == verdict
+    assert criterion.describe(Look({}, "accuracy"))
 
 
 def test_of_a_loss_less_is_better():
@@ -168,26 +168,32 @@ def test_unfinished_and_unmeasured_runs_are_not_yet_run(tmp_path: Path):
     assert judged(Falls(A), "loss", a=DOWN) == Outcome("not yet run", "loss was not recorded for a")
 
 
-def test_the_ledger_says_the_same_things_at_every_scale():
-    texts = {scale: [(c.benchmark, c.text) for c in claims_at(scale)] for scale in ("paper", "small", "tiny")}
-    assert texts["paper"] == texts["small"] == texts["tiny"]
-    assert len(set(texts["paper"])) == len(texts["paper"])
-    for claim in (*claims_at("paper"), *claims_at("small")):
-        assert claim.figure in FIGURES
-        assert claim.describe()
-    apart = [c.benchmark for c in claims_at("small") if isinstance(c.test, NonOverlapping)]
+@pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
+def test_claims_are_about_curves_that_their_figure_knows_how_to_run(scale: str):
+    claims = [(one, claim) for one in figures().values() for claim in one.claims]
+    assert len({(one.benchmark, claim.text) for one, claim in claims}) == len(claims)
+    for one, claim in claims:
+        look = one.look(claim, scale, {})
+        assert claim.describe(look)
+        assert set(claim.criterion.labels(look)) <= {condition.label for condition in one.needs(scale)}
+    apart = [one.benchmark for one, claim in claims if isinstance(claim.criterion, NonOverlapping)]
     assert len(apart) == len(set(apart)) == 7
-    for scale in ("paper", "small"):  # every line is one that the figure knows how to run
-        for claim in claims_at(scale):
-            assert set(claim.test.lines) <= set(FIGURES[claim.figure].needs(scale))
 
 
-def test_the_ledger_from_runs(tmp_path: Path):
+def test_a_curve_is_named_by_its_place_where_labels_differ():
+    sizes = figure("nature-1b")
+    larger = next(claim for claim in sizes.claims if claim.text == "A larger step size loses more")
+    told = {scale: larger.describe(sizes.look(larger, scale, {})) for scale in ("paper", "small")}
+    assert told["paper"] == "loss of step size 0.01 - loss of step size 0.0001 > 0"
+    assert told["small"] == "loss of step size 0.02 - loss of step size 0.001 > 0"
+
+
+def test_judgements_from_runs(tmp_path: Path):
     changes = {"backprop": -0.1, "cbp": 0.1, "l2": 0.05, "shrink-and-perturb": 0.05, "linear": -0.05}
     made_up.paper_runs(tmp_path, figure("nature-1c"), "small", runs=5, tasks=30, changes=changes)
-    made_up.paper_runs(tmp_path, figure("nature-1c"), "paper", [Line("cbp", "cbp")], runs=5, tasks=30)
+    made_up.paper_runs(tmp_path, figure("nature-1c"), "paper", [Condition("cbp", "cbp")], runs=5, tasks=30)
     runs = load(tmp_path)
-    entries = {(e.claim.text, e.scale): e for e in judge(runs) if e.claim.benchmark == "continual-imagenet"}
+    entries = {(e.claim, e.scale): e for e in judge(runs, find()) if e.benchmark == "continual-imagenet"}
     kept = entries["Continual backpropagation does not fall", "small"]
     assert (kept.outcome.verdict, kept.outcome.n) == ("holds", "5")
     assert kept.commands == ("neoteny run continual-imagenet-v1 --method cbp --runs 5",)  # what its provenance says
@@ -197,10 +203,10 @@ def test_the_ledger_from_runs(tmp_path: Path):
     assert missing.outcome == Outcome("not yet run", "missing: l2")
     assert "--scale paper --runs 5 --method l2 --resume" in missing.commands[-1]
     # a benchmark that was never run has its rows too
-    cifar = [e for e in judge(runs) if e.claim.benchmark == "incremental-cifar100"]
+    cifar = [e for e in judge(runs, find()) if e.benchmark == "incremental-cifar100"]
     assert {(e.scale, e.outcome.verdict) for e in cifar} == {("small", "not yet run")}
 
-    page = markdown(judge(runs), "By hand.")
+    page = markdown(judge(runs, find()), "By hand.")
     row = next(
         line for line in page.splitlines() if line.startswith("| Continual backpropagation does not fall | small")
     )
@@ -209,12 +215,12 @@ def test_the_ledger_from_runs(tmp_path: Path):
     number = row.split("|")[-2].strip()
     assert f"{number}. `{kept.commands[0]}`" in page
     assert page.rstrip().endswith("## Remarks\n\nBy hand.")
-    assert "Remarks" not in markdown(judge(runs))
+    assert "Remarks" not in markdown(judge(runs, find()))
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables} == {9}
 
 
 def test_without_any_runs_nothing_has_been_run():
-    entries = judge(Runs(()))
+    entries = judge(Runs(()), find())
     assert {entry.outcome.verdict for entry in entries} == {"not yet run"}
     assert all(entry.commands for entry in entries)

@@ -13,11 +13,11 @@ from matplotlib.text import Text
 
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.report import learning_curves, load, measures, plot
-from neoteny.report.folders import RunFrame
-from neoteny.report.layout import spread
-from neoteny.report.panels import sheets
-from neoteny.report.series import Group, group_frames
-from neoteny.report.style import COLOURS, DARK, LIGHT, colours, contrast, render
+from neoteny.report.figures.layout import spread
+from neoteny.report.figures.panels import sheets
+from neoteny.report.figures.style import COLOURS, DARK, LIGHT, colours, contrast, render
+from neoteny.report.runs.folders import RunFrame
+from neoteny.report.runs.groups import Group, group_frames
 from report import made_up
 
 RATES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2]

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.report.intervals import interquartile_mean, iqm_interval, mean_interval
+from neoteny.report.statistics.intervals import interquartile_mean, iqm_interval, mean_interval
 
 # Additional hours of sleep gained with one drug over another: Student, Biometrika 6 (1908), table on p. 20.
 SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]

@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import ttest_rel
 
 from neoteny.errors import RunFolderError
-from neoteny.report.board import normalised_ranks, read, stratified_mean
-from neoteny.report.forest import KINDS, forest, limits
-from neoteny.report.leaderboard import markdown, read_costs
+from neoteny.report.leaderboard.board import normalised_ranks, read, stratified_mean
+from neoteny.report.leaderboard.figure import KINDS, forest, limits
+from neoteny.report.leaderboard.page import markdown, read_costs
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
 

@@ -8,8 +8,8 @@ import pytest
 
 from neoteny.errors import RunFolderError, SettingError, UnknownNameError
 from neoteny.report import load
-from neoteny.report.folders import RunFrame, read_folder
-from neoteny.report.series import group_frames
+from neoteny.report.runs.folders import RunFrame, read_folder
+from neoteny.report.runs.groups import group_frames
 from report import made_up
 
 

@@ -10,13 +10,16 @@ from neoteny.cli.options import parse
 from neoteny.errors import RunFolderError, SettingError, UnknownNameError
 from neoteny.lab.config import resolve_all
 from neoteny.report import load
-from neoteny.report.atlas import FIGURES, figure
-from neoteny.report.curves import AXES, last_step
-from neoteny.report.figure import _bin, _curve, _drawn, draw, group_of
-from neoteny.report.folders import RunFrame
-from neoteny.report.intervals import mean_interval
-from neoteny.report.lines import Line, commands, curve_of, select, vary
-from neoteny.report.series import Runs, group_frames
+from neoteny.report.figures.curves import AXES, last_step
+from neoteny.report.figures.paper import _bin, _curve, _drawn, draw
+from neoteny.report.papers import figure, figures
+from neoteny.report.papers.commands import commands
+from neoteny.report.papers.condition import Condition, vary
+from neoteny.report.papers.selection import select
+from neoteny.report.runs.folders import RunFrame
+from neoteny.report.runs.groups import Runs, group_frames
+from neoteny.report.runs.series import curve_of
+from neoteny.report.statistics.intervals import mean_interval
 from report import made_up
 from report.test_figures import check_text, words
 
@@ -28,17 +31,17 @@ def said(drawn) -> str:
 AT_PAPER_SCALE = ("nature-1b", "nature-2b", "nature-2d", "mnist-width", "regression-activations")
 
 
-ALL = [*((name, "small") for name in FIGURES), *((name, "paper") for name in AT_PAPER_SCALE)]
+ALL = [*((name, "small") for name in figures()), *((name, "paper") for name in AT_PAPER_SCALE)]
 
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
 def test_every_figure_draws_from_runs_of_its_lines(tmp_path: Path, name: str, scale: str):
-    wanted = FIGURES[name]
+    wanted = figures()[name]
     made_up.paper_runs(tmp_path, wanted, scale, runs=3, tasks=20)
     drawn = draw(wanted, load(tmp_path))
     check_text(drawn)
     text = said(drawn)
-    for line in wanted.lines_at(scale):
+    for line in wanted.conditions_at(scale):
         assert line.label in text
     assert f"{scale} scale" in text
     assert "n = 3" in text
@@ -75,7 +78,7 @@ def test_bins_are_of_50_tasks_and_bands_are_standard_errors(tmp_path: Path):
 @pytest.mark.parametrize(("tasks", "size"), [(5_000, 50), (1_000, 50), (300, 10), (60, 2), (10, 1)])
 def test_shorter_runs_have_smaller_bins(tmp_path: Path, tasks: int, size: int):
     wanted = figure("nature-1b")
-    made_up.paper_runs(tmp_path, wanted, "small", wanted.lines_at("small")[-1:], runs=2, tasks=tasks)
+    made_up.paper_runs(tmp_path, wanted, "small", wanted.conditions_at("small")[-1:], runs=2, tasks=tasks)
     series, selection = _drawn(wanted, load(tmp_path), "small")
     curves = [_curve(wanted, one, selection) for one in series]
     assert last_step(curves) == tasks
@@ -84,7 +87,7 @@ def test_shorter_runs_have_smaller_bins(tmp_path: Path, tasks: int, size: int):
 
 def test_a_difference_is_taken_between_runs_of_one_seed(tmp_path: Path):
     wanted = figure("nature-2b")
-    base, retrained = Line("backprop", "backprop"), Line("retrained", "retrained")
+    base, retrained = Condition("backprop", "backprop"), Condition("retrained", "retrained")
     made_up.paper_runs(tmp_path, wanted, "small", [base, retrained], runs=4, tasks=5, classes_per_increment=5)
     (group,) = load(tmp_path)
     # the reference has the seeds in another order, and one of them not at all
@@ -111,7 +114,7 @@ def test_a_difference_is_taken_between_runs_of_one_seed(tmp_path: Path):
 
 def test_without_the_reference_there_is_no_difference(tmp_path: Path):
     wanted = figure("nature-2b")
-    made_up.paper_runs(tmp_path, wanted, "small", [Line("backprop", "backprop")], runs=2, tasks=5)
+    made_up.paper_runs(tmp_path, wanted, "small", [Condition("backprop", "backprop")], runs=2, tasks=5)
     with pytest.raises(RunFolderError, match=r"nature-2b.*\n  neoteny run incremental-cifar100 .*retrained"):
         draw(wanted, load(tmp_path))
 
@@ -124,7 +127,9 @@ def test_missing_lines_are_named_and_nothing_at_all_is_an_error_with_the_command
         "  neoteny run continual-imagenet --scale small --runs 5 --method backprop,linear,l2,shrink-and-perturb,cbp "
         "--out there --resume"
     ]
-    made_up.paper_runs(tmp_path, wanted, "small", [Line("cbp", "cbp"), Line("linear", "linear")], runs=2, tasks=10)
+    made_up.paper_runs(
+        tmp_path, wanted, "small", [Condition("cbp", "cbp"), Condition("linear", "linear")], runs=2, tasks=10
+    )
     text = said(draw(wanted, load(tmp_path)))
     assert "Not run yet: backprop, l2, shrink-and-perturb." in text
     with pytest.raises(UnknownNameError, match="small"):
@@ -136,11 +141,11 @@ def test_missing_lines_are_named_and_nothing_at_all_is_an_error_with_the_command
 def test_of_several_scales_one_is_drawn(tmp_path: Path):
     wanted = figure("nature-1c")
     made_up.paper_runs(tmp_path, wanted, "small", runs=2, tasks=10)
-    made_up.paper_runs(tmp_path, wanted, "paper", [Line("cbp", "cbp")], runs=2, tasks=10)
+    made_up.paper_runs(tmp_path, wanted, "paper", [Condition("cbp", "cbp")], runs=2, tasks=10)
     runs = load(tmp_path)
     assert "small scale" in said(draw(wanted, runs))
     assert "paper scale" in said(draw(wanted, runs, "paper"))
-    assert group_of("continual-imagenet", runs, "tiny") is None
+    assert runs.newest("continual-imagenet", "tiny") is None
 
 
 def frames(*systems: str, **settings) -> list[RunFrame]:
@@ -150,9 +155,9 @@ def frames(*systems: str, **settings) -> list[RunFrame]:
 
 def test_a_run_with_other_settings_is_not_a_lines():
     plain, relu, cbp = (
-        Line("backprop", "backprop"),
-        Line("tanh", "backprop", {"activation": "tanh"}),
-        Line("cbp", "cbp"),
+        Condition("backprop", "backprop"),
+        Condition("tanh", "backprop", {"activation": "tanh"}),
+        Condition("cbp", "cbp"),
     )
     (group,) = group_frames([*frames("backprop"), *frames("backprop", settings={"activation": "tanh"})])
     chosen = select(group, [plain, relu, cbp])
@@ -164,10 +169,10 @@ def test_a_run_with_other_settings_is_not_a_lines():
 
 
 def test_what_a_whole_comparison_has_changed_is_its_common_ground():
-    lines = [Line("backprop", "backprop"), Line("cbp", "cbp")]
+    lines = [Condition("backprop", "backprop"), Condition("cbp", "cbp")]
     (group,) = group_frames(frames("backprop", "cbp", settings={"hidden": 9, "tasks": 4}))
     chosen = select(group, lines)
-    assert (len(chosen.found), chosen.ground) == (2, {"hidden": 9})  # a length is no difference
+    assert (len(chosen.found), chosen.changed) == (2, {"hidden": 9})  # a length is no difference
 
 
 def test_a_grid_falls_apart_into_lines():
@@ -208,7 +213,7 @@ def test_by_task_takes_means_of_training_and_the_last_of_all_else():
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
 def test_the_commands_make_the_runs_of_the_figure(name: str, scale: str):
-    wanted = FIGURES[name]
+    wanted = figures()[name]
     frames = []
     for command in wanted.commands(scale):
         _, _, benchmark, *options = shlex.split(command)
@@ -221,7 +226,7 @@ def test_the_commands_make_the_runs_of_the_figure(name: str, scale: str):
             )
         ]  # fmt: skip
     chosen = wanted.select(group_frames(frames)[0], scale)
-    assert (chosen.missing, dict(chosen.ground)) == ((), {})
+    assert (chosen.missing, dict(chosen.changed)) == ((), {})
     runs = wanted.runs if scale == "paper" else wanted.fewer
     assert {one.runs for one in chosen.found.values()} == {runs}
 

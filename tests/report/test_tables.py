@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from neoteny.errors import SettingError
-from neoteny.report.folders import RunFrame
-from neoteny.report.intervals import mean_interval
-from neoteny.report.series import Group, group_frames
-from neoteny.report.tables import Cell, final_table
+from neoteny.report.runs.folders import RunFrame
+from neoteny.report.runs.groups import Group, group_frames
+from neoteny.report.statistics.cell import Cell
+from neoteny.report.statistics.final_table import final_table
+from neoteny.report.statistics.intervals import mean_interval
 from report import made_up
 
 

@@ -43,7 +43,7 @@ def advantages_of(rewards, values, following, ended, s):
     advantages, last = torch.zeros(len(rewards), dtype=torch.float64), 0.0
     for t in reversed(range(len(rewards))):
         last = 0.0 if ended[t] else last
-        last = rewards[t] + s.discount * following[t] - values[t] + s.discount * s.trace_decay * last
+        last = rewards[t] + s.gamma * following[t] - values[t] + s.gamma * s.gae_lambda * last
         advantages[t] = last
     return advantages
 
@@ -89,12 +89,12 @@ class Agent:
                     a = normal_form(a)
                 policy = net.distribution(states[chosen])
                 ratio = (policy.log_prob(actions[chosen]).sum(-1) - old[chosen]).exp()
-                surrogate = torch.min(ratio * a, ratio.clamp(1 - s.clip, 1 + s.clip) * a).mean()
+                surrogate = torch.min(ratio * a, ratio.clamp(1 - s.clip_coef, 1 + s.clip_coef) * a).mean()
                 value_loss = (returns[chosen].float() - net.value(states[chosen])).pow(2).mean()
                 entropy = policy.entropy().sum(-1).mean()
                 self.optimizer.zero_grad()
-                (-surrogate + s.value_weight * value_loss - s.entropy_weight * entropy).backward()
-                torch.nn.utils.clip_grad_norm_(net.parameters(), s.gradient_norm)
+                (-surrogate + s.vf_coef * value_loss - s.ent_coef * entropy).backward()
+                torch.nn.utils.clip_grad_norm_(net.parameters(), s.max_grad_norm)
                 self.optimizer.step()
         self.iteration += 1
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from neoteny.rl.loss import PPOLoss, log_probability, pack
+from neoteny.rl.loss import PPOLoss, log_probability
 from neoteny.rl.ppo import _standardised
 
 ACTIONS, BATCH = 3, 7
 
 
 def batch(seed, scale=0.3):
-    """Outputs [B, 2 A + 1] and targets [B, A + 3], ratios on either side of 1."""
+    """Outputs [B, 2 A + 1] and the batch, ratios on either side of 1."""
     rng = np.random.default_rng(seed)
     outputs = rng.standard_normal((BATCH, 2 * ACTIONS + 1)) * scale
     actions, advantages, returns = rng.standard_normal((BATCH, ACTIONS)), *rng.standard_normal((2, BATCH))
@@ -32,33 +32,37 @@ def density(actions, mean, log_std):
     return np.sum(-0.5 * scaled**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
 
-def reference(outputs, actions, old, advantages, returns, clip, value_weight, entropy_weight):
+def reference(outputs, actions, old, advantages, returns, clip_coef, vf_coef, ent_coef):
     """One step after the other, by cases."""
     total = 0.0
     for row, action, before, a, target in zip(outputs, actions, old, advantages, returns, strict=True):
         mean, log_std, value = row[:ACTIONS], row[ACTIONS:-1], row[-1]
         ratio = np.exp(density(action, mean, log_std) - before)
-        clipped = (a > 0 and ratio > 1 + clip) or (a < 0 and ratio < 1 - clip)
-        gain = (1 + clip if a > 0 else 1 - clip) * a if clipped else ratio * a
+        clipped = (a > 0 and ratio > 1 + clip_coef) or (a < 0 and ratio < 1 - clip_coef)
+        gain = (1 + clip_coef if a > 0 else 1 - clip_coef) * a if clipped else ratio * a
         entropy = sum(0.5 * np.log(2 * np.pi * np.e * np.exp(log_std[k]) ** 2) for k in range(ACTIONS))
-        total += -gain + value_weight * (target - value) ** 2 - entropy_weight * entropy
+        total += -gain + vf_coef * (target - value) ** 2 - ent_coef * entropy
     return total / len(outputs)
+
+
+def experience(*targets):
+    return dict(zip(("actions", "log_probs", "advantages", "returns"), map(torch.as_tensor, targets), strict=True))
 
 
 def loss_and_gradient(loss, outputs, *targets):
     x = torch.tensor(outputs, requires_grad=True)
-    value = loss(x, pack(*map(torch.tensor, targets)))
+    value = loss.loss(x, experience(*targets))
     value.backward()
     return value.item(), x.grad.numpy()
 
 
 @given(seed=st.integers(0, 10**6))
-@pytest.mark.parametrize(("clip", "value_weight", "entropy_weight"), [(0.2, 1.0, 0.0), (0.1, 0.5, 0.01)])
-def test_loss_and_gradient(clip, value_weight, entropy_weight, seed):
-    weights = {"clip": clip, "value_weight": value_weight, "entropy_weight": entropy_weight}
+@pytest.mark.parametrize(("clip_coef", "vf_coef", "ent_coef"), [(0.2, 1.0, 0.0), (0.1, 0.5, 0.01)])
+def test_loss_and_gradient(clip_coef, vf_coef, ent_coef, seed):
+    weights = {"clip_coef": clip_coef, "vf_coef": vf_coef, "ent_coef": ent_coef}
     outputs, *targets = batch(seed)
     ratio = np.exp(density(targets[0], outputs[:, :ACTIONS], outputs[:, ACTIONS:-1]) - targets[1])
-    smooth = np.abs(np.abs(ratio - 1) - clip) > 1e-4  # at the corners there is no derivative
+    smooth = np.abs(np.abs(ratio - 1) - clip_coef) > 1e-4  # at the corners there is no derivative
     outputs, targets = outputs[smooth], [target[smooth] for target in targets]
     if not len(outputs):
         return
@@ -82,7 +86,7 @@ def test_on_either_side_of_the_clip(ratio, advantage, learns):
     outputs = np.array([[0.5, 0.1, 0.0]])
     old = density(np.array([[1.0]]), outputs[:, :1], outputs[:, 1:2]) - math.log(ratio)
     targets = [np.array([[1.0]]), old, np.array([advantage]), np.zeros(1)]
-    value, gradient = loss_and_gradient(PPOLoss(clip=0.2, value_weight=0.0), outputs, *targets)
+    value, gradient = loss_and_gradient(PPOLoss(clip_coef=0.2, vf_coef=0.0), outputs, *targets)
     spread = math.exp(0.1)
     if learns:
         assert value == pytest.approx(-ratio * advantage)
@@ -99,7 +103,7 @@ def test_at_the_old_policy_the_gradient_is_the_policy_gradient():
     outputs, actions, _, advantages, returns = batch(3)
     mean, log_std = outputs[:, :ACTIONS], outputs[:, ACTIONS:-1]
     old = density(actions, mean, log_std)
-    _, gradient = loss_and_gradient(PPOLoss(value_weight=0.0), outputs, actions, old, advantages, returns)
+    _, gradient = loss_and_gradient(PPOLoss(vf_coef=0.0), outputs, actions, old, advantages, returns)
     expected = -advantages[:, None] * (actions - mean) / np.exp(2 * log_std) / BATCH
     np.testing.assert_allclose(gradient[:, :ACTIONS], expected, rtol=1e-12)
     np.testing.assert_array_equal(gradient[:, -1], 0.0)
@@ -107,16 +111,16 @@ def test_at_the_old_policy_the_gradient_is_the_policy_gradient():
 
 def test_what_is_judged():
     outputs, *targets = batch(5)
-    x, y = torch.tensor(outputs), pack(*map(torch.tensor, targets))
-    loss = PPOLoss(clip=0.2, value_weight=0.5, entropy_weight=0.1)
+    x, y = torch.tensor(outputs), experience(*targets)
+    loss = PPOLoss(clip_coef=0.2, vf_coef=0.5, ent_coef=0.1)
     judged = {name: value.item() for name, value in loss.judge(x, y).items()}
     assert set(judged) == set(loss.metrics)
-    assert loss(x, y).item() == pytest.approx(
+    assert loss.loss(x, y).item() == pytest.approx(
         judged["policy_loss"] + 0.5 * judged["value_loss"] - 0.1 * judged["entropy"]
     )
     ratio = np.exp(density(targets[0], outputs[:, :ACTIONS], outputs[:, ACTIONS:-1]) - targets[1])
-    assert judged["clip_share"] == pytest.approx(np.mean(np.abs(ratio - 1) > 0.2))
-    assert judged["kl"] == pytest.approx(np.mean(ratio - 1 - np.log(ratio)))
+    assert judged["clip_fraction"] == pytest.approx(np.mean(np.abs(ratio - 1) > 0.2))
+    assert judged["approx_kl"] == pytest.approx(np.mean(ratio - 1 - np.log(ratio)))
 
 
 def test_the_estimated_divergence_is_the_divergence_in_expectation():
@@ -126,8 +130,10 @@ def test_the_estimated_divergence_is_the_divergence_in_expectation():
     actions = old.sample((400_000,)).double()
     outputs = torch.tensor([0.2, math.log(1.1), 0.0], dtype=torch.float64).expand(len(actions), 3)
     zeros = torch.zeros(len(actions), dtype=torch.float64)
-    targets = pack(actions, old.log_prob(actions).double().squeeze(-1), zeros, zeros)
-    assert PPOLoss().judge(outputs, targets)["kl"].item() == pytest.approx(kl_divergence(old, new).item(), rel=0.02)
+    targets = experience(actions, old.log_prob(actions).double().squeeze(-1), zeros, zeros)
+    assert PPOLoss().judge(outputs, targets)["approx_kl"].item() == pytest.approx(
+        kl_divergence(old, new).item(), rel=0.02
+    )
 
 
 def test_log_probability_is_torchs():

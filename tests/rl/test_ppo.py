@@ -22,10 +22,10 @@ USUAL = {
     "environments": 2,
     "bootstrap_timeouts": True,
     "normalise_advantages": "minibatch",
-    "gradient_norm": 0.5,
-    "entropy_weight": 0.01,
-    "value_weight": 0.5,
-    "clip": 0.02,
+    "max_grad_norm": 0.5,
+    "ent_coef": 0.01,
+    "vf_coef": 0.5,
+    "clip_coef": 0.02,
     "clip_actions": True,
     "anneal_step_size": True,
 }
@@ -111,7 +111,7 @@ def test_an_agent_alone_is_that_agent_in_the_stack(strategy):
 
 @pytest.mark.slow
 def test_compiled_updates_are_the_same():
-    s, methods = settings(epochs=1, gradient_norm=0.5), busy()[:1]  # three updates, so one graph
+    s, methods = settings(epochs=1, max_grad_norm=0.5), busy()[:1]  # three updates, so one graph
     compiled, plain = (agents(s=s, compile=compile, methods=methods) for compile in (True, False))
     for _ in range(2):
         compiled.iterate(), plain.iterate()
@@ -408,13 +408,13 @@ def test_an_observation_that_is_not_a_number_is_named(part):
         ("environments", 1.5),
         ("epochs", True),
         ("batch_size", 100),
-        ("discount", 1.1),
-        ("trace_decay", -0.1),
-        ("clip", 0.0),
-        ("value_weight", float("inf")),
-        ("entropy_weight", -1.0),
-        ("gradient_norm", 0.0),
-        ("gradient_norm", float("nan")),
+        ("gamma", 1.1),
+        ("gae_lambda", -0.1),
+        ("clip_coef", 0.0),
+        ("vf_coef", float("inf")),
+        ("ent_coef", -1.0),
+        ("max_grad_norm", 0.0),
+        ("max_grad_norm", float("nan")),
         ("normalise_advantages", "epoch"),
     ],
 )

@@ -27,7 +27,7 @@ EVERYTHING = {
     "normalise_rewards": True,
     "bootstrap_timeouts": True,
     "anneal_step_size": True,
-    "gradient_norm": 0.5,
+    "max_grad_norm": 0.5,
     "rollout_steps": 64,
     "tasks": 2,
 }
@@ -88,7 +88,7 @@ def test_what_is_recorded(whole):
         for end, mean in zip(bins, means, strict=True):
             inside = (steps > end - 256) & (steps <= end)
             assert mean == pytest.approx(rewards[inside].mean())
-        for metric in ("loss", "value_loss", "policy_loss", "entropy", "kl", "clip_share", "weight_change"):
+        for metric in ("loss", "value_loss", "policy_loss", "entropy", "approx_kl", "clip_fraction", "weight_change"):
             _, values = series(whole, metric, of=run)
             two = np.array([it.losses[metric][run] for it in made]).reshape(4, 2)
             np.testing.assert_allclose(values, two.mean(1), rtol=1e-12)

@@ -127,7 +127,7 @@ def test_what_cannot_be_watched_is_said(run, tmp_path):
     with pytest.raises(RunFolderError, match="no run folder"):
         load_policy(tmp_path / "none")
     other = lab.run("slowly-changing-regression", out=tmp_path, **TINY)
-    with pytest.raises(SettingError, match=r"slowly-changing-regression-v1.*nobody acts"):
+    with pytest.raises(SettingError, match=r"slowly-changing-regression-v1.*has no agents"):
         load_policy(other.folder)
     slim = tmp_path / "slim"
     slim.mkdir()

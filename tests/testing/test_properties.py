@@ -14,7 +14,7 @@ from neoteny import PlasticityWarning
 from neoteny.registry import METHODS
 from neoteny.testing.comparing import difference
 from neoteny.testing.models import Model, mlp
-from neoteny.testing.optimizers import Optimizer
+from neoteny.testing.optimizers import OptimizerCase
 from neoteny.testing.trial import Trial
 
 EXAMPLES = settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
@@ -32,9 +32,9 @@ def _no_warnings():
         yield
 
 
-def each(still=False):
+def each(inactive=False):
     entries = [entry for entry in METHODS.values() if entry.kind != "architecture"]  # whose rules do nothing
-    methods = [entry.load().contract()[still][0] for entry in entries]
+    methods = [entry.load().contract()[inactive][0] for entry in entries]
     return pytest.mark.parametrize("method", methods, ids=repr)
 
 
@@ -52,7 +52,7 @@ def optimizers(draw):
         groups = [{"params": parameters[i :: len(rates)], "lr": rate} for i, rate in enumerate(rates)]
         return kind([group for group in groups if group["params"]][::-1], lr=0.01)
 
-    return Optimizer(f"{kind.__name__}{rates}", make)
+    return OptimizerCase(f"{kind.__name__}{rates}", make)
 
 
 types = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
@@ -91,7 +91,7 @@ def test_accumulated_gradients_are_those_of_the_batch(method, widths, optimizer,
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
-@each(still=True)
+@each(inactive=True)
 @EXAMPLES
 @given(widths, optimizers(), types, sizes)
 def test_strength_zero_changes_no_bit(method, widths, optimizer, dtype, size):

@@ -14,7 +14,7 @@ import neoteny
 from neoteny.checks import require
 from neoteny.errors import ContractError, SettingError
 from neoteny.methods import L2, Method
-from neoteny.testing import MODELS, OPTIMIZERS, Model, Optimizer, check_method, checks
+from neoteny.testing import MODELS, OPTIMIZERS, Model, OptimizerCase, check_method, checks
 from neoteny.testing.comparing import difference
 from testing.broken import Sound, loop, strength
 
@@ -24,7 +24,7 @@ SMALL = {"models": [MODELS["mlp"]], "optimizers": [OPTIMIZERS["sgd"]]}
 def test_all_failures_are_listed_with_network_and_optimizer():
     two = {"models": [MODELS["mlp"], MODELS["two-heads"]], "optimizers": [OPTIMIZERS["sgd"], OPTIMIZERS["adam"]]}
     with pytest.raises(ContractError) as error:
-        check_method(strength.NeverStill(), still=[strength.NeverStill(rate=0.0)], **two)
+        check_method(strength.NeverStill(), inactive=[strength.NeverStill(rate=0.0)], **two)
     report = error.value.report
     assert [(f.model, f.optimizer) for f in report.failures] == [("mlp", "sgd"), ("two-heads", "adam")]
     text = str(error.value)
@@ -46,8 +46,14 @@ def test_without_a_method_of_strength_zero_its_checks_are_left_out():
     assert "strength_zero_is_the_bare_optimizer was left out: no method of strength zero" in str(report)
 
 
+def test_the_old_name_of_inactive_warns():
+    with pytest.warns(DeprecationWarning, match="`still` is now called `inactive`"):
+        report = check_method(L2(strength=0.01), still=L2(strength=0.0), **SMALL)
+    assert not report.left_out
+
+
 def test_a_class_that_declares_nothing_is_told_what_to_write():
-    with pytest.raises(SettingError, match=r"`contract`.*check_method\(Sound\(...\), still=Sound\(...\)\)"):
+    with pytest.raises(SettingError, match=r"`contract`.*check_method\(Sound\(...\), inactive=Sound\(...\)\)"):
         check_method(Sound)
 
 
@@ -60,7 +66,7 @@ def test_what_is_no_method_is_refused(wrong):
 def test_own_networks_and_optimizers():
     own = Model("own", lambda: nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)),
                 (2,), 1, freeze="0")  # fmt: skip
-    nadam = Optimizer("nadam", lambda parameters: torch.optim.NAdam(parameters, 0.01))
+    nadam = OptimizerCase("nadam", lambda parameters: torch.optim.NAdam(parameters, 0.01))
     report = check_method(L2, models=[own], optimizers=[nadam])
     assert report.trials["acts"] == 2
 
@@ -70,10 +76,12 @@ def test_each_network_and_each_optimizer_comes_but_not_their_product():
     seen = []
 
     def watched(optimizer):
-        return Optimizer(optimizer.name, lambda p: seen.append(optimizer.name) or optimizer.make(p), optimizer.closure)
+        return OptimizerCase(
+            optimizer.name, lambda p: seen.append(optimizer.name) or optimizer.make(p), optimizer.closure
+        )
 
     two = [L2(strength=0.1), L2(strength=0.2)]
-    report = check_method(L2, active=two, still=[], models=models, optimizers=map(watched, optimizers))
+    report = check_method(L2, active=two, inactive=[], models=models, optimizers=map(watched, optimizers))
     assert set(seen) == {optimizer.name for optimizer in optimizers}
     assert report.trials["acts"] == 3 + 1
     assert report.trials["frozen_parameters"] == 2 + 1

@@ -10,7 +10,7 @@ import torch
 from neoteny.nn import MLP
 from neoteny.units import Initialiser, find, make_new, random
 from neoteny.units.reset import slices_of
-from neoteny.units.rewrite import Part, Rewriter
+from neoteny.units.rewrite import TensorPart, make_new_in_place
 from units.networks import NETWORKS
 
 
@@ -50,13 +50,12 @@ def masks(size):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_place_equals_pure(name):
     network, tensors, optim = setting(name)
-    writer = Rewriter(network, {})
     for layer in network.layers:
         for _, chosen, at_most in masks(layer.size):
             shared = at_most == 1
             pure, live = (copied(tensors), copied(optim)), (copied(tensors), copied(optim))
             make_new(layer, network, *pure, chosen, random.key(3), shared_draw=shared)
-            writer.make_new(layer, *live, chosen, random.key(3), shared_draw=shared, at_most=at_most)
+            make_new_in_place(layer, network, *live, chosen, random.key(3), shared_draw=shared, at_most=at_most)
             assert_same(pure[0], live[0])
             assert_same(pure[1], live[1])
 
@@ -83,12 +82,14 @@ def test_shards_are_parts_of_the_whole(name, dim):
                         return start, t.narrow(along, start, min(length, t.shape[along] - start)).clone()
 
                     start, here[0][n] = cut(value)
-                    parts[n] = Part(tuple(value.shape), tuple(start if d == along else 0 for d in range(value.dim())))
+                    parts[n] = TensorPart(
+                        tuple(value.shape), tuple(start if d == along else 0 for d in range(value.dim()))
+                    )
                     here[1][n] = {"exp_avg": cut(optim[n]["exp_avg"])[1], "step": optim[n]["step"].clone()}
                     there[0][n] = cut(pure[0][n])[1]
                     there[1][n] = {"exp_avg": cut(pure[1][n]["exp_avg"])[1], "step": optim[n]["step"]}
-                writer = Rewriter(network, parts)
-                writer.make_new(layer, *here, chosen, random.key(3), shared_draw=at_most == 1, at_most=at_most)
+                how = {"shared_draw": at_most == 1, "at_most": at_most, "parts": parts}
+                make_new_in_place(layer, network, *here, chosen, random.key(3), **how)
                 assert_same(there[0], here[0])
                 assert_same(there[1], here[1])
 
@@ -100,9 +101,7 @@ def test_only_the_chosen_rows_are_drawn_and_state_begins_as_it_did():
     tensors = {n: p.detach() for n, p in net.named_parameters()}
     optim = {n: {"sum": torch.zeros_like(p)} for n, p in tensors.items()}
     chosen = torch.arange(6) == 2
-    Rewriter(network, {}).make_new(
-        layer, tensors, optim, chosen, random.key(0), at_most=1, newborn=lambda parameter, state: 0.5
-    )
+    make_new_in_place(layer, network, tensors, optim, chosen, random.key(0), at_most=1, newborn=lambda *_: 0.5)
     for slices in slices_of(layer):
         rows = slices.rows(optim[slices.name]["sum"])
         assert (rows[chosen] == 0.5).all() and not rows[~chosen].any()

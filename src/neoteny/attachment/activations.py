@@ -1,44 +1,48 @@
-"""See what hidden units do on the batches that a user's network is trained on.
+"""Measure what hidden units do on the batches that a user's network is trained on.
 
-Forward passes come for training and for evaluation, several before one step of the optimizer, through the whole model
-or parts of it, compiled or not; some are repeated within the backward pass, to save memory. Of each only sums over
-batch and positions are kept, and the tensors themselves only where a method asks for the mean of |h - c|, whose c is
-known after the step.
+Forward passes may be for training or evaluation, several before one step, through the whole model or parts of it,
+compiled or not; some are repeated within the backward pass, to save memory. Only sums over batch and positions are
+kept. The tensors themselves are kept only where a method asks for the mean of |h - c|, as c is known after the step.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neoteny.attachment.distributed import Processes, is_sharded
-from neoteny.units.activations import Activations
-from neoteny.units.records import Network, Reader, Slices, UnitLayer
+from neoteny.units.activations import AVERAGED, Activations
+from neoteny.units.records import Network, Reader, UnitLayer
+from neoteny.units.slices import Slices
 
 _PASSES = 64  # tensors kept between two steps: a user who never steps does not run out of memory
 _PIECE = 2**18  # entries summed at once on a CPU: the |h| of a piece stay in cache
+_ORDERS = {
+    "mean_abs": 1,
+    "fired": 0,
+}  # of the norm that is the same sum, in one pass
 
 
 class TrainingActivations:
-    """Sums over the activations of each unit layer, from the passes that made the gradients of the next step.
+    """Sums over the activations of each unit layer, from the passes that computed the gradients of the next step.
 
-    A pass counts where the layer's reader is in training mode and gradients are being recorded. What came before the
-    gradients were last cleared does not count: the batch of a step that was left out. (Clearing means setting to None,
-    as `zero_grad` does by default.) Copies of the network and its pickles are not watched.
+    A pass counts if the layer's reader is in training mode and gradients are recorded. Passes before the gradients were
+    last cleared do not count: their step was left out. (Clearing means setting to None, the default of `zero_grad`.)
+    Copies and pickles of the network are not measured.
 
     Args:
         model: the network, without wrappers.
         network: its unit layers.
         wanted: statistics, out of `neoteny.units.activations.STATISTICS`.
-        processes: what the others saw is added.
+        processes: the sums of all of them are added.
     """
 
     def __init__(self, model: nn.Module, network: Network, wanted: Collection[str], processes: Processes):
-        rows = [name for name in ("mean", "mean_abs", "fired") if name in wanted]
+        rows = [name for name in AVERAGED if name in wanted]
         self._keeps, self._processes, self._handles = "mean_abs_about" in wanted, processes, []
         counts = "examples" in wanted
         self._layers: dict[str, _LayerSums] = {}
@@ -54,7 +58,7 @@ class TrainingActivations:
         self._rows = {name: row for row, name in enumerate(rows)}
 
     def take(self) -> dict[str, Activations]:
-        """What was seen since the last call, by layer; without the layers that no process can have seen."""
+        """What was seen since the last call, by layer; without layers that no process can have seen."""
         seen = {name: sums for name, sums in self._layers.items() if sums.seen or self._processes.several}
         added = self._processes.add_up([sums.take() for sums in seen.values()])
         found: dict[str, Activations] = {}
@@ -77,7 +81,7 @@ class TrainingActivations:
             sums.clear()
 
     def state_dict(self) -> dict[str, list[Any]]:
-        """What was seen since the last step, by layer: of a process of its own, and but for kept tensors."""
+        """What was seen since the last step, by layer: in a single process, and without kept tensors."""
         alone = {} if self._processes.several else self._layers
         return {
             name: [sums.opened, sums.ended, sums.open.clone(), sums.used.clone()]
@@ -86,7 +90,7 @@ class TrainingActivations:
         }
 
     def load_state_dict(self, state: Mapping[str, Sequence[Any]]) -> None:
-        """Go on where `state` was taken; of layers that it leaves out nothing was seen."""
+        """Go on where `state` was taken; layers that it leaves out have seen nothing."""
         for name, sums in self._layers.items():
             sums.clear()
             if name in state:
@@ -102,16 +106,16 @@ class TrainingActivations:
 
 
 class SummedActivations(Activations):
-    """Statistics from sums over all examples of a step.
+    """Statistics from sums over all examples of a step; not a number where nothing finite was seen.
 
     Args:
         sums: the number of entries of each unit, the number of examples where it is wanted, then the sums of every
             statistic, `[1 or 2 + statistics * units]`.
         rows: in which row of these each statistic is.
         counts: whether the number of examples is there.
-        kept: the tensors themselves, as the reader saw them.
-        reader: what they are to the units.
-        processes: who has the rest of the batch.
+        kept: the tensors themselves, as the reader got them.
+        reader: how units lie in them.
+        processes: those that have the rest of the batch.
     """
 
     def __init__(
@@ -126,20 +130,12 @@ class SummedActivations(Activations):
         self._count, self._examples, self._sums = sums[0], sums[1 : 1 + counts], sums[1 + counts :]
         self._rows, self._kept, self._reader, self._processes = rows, kept, reader, processes
 
-    def mean(self) -> Tensor:
-        """Mean of h; not a number where nothing finite was seen."""
-        return self._of("mean")
-
-    def mean_abs(self) -> Tensor:
-        """Mean of |h|."""
-        return self._of("mean_abs")
-
-    def fired(self) -> Tensor:
-        """The share of entries that are not 0."""
-        return self._of("fired")
+    def average(self, statistic: str) -> Tensor:
+        """One of the statistics in `AVERAGED`."""
+        return self._sums.view(len(self._rows), -1)[self._rows[statistic]] / self._count
 
     def examples(self) -> Tensor:
-        """How many examples there were, in all passes; where a network reads its units several times, in each of them.
+        """How many examples there were in all passes; counted at each reading where units are read several times.
 
         0 where nothing finite was seen.
         """
@@ -155,12 +151,9 @@ class SummedActivations(Activations):
         (total,) = self._processes.add_up([total])
         return total / self._count
 
-    def _of(self, name: str) -> Tensor:
-        return self._sums.view(len(self._rows), -1)[self._rows[name]] / self._count
-
 
 class _LayerSums:
-    """The sums of one layer: of passes since the last backward one, and of those whose gradients the step will use."""
+    """The sums of one layer: of passes since the last backward pass, and of those whose gradients the step will use."""
 
     def __init__(
         self,
@@ -198,7 +191,7 @@ class _LayerSums:
             if torch._C._current_graph_task_id() == -1:
                 self.outside = True
             elif self.outside:
-                return  # a repetition within the backward pass, of a pass that was seen
+                return  # repeated within the backward pass: it was counted
         self.opened = True
         value = value.detach()
         if self.keeps:
@@ -212,7 +205,7 @@ class _LayerSums:
         self.open.add_(torch.where(found.isfinite().all(), found, 0.0))
 
     def end_of_backward(self, grad: Tensor) -> None:
-        """The gradient of a weight that feeds the units has come: what was seen belongs to it."""
+        """The gradient of a weight that feeds the units is computed: what was seen so far belongs to it."""
         if self.ended and self.parameter.grad is not None:
             self.used.add_(self.open)
             self.kept_used.extend(self.kept)
@@ -246,25 +239,18 @@ class _LayerSums:
 
 
 def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tensor:
-    """Sums over all dimensions but one, `[length]`."""
-    others = tuple(d for d in range(value.dim()) if d != dim)
-    if statistic == "mean":
-        return value.sum(others, dtype=dtype) if others else value.to(dtype)
-    if torch.compiler.is_compiling() or value.device.type != "cpu":
-        order = 1 if statistic == "mean_abs" else 0
+    """The sum of a statistic's function over all dimensions but one, `[length]`."""
+    others, function = tuple(d for d in range(value.dim()) if d != dim), AVERAGED[statistic]
+    order = _ORDERS.get(statistic)
+    if order is not None and (torch.compiler.is_compiling() or value.device.type != "cpu"):
         return torch.linalg.vector_norm(value, order, others, dtype=dtype)
-    function: Callable[[Tensor], Tensor] = torch.abs if statistic == "mean_abs" else _not_zero
-    if value.numel() <= _PIECE or not dim:
+    if order is None or value.numel() <= _PIECE or not dim:
         return function(value).sum(others, dtype=dtype) if others else function(value).to(dtype)
     pieces = value.split(max(1, _PIECE * value.shape[0] // value.numel()))
     total = torch.zeros(value.shape[dim], dtype=dtype)
     for piece in pieces:
         total += function(piece).sum(others, dtype=dtype)
     return total
-
-
-def _not_zero(value: Tensor) -> Tensor:
-    return value != 0
 
 
 def _nothing():

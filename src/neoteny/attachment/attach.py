@@ -1,4 +1,4 @@
-"""Attach methods to a user's network: they ride on the optimizer's step, and the training loop stays as it was."""
+"""Attach methods to a user's network: they act in the optimizer's step, and the training loop stays as it was."""
 
 from __future__ import annotations
 
@@ -37,42 +37,42 @@ def attach(
 ) -> Plasticity:
     """Keep a network able to learn: let methods act at every step of its optimizer.
 
-    Regularisers add to the gradients before the step (and take back what they added after it), resets and perturbations
-    act after it; closures, schedulers, gradient accumulation and loss scaling work as without. Only parameters that
-    these optimizers train are touched. A step of size 0 before which no activations were seen is not counted: so
-    `torch.distributed.checkpoint` sets up an optimizer's state.
+    Regularisers add to the gradients before the step, and remove what they added after it. Resets and perturbations act
+    after the step. Closures, schedulers, gradient accumulation and loss scaling work as before. Only parameters that
+    these optimizers train are changed. A step of size 0 before which no activations were seen does not count; with such
+    a step `torch.distributed.checkpoint` sets up an optimizer's state.
 
     Args:
         model: the network, compiled or wrapped for data parallelism or not. Processes that train it together
-            (`DistributedDataParallel`, `fully_shard`) judge units by the whole batch and make the same ones new.
-        optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn: methods
-            then act after the last one's. Where units are reset, those of its state tensors that have the parameter's
-            shape are, too; Adam's, AdamW's and Adamax's bias correction starts anew for them.
-        methods: one method or several, which act in the order that `neoteny.methods.shared.combining`
-            defines. What changes the network itself asks for `neoteny.prepare` first.
+            (`DistributedDataParallel`, `fully_shard`) measure units on the whole batch and make the same ones new.
+        optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn; methods
+            then act after the step of the last one. Where units are reset, its state is set to what a fresh optimizer
+            of its class would hold, and Adam's, AdamW's and Adamax's bias correction starts anew for them.
+        methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines.
+            A method that changes the network itself asks for `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
-        seed: what everything that is drawn follows from.
-        units: the units of the unwrapped network, where they were found already (`neoteny.units.find`).
+        seed: the seed of all random numbers.
+        units: the units of the unwrapped network, if they are known already (`neoteny.units.find`).
         residual_stream: also take the units of residual streams.
         chain: take the units along the network by the rule of the Nature paper's ResNet-18.
-        state_in_optimizer: let the methods' state ride in `optimizer.state_dict()["plasticity"]` and come back in
-            `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too. What
-            is attached to an optimizer second has it in `"plasticity-2"`, and so on: attach in the same order again.
-        reference: for methods that look at the network elsewhere than on the batch trained on (`needs_reference`): a
-            batch as the network takes it, of examples of all that it is to remember, or a function that returns one
-            whenever it is called, once a step.
+        state_in_optimizer: keep the methods' state in `optimizer.state_dict()["plasticity"]` and restore it in
+            `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too. A
+            second attachment to the same optimizer uses `"plasticity-2"`, and so on: attach in the same order again.
+        reference: for methods that need the network on other examples than those trained on (`needs_reference`): a
+            batch as the network takes it, with examples of everything that it should remember; or a function that
+            returns such a batch, called once a step.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `made_new`, `forget`, `detach`.
 
     Raises:
         NetworkError: the network has no hidden units, and a method needs some.
-        SettingError: what is attached is no method, two of them exclude each other, one asks for `neoteny.prepare`
+        SettingError: something attached is no method, two methods exclude each other, one needs `neoteny.prepare`
             first, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: by its settings a method can never do anything, or the optimizer's bias correction does not
-            start anew; later, once: at a step, no activations were seen.
+        PlasticityWarning: with its settings a method never does anything, or the optimizer's bias correction or its
+            state does not start anew; later, once: no activations were seen before a step.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -101,7 +101,7 @@ def attach(
     if unprepared:
         names = ", ".join(type(method).__name__ for method in unprepared)
         raise SettingError(
-            f"attach: {names} wants the network otherwise than it is; before the optimizer is made, write "
+            f"attach: {names} changes the network first; before the optimizer is made, write "
             "model = neoteny.prepare(model, methods, example_inputs)."
         )
     if units is None:
@@ -112,7 +112,7 @@ def attach(
             )
         if any(map(is_sharded, inner.parameters())):
             raise SettingError(
-                f"attach: {type(inner).__name__} is sharded, so its units cannot be looked for; find them before it is "
+                f"attach: {type(inner).__name__} is sharded, so its units cannot be found; find them before it is "
                 "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
         units = find(inner, example_inputs, residual_stream=residual_stream, chain=chain, allow_none=True)
@@ -122,23 +122,24 @@ def attach(
         why = "; ".join(f"{name!r}: {reason}" for name, reason in units.skipped.items())
         raise NetworkError(
             f"{type(inner).__name__} has no hidden units that this optimizer trains{f' ({why})' if why else ''}, so "
-            f"{', '.join(blind)} could never act; give a network with a hidden nn.Linear or convolution, or leave the "
+            f"{', '.join(blind)} would never act; give a network with a hidden nn.Linear or convolution, or leave the "
             "method out."
         )
-    looking = [type(method).__name__ for method in chosen if method.needs_reference]
-    if looking and reference is None:
+    needing = [type(method).__name__ for method in chosen if method.needs_reference]
+    if needing and reference is None:
         raise SettingError(
-            f"attach: {', '.join(looking)} looks at the network on a batch other than the one trained on; give it as "
+            f"attach: {', '.join(needing)} needs the network on a batch other than the one trained on; give it as "
             "reference=batch, or as a function that returns one."
         )
-    plasticity = Plasticity(model, optimizers, chosen, units, seed, state_in_optimizer, reference if looking else None)
+    plasticity = Plasticity(model, optimizers, chosen, units, seed, state_in_optimizer, reference if needing else None)
     idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
+    plasticity.warn_of_state(stacklevel=2)
     if uncorrected := plasticity.uncorrected():
         warnings.warn(
             f"{', '.join(uncorrected)}: the bias correction goes on as if units that are made new were as old as the "
-            "rest, so their first steps are larger than they should be; AdamW's starts anew for them.",
+            "rest, so their first steps are larger than they should be; with AdamW it starts anew for them.",
             PlasticityWarning,
             stacklevel=2,
         )

@@ -5,7 +5,7 @@ whole parameter; a unit that was reset k updates ago has moments that are only k
 1 - β^t makes its first step (1 - β₁) / sqrt(1 - β₂) times too large, 3.2 times with the usual β, and the next ones
 still more.
 
-Set right are torch's Adam, AdamW (amsgrad, foreach, fused and capturable ones too) and Adamax, and optimizers of other
+Corrected are torch's Adam, AdamW (amsgrad, foreach, fused and capturable ones too) and Adamax, and optimizers of other
 packages that keep the same state; not NAdam and RAdam, whose products and rectification take more than the moments.
 """
 
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from neoteny.attachment.distributed import local
-from neoteny.units.records import Slices
+from neoteny.units.counts import average_weight
 from neoteny.units.reset import slices_of
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.attachment.user_network import Live
+    from neoteny.attachment.user_network import UserNetwork
 
 PRECISION = 1e-2
 """Entries whose correction would change a step by less than this share are left alone."""
@@ -63,22 +64,16 @@ class Scale(NamedTuple):
         tensor([0.0316])
         """
         (beta1, beta2), lr = group["betas"], group["lr"]
-        first = -torch.expm1(age * _log(beta1))
+        first = average_weight(beta1, age)
         if adamax:
             return cls(age, lr / first, torch.full_like(age, 1e-18))  # far below ε, and so that 0 / 0 is 0
-        root = (-torch.expm1(age * _log(beta2))).sqrt()
+        root = average_weight(beta2, age).sqrt()
         return cls(age, lr * root / first, group["eps"] * root)
 
     def younger(self, other: Scale) -> Scale:
         """Entry by entry that of the lower age; broadcasts."""
         mine = self.age <= other.age
         return Scale(*(torch.where(mine, a, b) for a, b in zip(self, other, strict=True)))
-
-
-def _log(beta: float | Tensor) -> float | Tensor:
-    if isinstance(beta, torch.Tensor):
-        return beta.log()
-    return math.log(beta) if beta > 0 else -math.inf
 
 
 class _Owner(NamedTuple):
@@ -90,34 +85,34 @@ class _Owner(NamedTuple):
 
 
 class AdamCorrection:
-    """Sets right what Adam did to the entries of young units; idle with every other optimizer.
+    """Corrects what Adam did to the entries of young units; does nothing with every other optimizer.
 
-    How many young units a layer can have follows, on the host, from how many were made new and when; their rows are
-    the only ones that are looked at. An entry that belongs to two units (the outgoing weight of one, the incoming of
+    How many young units a layer can have is known on the host, from how many were made new and when; only their rows
+    are looked at. An entry that belongs to two units (the outgoing weight of one, the incoming of
     another) is as old as the younger one.
 
     Args:
-        live: the network and its optimizers.
+        user: the network and its optimizers.
     """
 
-    def __init__(self, live: Live):
-        self._live = live
+    def __init__(self, user: UserNetwork):
+        self._user = user
         self.now = 0
-        self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in live.network.layers}
+        self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
-        for layer in live.network.layers:
+        for layer in user.network.layers:
             for slices in slices_of(layer):
-                if slices.name in live.parameters:
+                if slices.name in user.parameters:
                     self._owners.setdefault(slices.name, []).append((layer.name, slices))
 
     def unsupported(self) -> list[str]:
         """Names of the optimizers whose bias correction stays as it is."""
         kinds = (torch.optim.NAdam, torch.optim.RAdam)
-        return [type(optimizer).__name__ for optimizer in self._live.optimizers if isinstance(optimizer, kinds)]
+        return [type(optimizer).__name__ for optimizer in self._user.optimizers if isinstance(optimizer, kinds)]
 
     def restart(self, layer: str, count: int) -> None:
         """Say that up to `count` units of a layer were just made new."""
-        groups = [group for optimizer in self._live.optimizers for group in optimizer.param_groups]
+        groups = [group for optimizer in self._user.optimizers for group in optimizer.param_groups]
         ages = [horizon(*map(float, group["betas"])) for group in groups if "betas" in group]
         if ages and count:
             self.young[layer].append((self.now + max(ages), count))
@@ -139,15 +134,15 @@ class AdamCorrection:
         young = self._count_young(since)
         if not young or not any(_is_adam(optimizer) for optimizer in stepped):
             return
-        groups, cache = self._live.groups(), {}
+        groups, cache = self._user.groups(), {}
         ages = {layer: _youngest(since[layer], count) for layer, count in young.items()}
         for name, owners in self._owners.items():
             mine = [(layer, slices) for layer, slices in owners if layer in young]
-            parameter = self._live.parameters[name]
+            parameter = self._user.parameters[name]
             if not mine or parameter.grad is None or name not in groups:
                 continue
             optimizer, group = groups[name]
-            state = self._live.state(name)
+            state = self._user.state(name)
             second = "exp_inf" if "exp_inf" in state else "exp_avg_sq"
             if optimizer not in stepped or not _is_adam(optimizer) or second not in state:
                 continue
@@ -186,7 +181,7 @@ class AdamCorrection:
         whole: Scale,
         owners: list[_Owner],
     ) -> None:
-        part = self._live.parts.get(name)
+        part = self._user.parts.get(name)
         shape = parameter if part is None else parameter.new_empty(()).expand(part.shape)
 
         def spread(owner: _Owner) -> Scale:

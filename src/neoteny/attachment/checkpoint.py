@@ -1,8 +1,8 @@
 """What a checkpoint keeps of attached methods: plain containers, numbers and tensors, with a version.
 
-Version 2 says of young units how many there are and until when, version 1 said only until when; and it keeps what was
-seen since the last step, and the initialisers: a network that gets its weights before methods are attached again does
-not show them any more.
+Version 2 also keeps how many young units there are and until when (version 1 kept only until when), what was seen since
+the last step, and the initialisers. The last are needed where a network gets its saved weights before methods are
+attached again: such weights no longer show how they were drawn.
 """
 
 from __future__ import annotations
@@ -10,86 +10,134 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from neoteny.attachment.activations import TrainingActivations
+from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import like, local
+from neoteny.attachment.user_network import UserNetwork
 from neoteny.errors import CheckpointError
+from neoteny.methods.base import Method, Schedule, Tensors
 from neoteny.units.initialise import Initialiser
-
-if TYPE_CHECKING:
-    from neoteny.attachment.plasticity import Plasticity
+from neoteny.units.records import Network
 
 VERSION = 2
 
 
-def save(plasticity: Plasticity) -> dict[str, Any]:
-    """The state of attached methods."""
-    own = plasticity
-    return {
-        "version": VERSION,
-        "seed": own.seed,
-        "updates": own.updates,
-        "tasks": own.tasks,
-        "layers": {plain(layer.name): layer.size for layer in own.units.layers},
-        "since": {plain(name): value.clone() for name, value in own._since.items()},
-        "young": {
-            plain(name): [[until - own._adam.now, count] for until, count in made]
-            for name, made in own._adam.young.items()
-        },
-        "initialisers": {plain(name): [drawn.kind, drawn.scale] for name, drawn in own.units.initialisers.items()},
-        "seen": {} if own._watch is None else {plain(n): seen for n, seen in own._watch.state_dict().items()},
-        "methods": {
-            name: {
-                "settings": method.settings(),
-                "state": {plain(key): _whole(own, key, value) for key, value in own._state[name].items()},
-                "schedule": None if (clock := own._clocks[name]) is None else clock.state_dict(),
-            }
-            for name, method in own.methods.items()
-        },
-    }
+class Saved:
+    """The part of `Plasticity` that changes from step to step, and how a checkpoint keeps it.
 
-
-def load(plasticity: Plasticity, state: Mapping[str, Any]) -> None:
-    """Put a saved state back.
-
-    Raises:
-        CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
+    Attributes:
+        units: the unit layers that methods act on.
+        methods: by name.
+        seed: what everything that is drawn follows from.
+        updates: optimizer steps since attaching.
+        tasks: calls of `new_task`.
     """
-    own, state = plasticity, _migrated(state)
-    _check(own, state)
-    own.seed, own.updates, own.tasks = state["seed"], state["updates"], state["tasks"]
-    for name, old in own._since.items():
-        own._since[name] = state["since"][plain(name)].to(old.device, copy=True)
-        young = [(own._adam.now + int(left), int(count)) for left, count in state["young"][plain(name)]]
-        own._adam.young[name] = deque(young)
-    drawn = {
-        name: state["initialisers"].get(plain(name), [at.kind, at.scale]) for name, at in own.units.initialisers.items()
-    }
-    own.units = replace(own.units, initialisers={name: Initialiser(*saved) for name, saved in drawn.items()})
-    if own._watch is not None:
-        seen = {layer.name: state["seen"].get(plain(layer.name)) for layer in own.units.layers}
-        own._watch.load_state_dict({name: saved for name, saved in seen.items() if saved is not None})
-    for name, values in own._state.items():
-        saved = state["methods"][name]
-        own._state[name] = {
-            key: local(saved["state"][plain(key)]).to(old.device, copy=True) for key, old in values.items()
+
+    units: Network
+    methods: dict[str, Method]
+    seed: int
+    updates: int
+    tasks: int
+    _network: UserNetwork
+    _since: Tensors  # updates since each unit was made new, by layer
+    _state: dict[str, Tensors]  # of each method
+    _clocks: dict[str, Schedule | None]
+    _adam: AdamCorrection
+    _watch: TrainingActivations | None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint needs beside the model's and the optimizer's: plain containers, numbers and tensors.
+
+        Take it between optimizer steps. Names carry no trace of `torch.compile` or data parallelism.
+        """
+        return {
+            "version": VERSION,
+            "seed": self.seed,
+            "updates": self.updates,
+            "tasks": self.tasks,
+            "layers": {plain(layer.name): layer.size for layer in self.units.layers},
+            "since": {plain(name): value.clone() for name, value in self._since.items()},
+            "young": {
+                plain(name): [[until - self._adam.now, count] for until, count in made]
+                for name, made in self._adam.young.items()
+            },
+            "initialisers": {plain(name): [drawn.kind, drawn.scale] for name, drawn in self.units.initialisers.items()},
+            "seen": {} if self._watch is None else {plain(n): seen for n, seen in self._watch.state_dict().items()},
+            "methods": {
+                name: {
+                    "settings": method.settings(),
+                    "state": {plain(key): self._whole(key, value) for key, value in self._state[name].items()},
+                    "schedule": None if (clock := self._clocks[name]) is None else clock.state_dict(),
+                }
+                for name, method in self.methods.items()
+            },
         }
-        clock = own._clocks[name]
-        if clock is not None:
-            clock.load_state_dict(saved["schedule"])
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, on the same network with the same methods; older versions' states do as well.
+
+        Raises:
+            CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
+        """
+        state = _migrated(state)
+        self._check(state)
+        self.seed, self.updates, self.tasks = state["seed"], state["updates"], state["tasks"]
+        for name, old in self._since.items():
+            self._since[name] = state["since"][plain(name)].to(old.device, copy=True)
+            young = [(self._adam.now + int(left), int(count)) for left, count in state["young"][plain(name)]]
+            self._adam.young[name] = deque(young)
+        drawn = {
+            name: state["initialisers"].get(plain(name), [at.kind, at.scale])
+            for name, at in self.units.initialisers.items()
+        }
+        self.units = replace(self.units, initialisers={name: Initialiser(*saved) for name, saved in drawn.items()})
+        if self._watch is not None:
+            seen = {layer.name: state["seen"].get(plain(layer.name)) for layer in self.units.layers}
+            self._watch.load_state_dict({name: saved for name, saved in seen.items() if saved is not None})
+        for name, values in self._state.items():
+            saved = state["methods"][name]
+            self._state[name] = {
+                key: local(saved["state"][plain(key)]).to(old.device, copy=True) for key, old in values.items()
+            }
+            clock = self._clocks[name]
+            if clock is not None:
+                clock.load_state_dict(saved["schedule"])
+
+    def _whole(self, key: str, value: Tensor) -> Tensor:
+        """A copy; what belongs to a sharded parameter as a sharded tensor."""
+        parameter = self._network.parameters.get(key.rpartition("/")[0])
+        return value.clone() if parameter is None else like(value.clone(), parameter)
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        if list(state["methods"]) != list(self.methods):
+            raise CheckpointError(
+                f"The checkpoint is of the methods {list(state['methods'])}, attached are {list(self.methods)}; attach "
+                "the methods it was saved with."
+            )
+        layers = {plain(layer.name): layer.size for layer in self.units.layers}
+        if state["layers"] != layers:
+            raise CheckpointError(
+                f"The checkpoint is of the unit layers {state['layers']}, this network has {layers}; attach to the "
+                "network it was saved with."
+            )
+        for name, method in self.methods.items():
+            saved, now = state["methods"][name]["settings"], method.settings()
+            other = sorted(key for key in {*saved, *now} if saved.get(key) != now.get(key))
+            if other:
+                was, is_now = ({key: settings.get(key) for key in other} for settings in (saved, now))
+                raise CheckpointError(
+                    f"The checkpoint's {name} has {was}, the attached one {is_now}; attach it with the settings it was "
+                    "saved with."
+                )
 
 
 def plain(name: str) -> str:
     """A name without the traces of `torch.compile`."""
     return name.replace("._orig_mod", "").replace("_orig_mod.", "")
-
-
-def _whole(plasticity: Plasticity, key: str, value: Tensor) -> Tensor:
-    """A copy; what belongs to a sharded parameter as a sharded tensor."""
-    parameter = plasticity._live.parameters.get(key.rpartition("/")[0])
-    return value.clone() if parameter is None else like(value.clone(), parameter)
 
 
 def _migrated(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -103,26 +151,3 @@ def _migrated(state: Mapping[str, Any]) -> Mapping[str, Any]:
             "of a Plasticity, saved by this neoteny or an older one."
         )
     return state
-
-
-def _check(own: Plasticity, state: Mapping[str, Any]) -> None:
-    if list(state["methods"]) != list(own.methods):
-        raise CheckpointError(
-            f"The checkpoint is of the methods {list(state['methods'])}, attached are {list(own.methods)}; attach "
-            "the methods it was saved with."
-        )
-    layers = {plain(layer.name): layer.size for layer in own.units.layers}
-    if state["layers"] != layers:
-        raise CheckpointError(
-            f"The checkpoint is of the unit layers {state['layers']}, this network has {layers}; attach to the "
-            "network it was saved with."
-        )
-    for name, method in own.methods.items():
-        saved, now = state["methods"][name]["settings"], method.settings()
-        other = sorted(key for key in {*saved, *now} if saved.get(key) != now.get(key))
-        if other:
-            was, is_now = ({key: settings.get(key) for key in other} for settings in (saved, now))
-            raise CheckpointError(
-                f"The checkpoint's {name} has {was}, the attached one {is_now}; attach it with the settings it was "
-                "saved with."
-            )

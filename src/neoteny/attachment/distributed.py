@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from neoteny.units.rewrite import Part
+from neoteny.units.rewrite import TensorPart
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -29,12 +29,12 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.detach().to_local() if is_sharded(tensor) else tensor.detach()  # pyright: ignore
 
 
-def part_of(tensor: DTensor) -> Part:
+def part_of(tensor: DTensor) -> TensorPart:
     """Which part of a sharded tensor is here."""
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     _, start = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
-    return Part(tuple(tensor.shape), tuple(start))
+    return TensorPart(tuple(tensor.shape), tuple(start))
 
 
 def like(value: Tensor, tensor: Tensor) -> Tensor:
@@ -110,6 +110,6 @@ def _added(sums: Sequence[Tensor], groups: Sequence[Any]) -> list[Tensor]:
     return [part.view(value.shape) for part, value in zip(parts, sums, strict=True)]
 
 
-def parts(parameters: Mapping[str, Tensor]) -> dict[str, Part]:
+def parts(parameters: Mapping[str, Tensor]) -> dict[str, TensorPart]:
     """For each sharded parameter which part of it is here."""
     return {name: part_of(p) for name, p in parameters.items() if is_sharded(p)}  # pyright: ignore

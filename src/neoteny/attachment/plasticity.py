@@ -1,4 +1,4 @@
-"""The handle on what is attached: called by the optimizer's hooks at every step, and by the user between them."""
+"""The handle that `neoteny.attach` returns: the optimizer's hooks call it at every step, and the user in between."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from neoteny.attachment import checkpoint as checkpoints
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
+from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
-from neoteny.attachment.user_network import Live, LiveStep
+from neoteny.attachment.summary import as_table, as_text
+from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Look, Method, Schedule, method_seed
-from neoteny.methods.shared.combining import in_order
-from neoteny.methods.shared.reference import Looking, detached
+from neoteny.methods.base import Method, OnReference, Schedule
+from neoteny.methods.shared import order
+from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
+from neoteny.units.reset import slices_of
 
 _KEY = "plasticity"
 _KEYS: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[str]] = weakref.WeakKeyDictionary()  # taken in its state
@@ -36,7 +38,7 @@ class _CopyError(SettingError, AttributeError):
 
 
 class _Copy:
-    """What stands for a handle in copies and pickles of what holds it: it is attached to nothing."""
+    """What copies and pickles hold in place of a handle: it is attached to nothing."""
 
     def __getattr__(self, name: str) -> Any:
         raise _CopyError(
@@ -45,7 +47,7 @@ class _Copy:
         )
 
 
-class Plasticity:
+class Plasticity(Saved):
     """Methods attached to a network and its optimizers; made by `neoteny.attach`.
 
     A copy or a pickle of it is attached to nothing, and says so.
@@ -72,20 +74,20 @@ class Plasticity:
         self.updates = self.tasks = 0
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
-        self._live = Live(inner, optimizers, units, processes)
-        self._looking, self._reference = None, reference
+        self._network = UserNetwork(inner, optimizers, units, processes)
+        self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
-                looking = [name for name, method in self.methods.items() if method.needs_reference]
+                needing = [name for name, method in self.methods.items() if method.needs_reference]
                 raise SettingError(
-                    f"{', '.join(looking)} looks at the network on batches that several processes do not share; train "
-                    "in one process, or leave it out."
+                    f"{', '.join(needing)} needs a reference batch that all processes share, and there are several; "
+                    "train in one process, or leave it out."
                 )
-            self._looking = Looking(inner, units)
-        self._adam = AdamCorrection(self._live)
-        tensors = self._live.tensors()
+            self._reference_pass = ReferencePass(inner, units)
+        self._adam = AdamCorrection(self._network)
+        tensors = self._network.tensors()
         self._device = next(iter(tensors.values())).device
-        self._key = random.key(method_seed(seed), self._device)
+        self._key = random.key(order.method_seed(seed), self._device)
         self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
         self._clocks: dict[str, Schedule | None] = {
             name: method.schedule(units, seed) for name, method in self.methods.items()
@@ -97,10 +99,10 @@ class Plasticity:
             layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
             for layer in units.layers
         }
-        named = list(self.methods.items())
-        self._ordered = [(number, *named[number]) for number in in_order([method for _, method in named])]
+        self._names, listed = list(self.methods), list(self.methods.values())
+        self._turns = order.intervene(listed)
         self._regularisers = [
-            (number, name) for number, name, method in self._ordered if type(method).regularise is not Method.regularise
+            turn for turn in order.regularise(listed) if type(turn.method).regularise is not Method.regularise
         ]
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
@@ -131,12 +133,19 @@ class Plasticity:
 
     # What the user calls
 
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
     def new_task(self) -> None:
-        """Say that the task changes: the methods that act at task boundaries do so now, before the next step."""
+        """Say that the task changes: methods that act at task boundaries act now, before the next step."""
         with torch.no_grad():
-            step = LiveStep(self._live, {}, {}, self._since, self._key)
-            for number, name, method in self._ordered:
-                step.fold(self._key, self.updates, -1, number)
+            step = UserStep(self._network, {}, {}, self._since, self._key)
+            for number, method, folded in order.at_task(list(self.methods.values())):
+                name = self._names[number]
+                step.fold(self._key, self.updates, *folded)
                 self._state[name] = method.at_task(step, self._state[name])
             self._finish(step)
         self.tasks += 1
@@ -166,10 +175,10 @@ class Plasticity:
         return tree_map_only(Tensor, lambda value: value.masked_fill(made.to(value.device), 0.0), hidden)
 
     def counters(self) -> dict[str, Any]:
-        """What the methods did so far: the updates and tasks seen, and for each method by layer the units replaced.
+        """What the methods have done so far: updates and tasks, and for each method by layer the units replaced.
 
-        Where there is a maturity threshold also the share of units that is past it; if that stays 0, the threshold,
-        which counts updates, is never reached.
+        With a maturity threshold also the share of units that are past it. If that stays 0, the threshold, which is a
+        number of updates, is never reached.
         """
         told: dict[str, Any] = {"updates": self.updates, "tasks": self.tasks}
         for name in self.methods:
@@ -185,14 +194,14 @@ class Plasticity:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within it, the network has the weights that it is to be evaluated with: a moving average, where there is one.
+        """A context in which the network has the weights to evaluate: a moving average, if a method keeps one.
 
-        Training in it is a mistake; afterwards the weights that learn are back, whatever happened.
+        Do not train inside it. Afterwards the trained weights are back, also after an error.
         """
-        tensors = self._live.tensors()
+        tensors = self._network.tensors()
         chosen = dict(tensors)
-        for _, name, method in self._ordered:
-            chosen = method.evaluated(chosen, self._state[name])
+        for number, method, _ in self._turns:
+            chosen = method.evaluated(chosen, self._state[self._names[number]])
         other = {name: value for name, value in chosen.items() if value is not tensors[name]}
         kept = {name: tensors[name].clone() for name in other}
         try:
@@ -205,6 +214,12 @@ class Plasticity:
                 for name, value in kept.items():
                     tensors[name].copy_(value)
 
+    def warn_of_state(self, stacklevel: int = 2) -> None:
+        """Warn of optimizer state that cannot be made new with its units, where methods make units new."""
+        if any(method.resets_units for method in self.methods.values()):
+            names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
+            self._network.fresh_state.foresee(sorted(names), stacklevel + 1)
+
     def uncorrected(self) -> list[str]:
         """The optimizers whose bias correction does not start anew for units that are made new."""
         return self._adam.unsupported() if any(method.resets_units for method in self.methods.values()) else []
@@ -213,19 +228,12 @@ class Plasticity:
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
-        _KEYS.get(self._live.optimizers[-1], set()).discard(self._place)
+        _KEYS.get(self._network.optimizers[-1], set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 
     def __reduce__(self) -> Any:
         return _Copy, ()
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint needs beside the model's and the optimizer's: plain containers, numbers and tensors.
-
-        Take it between optimizer steps. Names carry no trace of `torch.compile` or data parallelism.
-        """
-        return checkpoints.save(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken, on the same network with the same methods; older versions' states do as well.
@@ -233,9 +241,9 @@ class Plasticity:
         Raises:
             CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
         """
-        checkpoints.load(self, state)
-        self._key = random.key(method_seed(self.seed), self._device)
-        self._live.drawn_by(self.units)
+        super().load_state_dict(state)
+        self._key = random.key(order.method_seed(self.seed), self._device)
+        self._network.network = self.units
 
     # What the optimizer calls
 
@@ -254,7 +262,7 @@ class Plasticity:
             )
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Before a step: regularise the gradients, or see to it that the closure does once it has made them."""
+        """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
         if not self._regularisers:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
@@ -277,27 +285,28 @@ class Plasticity:
     @torch.no_grad()
     def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
-        own = self._live.grads(optimizer)
+        own = self._network.grads(optimizer)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
-        step = LiveStep(self._live, dict(grads), {}, self._since, self._key)
-        step.look = self._look()
-        for number, name in self._regularisers:
-            step.fold(self._key, self.updates, 2 * number)
-            self._state[name] = self.methods[name].regularise(step, self._state[name])
+        step = UserStep(self._network, dict(grads), {}, self._since, self._key)
+        step.on_reference = self._on_reference()
+        for number, method, folded in self._regularisers:
+            name = self._names[number]
+            step.fold(self._key, self.updates, *folded)
+            self._state[name] = method.regularise(step, self._state[name])
         for name, grad in step.grads.items():
             if grad is not grads[name]:
-                parameter = self._live.parameters[name]
-                before, ours = parameter.grad, self._live.sharded(name, grad if scale is None else grad * scale)
+                parameter = self._network.parameters[name]
+                before, ours = parameter.grad, self._network.sharded(name, grad if scale is None else grad * scale)
                 assert before is not None
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 
-    def _look(self) -> Look | None:
+    def _on_reference(self) -> OnReference | None:
         """The network on the reference batch of this step."""
-        if self._looking is None:
+        if self._reference_pass is None:
             return None
         batch = self._reference() if callable(self._reference) else self._reference
-        return self._looking.on(detached(batch))
+        return self._reference_pass.on(detached(batch))
 
     def _give_gradients_back(self) -> None:
         for parameter, own, ours in self._added:
@@ -307,16 +316,16 @@ class Plasticity:
 
     @torch.no_grad()
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """After a step: set Adam's bias correction right, then let the methods act."""
+        """After a step: correct Adam's bias correction, then let the methods act."""
         self._give_gradients_back()
         self._stepped.append(optimizer)
-        if optimizer is not self._live.optimizers[-1]:
+        if optimizer is not self._network.optimizers[-1]:
             return
         stepped, self._stepped = self._stepped, []
         if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
         features = self._seen()
-        # GradScaler with a fused kernel: whether it left everything as it was only the device knows.
+        # GradScaler with a fused kernel: only the device knows whether it skipped the step.
         overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
         skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
         if self._since:
@@ -325,16 +334,17 @@ class Plasticity:
         self._adam.correct(self._since, stepped, skipped)
         self._made = {}
         acting = []
-        for number, name, method in self._ordered:
-            clock = self._clocks[name]
+        for turn in self._turns:
+            clock = self._clocks[self._names[turn.number]]
             row = None if clock is None else clock.take(1)[0]
             due = row if row is not None and row.any() else None
-            if due is not None or method.acts_always:
-                acting.append((number, name, method, due))
+            if due is not None or turn.method.acts_always:
+                acting.append((turn, due))
         if acting:
-            step = LiveStep(self._live, self._live.grads(), features, self._since, self._key, skipped)
-            for number, name, method, due in acting:
-                step.fold(self._key, self.updates, 2 * number + 1)
+            step = UserStep(self._network, self._network.grads(), features, self._since, self._key, skipped)
+            for (number, method, folded), due in acting:
+                name = self._names[number]
+                step.fold(self._key, self.updates, *folded)
                 step.due = None if due is None else due.tolist()
                 row = None if due is None else torch.from_numpy(due).to(self._device)
                 old, new = self._state[name], method.intervene(step, self._state[name], row)
@@ -350,7 +360,7 @@ class Plasticity:
         if not self._watch.anything and not self._blind:
             self._blind = True
             warnings.warn(
-                "The optimizer stepped, but no activations were seen since its last step, so units cannot be judged. "
+                "The optimizer stepped, but no activations were seen since its last step, so units cannot be measured. "
                 "Is the network in evaluation mode, was it compiled and run before attaching, or is it wrapped in "
                 "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
                 PlasticityWarning,
@@ -358,7 +368,7 @@ class Plasticity:
             )
         return self._watch.take()
 
-    def _finish(self, step: LiveStep) -> None:
+    def _finish(self, step: UserStep) -> None:
         step.finish()
         for layer, (mask, count) in step.made.items():
             self._made[layer] = mask
@@ -367,7 +377,7 @@ class Plasticity:
 
 
 def _is_void(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether every step size is 0, as far as the host knows."""
+    """Whether every step size is known to the host and 0."""
     sizes = [group.get("lr") for group in optimizer.param_groups]
     known = [size for size in sizes if not (isinstance(size, Tensor) and size.device.type != "cpu")]
     return len(known) == len(sizes) and all(size is not None and float(size) == 0 for size in known)

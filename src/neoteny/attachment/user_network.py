@@ -1,4 +1,4 @@
-"""Between a user's network and the pure rules: what the rules see of it, and how what they replaced gets back."""
+"""A user's network and its optimizers as the rules see them, and how what rules replace is written back to them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from neoteny.attachment.distributed import Processes, like, local, parts
+from neoteny.attachment.fresh_state import FreshState
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
 from neoteny.units.random import fold_in
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
-from neoteny.units.rewrite import Rewriter
+from neoteny.units.rewrite import make_new_in_place
+from neoteny.units.slices import Slices
 
 
-class Live:
+class UserNetwork:
     """A network with the optimizers that train it, seen as dicts of tensors by name.
 
     Args:
         model: the network, without wrappers.
         optimizers: what trains it.
         network: its units.
-        processes: with whom.
+        processes: those that train it together.
     """
 
     def __init__(
@@ -44,12 +46,8 @@ class Live:
             for name in module._buffers
         }
         self.parts = parts(self.parameters)
-        self.rewriter = Rewriter(network, self.parts)
+        self.fresh_state = FreshState(self.groups, self.parameters)
         self._along: dict[tuple[str, int, Any], Slices] = {}
-
-    def drawn_by(self, network: Network) -> None:
-        """Take over initialisers."""
-        self.network, self.rewriter = network, Rewriter(network, self.parts)
 
     def along(self, slices: Slices) -> Slices:
         """The same units in a vector that runs along the slices' dimension."""
@@ -59,7 +57,7 @@ class Live:
         return self._along[key]
 
     def tensors(self) -> Tensors:
-        """Parameters and buffers themselves, without their gradients' history; of sharded ones what is here."""
+        """Parameters and buffers themselves, detached from any graph; of sharded ones the part that is here."""
         found = {name: local(parameter) for name, parameter in self.parameters.items()}
         for name, (module, own) in self._buffers.items():
             buffer = module._buffers[own]
@@ -94,26 +92,15 @@ class Live:
         return {}
 
     def sharded(self, name: str, value: Tensor) -> Tensor:
-        """A value of what is here of a parameter, as a tensor of the parameter's kind."""
+        """A value of the part of a parameter that is here, as a tensor of the parameter's kind (sharded or not)."""
         return like(value, self.parameters[name])
 
-    def newborn(self, parameter: str, key: str) -> float:
-        """What state begins with: 0, but for Rprop's step sizes and, on request, Adagrad's sums."""
-        if not any(isinstance(optimizer, (torch.optim.Rprop, torch.optim.Adagrad)) for optimizer in self.optimizers):
-            return 0.0
-        optimizer, group = self.groups()[parameter]
-        if isinstance(optimizer, torch.optim.Rprop) and key == "step_size":
-            return float(group["lr"])
-        if isinstance(optimizer, torch.optim.Adagrad) and key == "sum":
-            return float(group["initial_accumulator_value"])
-        return 0.0
 
-
-class LiveStep(Step):
+class UserStep(Step):
     """A step of a user's network. What rules replace is written back by `finish`; units are made new in place.
 
     Args:
-        live: the network.
+        user: the network and its optimizers.
         grads: gradients, by name.
         features: what units did, by layer.
         since: updates since each unit was made new, by layer.
@@ -126,35 +113,36 @@ class LiveStep(Step):
 
     def __init__(
         self,
-        live: Live,
+        user: UserNetwork,
         grads: Tensors,
         features: Mapping[str, Activations],
         since: Tensors,
         key: Tensor,
         skipped: Tensor | None = None,
     ):
-        groups = live.groups()
-        self._own = live.tensors()
+        groups = user.groups()
+        self._own = user.tensors()
         self._optim: dict[str, Tensors] | None = None
         self._optim_before: dict[str, Tensors] = {}
-        self._live, self._skipped, self._since = live, skipped, dict(since)
+        self._user, self._skipped, self._since = user, skipped, dict(since)
         self._drawn: Tensor | None = None
         self._folded: tuple[Tensor, tuple[int, ...]] = (key, ())
         self.made: dict[str, tuple[Tensor, int]] = {}
         super().__init__(
-            network=live.network,
+            network=user.network,
             tensors=dict(self._own),
             grads=grads,
             optim={},
             features=features,
             since=dict(since),
             key=key,
-            step_size=live.optimizers[0].param_groups[0]["lr"],
+            step_size=user.optimizers[0].param_groups[0]["lr"],
             step_sizes={name: group["lr"] for name, (_, group) in groups.items()},
+            newborn=user.fresh_state,
         )
 
     def fold(self, root: Tensor, *numbers: int) -> None:
-        """Let the key be that of these numbers, folded into a root one after the other; as soon as a rule asks for it.
+        """Set the key to these numbers, folded into a root one after the other. It is computed when a rule asks for it.
 
         Most rules never draw, and a key costs as much as a small network's step.
         """
@@ -179,8 +167,8 @@ class LiveStep(Step):
         """The optimizers' state, by parameter and name; put together only where a rule asks for it."""
         if self._optim is None:
             self._optim = {}
-            for name in self._live.parameters:
-                state = self._live.state(name)
+            for name in self._user.parameters:
+                state = self._user.state(name)
                 if state:
                     self._optim[name] = {key: local(v) for key, v in state.items() if isinstance(v, Tensor)}
                     if isinstance(state.get("step"), (int, float)):
@@ -190,40 +178,40 @@ class LiveStep(Step):
 
     @optim.setter
     def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        assert not value  # what the optimizers hold cannot be given
+        assert not value  # the optimizers hold it, so it cannot be set
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter."""
-        part = self._live.parts.get(name)
+        part = self._user.parts.get(name)
         return super().shape(name) if part is None else part.shape
 
     def part(self, name: str, value: Tensor) -> Tensor:
         """The part of a parameter that is here."""
-        part = self._live.parts.get(name)
+        part = self._user.parts.get(name)
         return value if part is None else part.of(value, self.tensors[name])
 
     def magnitudes(self, which: Literal["incoming", "outgoing"]) -> Tensors:
         """Sums of |w|; over all shards where parameters are sharded."""
-        if not self._live.parts:
+        if not self._user.parts:
             return super().magnitudes(which)
         found, sums = self.network.layers, []
         for layer in found:
             dtype = torch.promote_types(self.tensors[layer.incoming[0].name].dtype, torch.float32)
             slices = layer.incoming if which == "incoming" else layer.outgoing
             sums.append(torch.stack([self._magnitude_here(part, dtype) for part in slices]).sum(0))
-        added = self._live.processes.add_up_shards(sums)
+        added = self._user.processes.add_up_shards(sums)
         return {layer.name: value for layer, value in zip(found, added, strict=True)}
 
     def _magnitude_here(self, slices: Slices, dtype: torch.dtype) -> Tensor:
-        size, part = self.tensors[slices.name].to(dtype).abs(), self._live.parts.get(slices.name)
+        size, part = self.tensors[slices.name].to(dtype).abs(), self._user.parts.get(slices.name)
         if part is None:
-            return slices.total(size if self._live.processes.holds_copies() else torch.zeros_like(size))
+            return slices.total(size if self._user.processes.holds_copies() else torch.zeros_like(size))
         if slices.groups > 1:
             return slices.total(_laid_into(size.new_zeros(part.shape), size, part.start))
         others = [dim for dim in range(size.dim()) if dim != slices.dim]
         along = size.sum(others) if others else size
         along = _laid_into(along.new_zeros(part.shape[slices.dim]), along, part.start[slices.dim :][:1])
-        return self._live.along(slices).total(along)
+        return self._user.along(slices).total(along)
 
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None
@@ -234,23 +222,31 @@ class LiveStep(Step):
         names = {slices.name for slices in slices_of(layer)}
         self._write_back(names)
         optim = {}
-        for name in names & self._live.parameters.keys():
-            state = self._live.state(name)
+        for name in names & self._user.parameters.keys():
+            state = self._user.state(name)
+            self._user.fresh_state.check(name, state)
             optim[name] = {key: local(v) for key, v in state.items() if isinstance(v, Tensor)}
-        self._live.rewriter.make_new(
+        make_new_in_place(
             layer,
+            self.network,
             self._own,
             optim,
             chosen,
             key,
             shared_draw=shared_draw,
+            newborn=self.newborn,
             at_most=at_most,
-            newborn=self._live.newborn,
+            parts=self._user.parts,
         )
         since = self.since[layer.name]
         self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
         before, count = self.made.get(layer.name, (torch.zeros_like(chosen), 0))
         self.made[layer.name] = before | chosen, count + (layer.size if at_most is None else at_most)
+
+    def make_state_new(self, name: str, new: Tensor) -> None:
+        """Let the optimizer's state begin anew for weights that were made new."""
+        self._user.fresh_state.check(name, self._user.state(name))
+        super().make_state_new(name, new)
 
     def finish(self) -> None:
         """Put into the network and its optimizers what the rules replaced, and leave everything else untouched."""
@@ -279,10 +275,9 @@ class LiveStep(Step):
                     self._write_state(name, key, old, self._unless_skipped(old, new))
 
     def _write_state(self, name: str, key: str, old: Tensor, new: Tensor) -> None:
-        state = self._live.state(name)
+        state = self._user.state(name)
         if isinstance(state[key], Tensor):
-            start = self._live.newborn(name, key)
-            old.copy_(torch.where((new == 0) & (old != 0), start, new) if start else new)
+            old.copy_(new)
             self.optim[name][key] = old
         else:  # a count of steps, a plain number
             state[key] = type(state[key])(new)  # pyright: ignore[reportIndexIssue]

@@ -18,8 +18,8 @@ from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
-from neoteny.methods.l2_init import L2Init
 from neoteny.methods.redo import ReDo
+from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class ArchiveOptions:
-    """Copy what figures, tables and the ledger need of finished run folders, small enough to be committed."""
+    """Copy what figures, tables and claims need of finished run folders, small enough to be committed."""
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR...")]
     """the run folders: those with config.yaml"""
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     """Copy, and print the copies."""
     options = tyro.cli(ArchiveOptions, args=list(arguments), prog="neoteny archive")
     from neoteny.errors import SettingError
-    from neoteny.report.archive import archive
+    from neoteny.report.runs.archive import archive
 
     if not options.run_dirs:
         raise SettingError("Name the run folders to copy: neoteny archive RUN_DIR... --to DIR.")

@@ -1,4 +1,4 @@
-"""`neoteny claims`: the ledger."""
+"""`neoteny claims`: which claims of the papers hold in the runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tyro
 from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
-    from neoteny.report.ledger import Entry
+    from neoteny.report.claims.page import Judgement
 
 __all__ = ["main"]
 
@@ -22,62 +22,67 @@ STYLE = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not y
 
 @dataclass(frozen=True)
 class Options:
-    """Hold the paper's claims against run folders: which hold, which do not, which are undecided or not yet run."""
+    """Hold the papers' claims against run folders: which hold, which do not, which are undecided or not yet run."""
 
     runs_dir: Annotated[Path, tyro.conf.Positional] = RUNS
     """the folder that `neoteny run --out` wrote to, or any above it"""
     out: Path | None = None
-    """write the ledger here as Markdown, such as docs/evidence/claims.md; below it comes what stands in a file of
-    the same name that ends in .remarks.md"""
+    """write the verdicts here as Markdown, such as docs/evidence/claims.md; a file beside it whose name ends in
+    .remarks.md instead is added below them"""
     leaderboard: Path | None = None
     """the table of `neoteny leaderboard`, for the claims that it decides; by default leaderboard.parquet beside --out,
-    where there is one"""
+    if there is one"""
+    paper: str | None = None
+    """only the claims of this paper, such as nature; none from the leaderboard unless --leaderboard is given"""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Show the ledger, or write it and print where it is."""
+    """Show the verdicts, or write them and print where they are."""
     options = tyro.cli(Options, args=list(arguments), prog="neoteny claims")
     if options.out is not None and options.out.suffix != ".md":
-        raise SettingError(f"--out {options.out}: the ledger is Markdown; end its name with .md.")
+        raise SettingError(f"--out {options.out}: the page of claims is Markdown; end its name with .md.")
+    from neoteny.report.claims.page import markdown
     from neoteny.report.files import write
-    from neoteny.report.ledger import judge, markdown
-    from neoteny.report.series import load_any
+    from neoteny.report.papers import find
+    from neoteny.report.papers.judging import judge
+    from neoteny.report.runs.groups import load_any
 
-    directory = options.runs_dir
-    entries = judge(load_any(directory, absent=directory == RUNS))
-    table = options.leaderboard or (options.out.with_name("leaderboard.parquet") if options.out else None)
-    if table is not None and (table.exists() or options.leaderboard):
-        from neoteny.report.board import read
-        from neoteny.report.ledger_leaderboard import judge_board
+    papers, directory = find(options.paper), options.runs_dir
+    judgements = judge(load_any(directory, absent=directory == RUNS), papers)
+    table = options.leaderboard
+    if table is None and options.out is not None and options.paper is None:
+        beside = options.out.with_name("leaderboard.parquet")
+        table = beside if beside.exists() else None
+    if table is not None:
+        from neoteny.report.leaderboard.board import read
+        from neoteny.report.leaderboard.claims import judge_board
 
-        entries += judge_board(read(table))
+        judgements += judge_board(read(table))
     if options.out is None:
-        _show(entries)
+        _show(judgements)
         return
     remarks = options.out.with_suffix(".remarks.md")
-    text = markdown(entries, remarks.read_text(encoding="utf-8") if remarks.exists() else "")
+    text = markdown(judgements, remarks.read_text(encoding="utf-8") if remarks.exists() else "")
     print(write(options.out, text.encode()))
 
 
-def _show(entries: Sequence[Entry]) -> None:
+def _show(judgements: Sequence[Judgement]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from neoteny.report.ledger import of_the_paper
-
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has room
-    for benchmark in dict.fromkeys(entry.claim.benchmark for entry in entries):
-        title = benchmark if of_the_paper(benchmark) else f"{benchmark} (not in the paper)"
+    for paper, benchmark in dict.fromkeys((one.paper, one.benchmark) for one in judgements):
+        mine = [one for one in judgements if (one.paper, one.benchmark) == (paper, benchmark)]
+        title = f"{paper}: {benchmark}" if paper else f"{benchmark} (from the leaderboard)"
+        title += " (not in the paper)" if paper and mine[0].note else ""
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("claim", "scale", "effect and 95% interval", "n", "verdict"):
             table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
-        for entry in entries:
-            if entry.claim.benchmark == benchmark:
-                verdict = entry.outcome.verdict
-                row = (entry.claim.text, entry.scale, entry.outcome.effect, entry.outcome.n)
-                table.add_row(*map(Text, row), Text(verdict, STYLE[verdict]))
+        for one in mine:
+            row = (one.claim, one.scale, one.outcome.effect, one.outcome.n)
+            table.add_row(*map(Text, row), Text(one.outcome.verdict, STYLE[one.outcome.verdict]))
         console.print(table)

@@ -62,9 +62,9 @@ def main(arguments: Sequence[str]) -> None:
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=options.trainability)
     _print(report)
     if options.figure is not None:
-        from neoteny.report.checkup import draw
+        from neoteny.report.figures.checkup import draw
+        from neoteny.report.figures.style import render
         from neoteny.report.files import write
-        from neoteny.report.style import render
 
         print(write(options.figure, render(draw(report), options.figure.suffix[1:])))
 

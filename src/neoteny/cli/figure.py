@@ -1,4 +1,4 @@
-"""`neoteny figure`: the paper's figures, drawn from runs."""
+"""`neoteny figure`: the figures of papers, drawn from runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
     from neoteny.report import Runs
-    from neoteny.report.figure import PaperFigure
+    from neoteny.report.papers.records import PaperFigure
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Options:
-    """Draw a figure of the paper from run folders, or tell which runs each figure needs."""
+    """Draw a figure of a paper from run folders, or list which runs each figure needs."""
 
     name: Annotated[str | None, tyro.conf.Positional] = None
     """the figure, such as nature-1b; --list names all"""
@@ -32,9 +32,11 @@ class Options:
     out: Path | None = None
     """the file, .png, .pdf or .svg; NAME.png by default"""
     scale: str | None = None
-    """paper, small or tiny; by default the one with the most of the figure's curves"""
+    """paper, small or tiny; by default the one at which most of the figure's curves were run"""
     list: tyro.conf.FlagCreatePairsOff[bool] = False
     """say for each figure which runs it needs and which are there, and print the commands for the others"""
+    paper: str | None = None
+    """list only the figures of this paper, such as nature"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,19 +46,20 @@ def main(arguments: Sequence[str]) -> None:
         raise SettingError(f"--out {options.out}: a figure is one of {', '.join(KINDS)}; end its name like that.")
     if options.name is None and not options.list:
         raise SettingError("Name a figure, such as `neoteny figure nature-1b`; `neoteny figure --list` has all.")
-    from neoteny.report.atlas import FIGURES, figure
-    from neoteny.report.series import load_any
+    from neoteny.report.papers import figure, figures
+    from neoteny.report.runs.groups import load_any
 
     name, directory = options.name, options.runs_dir
     if options.list:
-        if name is not None and name not in FIGURES:
+        known = figures(options.paper)
+        if name is not None and name not in known:
             name, directory = None, Path(name)
         runs = load_any(directory, absent=directory == RUNS)
-        _list([figure(name)] if name else [*FIGURES.values()], runs, options.scale, directory)
+        _list([known[name]] if name else [*known.values()], runs, options.scale, directory)
         return
-    from neoteny.report.figure import draw
+    from neoteny.report.figures.paper import draw
+    from neoteny.report.figures.style import render
     from neoteny.report.files import write
-    from neoteny.report.style import render
 
     wanted = figure(str(name))
     drawn = draw(wanted, load_any(directory, absent=directory == RUNS), options.scale, out=directory)
@@ -69,21 +72,19 @@ def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directo
     from rich.console import Console
     from rich.table import Table
 
-    from neoteny.report.figure import group_of, scales_of
-
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, heading in enumerate(("figure", "shows", "scale", "there (n)", "missing")):
         table.add_column(heading, no_wrap=place in (0, 2), overflow="fold")
     missing: dict[str, list[str]] = {}
     for figure in figures:
-        for at in [scale] if scale else scales_of(figure.benchmark, runs) or ["small"]:
-            selection = figure.select(group_of(figure.benchmark, runs, at), at)
+        for at in [scale] if scale else runs.scales(figure.benchmark) or ["small"]:
+            selection = figure.select(runs.newest(figure.benchmark, at), at)
             there = (
-                f"{line.label} ({one.runs}{'' if one.finished else ', not finished'})"
-                for line, one in selection.found.items()
+                f"{condition.label} ({one.runs}{'' if one.finished else ', not finished'})"
+                for condition, one in selection.found.items()
             )
             shows = f"{figure.title} ({figure.origin})"
-            lacking = ", ".join(line.label for line in selection.missing)
+            lacking = ", ".join(condition.label for condition in selection.missing)
             table.add_row(figure.name, shows, at, ", ".join(there) or "-", lacking or "-")
             if selection.missing:
                 missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection, directory)

@@ -14,7 +14,7 @@ from neoteny.errors import NeotenyError, SettingError
 
 if TYPE_CHECKING:
     from neoteny.leaderboard.sweep import Plan
-    from neoteny.report.board import Board
+    from neoteny.report.leaderboard.board import Board
 
 __all__ = ["main"]
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run what is missing, then write the table and, if asked, the page."""
     options = tyro.cli(LeaderboardOptions, args=list(arguments), prog="neoteny leaderboard")
     if options.draw is not None:
-        from neoteny.report.board import read
+        from neoteny.report.leaderboard.board import read
 
         _write(read(options.draw), options.to or options.draw.parent, options)
         return
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
         print("neoteny: the same command goes on from here.", file=sys.stderr)
         raise
     from neoteny.leaderboard.collecting import collect, write_table
-    from neoteny.report.board import Board
+    from neoteny.report.leaderboard.board import Board
 
     frame = collect(plan, rows.rows())
     print(write_table(frame, plan.out / plan.scale / TABLE))
@@ -110,10 +110,10 @@ def _names(text: str) -> list[str]:
 
 def _write(board: Board, to: Path, options: LeaderboardOptions) -> None:
     """The page and its figure."""
+    from neoteny.report.figures.style import render
     from neoteny.report.files import write
-    from neoteny.report.forest import forest
-    from neoteny.report.leaderboard import markdown, read_costs
-    from neoteny.report.style import render
+    from neoteny.report.leaderboard.figure import forest
+    from neoteny.report.leaderboard.page import markdown, read_costs
 
     if not board.benchmarks:
         raise SettingError("Nothing has been reported yet, so there is no page: run `neoteny leaderboard`.")

@@ -21,8 +21,8 @@ def show(runs: Sequence[RunStack], window: int | None = None) -> None:
     from rich.console import Console
 
     from neoteny.report import final_table
-    from neoteny.report.folders import read_folder
-    from neoteny.report.series import group_frames
+    from neoteny.report.runs.folders import read_folder
+    from neoteny.report.runs.groups import group_frames
 
     console = Console()
     for group in group_frames([read_folder(run.folder) for run in runs]):

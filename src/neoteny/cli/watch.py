@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     size = re.fullmatch(r"(\d+)x(\d+)", options.size)
     if size is None:
         raise SettingError(f"--size {options.size} is not WIDTHxHEIGHT in pixels; write it like 480x480.")
-    from neoteny.data.progress import progress
+    from neoteny.progress import bar
 
     named = os.environ.pop("MUJOCO_GL", None)  # one that does not work here would stop the import of MuJoCo already
     from neoteny.rl.watching import record
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     if named is not None:
         os.environ["MUJOCO_GL"] = named
 
-    with progress("drawing", total=options.steps, unit="things") as advance:
+    with bar("drawing", total=options.steps) as advance:
         film = record(
             options.run_dir,
             options.out,

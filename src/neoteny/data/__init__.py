@@ -1,6 +1,6 @@
-"""Data sets: read from a folder of the user's, or fetched once, and checked either way.
+"""Data sets: read from the user's folder or downloaded once, and checked in both cases.
 
-What takes time to decode is decoded once, into memory-mapped arrays in a cache that all processes share.
+What is slow to decode is decoded once, into memory-mapped arrays in a cache that all processes share.
 """
 
 from neoteny.data.catalogue import DATA_SETS, DataSet

@@ -2,8 +2,8 @@
 
     CACHE/DATA_SET/KEY/NAME.npy
 
-An entry is written into a folder of another name, under a lock, and takes its own only when it is whole. All of the
-cache can be deleted at any time.
+An entry is written into a temporary folder, under a lock, and renamed when it is complete. The cache can be deleted at
+any time.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from neoteny.errors import DataError
 __all__ = ["CACHE_VARIABLE", "Allocate", "cache_folder", "cached", "entry", "identity", "locked", "require_room"]
 
 CACHE_VARIABLE = "NEOTENY_CACHE"
-"""Names the folder of the cache where it shall not be the system's usual one."""
+"""The environment variable that names the folder of the cache; by default it is the system's folder for caches."""
 
 _CURE = f"Check the disk, or name another folder with {CACHE_VARIABLE}."
-_VERSION = 1  # of what decoding writes; another one leaves old entries aside
+_VERSION = 1  # of the decoded format; entries of another version are not read
 
 Allocate = Callable[[Mapping[str, tuple[tuple[int, ...], DTypeLike]]], dict[str, np.ndarray]]
-"""Makes the arrays of an entry, writable and full of zeros, from their shapes and types."""
+"""Makes the arrays of an entry from their shapes and types, writable and filled with zeros."""
 
 
 def cache_folder() -> Path:
-    """Where the cache is: what `NEOTENY_CACHE` names, else the system's folder for such things."""
+    """The folder of the cache: the one that `NEOTENY_CACHE` names, or else the system's folder for caches."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
     import platformdirs
@@ -45,7 +45,7 @@ def cache_folder() -> Path:
 
 
 def identity(files: Iterable[Path]) -> str:
-    """A key that is another one when a file is replaced, changed or moved: of paths, sizes and times, not of contents.
+    """A key that changes when a file is replaced, changed or moved: from paths, sizes and times, not from contents.
 
     Raises:
         DataError: a file cannot be read.
@@ -61,7 +61,7 @@ def identity(files: Iterable[Path]) -> str:
 
 
 def entry(data_set: str, key: str) -> Path:
-    """The folder of an entry, which is there if it was decoded before."""
+    """The folder of an entry; it exists if it was decoded before."""
     return cache_folder() / data_set / f"{key[:24]}-{_VERSION}"
 
 
@@ -72,16 +72,16 @@ def cached(data_set: str, key: str, names: Iterable[str], decode: Callable[[Allo
 
     Args:
         data_set: the data set's name.
-        key: tells its contents from others (`identity`, or a checksum).
-        names: the arrays that are wanted.
-        decode: called as `decode(allocate)` if there is no such entry; `allocate` makes its arrays, once, and `decode`
+        key: identifies its contents (`identity`, or a checksum).
+        names: of the arrays to return.
+        decode: called as `decode(allocate)` if there is no such entry; it calls `allocate` once to make the arrays, and
             fills them.
 
     Returns:
         Read-only arrays in the order of `names`.
 
     Raises:
-        DataError: there is too little room for the arrays, or the cache cannot be written.
+        DataError: the disk is too full for the arrays, or the cache cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> from unittest import mock
@@ -99,11 +99,11 @@ def cached(data_set: str, key: str, names: Iterable[str], decode: Callable[[Allo
         if (found := _open(folder, names)) is not None:  # another process has decoded it meanwhile
             return found
         part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: the lock says that none is at it
+        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed, as the lock was free
         try:
             decode(lambda arrays: _allocate(part, arrays, data_set))
             _to_disk(part)
-            shutil.rmtree(folder, ignore_errors=True)  # was there, but is not whole
+            shutil.rmtree(folder, ignore_errors=True)  # an incomplete one
             os.replace(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -113,7 +113,7 @@ def cached(data_set: str, key: str, names: Iterable[str], decode: Callable[[Allo
 
 
 def require_room(folder: Path, need: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Check that the disk has room before something is written.
 
     Raises:
         DataError: fewer than `need` bytes are free.
@@ -128,7 +128,7 @@ def require_room(folder: Path, need: int, what: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Have this to oneself among all processes; makes the folder that `path` is to lie in.
+    """Hold a lock on a path, which other processes then wait for; makes the folder around it.
 
     Raises:
         DataError: nothing can be written there.
@@ -148,7 +148,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _open(folder: Path, names: Iterable[str]) -> tuple[np.ndarray, ...] | None:
-    """The arrays; None if there is no entry, or one whose files are shorter than their headers say."""
+    """The arrays, or None if there is no entry or a file is shorter than its header says."""
     try:
         return tuple(open_memmap(folder / f"{name}.npy", mode="r").view(np.ndarray) for name in names)
     except (OSError, ValueError):
@@ -170,24 +170,28 @@ def _allocate(
             path = folder / f"{name}.npy"
             made[name] = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
             _reserve(path)
-    except OSError as error:  # others may have taken the room meanwhile
+    except OSError as error:  # another process may have filled the disk meanwhile
         raise DataError(f"{folder.parent} cannot be written: {error}. {_CURE}") from None
     return made
 
 
 def _reserve(path: Path) -> None:
-    """Have the disk's room for a mapped file now: writing to a map on a full disk would kill the process."""
+    """Reserve the disk space of a mapped file: writing to a map on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not on every file system
+                if error.errno not in (
+                    errno.EOPNOTSUPP,
+                    errno.EINVAL,
+                    errno.ENOSYS,
+                ):  # not everywhere
                     raise
 
 
 def _to_disk(folder: Path) -> None:
-    """What has its name must be whole even after a power cut."""
+    """Write the files to the disk, so that the entry is complete even after a power cut."""
     for path in folder.iterdir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

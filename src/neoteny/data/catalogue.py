@@ -1,4 +1,4 @@
-"""What data sets there are, where each of them is, and how to have it."""
+"""The data sets: where each one is, and how to get it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class DataSet:
     """A data set.
 
     Attributes:
-        name: what it is called.
-        summary: what it is.
-        cure: how to have it.
-        find: from `data_dir`, where it is and how it lies there; None if it is not here. Fetches and decodes nothing.
-        load: from `data_dir`, what it is, after it was fetched, checked and decoded.
+        name: its name.
+        summary: one line that describes it.
+        cure: how to get it.
+        find: from `data_dir` to a line on where it is; None if it is not there. Downloads and decodes nothing.
+        load: from `data_dir` to a line that describes it, after it was downloaded, checked and decoded.
     """
 
     name: str
@@ -76,7 +76,7 @@ _ALL = (
     DataSet(
         "imagenet32",
         "ImageNet at 3x32x32, as many classes as there are",
-        "to be had after registration from https://image-net.org/download-images; name its folder by --data-dir",
+        "download it from https://image-net.org/download-images (needs a registration); give its folder by --data-dir",
         _find_imagenet32,
         _load_imagenet32,
     ),

@@ -13,7 +13,7 @@ import numpy as np
 from neoteny.data.cache import Allocate, cache_folder, cached, entry, identity
 from neoteny.data.download import Remote, download, sha256
 from neoteny.data.files import named_folder, what_named
-from neoteny.data.pickles import read_pickle, whole_numbers
+from neoteny.data.pickles import labelled_images, read_pickle
 from neoteny.errors import DataError
 
 __all__ = ["cifar100", "find_cifar100"]
@@ -24,28 +24,28 @@ _ARCHIVE = Remote(
     "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     169_001_437,
 )
-_FOLDER = "cifar-100-python"  # in the archive, and what it is unpacked to
+_FOLDER = "cifar-100-python"  # in the archive
 _CLASSES = 100
-_IMAGES = {"train": 500, "test": 100}  # a class
+_IMAGES = {"train": 500, "test": 100}  # images of a class
 
 
 def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The images and fine labels of CIFAR-100.
 
-    In `data_dir`, or else in the folder that the environment variable `NEOTENY_DATA` names, the official archive
-    `cifar-100-python.tar.gz` is looked for, or the folder that it unpacks to (there, or in a folder `cifar100`);
-    without either the archive is fetched once. It is decoded once into the cache, which all processes share.
+    `data_dir`, or else the folder that the environment variable `NEOTENY_DATA` names, must contain the official archive
+    `cifar-100-python.tar.gz` or the folder that it unpacks to (directly, or in a folder `cifar100`). Without such a
+    folder the archive is downloaded once. It is decoded once into the cache, which all processes share.
 
     Args:
         data_dir: the folder of the data sets.
-        train: the 50,000 images to learn from, or the 10,000 to test with.
+        train: whether to give the 50,000 training images or the 10,000 test images.
 
     Returns:
         Images [N, 3, 32, 32] uint8, memory-mapped and read-only; labels [N] int64, the classes in alphabetical order.
 
     Raises:
-        DataError: a file is missing, truncated, corrupt, refused or of another shape, could not be fetched, or the disk
-            has too little room; the message names it and the cure.
+        DataError: a file is missing, truncated, corrupt, unsafe or of another shape, could not be downloaded, or the
+            disk is too full; the message names it and the cure.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html
 
@@ -71,14 +71,14 @@ def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True)
     part = "train" if train else "test"
     images, labels = cached("cifar100", key, [f"{part}_images", f"{part}_labels"], lambda room: _decode(parts, room))
     if folder is None:
-        archive.unlink(missing_ok=True)  # what is decoded from it is all that is ever needed
+        archive.unlink(missing_ok=True)  # only the decoded arrays are needed from now on
     return images, np.array(labels)
 
 
 def find_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """Where the unpacked folder or the archive is in the folder that the user named; without one, what was fetched.
+    """The path of the unpacked folder or the archive in the user's folder, or else of the decoded download.
 
-    None if there is neither; nothing is fetched or decoded.
+    None if there is none; nothing is downloaded or decoded.
     """
     folder = named_folder(data_dir)
     if folder is None:
@@ -132,20 +132,11 @@ def _decode(parts: _Parts, allocate: Allocate) -> None:
 
 def _checked(found: dict[str, Any], per_class: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
     cure = f"Fetch {_ARCHIVE.name} again from {_ARCHIVE.urls[0]}."
-    for key in ("data", "fine_labels"):
-        if key not in found:
-            raise DataError(f"{path} has no {key!r} (it has {', '.join(map(repr, found))}). {cure}")
-    images, shape = found["data"], (_CLASSES * per_class, 3 * 32 * 32)
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != shape:
-        raise DataError(f"{path}: 'data' is {_what(images)}, not uint8 of shape {shape}. {cure}")
-    labels = whole_numbers(found["fine_labels"])
+    count = _CLASSES * per_class
+    images, labels = labelled_images(found, "fine_labels", path, cure, count)
     if sorted(labels.tolist()) != np.repeat(np.arange(_CLASSES), per_class).tolist():
         raise DataError(
-            f"{path}: 'fine_labels' are not {per_class} of each of the classes 0 to {_CLASSES - 1}, {shape[0]:,} in "
+            f"{path}: 'fine_labels' are not {per_class} of each of the classes 0 to {_CLASSES - 1}, {count:,} in "
             f"all. {cure}"
         )
     return images.reshape(-1, 3, 32, 32), labels
-
-
-def _what(value: object) -> str:
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

@@ -1,8 +1,7 @@
-"""Fetching a file whose size and checksum are known beforehand; what was broken off is gone on with.
+"""Downloading a file whose size and checksum are known; a broken download is resumed.
 
-What has come so far lies in `NAME.part` and takes the file's name only when its checksum is right. With the checksum
-known no validator of the server's is needed: a `.part` that was begun from another version of the file fails it when it
-is complete, and is then fetched anew from its start.
+The download is written to `NAME.part`, which is renamed when its checksum is right. If a `.part` was begun from another
+version of the file, the checksum is wrong at the end, and the file is downloaded again from the start.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neoteny.data.cache import locked, require_room
-from neoteny.data.progress import progress
 from neoteny.errors import DataError
+from neoteny.progress import bar
 
 __all__ = ["Remote", "download", "sha256"]
 
@@ -24,13 +23,13 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that can be fetched.
+    """A file that can be downloaded.
 
     Attributes:
-        name: what it is called.
-        urls: where it can be had; the next one is tried when one fails.
+        name: its name.
+        urls: where it can be downloaded; if one fails, the next is tried.
         sha256: its checksum.
-        size: its length in bytes.
+        size: its size in bytes.
     """
 
     name: str
@@ -40,28 +39,28 @@ class Remote:
 
 
 class _Refused(Exception):
-    """What a server gives is not the file, or not all of it."""
+    """A server sent another file, or only a part of it."""
 
 
 def download(remote: Remote, path: Path) -> Path:
-    """Fetch a file unless it is there already and whole; show how far it is.
+    """Download a file, unless it is there and complete, and show the progress.
 
-    Several processes may call this at once: one fetches, the others wait for it.
+    Several processes may call this at once: one downloads, the others wait for it.
 
     Args:
         remote: the file.
-        path: where it shall be.
+        path: where to write it.
 
     Returns:
         `path`.
 
     Raises:
-        DataError: no URL gave the file, there is too little room for it, or it cannot be written.
+        DataError: no URL gave the file, the disk is too full, or it cannot be written.
     """
     if _whole(path, remote):
         return path
     with locked(path):
-        if _whole(path, remote):  # another process has fetched it meanwhile
+        if _whole(path, remote):  # another process has downloaded it meanwhile
             return path
         part = path.with_name(f"{path.name}.part")
         failures = []
@@ -104,7 +103,7 @@ def _fetch(url: str, remote: Remote, part: Path) -> None:
         part.unlink()
         if begun:
             return _fetch(url, remote, part)
-        raise _Refused("what came has a wrong checksum and was thrown away: it is another file, or was damaged")
+        raise _Refused("what was downloaded has a wrong checksum and was deleted: it is another file, or damaged")
 
 
 def _receive(url: str, remote: Remote, part: Path, begun: int) -> None:
@@ -122,7 +121,7 @@ def _receive(url: str, remote: Remote, part: Path, begun: int) -> None:
             raise _Refused(f"the server has another file: of {begun + int(length):,} bytes, not {remote.size:,}")
         with (
             open(part, "ab" if begun else "wb") as file,
-            progress(remote.name, remote.size, done=begun) as advance,
+            bar(remote.name, remote.size, done=begun, unit="bytes") as advance,
         ):
             came, cause = begun, "the answer ended"
             try:
@@ -130,7 +129,7 @@ def _receive(url: str, remote: Remote, part: Path, begun: int) -> None:
                     came += file.write(chunk)
                     advance(len(chunk))
                     if came > remote.size:
-                        break  # its checksum cannot be right any more
+                        break  # too long: its checksum cannot be right
             except requests.RequestException as error:
                 cause = f"the connection broke ({type(error).__name__})"
     if came < remote.size:

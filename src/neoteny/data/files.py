@@ -1,4 +1,4 @@
-"""Where a data file is: in a folder the user named, or in the cache, fetched there once."""
+"""Where a data file is: in the user's folder, or in the cache, where it is downloaded once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from neoteny.errors import DataError
 __all__ = ["ENVIRONMENT_VARIABLE", "locate", "named_folder", "what_named"]
 
 ENVIRONMENT_VARIABLE = "NEOTENY_DATA"
-"""Names the folder of the data sets where no option does."""
+"""The environment variable that names the folder of the data sets, if no option does."""
 
 
 def named_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
-    """The folder of the data sets that the user named: `data_dir`, else what `NEOTENY_DATA` says, else None.
+    """The user's folder of data sets: `data_dir`, or else the one that `NEOTENY_DATA` names, or else None.
 
     >>> str(named_folder("data"))
     'data'
@@ -26,23 +26,23 @@ def named_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
 
 
 def what_named(data_dir: str | os.PathLike[str] | None) -> str:
-    """What named the folder, for messages."""
+    """The origin of the folder's name, for messages."""
     return "the data directory" if data_dir is not None else ENVIRONMENT_VARIABLE
 
 
 def locate(data_set: str, remote: Remote, data_dir: str | os.PathLike[str] | None) -> Path:
     """The path of a file of a data set.
 
-    With `data_dir`, or else the environment variable `NEOTENY_DATA`, the file must lie there, in the folder named after
-    the data set or directly; nothing is fetched then. Without either it is fetched into the user's cache, once.
+    If `data_dir` or the environment variable `NEOTENY_DATA` names a folder, the file must be there, directly or in a
+    folder with the name of the data set; nothing is downloaded then. Otherwise it is downloaded once into the cache.
 
     Args:
-        data_set: the data set's name, which is its folder's.
-        remote: the file, and where it can be had.
-        data_dir: the folder that the user named, if any.
+        data_set: the name of the data set and of its folder.
+        remote: the file, and where it can be downloaded.
+        data_dir: the folder of the data sets.
 
     Raises:
-        DataError: the file is not in the folder named, or could not be fetched.
+        DataError: the file is not in the folder, or could not be downloaded.
     """
     folder = named_folder(data_dir)
     if folder is None:

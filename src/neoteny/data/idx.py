@@ -1,4 +1,4 @@
-"""The IDX format of MNIST: two zero bytes, a type, the number of dimensions, their sizes (big endian), the values."""
+"""The IDX format of MNIST: two zero bytes, a type, the number of dimensions, their sizes (big-endian), the values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def read_idx(path: str | os.PathLike[str], sha256: str | None = None) -> np.ndar
 
     Args:
         path: the file; gzipped if its name ends in `.gz`.
-        sha256: checksum of its *unzipped* content, which recompressing does not change.
+        sha256: checksum of its *uncompressed* content.
 
     Returns:
-        A writable uint8 array of the dimensions written in the file.
+        A writable uint8 array with the dimensions from the file.
 
     Raises:
-        DataError: the file is missing, cut off, damaged, of another format, or has another checksum.
+        DataError: the file is missing, truncated, damaged, of another format, or has another checksum.
 
     Source: http://yann.lecun.com/exdb/mnist (the format's description).
     """

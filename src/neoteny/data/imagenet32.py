@@ -8,16 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
 from neoteny.data.cache import Allocate, cached, identity
 from neoteny.data.files import ENVIRONMENT_VARIABLE, named_folder
-from neoteny.data.pickles import read_pickle, whole_numbers
-from neoteny.data.progress import progress
+from neoteny.data.pickles import labelled_images, read_pickle
 from neoteny.errors import DataError
+from neoteny.progress import bar
 
 __all__ = ["ImageClasses", "find_imagenet32", "imagenet32"]
 
@@ -34,7 +33,7 @@ class ImageClasses:
 
     Attributes:
         images: of each class, [n, 3, 32, 32] uint8, memory-mapped and read-only; n may differ between classes.
-        source: one line on what they are.
+        source: one line that describes them.
 
     >>> found = ImageClasses((np.zeros((5, 3, 32, 32), np.uint8), np.zeros((4, 3, 32, 32), np.uint8)), "black images")
     >>> found.classes, found.images_per_class
@@ -51,17 +50,17 @@ class ImageClasses:
 
     @property
     def images_per_class(self) -> int:
-        """How many images every class has at least."""
+        """The number of images of the smallest class."""
         return min(map(len, self.images))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Images as they lie in a folder, before they are decoded.
+    """How images are stored in a folder, before they are decoded.
 
     Attributes:
-        kind: one line on what they are.
-        folder: where they are.
+        kind: one line that describes them.
+        folder: the folder.
         files: all of them.
         decode: fills the cache's arrays `images` [N, 3, 32, 32], class after class, and `counts` [classes].
     """
@@ -73,26 +72,26 @@ class Layout:
 
 
 def imagenet32(data_dir: str | os.PathLike[str] | None = None) -> ImageClasses:
-    """The classes of ImageNet at 32x32, as many as there are.
+    """The classes of ImageNet at 32x32, as many as are found.
 
-    They are looked for in `data_dir`, or else in the folder that the environment variable `NEOTENY_DATA` names; there
-    in `imagenet32/`, or directly; in the order
+    The folder is `data_dir`, or else the one that the environment variable `NEOTENY_DATA` names; the images are in its
+    folder `imagenet32/`, or directly in it. The first of these layouts that is found is used:
 
     1. `classes/0.npy`, `classes/1.npy`, ...: one file a class, [n, 3, 32, 32] uint8 or whole numbers from 0 to 255 of
-       another type, as the authors of continual backpropagation distribute it;
+       another type, as the authors of continual backpropagation distribute them;
     2. `train_data_batch_1` to `train_data_batch_10`: the official downsampled ImageNet32;
-    3. folders of images, one a class, in alphabetical order (needs Pillow): the shorter side is made 32 by averaging
-       boxes, then the centre is cut out.
+    3. folders of images, one for each class, in alphabetical order (needs Pillow). The shorter side is scaled to 32 by
+       averaging boxes, then the centre is cropped.
 
-    They are decoded once into the cache, which all processes share: a file of 3,072 bytes an image. ImageNet's licence
-    allows no copy to be fetched without registration, so nothing is fetched.
+    Images are decoded once into the cache, which all processes share: 3,072 bytes for each image. Nothing is
+    downloaded, as ImageNet's licence requires a registration.
 
     Args:
         data_dir: the folder of the data sets.
 
     Raises:
-        DataError: there are no images, too few, or of another shape or type; a file is corrupt or refused; the disk has
-            too little room; the message names it and the cure.
+        DataError: there are no images or too few, or they have another shape or type; a file is corrupt or unsafe; the
+            disk is too full; the message names it and the cure.
 
     Source: https://image-net.org/download-images (the official batches); Chrabaszcz, Loshchilov & Hutter, arXiv
     1707.08819, 2017 (averaging boxes); Dohare et al., Nature 632, 2024 (the class files).
@@ -104,11 +103,7 @@ def imagenet32(data_dir: str | os.PathLike[str] | None = None) -> ImageClasses:
     layout = find_imagenet32(data_dir)
     if layout is None:
         folder = named_folder(data_dir)
-        where = (
-            f"there are no images in {folder} or its folder imagenet32"
-            if folder
-            else "no folder is named in which it lies"
-        )
+        where = f"there are no images in {folder} or its folder imagenet32" if folder else "no folder was given"
         raise DataError(
             f"ImageNet32 is missing: {where}. It cannot be fetched without registration: get the downsampled "
             "ImageNet32 from https://image-net.org/download-images (train_data_batch_1 to _10) or the authors' "
@@ -125,7 +120,7 @@ def imagenet32(data_dir: str | os.PathLike[str] | None = None) -> ImageClasses:
 
 
 def find_imagenet32(data_dir: str | os.PathLike[str] | None = None) -> Layout | None:
-    """The images in the folder that the user named, as they lie there, if any do; nothing is decoded."""
+    """The layout of the images in the user's folder, or None; nothing is decoded."""
     named = named_folder(data_dir)
     if named is None:
         return None
@@ -190,8 +185,8 @@ def _batches(folder: Path) -> Layout | None:
 
 
 def _decode_batches(files: Sequence[Path], allocate: Allocate) -> None:
-    # Read twice, first for the sizes of the classes: all batches at once would take 4 GB of memory.
-    with progress("decoding ImageNet32", 2 * len(files), unit="things") as advance:
+    # Read twice, first for the sizes of the classes: keeping all batches would take 4 GB of memory.
+    with bar("decoding ImageNet32", 2 * len(files)) as advance:
         labels = []
         for path in files:
             labels.append(_batch(path)[1])
@@ -212,15 +207,7 @@ def _decode_batches(files: Sequence[Path], allocate: Allocate) -> None:
 def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     cure = "Fetch the file again from https://image-net.org/download-images."
     with open(path, "rb") as file:
-        batch: dict[str, Any] = read_pickle(file, path)
-    for key in ("data", "labels"):
-        if key not in batch:
-            raise DataError(f"{path} has no {key!r} (it has {', '.join(map(repr, batch))}). {cure}")
-    images = batch["data"]
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (3 * _SIDE**2,):
-        what = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"{path}: 'data' is {what}, not uint8 of shape (n, {3 * _SIDE**2}). {cure}")
-    labels = whole_numbers(batch["labels"])
+        images, labels = labelled_images(read_pickle(file, path), "labels", path, cure)
     if labels.shape != (len(images),) or not np.isin(labels, np.arange(1, _MOST_CLASSES + 1)).all() or not len(labels):
         raise DataError(
             f"{path}: 'labels' are not {len(images):,} whole numbers from 1 to {_MOST_CLASSES}, one an image. {cure}"
@@ -253,7 +240,7 @@ def _decode_folders(found: dict[Path, list[Path]], allocate: Allocate) -> None:
     _require_enough(counts, list(found))
     images = _allocate(counts, allocate)
     with (
-        progress("decoding images", sum(counts), unit="things") as advance,
+        bar("decoding images", sum(counts)) as advance,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for files, to in zip(found.values(), _by_class(images, counts), strict=True):
@@ -263,12 +250,12 @@ def _decode_folders(found: dict[Path, list[Path]], allocate: Allocate) -> None:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    """[3, 32, 32]: the shorter side made 32, the centre cut out."""
+    """[3, 32, 32]: the shorter side scaled to 32, the centre cropped."""
     from PIL import Image
 
     try:
         with Image.open(path) as file:
-            file.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # a JPEG is halved while it is decoded, several times faster
+            file.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # decodes JPEGs at a lower resolution, several times faster
             image = file.convert("RGB")
     except Exception as error:  # a damaged file can fail in any way
         raise DataError(

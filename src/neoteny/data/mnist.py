@@ -26,8 +26,8 @@ _MIRRORS = (
 @dataclass(frozen=True)
 class _File:
     name: str
-    sha256: str  # of the official gzipped file, which is what is fetched
-    content_sha256: str  # of the IDX file in it, which is what is checked when reading
+    sha256: str  # of the official gzipped file, for downloads
+    content_sha256: str  # of the IDX file in it, for reading
     size: int  # of the official gzipped file
 
 
@@ -64,19 +64,19 @@ _TEST = (
 def mnist(data_dir: str | os.PathLike[str] | None = None, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The images and labels of MNIST.
 
-    They are read from `data_dir`, or else from the folder that the environment variable `NEOTENY_DATA` names (there in
-    `mnist/`, or directly); without either they are fetched once into the user's cache. The content is checked against
-    its checksum whenever it is read; the files may be compressed anew.
+    The files are read from `data_dir`, or else from the folder that the environment variable `NEOTENY_DATA` names
+    (directly, or in its folder `mnist`). Without such a folder they are downloaded once into the cache. The checksum of
+    the uncompressed content is checked whenever it is read.
 
     Args:
         data_dir: the folder of the data sets.
-        train: the 60,000 images to learn from, or the 10,000 to test with.
+        train: whether to give the 60,000 training images or the 10,000 test images.
 
     Returns:
-        Images [N, 784] uint8, row by row, 0 the background; labels [N] int64.
+        Images [N, 784] uint8, row by row, 0 is the background; labels [N] int64.
 
     Raises:
-        DataError: a file is missing, truncated, corrupt, or could not be fetched; the message names it and the cure.
+        DataError: a file is missing, truncated, corrupt, or could not be downloaded; the message names it and the cure.
 
     >>> images, labels = mnist()  # doctest: +SKIP
     >>> images.shape, labels[:5]  # doctest: +SKIP
@@ -91,7 +91,7 @@ def mnist(data_dir: str | os.PathLike[str] | None = None, train: bool = True) ->
 
 
 def find_mnist(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """The folder that all four files are in, if they are anywhere: where the user named, or else in the cache."""
+    """The folder with all four files, in the user's folder or else in the cache; None if there is none."""
     folder = named_folder(data_dir) or cache_folder()
     return next(
         (

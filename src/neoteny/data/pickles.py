@@ -1,7 +1,7 @@
-"""Reading pickles of arrays without running what a pickle can name.
+"""Reading pickles of arrays safely.
 
-A pickle is a program: `pickle.load` calls whatever it names. Here it can name only what NumPy's arrays, numbers and
-bytes are made with; everything else is refused before it is imported.
+A pickle is a program: `pickle.load` calls every function that it names. Here only the functions that build NumPy's
+arrays, numbers and bytes are allowed; all others are refused before they are imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 
 from neoteny.errors import DataError
 
-__all__ = ["read_pickle", "whole_numbers"]
+__all__ = ["labelled_images", "read_pickle"]
+
+_VALUES = 3 * 32 * 32  # of an image
 
 
 def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
@@ -25,10 +27,10 @@ def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
         path: where it is from, for messages.
 
     Returns:
-        The dict; keys that are bytes are decoded, as those of Python 2 are its text.
+        The dict; keys that are bytes (text of Python 2) are decoded.
 
     Raises:
-        DataError: the pickle is truncated or damaged, names anything else, or is no dict.
+        DataError: the pickle is truncated or damaged, names another function, or does not hold a dict.
 
     >>> from io import BytesIO
     >>> read_pickle(BytesIO(pickle.dumps({b"labels": [3, 1]})), "a.pkl")
@@ -41,7 +43,7 @@ def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
         found = _Unpickler(file, encoding="bytes").load()
     except DataError as error:
         raise DataError(f"{path} is refused: {error}") from None
-    except Exception as error:  # a damaged program can fail in any way
+    except Exception as error:  # a damaged pickle can fail in any way
         raise DataError(
             f"{path} is truncated or corrupt: it does not unpickle ({type(error).__name__}: {error}). "
             "Fetch the file again."
@@ -51,10 +53,39 @@ def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
     return {key.decode(errors="replace") if isinstance(key, bytes) else str(key): found[key] for key in found}
 
 
-def whole_numbers(values: object) -> np.ndarray:
-    """Labels from a pickle, a list or an array, as [N] int64; empty if they are anything else.
+def labelled_images(
+    batch: dict[str, Any], labels: str, path: str | Path, cure: str, count: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of a batch, as CIFAR and ImageNet32 are distributed.
 
-    >>> whole_numbers([3, 1]), whole_numbers([0.5]), whole_numbers(None)
+    Args:
+        batch: from `read_pickle`.
+        labels: the key of the labels; the images are under `data`.
+        path: where it is from, for messages.
+        cure: what to do if it is wrong, for messages.
+        count: the number of images, if it is known.
+
+    Returns:
+        Images [n, 3072] uint8, and labels [n] int64, which are empty if they are not a list of whole numbers.
+
+    Raises:
+        DataError: a key is missing, or the images have another type or shape.
+    """
+    for key in ("data", labels):
+        if key not in batch:
+            raise DataError(f"{path} has no {key!r} (it has {', '.join(map(repr, batch))}). {cure}")
+    images = batch["data"]
+    array = isinstance(images, np.ndarray)
+    if not array or images.dtype != np.uint8 or images.shape[1:] != (_VALUES,) or count not in (None, len(images)):
+        what = f"{images.dtype} of shape {images.shape}" if array else f"a {type(images).__name__}"
+        raise DataError(f"{path}: 'data' is {what}, not uint8 of shape ({count or 'n'}, {_VALUES}). {cure}")
+    return images, _whole_numbers(batch[labels])
+
+
+def _whole_numbers(values: object) -> np.ndarray:
+    """Labels, a list or an array, as [N] int64; empty if they are anything else.
+
+    >>> _whole_numbers([3, 1]), _whole_numbers([0.5]), _whole_numbers(None)
     (array([3, 1]), array([], dtype=int64), array([], dtype=int64))
     """
     try:
@@ -65,14 +96,14 @@ def whole_numbers(values: object) -> np.ndarray:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in the older protocols."""
+    """Python 3 writes bytes as a call of this in the older protocols."""
     if encoding != "latin1":
         raise ValueError(f"bytes encoded as {encoding!r}")
     return text.encode("latin1")
 
 
 def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    """How NumPy writes arrays in protocol 5."""
+    """NumPy writes arrays as a call of this in protocol 5."""
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

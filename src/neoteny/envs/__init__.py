@@ -1,4 +1,4 @@
-"""Robots on ground that changes: environments for Gymnasium, one at a time or many on MuJoCo's threads.
+"""MuJoCo robots on ground whose friction changes: Gymnasium environments, one at a time or many in parallel.
 
     import gymnasium, neoteny.envs
     env = gymnasium.make("neoteny/SlipperyAnt-v0", observation="paper", seed=0)

@@ -1,7 +1,7 @@
-"""When the ground changes, and to what: friction as a function of the number of the change and a seed.
+"""Friction schedules: when the friction of the ground changes, and to which value.
 
-A schedule keeps no state. Whoever follows one counts steps, and at the end of an episode asks which change is due; a
-resumed run that knows its count goes on as if it had never stopped.
+A schedule has no state: a friction is a function of the number of the change and a seed. An environment counts its
+steps and asks at the end of an episode which change is due. So a resumed run, which knows its count, continues exactly.
 """
 
 from __future__ import annotations
@@ -62,28 +62,31 @@ def _checked_period(every: object) -> None:
 
 
 class FrictionSchedule(ABC):
-    """Friction over the steps of an environment.
+    """The friction of an environment as a function of its steps.
 
-    A new friction is due once `every * (change + 1)` steps are done, and comes into force when the next episode
-    begins; where several periods pass within one episode, the latest counts.
+    Change number c is due after `every * c` steps and comes into force when the next episode starts. If several changes
+    become due within one episode, the last one counts.
     """
 
-    @abstractmethod
+    every: int
+    """steps between two changes"""
+
     def change_at(self, steps: int) -> int:
-        """The number, from 0, of the change that is due after so many steps.
+        """The number, from 0, of the change that is due after so many steps: the periods that have passed.
 
         >>> [LogUniformFriction(every=100).change_at(steps) for steps in (0, 99, 100, 350)]
         [0, 0, 1, 3]
         """
+        return int(steps) // self.every
 
     @abstractmethod
     def friction(self, change: int, seed: int) -> float:
-        """The coefficient from one change to the next: the same for the same change and seed, always."""
+        """The coefficient from one change to the next; equal changes and seeds give equal values."""
 
 
 @dataclass(frozen=True)
 class ConstantFriction(FrictionSchedule):
-    """The same friction for ever.
+    """A friction that never changes.
 
     Args:
         value: the coefficient of sliding friction.
@@ -111,7 +114,7 @@ class ConstantFriction(FrictionSchedule):
 
 @dataclass(frozen=True)
 class ListedFriction(FrictionSchedule):
-    """One friction after another; after the last the first again.
+    """Frictions from a list, one after another; after the last comes the first again.
 
     Args:
         values: the coefficients, in order.
@@ -131,18 +134,12 @@ class ListedFriction(FrictionSchedule):
     def __post_init__(self):
         values = tuple(np.atleast_1d(np.asarray(self.values, dtype=object)).tolist())
         if not values:
-            raise SettingError(
-                "values = []: a schedule needs at least one friction; ConstantFriction(1.0) changes nothing."
-            )
+            raise SettingError("values = []: a schedule needs at least one friction; ConstantFriction(1.0) stays.")
         object.__setattr__(self, "values", tuple(checked_friction(value, "a friction of the list") for value in values))
         _checked_period(self.every)
 
-    def change_at(self, steps: int) -> int:
-        """Periods that have passed."""
-        return int(steps) // self.every
-
     def friction(self, change: int, seed: int) -> float:
-        """The value whose turn it is; the seed plays no part."""
+        """The value at this change; the seed has no effect."""
         return self.values[change % len(self.values)]
 
 
@@ -151,8 +148,8 @@ class LogUniformFriction(FrictionSchedule):
     """A new friction at every change, its logarithm drawn uniformly: f = exp(u), u ~ U[log low, log high].
 
     Args:
-        low: the least friction, above 0.
-        high: the largest.
+        low: the smallest friction, above 0.
+        high: the largest friction.
         every: steps between two changes.
 
     Raises:
@@ -173,15 +170,11 @@ class LogUniformFriction(FrictionSchedule):
         low, high = checked_friction(self.low, "low"), checked_friction(self.high, "high")
         if not 0 < low <= high:
             raise SettingError(
-                f"low = {self.low!r}, high = {self.high!r}: a logarithm is drawn, so 0 < low <= high must hold."
+                f"low = {self.low!r}, high = {self.high!r}: a logarithm is drawn, so give 0 < low <= high."
             )
         _checked_period(self.every)
 
-    def change_at(self, steps: int) -> int:
-        """Periods that have passed."""
-        return int(steps) // self.every
-
     def friction(self, change: int, seed: int) -> float:
-        """The draw of one change and seed."""
+        """The value drawn for this change and seed."""
         drawn = np.random.default_rng([seed, change]).uniform(math.log(self.low), math.log(self.high))
         return min(max(math.exp(drawn), self.low), self.high)

@@ -1,4 +1,4 @@
-"""What the environments need beyond the library itself, and what to say where it is missing."""
+"""The optional packages that environments need, and the error where one is missing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["MissingPackageError", "require"]
 
 
 class MissingPackageError(NeotenyError, ImportError):
-    """A package that only one of the extras installs, such as MuJoCo."""
+    """An optional package is missing, such as MuJoCo."""
 
 
 def require(*modules: str) -> None:
-    """Import each module, or say what to install.
+    """Import each module, or raise an error that says what to install.
 
     Raises:
-        MissingPackageError: one of them is not there, or too old to have that module.
+        MissingPackageError: a package is not installed, or too old to have the module.
 
     >>> require("numpy.linalg")
     >>> require("no_such_engine")

@@ -1,4 +1,4 @@
-"""Robots on ground whose friction changes: a wrapper around Gymnasium's MuJoCo environments."""
+"""A wrapper that changes the friction of Gymnasium's MuJoCo environments over time."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from gymnasium.envs.registration import load_env_creator, register, registry
 from gymnasium.utils import RecordConstructorArgs
 
 from neoteny.envs.friction import FrictionSchedule, LogUniformFriction, checked_friction, checked_seed
+from neoteny.envs.robots import ROBOTS
 from neoteny.errors import SettingError, UnknownNameError
 
-__all__ = ["BASES", "UNSTABLE", "Slippery", "base_settings", "make", "register_all"]
+__all__ = ["UNSTABLE", "Slippery", "base_settings", "make", "register_all"]
 
 mujoco: Any = import_module("mujoco")  # most of it is compiled, and type checkers know nothing of that
 
-BASES = ("Ant-v5", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Humanoid-v5")
-"""The environments of Gymnasium that there is slippery ground for."""
-
 UNSTABLE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
-"""MuJoCo's warnings that a simulation blew up and was put back to its default state: of positions, velocities and
-accelerations."""
+"""MuJoCo's warnings that a simulation became unstable and was put back to its default state: bad positions, velocities
+or accelerations."""
 
-# Without a handler MuJoCo writes every warning to a MUJOCO_LOG.TXT in the working directory, at making HalfCheetah
-# already, and in any thread.
+# Without a handler MuJoCo writes every warning into a file MUJOCO_LOG.TXT in the working directory; making HalfCheetah
+# already does.
 if mujoco.get_mju_user_warning() is None:
     mujoco.set_mju_user_warning(logging.getLogger("neoteny.envs").info)
 
@@ -37,10 +35,11 @@ _OBSERVATIONS = {
 
 
 def base_settings(base: str, observation: str | None = None, **settings: Any) -> dict[str, Any]:
-    """The keyword arguments of an environment of Gymnasium, with the name of an observation spelt out.
+    """Keyword arguments for `gymnasium.make`; the name of an observation is replaced by its settings.
 
     Raises:
-        SettingError: no such observation, or an observation chosen for another robot than the ant.
+        UnknownNameError: no such observation.
+        SettingError: an observation was named for another robot than the ant.
 
     >>> base_settings("Ant-v5", observation="paper")
     {'include_cfrc_ext_in_observation': False, 'contact_cost_weight': 0.0}
@@ -57,17 +56,18 @@ def base_settings(base: str, observation: str | None = None, **settings: Any) ->
 class Slippery(gymnasium.Wrapper, RecordConstructorArgs):
     """An environment of MuJoCo whose friction follows a schedule.
 
-    The sliding friction of *all* geoms is set, as MuJoCo takes the larger of the two that touch, and only in the model
-    in memory. A new friction comes into force at the first `reset` after it is due. `reset(options={"friction": f})`
-    sets one by hand, which holds until the schedule's next change. `reset(seed=...)` begins anew, the count of steps
-    included. `info["friction"]` tells what is in force.
+    The sliding friction of *all* geoms is set, because MuJoCo takes the larger value of two geoms in contact. Only the
+    model in memory changes. A new friction comes into force at the first `reset` after it is due.
+    `reset(options={"friction": f})` sets one by hand; it holds until the schedule's next change. `reset(seed=...)` also
+    sets the count of steps to 0. `info["friction"]` is the value in force.
 
-    A simulation that blows up ends its episode: observation and reward are zeros then, and `info["unstable"]` is True.
+    A simulation that becomes unstable ends its episode: observation and reward are then 0, and `info["unstable"]` is
+    True.
 
     Args:
-        env: an environment of Gymnasium on MuJoCo.
-        schedule: the friction, by default log-uniform in [0.02, 2] and new every 2,000,000 steps.
-        seed: what the schedule draws from. The seed of `reset` only draws initial states.
+        env: a MuJoCo environment of Gymnasium.
+        schedule: of the friction; by default a log-uniform draw from [0.02, 2] every 2,000,000 steps.
+        seed: of the schedule's draws. The seed of `reset` is for initial states alone.
 
     Raises:
         SettingError: an environment without a model of MuJoCo, a negative friction or seed; a NaN in an action.
@@ -87,17 +87,16 @@ class Slippery(gymnasium.Wrapper, RecordConstructorArgs):
         super().__init__(env)
         if not hasattr(getattr(env.unwrapped, "model", None), "geom_friction"):
             raise SettingError(
-                f"{env.unwrapped} has no model of MuJoCo, so there is no friction to set: "
-                f"take one of {', '.join(BASES)}."
+                f"{env.unwrapped} has no MuJoCo model, so there is no friction to set: take one of {', '.join(ROBOTS)}."
             )
         self.schedule = LogUniformFriction() if schedule is None else schedule
         if not isinstance(self.schedule, FrictionSchedule):
-            raise SettingError(f"schedule = {schedule!r} is no schedule of friction: ConstantFriction(1.0) is one.")
+            raise SettingError(f"schedule = {schedule!r} is no friction schedule; ConstantFriction(1.0) is one.")
         self.friction_seed = checked_seed(seed)
         self._steps, self._change, self._friction = 0, None, None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, on new ground where a change is due."""
+        """Start an episode, with a new friction where a change is due."""
         if seed is not None:
             self._steps, self._change = 0, None
         change = self.schedule.change_at(self._steps)
@@ -112,7 +111,7 @@ class Slippery(gymnasium.Wrapper, RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step of the environment."""
         if not np.isfinite(action).all():
-            raise SettingError(f"the action {action} is not finite: look at what chose it.")
+            raise SettingError(f"the action {action} is not finite: check the policy that chose it.")
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
         warnings = self.env.unwrapped.data.warning  # type: ignore[attr-defined]
@@ -126,7 +125,7 @@ class Slippery(gymnasium.Wrapper, RecordConstructorArgs):
         self.env.unwrapped.model.geom_friction[:, 0] = friction  # type: ignore[attr-defined]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Gymnasium's environments are made anew where they are unpickled, with the friction of the file.
+        # Unpickling makes Gymnasium's environment anew, with the friction of the model file.
         self.__dict__.update(state)
         if self._friction is not None:
             self._set(self._friction)
@@ -142,13 +141,13 @@ def make(
     """What `gymnasium.make("neoteny/SlipperyAnt-v0", ...)` calls.
 
     Args:
-        base: one of `BASES`.
+        base: one of `ROBOTS`.
         schedule: see `Slippery`.
         seed: see `Slippery`.
-        observation: of the ant: "full", Gymnasium's 105 values (the default), or "paper", the 27 without contact forces
-            and no cost of contact, as in the runs of the Nature paper. (Those ran Ant-v3, which also paid the reward
-            of being healthy, 1, for the step in which the ant falls; Ant-v5 does not.)
-        settings: keyword arguments of the environment of Gymnasium.
+        observation: of the ant: "full" (the default) are Gymnasium's 105 values; "paper" are the 27 without contact
+            forces, and no contact cost, as in the runs of the Nature paper. (Those used Ant-v3, which also gave the
+            reward for being healthy, 1, in the step in which the ant falls; Ant-v5 does not.)
+        settings: keyword arguments of Gymnasium's environment.
     """
     spec = gymnasium.spec(base)
     assert spec.entry_point is not None
@@ -158,8 +157,8 @@ def make(
 
 
 def register_all() -> None:
-    """Make `neoteny/SlipperyAnt-v0` and its like known to Gymnasium."""
-    for base in BASES:
+    """Register `neoteny/SlipperyAnt-v0` and the others with Gymnasium."""
+    for base in ROBOTS:
         name = f"neoteny/Slippery{base.partition('-')[0]}-v0"
         if name not in registry:
             register(

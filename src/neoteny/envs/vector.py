@@ -1,4 +1,4 @@
-"""Many robots at once: Gymnasium's interface over MuJoCo's batch of simulations, stepped on C++ threads."""
+"""Many robots at once: Gymnasium's vector interface on `mujoco.batch`, which steps simulations on C++ threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mujoco.batch import SimulationError
 from numpy.typing import NDArray
 
 from neoteny.envs.friction import FrictionSchedule, checked_friction, checked_seed
-from neoteny.envs.robots import ROBOTS, Pay
+from neoteny.envs.robots import ROBOTS, Rewards
 from neoteny.envs.slippery import UNSTABLE, base_settings
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 
@@ -31,14 +31,14 @@ class Steps(NamedTuple):
     """One step of n environments.
 
     Attributes:
-        observations: [n, observation], of the next episode where one has ended.
+        observations: [n, observation]; where an episode has ended, the first of the next one.
         rewards: [n].
         terminations: [n], whether the robot fell.
-        truncations: [n], whether the time was up.
-        final_observations: [n, observation], what the step itself led to; the same array as `observations` where no
-            episode has ended.
-        friction: [n], under which the step was made; NaN where the geoms of the model differ.
-        unstable: [n], whether the simulation blew up, which ends the episode with a reward and an observation of 0.
+        truncations: [n], whether the episode was cut off at its greatest length.
+        final_observations: [n, observation], the states that the step itself led to; the same array as `observations`
+            where no episode has ended.
+        friction: [n], in force during the step; NaN where the geoms of a model have different ones.
+        unstable: [n], whether the simulation became unstable; the episode then ends, with reward and observation 0.
     """
 
     observations: NDArray[np.float64]
@@ -50,12 +50,12 @@ class Steps(NamedTuple):
     unstable: NDArray[np.bool_]
 
 
-def _counted(seed: int | Sequence[int | None], count: int) -> Sequence[int | None]:
+def _seed_list(seed: int | Sequence[int | None], count: int) -> Sequence[int | None]:
     return range(seed, seed + count) if isinstance(seed, int | np.integer) else seed
 
 
 def _masked(infos: Mapping[str, Array], mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Infos the way of Gymnasium's vector environments: with each array a mask of where it holds, zeros elsewhere."""
+    """Infos as Gymnasium's vector environments give them: with each array a mask of valid rows; the others are 0."""
     masked: dict[str, Any] = {}
     for key, values in infos.items() if mask.any() else ():
         masked[key], masked[f"_{key}"] = values.copy(), mask.copy()
@@ -125,52 +125,53 @@ class MujocoVectorEnv(VectorEnv):
         self.action_space = batch_space(single.action_space, num_envs)
         self._actions = (self.num_envs, *(single.action_space.shape or ()))
         limit = single.spec.max_episode_steps if single.spec else None
-        self._limit = max_episode_steps or limit or np.iinfo(np.int64).max
+        self._max_steps = max_episode_steps or limit or np.iinfo(np.int64).max
 
         self._robot = ROBOTS[env_id](single.unwrapped, settings, self.num_envs, threads)
         self._batch = self._robot.batch
         self._warnings = self._batch.warning[:, UNSTABLE, 1]
         self._sliding = self._batch.expand("geom_friction")[:, :, 0]
-        self._own = self._batch.model.geom_friction[:, 0].copy()
+        self._model_friction = self._batch.model.geom_friction[:, 0].copy()
         single.close()
 
-        self._schedules = self._one_each("friction", friction)
+        self._schedules = self._schedules_of("friction", friction)
         seeds = range(num_envs) if friction_seeds is None else friction_seeds
         if isinstance(seeds, int | np.integer):
             seeds = range(checked_seed(seeds, "friction_seeds"), int(seeds) + num_envs)
-        self._friction_seeds = [checked_seed(seed, "friction_seeds") for seed in self._n_of("friction_seeds", seeds)]
+        seeds = self._one_per_env("friction_seeds", seeds)
+        self._friction_seeds = [checked_seed(seed, "friction_seeds") for seed in seeds]
 
-        self._begun = False
+        self._was_reset = False
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._elapsed, self._steps = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
         self._changes: list[int | None] = [None] * self.num_envs
         self._friction = np.full(num_envs, np.nan)
-        self._before = self._robot.place()
+        self._position = self._robot.position()
 
-    def _n_of(self, name: str, values: Iterable[Any]) -> list[Any]:
+    def _one_per_env(self, name: str, values: Iterable[Any]) -> list[Any]:
         values = list(values)
         if len(values) != self.num_envs:
             raise SettingError(f"{len(values)} {name} for {self.num_envs} environments: give one for each.")
         return values
 
-    def _one_each(self, name: str, schedules: Any) -> list[FrictionSchedule | None]:
+    def _schedules_of(self, name: str, schedules: Any) -> list[FrictionSchedule | None]:
         if not isinstance(schedules, Iterable):
             schedules = [schedules] * self.num_envs
-        for schedule in (schedules := self._n_of(name, schedules)):
+        for schedule in (schedules := self._one_per_env(name, schedules)):
             if not (schedule is None or isinstance(schedule, FrictionSchedule)):
-                raise SettingError(f"{name} = {schedule!r} is no schedule: ConstantFriction(1.0) is one.")
+                raise SettingError(f"{name} = {schedule!r} is no friction schedule; ConstantFriction(1.0) is one.")
         return schedules
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Begin new episodes.
+        """Start new episodes.
 
         Args:
-            seed: s seeds the sub-environments with s, s + 1, ...; a list gives each its own; None goes on drawing. A
-                seed begins anew, the count of steps to the next change of friction included.
+            seed: s seeds the sub-environments with s, s + 1, ...; a list gives each its own; None continues with the
+                present generators. A seed also sets the count of steps to the next change of friction to 0.
             options: "friction", one for all or one each, in force until the schedule's next change; "reset_mask", [n]
-                bool, the sub-environments to reset (all).
+                bool, the sub-environments to reset (by default all).
 
         Returns:
             Observations [n, observation] and infos.
@@ -179,11 +180,11 @@ class MujocoVectorEnv(VectorEnv):
             SettingError: another number of seeds, frictions or entries of the mask than of environments.
         """
         options = options or {}
-        seeds = self._n_of("seeds", [seed] * self.num_envs if seed is None else _counted(seed, self.num_envs))
+        seeds = self._one_per_env("seeds", [seed] * self.num_envs if seed is None else _seed_list(seed, self.num_envs))
         given: list[float] | None = None
         if "friction" in options:
             values = options["friction"]
-            values = self._n_of("frictions", [values] * self.num_envs if np.ndim(values) == 0 else values)
+            values = self._one_per_env("frictions", [values] * self.num_envs if np.ndim(values) == 0 else values)
             given = [checked_friction(value, 'options["friction"]') for value in values]
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
@@ -195,9 +196,9 @@ class MujocoVectorEnv(VectorEnv):
             if seeds[row] is not None:
                 self._rngs[row], _ = seeding.np_random(checked_seed(seeds[row]))
                 self._steps[row], self._changes[row] = 0, None
-        self._begin(rows, given)
-        self._begun = None not in self._rngs
-        infos = self._robot.whereabouts() | {"friction": self._friction}
+        self._start_episodes(rows, given)
+        self._was_reset = None not in self._rngs
+        infos = self._robot.position_info() | {"friction": self._friction}
         return self._robot.observe(), _masked(infos, mask)
 
     def step(
@@ -211,44 +212,44 @@ class MujocoVectorEnv(VectorEnv):
         Returns:
             Observations, rewards, terminations, truncations and infos, as Gymnasium's own vector environments.
         """
-        steps, pay, velocity = self._advance(actions)
-        told = self._robot.whereabouts() | self._robot.told(velocity, pay)
-        told |= {"friction": steps.friction, "unstable": steps.unstable}
+        steps, parts, velocity = self._step_physics(actions)
+        info = self._robot.position_info() | self._robot.step_info(velocity, parts)
+        info |= {"friction": steps.friction, "unstable": steps.unstable}
         done = steps.terminations | steps.truncations
-        infos = _masked(told, ~done)
+        infos = _masked(info, ~done)
         if done.any():
             final = np.full(self.num_envs, None, dtype=object)
             for row in np.flatnonzero(done):
                 final[row] = steps.final_observations[row].copy()
-            final_info = _masked(told, done)
+            final_info = _masked(info, done)
             infos |= {"final_obs": final, "_final_obs": done, "final_info": final_info, "_final_info": done.copy()}
-            steps = self._follow(steps, done)
-            begun = self._robot.whereabouts() | {"friction": self._friction}
+            steps = self._autoreset(steps, done)
+            begun = self._robot.position_info() | {"friction": self._friction}
             infos |= _masked(begun, np.ones(self.num_envs, bool))
         return steps.observations, steps.rewards, steps.terminations, steps.truncations, infos
 
     def step_arrays(self, actions: Array) -> Steps:
-        """`step` without the dictionary: the way to step fast.
+        """`step` without the dictionary of infos, which is faster.
 
         Args:
             actions: [n, action]. Costs are computed in their precision, as in Gymnasium's environments.
 
         Returns:
-            The step; its arrays are the caller's to keep.
+            The step; its arrays are not written to later.
         """
-        steps, _, _ = self._advance(actions)
+        steps, _, _ = self._step_physics(actions)
         done = steps.terminations | steps.truncations
-        return self._follow(steps, done) if done.any() else steps
+        return self._autoreset(steps, done) if done.any() else steps
 
-    def _advance(self, actions: Array) -> tuple[Steps, Pay, Array]:
-        """Step the physics and judge what came of it, before any reset."""
+    def _step_physics(self, actions: Array) -> tuple[Steps, Rewards, Array]:
+        """Step the physics; observations and rewards before any reset."""
         robot, actions = self._robot, np.asarray(actions)
         if actions.shape != self._actions:
             raise SettingError(f"actions of shape {actions.shape}: they must be {self._actions}, a row an environment.")
         if not np.isfinite(actions).all():
             rows = np.flatnonzero(~np.isfinite(actions).all(axis=1)).tolist()
-            raise SettingError(f"the actions of environments {rows} are not finite: look at what chose them.")
-        if not self._begun:
+            raise SettingError(f"the actions of environments {rows} are not finite: check the policy that chose them.")
+        if not self._was_reset:
             raise SettingError("step before reset: call reset() first.")
         robot.ctrl[...] = actions
         failed: Any = ()
@@ -256,67 +257,66 @@ class MujocoVectorEnv(VectorEnv):
             self._batch.step(nstep=robot.frame_skip)
         except SimulationError as error:
             failed = error.ids
-        robot.feel()
-        place = robot.place()
-        with np.errstate(invalid="ignore", over="ignore"):  # of a simulation that blew up
-            velocity = (place - self._before) / robot.dt
-            pay = robot.pay(velocity, actions)
-        self._before = place
-        observations, rewards = robot.observe(), pay.reward
+        robot.update_contacts()
+        place = robot.position()
+        with np.errstate(invalid="ignore", over="ignore"):  # in a simulation that became unstable
+            velocity = (place - self._position) / robot.dt
+            parts = robot.rewards(velocity, actions)
+        self._position = place
+        observations, rewards = robot.observe(), parts.reward
         self._steps += 1
         self._elapsed += 1
         terminations = np.zeros(self.num_envs, bool)
-        if robot.mortal:
-            np.logical_not(pay.healthy, out=terminations)
+        if robot.terminates:
+            np.logical_not(parts.healthy, out=terminations)
         unstable = np.zeros(self.num_envs, bool)
         if len(failed) or self._warnings.any() or not np.isfinite(observations).all():
             unstable = self._warnings.any(axis=1) | ~np.isfinite(observations).all(axis=1)
             unstable[list(failed)] = True
             observations[unstable], rewards[unstable], terminations[unstable] = 0.0, 0.0, True
-        truncations = self._elapsed >= self._limit
+        truncations = self._elapsed >= self._max_steps
         steps = Steps(observations, rewards, terminations, truncations, observations, self._friction, unstable)
-        return steps, pay, velocity
+        return steps, parts, velocity
 
-    def _follow(self, steps: Steps, done: Array) -> Steps:
-        """Begin the episodes that follow those that have ended."""
+    def _autoreset(self, steps: Steps, done: Array) -> Steps:
+        """Start the next episodes of those that have ended."""
         rows = np.flatnonzero(done)
-        self._begin(rows.tolist(), None)
+        self._start_episodes(rows.tolist(), None)
         observations = steps.final_observations.copy()
         observations[rows] = self._robot.observe()[rows]
         return steps._replace(observations=observations)
 
-    def _begin(self, rows: list[int], friction: Sequence[float] | None) -> None:
-        """Put some simulations into initial states, on new ground where a change is due."""
+    def _start_episodes(self, rows: list[int], friction: Sequence[float] | None) -> None:
+        """Put some simulations into initial states, with a new friction where a change is due."""
         robot, batch = self._robot, self._batch
         ids = np.asarray(rows, np.int32)
         batch.reset(ids, stage=_NO_STAGE)
-        self._friction = self._friction.copy()  # the steps returned keep theirs
+        self._friction = self._friction.copy()  # steps that were returned before keep their array
         for row in rows:
             schedule = self._schedules[row]
             change = 0 if schedule is None else schedule.change_at(int(self._steps[row]))
             if friction is not None:
                 self._set_friction(row, friction[row])
             elif change != self._changes[row]:
-                self._set_friction(
-                    row, self._own if schedule is None else schedule.friction(change, self._friction_seeds[row])
-                )
+                due = schedule.friction(change, self._friction_seeds[row]) if schedule else self._model_friction
+                self._set_friction(row, due)
             self._changes[row] = change
             rng = self._rngs[row]
             if rng is None:
                 rng = self._rngs[row] = seeding.np_random(None)[0]
-            robot.qpos[row], robot.qvel[row] = robot.draw(rng)
+            robot.qpos[row], robot.qvel[row] = robot.initial_state(rng)
         batch.forward(ids)
-        robot.contacts[rows] = 0.0  # as Gymnasium's environments leave them until the first step
+        robot.contacts[rows] = 0.0  # as in Gymnasium's environments until the first step
         self._elapsed[rows] = 0
-        self._before[rows] = robot.place()[rows]
+        self._position[rows] = robot.position()[rows]
 
     def _set_friction(self, row: int, friction: float | Array) -> None:
         self._sliding[row] = friction
-        told = self._sliding[row]
-        self._friction[row] = told[0] if (told == told[0]).all() else np.nan
+        info = self._sliding[row]
+        self._friction[row] = info[0] if (info == info[0]).all() else np.nan
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next steps depend on: arrays, numbers and the states of generators.
+        """Everything that later steps depend on: arrays, numbers and the states of generators.
 
         Example:
             >>> envs = MujocoVectorEnv("Hopper-v5", 1)
@@ -327,13 +327,13 @@ class MujocoVectorEnv(VectorEnv):
             >>> bool((envs.step_arrays(action).observations == first.observations).all())
             True
         """
-        if not self._begun:
+        if not self._was_reset:
             raise SettingError("state before reset: call reset() first.")
         return {
             "env_id": self._env_id,
             "physics": self._batch.state.copy(),
             "sliding": self._sliding.copy(),
-            "place": self._before.copy(),
+            "place": self._position.copy(),
             "elapsed": self._elapsed.copy(),
             "steps": self._steps.copy(),
             "changes": list(self._changes),
@@ -341,7 +341,7 @@ class MujocoVectorEnv(VectorEnv):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned, in an environment made with the same arguments.
+        """Continue from what `state()` returned, in an environment made with the same arguments.
 
         Raises:
             CheckpointError: a state of another environment, or of another number of them.
@@ -356,12 +356,12 @@ class MujocoVectorEnv(VectorEnv):
         for row, saved in enumerate(state["generators"]):
             self._rngs[row] = rng = np.random.Generator(np.random.PCG64())
             rng.bit_generator.state = saved
-        # a reset first, as it also clears MuJoCo's warnings of simulations that blew up
+        # the reset also clears MuJoCo's warnings of unstable simulations
         self._batch.reset()
         self._batch.state[...] = state["physics"]
         self._friction = self._friction.copy()
         for row, sliding in enumerate(np.asarray(state["sliding"])):
             self._set_friction(row, sliding)
-        self._before = np.array(state["place"], dtype=np.float64)
+        self._position = np.array(state["place"], dtype=np.float64)
         self._elapsed, self._steps = (np.array(state[name], dtype=np.int64) for name in ("elapsed", "steps"))
-        self._changes, self._begun = list(state["changes"]), True
+        self._changes, self._was_reset = list(state["changes"]), True

@@ -17,10 +17,10 @@ from neoteny import registry
 from neoteny.checks import known_keywords
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
 from neoteny.lab.benchmark import Benchmark
+from neoteny.lab.former_names import SCHEMA, brought_up_to_date
 from neoteny.lab.overriding import Overrides, override
 from neoteny.lab.plain import plain, read_yaml, write_yaml
 from neoteny.lab.presets import Asked, Classes, asked, axes_of, method_name, system_of
-from neoteny.lab.renaming import SCHEMA, brought_up_to_date
 from neoteny.methods.base import Method
 from neoteny.optim.base import Optimizer
 from neoteny.seeds import run_seeds

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from neoteny.errors import NetworkError
-from neoteny.nn.interval_dropout import IntervalDropout
+from neoteny.nn.activation_modules import IntervalDropout
 from neoteny.units import random
 
 __all__ = ["Dropping"]

@@ -27,8 +27,8 @@ from neoteny.errors import NeotenyError, RunFolderError, SettingError
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.folder import RunFolder
-from neoteny.lab.progress import live
 from neoteny.lab.running import RunStack, folder_of
+from neoteny.progress import live
 
 __all__ = ["CompareError", "compare"]
 

@@ -30,7 +30,7 @@ import neoteny
 from neoteny.errors import NeotenyError, RunFolderError
 from neoteny.lab import checkpoint
 from neoteny.lab.config import RunConfig, as_now
-from neoteny.lab.recorder import COLUMNS, atomically, read_parts
+from neoteny.lab.recorder import atomically, read_frame, read_parts
 
 __all__ = ["RunFolder", "provenance"]
 
@@ -155,7 +155,7 @@ class RunFolder:
         if not path.exists():
             return read_parts(self.path)
         try:
-            return pl.read_parquet(path.read_bytes()).select(pl.col(n).cast(t) for n, t in COLUMNS.items())
+            return read_frame(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RunFolderError(
                 f"{path} cannot be read, it is truncated or no Parquet ({error}): restore it, or delete the folder "

@@ -14,40 +14,56 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from neoteny import seeds as randomness
-from neoteny.errors import CheckpointError, NetworkError, SettingError
+from neoteny.errors import CheckpointError, SettingError
 from neoteny.lab import compiling
+from neoteny.lab.building import (
+    FEW,
+    by_network,
+    largest,
+    past,
+    seeded,
+    settings_of_runs,
+    tensors_of,
+    units_of,
+    use_products,
+)
+from neoteny.lab.clocks import Clocks
+from neoteny.lab.gradients import Gradients
 from neoteny.lab.losses import LOSSES, Loss
-from neoteny.lab.step import TrainingStep, autograd, only
+from neoteny.lab.objective import Batch, Objective, Prediction, only, supervised
+from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
-from neoteny.methods.base import Method, Schedule, method_seed
-from neoteny.methods.shared.combining import prepare
-from neoteny.methods.shared.reference import Looking
+from neoteny.methods.base import Method, Schedule
+from neoteny.methods.shared.order import method_seed
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
-from neoteny.units import find, random
+from neoteny.units import random
 from neoteny.units.observe import Observer
-from neoteny.units.records import Network
 
 FORMAT = 1
-REFERENCES = 32
-"""Examples before the present batch that methods may look at the network on."""
 
 
 class Learner:
     """R runs that train side by side.
 
     Args:
-        build_network: makes one network on the CPU from torch's global generator, which is seeded for each run.
-        example: one batch of inputs, `[B, ...]`.
-        loss: `mse` (targets like the outputs), `cross_entropy` (targets are labels, int64 `[B]`), or a `Loss`.
-        optimizer: one of `neoteny.optim`.
+        build_network: makes one network on the CPU from torch's global generator, which is seeded for each run; or
+            several, as a `neoteny.nn.Networks`.
+        example: one batch of inputs, `[B, ...]`; of several networks for each its inputs by name: a tensor, or a tuple
+            of arguments.
+        loss: of a supervised network: `mse` (targets like the outputs), `cross_entropy` (targets are labels, int64
+            `[B]`), or a `Loss`; batches are then those of `neoteny.lab.objective.examples`.
+        optimizer: of a supervised network, one of `neoteny.optim`.
+        objective: instead of a loss and an optimizer, what is learned from a batch, in one phase or several.
         methods: attached methods in order.
         seeds: the run seed of each run; R of them.
-        varied: settings that differ between the runs, one value a run: `step_size`, or `cbp.replacement_rate`.
-        strategy: `stack`, `loop`, `rank-one` or `auto`; all give equal results up to rounding.
+        varied: settings that differ between the runs, one value a run: `step_size`, `critic.optimizer.step_size`, or
+            `cbp.replacement_rate`.
+        strategy: `stack`, `loop`, `rank-one` or `auto`, or `one-call` for a learner that acts between its steps; all
+            give equal results up to rounding.
         compile: whether steps are compiled (`torch.compile`).
         device: where the runs live.
         unroll: steps in one compiled graph; chosen from the size of the network by default.
@@ -56,8 +72,8 @@ class Learner:
         rated: whether the step size will change over time (`scale_step_size`).
         classes: how many of the outputs take part in the first task, where not all do; only the first ones.
         watch_updates: whether the size of updates is summed, as `weight_change`.
-        reference: examples `[R, E, ...]` that stand for the past at the first step, for methods that look at the
-            network on the last `REFERENCES` examples before the present batch; the example by default.
+        reference: examples `[R, E, ...]` that stand for the past at the first step, for methods that need the network
+            on the last `REFERENCES` examples before the present batch; the example by default.
 
     Raises:
         SettingError: an unknown loss or strategy, or a setting that cannot differ between runs.
@@ -67,10 +83,11 @@ class Learner:
     def __init__(
         self,
         build_network: Callable[[], nn.Module],
-        example: Tensor,
+        example: Any,
         *,
-        loss: str | Loss,
-        optimizer: Optimizer,
+        loss: str | Loss | None = None,
+        optimizer: Optimizer | None = None,
+        objective: Objective | None = None,
         methods: Sequence[Method] = (),
         seeds: Sequence[int] = (0,),
         varied: Mapping[str, Sequence[float]] | None = None,
@@ -85,66 +102,76 @@ class Learner:
         watch_updates: bool = False,
         reference: Tensor | None = None,
     ):
-        if isinstance(loss, str):
-            if loss not in LOSSES:
-                raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
-            loss = LOSSES[loss]
+        if objective is None:
+            objective = _supervised(loss, optimizer)
+        elif loss is not None or optimizer is not None:
+            raise SettingError("an objective has losses and optimizers of its own: give no loss and no optimizer.")
+        self.objective = objective
         if precision not in ("float32", "bfloat16"):
             raise SettingError(f"precision = {precision!r} is not one of float32, bfloat16.")
         self.device = torch.device(device)
         self.seeds = tuple(seeds)
         self.methods = tuple(methods)
-        modules = [_seeded(lambda: prepare(build_network(), self.methods, example), seed) for seed in self.seeds]
+        modules = [seeded(build_network, self.methods, example, seed) for seed in self.seeds]
         template = modules[0]
-        self.network = _units(template, example, chain, needed=any(m.needs_units for m in methods))
+        self.network = units_of(template, example, chain, needed=any(m.needs_units for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for looking
+        self._acting = copy.deepcopy(self._meta)  # for looking at a few examples between steps
+        use_products(self._acting, largest(example)[:FEW])
         training = copy.deepcopy(template).to("meta").train()  # for steps
-        _use_products(training, example)
+        use_products(training, largest(example))
         observing = self.network.layers and any(method.observes for method in methods)
         observer = Observer(training, self.network) if observing else None
-        looks = any(method.needs_reference for method in methods)
+        needs_reference = [method.name for method in methods if method.needs_reference]
+        if needs_reference and (len(objective.phases) > 1 or isinstance(example, Mapping)):
+            raise SettingError(
+                f"{needs_reference[0]} compares the output of one network on other examples, and this learner has "
+                "several networks or phases: leave it out."
+            )
         step = TrainingStep(
-            autograd(training, observer, loss, precision),
+            Gradients(training, observer, precision),
             self.network,
-            optimizer,
+            objective,
             methods,
             self.parameters,
-            loss=loss,
-            plain=classes is None and precision == "float32" and loss in LOSSES.values() and not watch_updates,
+            plain=classes is None and precision == "float32" and _is_usual(objective) and not watch_updates,
             watch_updates=watch_updates,
-            looking=Looking(template, self.network) if looks else None,
+            reference_pass=ReferencePass(template, self.network) if needs_reference else None,
         )
-        if reference is None:
-            reference = example.expand(len(modules), *example.shape)
-        past = _past(reference).to(self.device) if looks else None
+        before = None
+        if needs_reference:
+            given = example.expand(len(modules), *example.shape) if reference is None else reference
+            before = past(given).to(self.device)
         carries = [
-            step.init(_tensors(module, self.device), None if past is None else past[run])
+            step.init(tensors_of(module, self.device), None if before is None else before[run])
             for run, module in enumerate(modules)
         ]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
-        self._clocks = [self._schedules(method, varied or {}) for method in self.methods]
+        self._clocks = Clocks([self._schedules(method, varied or {}) for method in self.methods])
         compile = compile and (self.device.type != "cpu" or compiling.available())
-        hyper = _hyper(varied or {}, optimizer, methods, len(modules), self.device)
-        if rated:  # a tensor from the beginning on, as compiled graphs are called with the same structure always
-            hyper.setdefault(
-                "optimizer.step_size", torch.full((len(modules),), optimizer.step_size, device=self.device)
-            )
-            self._step_sizes = hyper["optimizer.step_size"]
+        hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
+        self._step_sizes: dict[str, Tensor] = {}
+        if rated:  # tensors from the beginning on, as compiled graphs are called with the same structure always
+            for phase in objective.phases:
+                size = torch.full((len(modules),), phase.optimizer.step_size, device=self.device)
+                name = f"{phase.settings_name}.step_size"
+                self._step_sizes[name] = hyper.setdefault(name, size)
         if classes is not None:
             hyper["loss.classes"] = torch.full((len(modules),), classes, device=self.device)
         self._best: dict[str, Any] | None = None
-        kind = choose(strategy, template, step, example.to(self.device), len(modules), compile)
+        first = largest(example)
+        kind = choose(strategy, template, step, first.to(self.device), len(modules), compile)
         self.strategy: Strategy = kind(
             step,
             carries,
             hyper,
             torch.stack([random.key(method_seed(seed), self.device) for seed in self.seeds]),
-            unroll if unroll is not None else kind.unroll_for(template, example),
+            unroll if unroll is not None else kind.unroll_for(template, first),
             compile,
         )
-        self.strategy.use(template, example)
+        self.strategy.use(template, first)
 
     def _schedules(self, method: Method, varied: Mapping[str, Sequence[float]]) -> list[Schedule] | None:
         """The clock of every run, with the run's own settings; None for a method that needs none."""
@@ -161,18 +188,32 @@ class Learner:
         """R."""
         return len(self.seeds)
 
-    def advance(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Train S steps on x `[R, S, B, ...]` and y `[R, S, B, ...]`.
+    def advance(self, batches: Batch) -> dict[str, Tensor]:
+        """Train S steps.
+
+        Args:
+            batches: the batch of every step: a pytree of tensors `[R, S, B, ...]`.
 
         Returns:
-            For `loss`, and what else the loss judges (`accuracy`, for labels), the sum over the steps of the batch's
-            mean, float64 `[R]`, on the device.
+            For each of the objective's metrics (`loss`, and `accuracy` where targets are labels) the sum over the
+            steps, float64 `[R]`, on the device.
         """
-        steps = x.shape[1]
-        due: list[np.ndarray | None] = [
-            None if clocks is None else np.stack([clock.take(steps) for clock in clocks]) for clocks in self._clocks
-        ]
-        self.strategy.advance(x.to(self.device), y.to(self.device), due)
+        steps = tree_leaves(batches)[0].shape[1]
+        self.strategy.advance(tree_map(lambda leaf: leaf.to(self.device), batches), self._clocks.take(steps))
+        return self.strategy.take_sums()
+
+    def learn(self, batch: Batch) -> None:
+        """Train one step, as `advance` does; cheap with the strategy `one-call`, where steps come one at a time.
+
+        Args:
+            batch: a pytree of tensors `[R, B, ...]`.
+        """
+        if self.device.type != "cpu":
+            batch = tree_map(lambda leaf: leaf.to(self.device), batch)
+        self.strategy.learn(batch, self._clocks.next())
+
+    def take_sums(self) -> dict[str, Tensor]:
+        """The sums that `advance` returns, over the steps since they were last taken."""
         return self.strategy.take_sums()
 
     def new_task(self, classes: int | None = None) -> None:
@@ -183,7 +224,7 @@ class Learner:
 
     def scale_step_size(self, factor: float) -> None:
         """Go on with the step sizes of the beginning times a factor."""
-        self.strategy.hyper["optimizer.step_size"] = self._step_sizes * factor
+        self.strategy.hyper.update({name: size * factor for name, size in self._step_sizes.items()})
 
     def keep_best(self, scores: Tensor) -> None:
         """Remember the weights and buffers of the runs whose score `[R]` is the highest so far."""
@@ -208,26 +249,47 @@ class Learner:
         self.strategy.dropped.add(run)
 
     @torch.no_grad()
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Activations on x `[R, E, ...]` in evaluation mode, `[R, E, units, positions]`, by unit layer."""
+    def features(self, inputs: Any) -> dict[str, Tensor]:
+        """Activations in evaluation mode, `[R, E, units, positions]`, by unit layer.
+
+        Args:
+            inputs: x `[R, E, ...]`; of several networks for each its inputs by name, as the learner's example.
+        """
         if not self.network.layers:
             return {}
         observer = Observer(self._meta, self.network)
+        calls = {name: x if isinstance(x, tuple) else (x,) for name, x in by_network(inputs).items()}
 
-        def forward(tensors: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
-            functional_call(self._meta, tensors, (inputs,))
-            return observer.take()
+        def forward(tensors: dict[str, Tensor], calls: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = {}
+            for name, x in calls.items():
+                functional_call(self._meta, tensors, (name, *x) if name else x)
+                seen = observer.take()
+                found |= {layer: value for layer, value in seen.items() if layer not in found}
+            return found
 
         try:
-            return self.strategy.evaluated(forward, x.to(self.device))
+            return self.strategy.evaluated(forward, tree_map(lambda leaf: leaf.to(self.device), calls))
         finally:
             observer.remove()
 
+    def act(self, *inputs: Tensor, network: str = "") -> Any:
+        """`outputs`, compiled for these shapes by the strategy `one-call`: to act on between steps."""
+        module = self._acting if inputs[0].shape[1] <= FEW else self._meta
+        before = (network,) if network else ()
+        return self.strategy.act(
+            network,
+            lambda tensors, *x: functional_call(module, tensors, (*before, *x)),
+            *(each.to(self.device) for each in inputs),
+        )
+
     @torch.no_grad()
-    def outputs(self, x: Tensor) -> Tensor:
-        """The networks' outputs on x `[R, E, ...]` in evaluation mode."""
+    def outputs(self, *inputs: Tensor, network: str = "") -> Any:
+        """The outputs on inputs `[R, E, ...]` in evaluation mode; of several networks those of the one named."""
+        before = (network,) if network else ()
         return self.strategy.evaluated(
-            lambda tensors, inputs: functional_call(self._meta, tensors, (inputs,)), x.to(self.device)
+            lambda tensors, *x: functional_call(self._meta, tensors, (*before, *x)),
+            *(each.to(self.device) for each in inputs),
         )
 
     @torch.no_grad()
@@ -295,7 +357,7 @@ class Learner:
             "format": FORMAT,
             "methods": [method.name for method in self.methods],
             "carry": tree_map(lambda leaf: leaf.detach().cpu().clone(), self.strategy.carry()),
-            "clocks": [None if clocks is None else [clock.state_dict() for clock in clocks] for clocks in self._clocks],
+            "clocks": self._clocks.state_dict(),
             "initial_weights": {name: value.cpu() for name, value in self.initial_weights.items()},
             "dropped": sorted(self.strategy.dropped),
             "best": self._best and tree_map(lambda leaf: leaf.cpu(), self._best),
@@ -331,76 +393,21 @@ class Learner:
         best = state.get("best")
         self._best = best and tree_map(lambda leaf: leaf.to(self.device), best)
         self.initial_weights = {name: value.to(self.device) for name, value in state["initial_weights"].items()}
-        for clocks, saved in zip(self._clocks, state["clocks"], strict=True):
-            for clock, own in zip(clocks or (), saved or (), strict=True):
-                clock.load_state_dict(own)
+        self._clocks.load_state_dict(state["clocks"])
 
 
-def _seeded(build_network: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A network drawn from the run's own generator of weights, torch's global one left as it was."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(int(randomness.generator(seed, randomness.WEIGHTS).integers(2**62)))
-        return build_network()
+def _supervised(loss: str | Loss | None, optimizer: Optimizer | None) -> Objective:
+    if loss is None or optimizer is None:
+        raise SettingError("a learner needs a loss and an optimizer, or an objective: give them.")
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise SettingError(f"loss = {loss!r} is not one of {', '.join(LOSSES)}.")
+        loss = LOSSES[loss]
+    return supervised(loss, optimizer)
 
 
-def _past(examples: Tensor) -> Tensor:
-    """`REFERENCES` examples a run of some `[R, E, ...]`, again and again where these are fewer."""
-    times = -(-REFERENCES // examples.shape[1])
-    return examples.repeat(1, times, *[1] * (examples.dim() - 2))[:, :REFERENCES].clone()
-
-
-def _units(module: nn.Module, example: Tensor, chain: bool, needed: bool) -> Network:
-    """The network's units; a network without any will do where no method acts on units."""
-    try:
-        return find(module, example, chain=chain)
-    except NetworkError:
-        if needed:
-            raise
-        return find(module, example, chain=chain, allow_none=True)
-
-
-def _tensors(module: nn.Module, device: torch.device) -> dict[str, Tensor]:
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: value.detach().clone().to(device) for name, value in named}
-
-
-def _hyper(
-    varied: Mapping[str, Sequence[float]],
-    optimizer: Optimizer,
-    methods: Sequence[Method],
-    runs: int,
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Settings that differ between runs as tensors, `[R]`, by `owner.setting`."""
-    hyper = {}
-    owners: dict[str, Optimizer | Method] = {"optimizer": optimizer, **{method.name: method for method in methods}}
-    for name, values in varied.items():
-        owner, _, setting = name.rpartition(".")
-        owner = owner or "optimizer"
-        if owner not in owners or setting not in owners[owner].varies:
-            can = [f"{who}.{what}" for who, it in owners.items() for what in it.varies]
-            raise SettingError(f"{name} cannot differ between the runs of one stack; these can: {', '.join(can)}.")
-        if len(values) != runs:
-            raise SettingError(f"{name} has {len(values)} values for {runs} runs; give one a run.")
-        hyper[f"{owner}.{setting}"] = torch.tensor(values, dtype=torch.float32, device=device)
-    return hyper
-
-
-class _Product(nn.Linear):
-    """A linear layer as a broadcast product and a sum.
-
-    For one example (or a few) a compiled product is fused with what surrounds it; a batched matrix product of one row
-    is a call of its own, and twenty times slower over a stack of runs.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        product = (input.unsqueeze(-2) * self.weight).sum(-1)
-        return product if self.bias is None else product + self.bias
-
-
-def _use_products(module: nn.Module, example: Tensor) -> None:
-    """Turn the linear layers of the laboratory's own copy into products where a batch is one or two vectors."""
-    if example.shape[0] <= 2 and example.dim() == 2 and example.device.type == "cpu":
-        for child in module.modules():
-            if type(child) is nn.Linear:
-                child.__class__ = _Product
+def _is_usual(objective: Objective) -> bool:
+    """Whether it is a supervised network with one of the losses that have a name."""
+    evaluate = objective.phases[0].evaluate
+    alone = len(objective.phases) == 1 and not objective.slow
+    return alone and isinstance(evaluate, Prediction) and evaluate.loss in LOSSES.values()

@@ -17,11 +17,12 @@ import numpy as np
 import polars as pl
 
 from neoteny.errors import RunFolderError
+from neoteny.lab.former_names import METRICS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["COLUMNS", "SORT", "Recorder", "atomically", "read_parts"]
+__all__ = ["COLUMNS", "SORT", "Recorder", "atomically", "read_frame", "read_parts"]
 
 COLUMNS: dict[str, Any] = {
     "run": pl.Int32,
@@ -163,6 +164,17 @@ class Recorder:
                     path.unlink(missing_ok=True)
 
 
+def read_frame(path: Path) -> pl.DataFrame:
+    """The rows of one file of metrics, by their present names.
+
+    Raises:
+        OSError, polars.exceptions.PolarsError: it cannot be read, or is of something else.
+    """
+    # From bytes: no memory map, so that the file may be removed or replaced everywhere.
+    frame = pl.read_parquet(path.read_bytes()).select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+    return frame.with_columns(pl.col("metric").replace(METRICS))
+
+
 def read_parts(folder: Path, count: int | None = None) -> pl.DataFrame:
     """The rows of a run's parts, sorted; of its first `count`, or of all there are.
 
@@ -173,8 +185,7 @@ def read_parts(folder: Path, count: int | None = None) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=COLUMNS)]
     for path in paths:
         try:
-            # From bytes: no memory map, so that removing the file is possible everywhere.
-            frames.append(pl.read_parquet(path.read_bytes()).select(pl.col(n).cast(t) for n, t in COLUMNS.items()))
+            frames.append(read_frame(path))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RunFolderError(
                 f"{path} cannot be read, it is truncated or no Parquet ({error}): restore it, or delete the folder "

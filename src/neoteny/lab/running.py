@@ -20,7 +20,7 @@ from neoteny.lab.config import resolve as resolve_config
 from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.overriding import Overrides
-from neoteny.lab.progress import live
+from neoteny.progress import live
 
 if TYPE_CHECKING:
     import polars as pl

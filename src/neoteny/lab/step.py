@@ -1,95 +1,38 @@
-"""One training step of one network as a pure function: what every strategy maps over runs, unrolls and compiles.
+"""One training step of one learner as a pure function: what every strategy maps over runs, unrolls and compiles.
 
 The state of a run is a *carry*, a nested dict of tensors:
 
-- `tensors`: parameters and buffers by name; `optim`: the optimizer's state by parameter and name
-- `since`: updates since each unit was made new, by layer, where the optimizer's rule counts updates
+- `tensors`: parameters and buffers by name; `optim`: the optimizers' state by parameter and name
+- `slow`: slow tensors, by their name and that of the parameter they copy, where the objective has any
+- `since`: updates since each unit was made new, by layer, where an optimizer's rule counts updates
 - `methods`: the state of each method, a list; `count`: updates so far, int32
-- `reference`: the last examples before the present batch, where a method looks at the network there
-- `sums`: loss and accuracy summed over the steps since the last time they were taken, float64
+- `reference`: the last examples before the present batch, where a method needs a reference batch
+- `sums`: what is recorded, summed over the steps since the last time it was taken, float64
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch import Tensor
 
-from neoteny.lab.dropout import Dropping
-from neoteny.lab.losses import Loss
+from neoteny.lab.gradients import Gradients
+from neoteny.lab.objective import Batch, Objective, Tensors
 from neoteny.methods.base import Method, Step
-from neoteny.methods.shared.combining import in_order
-from neoteny.methods.shared.reference import Looking
+from neoteny.methods.shared import order
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
 from neoteny.units import random
 from neoteny.units.activations import Activations
 from neoteny.units.counts import entry_counts
-from neoteny.units.observe import Observer
+from neoteny.units.newborn import NewbornState
 from neoteny.units.records import Network
 
-_DROPS = -2  # which key of a step is for dropout; the methods' are counted from 0, a task boundary's is -1
+_PHASES = order.DROPOUT - 1  # what the second phase folds into the key of an update; later ones smaller numbers
 
-Tensors = dict[str, Tensor]
 Carry = dict[str, Any]
-
-
-class Gradients(Protocol):
-    """Gradients of one batch: `(grads, outputs, loss, features, buffers)`.
-
-    `key` is for dropout; with `classes` only the first of the outputs take part.
-    """
-
-    def __call__(
-        self, parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None = None
-    ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
-        """Differentiate the loss of one batch."""
-        ...
-
-
-def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
-    """The logits `[..., outputs]` of the first `classes` outputs; the others can neither be chosen nor learn.
-
-    >>> only(torch.zeros(3), torch.tensor(2))
-    tensor([0., 0., -inf])
-    """
-    if classes is None:
-        return outputs
-    return outputs.masked_fill(torch.arange(outputs.shape[-1], device=outputs.device) >= classes, -torch.inf)
-
-
-def autograd(module: nn.Module, observer: Observer | None, loss: Loss, precision: str = "float32") -> Gradients:
-    """Gradients by `torch.func` over the user's plain module (on the meta device, its parameters passed in)."""
-    dropping, coarse = Dropping(module), precision == "bfloat16"
-
-    def objective(
-        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensors, Tensors]]:
-        # norms move their running statistics in place, and the state before the step is not theirs to change
-        buffers = {name: value.clone() for name, value in buffers.items()}
-        dropping.key = key if dropping.active else None
-        # without autocast's cache, which would hand tensors of one trace to another
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=coarse, cache_enabled=False):
-            outputs = functional_call(module, {**parameters, **buffers}, (x,))
-        # both are emptied inside the traced function: a wrapper tensor left in them would leak out of the trace
-        dropping.key = None
-        features = observer.take() if observer is not None else {}
-        if coarse:
-            outputs, features = outputs.float(), {name: value.float() for name, value in features.items()}
-        outputs = only(outputs, classes)
-        return loss(outputs, y), (outputs, features, buffers)
-
-    def gradients(
-        parameters: Tensors, buffers: Tensors, x: Tensor, y: Tensor, key: Tensor, classes: Tensor | None = None
-    ) -> tuple[Tensors, Tensor, Tensor, Tensors, Tensors]:
-        grads, (value, (outputs, features, buffers)) = grad_and_value(objective, has_aux=True)(
-            parameters, buffers, x, y, key, classes
-        )
-        return grads, outputs, value, features, buffers
-
-    return gradients
 
 
 def _mean_change(before: Tensors, after: Tensors) -> Tensor:
@@ -99,52 +42,65 @@ def _mean_change(before: Tensors, after: Tensors) -> Tensor:
 
 
 class TrainingStep:
-    """The step of one network: gradients, regularisers, the optimizer's update, resets and perturbations, sums.
+    """The step of one learner.
+
+    For each phase: its gradients, what regularisers add to them, its optimizer's update. Then once: resets and
+    perturbations, slow tensors, sums.
 
     Args:
         gradients: how gradients come about.
         network: unit layers and initialisers.
-        optimizer: the laboratory's optimizer.
-        methods: attached methods; they act in the order that `neoteny.methods.shared.combining` defines.
+        objective: the phases and slow tensors.
+        methods: attached methods; they act in the order that `neoteny.methods.shared.order` defines.
         parameters: names of the trainable parameters.
-        loss: what gradients are of.
         plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.
-        watch_updates: whether the size of the optimizer's updates is summed too, as `weight_change`: mean |dw| over
+        watch_updates: whether the size of the optimizers' updates is summed too, as `weight_change`: mean |dw| over
             all weights.
-        looking: the network as a function, where a method looks at it on the examples before the present batch.
+        reference_pass: the network as a function, where a method needs it on the examples before the present batch.
+
+    Raises:
+        SettingError: a parameter belongs to no phase, or to two.
     """
 
     def __init__(
         self,
         gradients: Gradients,
         network: Network,
-        optimizer: Optimizer,
+        objective: Objective,
         methods: Sequence[Method],
         parameters: Sequence[str],
-        loss: Loss,
         plain: bool = True,
         watch_updates: bool = False,
-        looking: Looking | None = None,
+        reference_pass: ReferencePass | None = None,
     ):
         self.gradients = gradients
         self.network = network
-        self.optimizer = optimizer
+        self.objective = objective
         self.methods = tuple(methods)
-        self.order = in_order(self.methods)
+        self.regularising, self.intervening = order.regularise(self.methods), order.intervene(self.methods)
         self.parameters = tuple(parameters)
-        self.loss = loss
+        self.groups = objective.groups(self.parameters)
         self.plain = plain
-        self.watch_updates, self.looking = watch_updates, looking
-        self.counting = optimizer.counts and any(method.resets_units for method in methods)
+        self.watch_updates, self.reference_pass = watch_updates, reference_pass
+        counts = any(phase.optimizer.counts for phase in objective.phases)
+        self.counting = counts and any(method.resets_units for method in methods)
+        self._fed_by = {layer.name: layer.incoming[0].name for layer in network.layers}
 
     def init(self, tensors: Tensors, reference: Tensor | None = None) -> Carry:
         """The carry before the first step; `reference` stands for the examples before it."""
         device = next(iter(tensors.values())).device
         self.draws = tuple(method.draws(self.network, tensors) for method in self.methods)
-        metrics = ("loss", *self.loss.metrics, *(("weight_change",) if self.watch_updates else ()))
+        metrics = (*self.objective.metrics, *(("weight_change",) if self.watch_updates else ()))
+        optim: dict[str, Tensors] = {}
+        for phase, names in zip(self.objective.phases, self.groups, strict=True):
+            optim |= phase.optimizer.init({name: tensors[name] for name in names})
+        slow = {
+            own: {name: value.clone() for name, value in tensors.items() if rule.copies(name)}
+            for own, rule in self.objective.slow.items()
+        }
         return {
             "tensors": dict(tensors),
-            "optim": self.optimizer.init({name: tensors[name] for name in self.parameters}),
+            "optim": {name: optim[name] for name in self.parameters},
             "since": {
                 layer.name: torch.zeros(layer.size, dtype=torch.int32, device=device) for layer in self.network.layers
             }
@@ -153,96 +109,134 @@ class TrainingStep:
             "methods": [dict(method.init(self.network, tensors)) for method in self.methods],
             "count": torch.zeros((), dtype=torch.int32, device=device),
             "sums": {name: torch.zeros((), dtype=torch.float64, device=device) for name in metrics},
-            **({"reference": reference} if self.looking is not None else {}),
+            **({"reference": reference} if self.reference_pass is not None else {}),
+            **({"slow": slow} if slow else {}),
         }
 
-    def view(self, carry: Carry, key: Tensor, optimizer: Optimizer, grads: Tensors, features: Tensors) -> Step:
+    def view(
+        self,
+        carry: Carry,
+        key: Tensor,
+        optimizers: Sequence[Optimizer],
+        grads: Mapping[str, Tensor],
+        features: Mapping[str, Tensor],
+    ) -> Step:
         """What the methods see of the carry; its dicts are copies, so that the carry itself stays as it was."""
+        several = zip(optimizers, self.groups, strict=True) if len(optimizers) > 1 else ()
         return Step(
             network=self.network,
             tensors=dict(carry["tensors"]),
-            grads=grads,
+            grads=dict(grads),
             optim={name: dict(state) for name, state in carry["optim"].items()},
             features={name: Activations(value) for name, value in features.items()},
             since=dict(carry["since"]),
             key=key,
-            step_size=optimizer.step_size,
-            look=self.looking.on(carry["reference"]) if self.looking is not None else None,
+            step_size=optimizers[0].step_size,
+            step_sizes={name: optimizer.step_size for optimizer, names in several for name in names},
+            newborn=self._newborn_state(optimizers),
+            on_reference=self.reference_pass.on(carry["reference"]) if self.reference_pass is not None else None,
         )
 
-    def bound(self, hyper: Tensors) -> tuple[Optimizer, list[Method]]:
-        """Optimizer and methods with this run's own settings put in."""
+    def _newborn_state(self, optimizers: Sequence[Optimizer]) -> NewbornState:
+        """What state holds for weights that are made new, as the optimizer of the phase that trains them says."""
+        if len(optimizers) == 1:
+            return optimizers[0].newborn_state
+        owners = {name: own for own, names in zip(optimizers, self.groups, strict=True) for name in names}
+        return lambda parameter, *rest: owners[parameter].newborn_state(parameter, *rest)
+
+    def bound(self, hyper: Tensors) -> tuple[list[Optimizer], list[Method]]:
+        """The phases' optimizers and the methods with this run's own settings put in."""
 
         def own(prefix: str) -> Tensors:
-            return {name.partition(".")[2]: value for name, value in hyper.items() if name.startswith(f"{prefix}.")}
+            start = f"{prefix}."
+            return {name.removeprefix(start): value for name, value in hyper.items() if name.startswith(start)}
 
-        return self.optimizer.bind(own("optimizer")), [method.bind(own(method.name)) for method in self.methods]
+        optimizers = [phase.optimizer.bind(own(phase.settings_name)) for phase in self.objective.phases]
+        return optimizers, [method.bind(own(method.name)) for method in self.methods]
 
     def __call__(
         self,
         carry: Carry,
         hyper: Tensors,
         key: Tensor,
-        x: Tensor,
-        y: Tensor,
+        batch: Batch,
         due: Sequence[Tensor | None],
         noise: Sequence[Tensor | None],
     ) -> Carry:
-        """The carry after one step on the batch x `[B, ...]`, y `[B, ...]`.
+        """The carry after one step on a batch.
 
         `due` and `noise` have one entry a method.
         """
-        optimizer, methods = self.bound(hyper)
-        parameters = {name: carry["tensors"][name] for name in self.parameters}
-        buffers = {name: value for name, value in carry["tensors"].items() if name not in parameters}
+        optimizers, methods = self.bound(hyper)
+        knobs = {name.removeprefix("loss."): value for name, value in hyper.items() if name.startswith("loss.")}
         key = random.fold_in(key, carry["count"])
-        grads, outputs, loss, features, buffers = self.gradients(
-            parameters, buffers, x, y, random.fold_in(key, _DROPS), hyper.get("loss.classes")
-        )
+        step = self.view(carry, key, optimizers, {}, {})
+        before = {name: step.tensors[name] for name in self.parameters}
+        buffers = {name: value for name, value in step.tensors.items() if name not in before}
+        slow, states, judged = carry.get("slow", {}), list(carry["methods"]), {}
+        grads: Tensors = {}
+        features: dict[str, Activations] = {}
+        for place, (phase, names) in enumerate(zip(self.objective.phases, self.groups, strict=True)):
+            own_key = random.fold_in(key, _PHASES - place) if place else key
+            parameters = {name: step.tensors[name] for name in self.parameters}
+            found = self.gradients(
+                phase, names, parameters, buffers, slow, batch, random.fold_in(own_key, order.DROPOUT), knobs
+            )
+            with torch.no_grad():
+                buffers = found.buffers
+                step.tensors.update(buffers)
+                step.grads = dict(found.grads)
+                step.features = {
+                    name: Activations(value.detach())
+                    for name, value in found.features.items()
+                    if self._fed_by[name] in found.grads or len(self.groups) == 1
+                }
+                for number, _, folded in self.regularising:
+                    step.key = order.key_of(own_key, *folded)
+                    states[number] = methods[number].regularise(step, states[number])
+                optimizer, count = optimizers[place], {}
+                if optimizer.counts:
+                    totals = {name: step.optim[name]["step"] + 1 for name in names}
+                    count = entry_counts(self.network, step.since, step.tensors, totals)
+                optimizer.update(step.tensors, step.grads, step.optim, count, found.signals)
+                judged |= {phase.loss_name: found.value.detach(), **found.metrics}
+                grads |= step.grads
+                features |= step.features
 
         with torch.no_grad():
-            features = {name: value.detach() for name, value in features.items()}
-            step = self.view(carry, key, optimizer, dict(grads), features)
-            step.tensors.update(buffers)
-            states = list(carry["methods"])
-            for number in self.order:
-                step.key = random.fold_in(key, 2 * number)
-                states[number] = methods[number].regularise(step, states[number])
-            count = {}
-            if optimizer.counts:
-                totals = {name: step.optim[name]["step"] + 1 for name in self.parameters}
-                count = entry_counts(self.network, step.since, step.tensors, totals)
-            optimizer.update(step.tensors, step.grads, step.optim, count)
-            changes = {"weight_change": _mean_change(parameters, step.tensors)} if self.watch_updates else {}
+            step.grads, step.features = grads, features
+            if self.watch_updates:
+                judged["weight_change"] = _mean_change(before, step.tensors)
             step.since = {name: value + 1 for name, value in step.since.items()}
-            for number in self.order:
-                step.key, step.noise = random.fold_in(key, 2 * number + 1), noise[number]
+            for number, _, folded in self.intervening:
+                step.key, step.noise = order.key_of(key, *folded), noise[number]
                 states[number] = methods[number].intervene(step, states[number], due[number])
-
-            judged = {"loss": loss.detach(), **self.loss.judge(outputs.detach(), y), **changes}
-            sums = {name: carry["sums"][name] + value for name, value in judged.items()}
+            count = carry["count"] + 1
+            followed = {own: self.objective.slow[own].follow(old, step.tensors, count) for own, old in slow.items()}
+            sums = {name: value + judged[name] for name, value in carry["sums"].items()}
         return {
             "tensors": step.tensors,
             "optim": step.optim,
             "since": step.since,
             "methods": states,
-            "count": carry["count"] + 1,
+            "count": count,
             "sums": sums,
-            **self._seen(carry, x),
+            **self._seen(carry, batch),
+            **({"slow": followed} if followed else {}),
         }
 
-    def _seen(self, carry: Carry, x: Tensor) -> Carry:
+    def _seen(self, carry: Carry, batch: Batch) -> Carry:
         """The last examples, those of the step just made included."""
-        if self.looking is None:
+        if self.reference_pass is None:
             return {}
-        last = carry["reference"]
+        x, last = batch[self.objective.inputs], carry["reference"]
         return {"reference": torch.cat([last[len(x) :], x[-len(last) :]])}  # no view: graphs count on strides
 
     def evaluated(self, carry: Carry, hyper: Tensors) -> Tensors:
         """The tensors with which the network is to be evaluated."""
         _, methods = self.bound(hyper)
         tensors = carry["tensors"]
-        for number in self.order:
+        for number in order.in_order(methods):
             tensors = methods[number].evaluated(tensors, carry["methods"][number])
         return tensors
 
@@ -254,20 +248,19 @@ class TrainingStep:
         """
         at = count + torch.arange(length, dtype=torch.int32, device=key.device)
         drawn = []
-        for number, draws in enumerate(self.draws):
-            if draws:
-                keys = random.fold_in(random.fold_in(key.unsqueeze(0), at), 2 * number + 1)
+        for number, _, folded in sorted(self.intervening, key=lambda turn: turn.number):
+            if draws := self.draws[number]:
+                keys = order.key_of(key.unsqueeze(0), at, *folded)
                 drawn.append(torch.func.vmap(lambda own, draws=draws: random.normal(own, (draws,)))(keys))
         return drawn
 
     def at_task(self, carry: Carry, hyper: Tensors, key: Tensor) -> Carry:
         """The carry after every method has acted on a task boundary."""
-        optimizer, methods = self.bound(hyper)
+        optimizers, methods = self.bound(hyper)
         with torch.no_grad():
-            step = self.view(carry, key, optimizer, {}, {})
+            step = self.view(carry, key, optimizers, {}, {})
             states = list(carry["methods"])
-            key = random.fold_in(random.fold_in(key, carry["count"]), -1)
-            for number in self.order:
-                step.key = random.fold_in(key, number)
+            for number, _, folded in order.at_task(methods):
+                step.key = order.key_of(key, carry["count"], *folded)
                 states[number] = methods[number].at_task(step, states[number])
         return {**carry, "tensors": step.tensors, "optim": step.optim, "since": step.since, "methods": states}

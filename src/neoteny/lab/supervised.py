@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from neoteny.lab.building import REFERENCES
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
-from neoteny.lab.learner import REFERENCES, Learner
+from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
 from neoteny.lab.training import Training
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ class Supervised(Training):
         if start in line.rates:
             self._learner.scale_step_size(line.rates[start])
         stop = line.next_stop(start, self._segment_steps)
-        for metric, value in self._learner.advance(*self._stream.next(stop - start)).items():
+        for metric, value in self._learner.advance(examples(*self._stream.next(stop - start))).items():
             self._sums[metric] = self._sums[metric] + value if metric in self._sums else value
         self._position = stop
         if line.among(stop, line.bins):

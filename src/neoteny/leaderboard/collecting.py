@@ -27,9 +27,9 @@ from neoteny import registry
 from neoteny.leaderboard.reading import Numbers, read_numbers
 from neoteny.leaderboard.rows import LeaderboardRow
 from neoteny.leaderboard.sweep import Phase, Plan, PlannedStack, choice, left_out
-from neoteny.report.board import COLUMNS, SORT
 from neoteny.report.files import write
-from neoteny.report.series import format_number
+from neoteny.report.leaderboard.board import COLUMNS, SORT
+from neoteny.report.runs.settings import format_number
 
 __all__ = ["collect", "write_table"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoteny import registry
-from neoteny.report.binning import Curve
-from neoteny.report.folders import RunFrame, read_folder
-from neoteny.report.series import Series
+from neoteny.report.runs.curve import Curve
+from neoteny.report.runs.folders import RunFrame, read_folder
+from neoteny.report.runs.series import Series
 
 __all__ = ["MEASURES", "Numbers", "metric_of", "numbers_of", "read_numbers"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -224,13 +223,13 @@ def run(
         RunFolderError: a folder holds other runs.
         KeyboardInterrupt: Ctrl-C was pressed; the same call goes on.
     """
-    from neoteny.leaderboard.progress import overall
+    from neoteny.progress import live
 
     pairs = [
         (name, row) for name in chosen_benchmarks for row in chosen_rows if row.on(registry.benchmark(name).load())
     ]
     failures: dict[tuple[str, str], str] = {}
-    with overall(_work(plan, pairs, failures), show=progress) as show:
+    with live(sweep=_work(plan, pairs, failures), show=progress) as show:
         for benchmark in chosen_benchmarks:
             for phase in get_args(Phase):
                 stacks = [
@@ -242,12 +241,11 @@ def run(
                 ]
                 # Two rows whose chosen settings are the same runs are one stack.
                 by_label = {stack.config.label: stack for stack in stacks}
-                names = {label: (stack.benchmark, stack.row.name, phase) for label, stack in by_label.items()}
-                wrong = (
-                    execute([stack.config for stack in by_label.values()], plan.where(phase), partial(show, names))
-                    if stacks
-                    else {}
-                )
+                names = {label: f"{benchmark} {stack.row.name} {phase}" for label, stack in by_label.items()}
+                wrong = {}
+                if stacks:
+                    configs = [stack.config for stack in by_label.values()]
+                    wrong = execute(configs, plan.where(phase), lambda at, names=names: show(at, names[at.label]))
                 failures |= {(benchmark, by_label[label].row.name): reason for label, reason in wrong.items()}
     _remember(plan, pairs, failures)
     return failures
@@ -312,8 +310,8 @@ def _remember(plan: Plan, tried: Sequence[tuple[str, LeaderboardRow]], failures:
 
 def _work(
     plan: Plan, pairs: Sequence[tuple[str, LeaderboardRow]], failures: dict[tuple[str, str], str]
-) -> dict[tuple[str, str, str], int]:
-    """What is left to do, in examples, by benchmark, row and phase; rows that cannot even be set up are failures."""
+) -> dict[str, int]:
+    """What is left to do of each stack, in examples; rows that cannot even be set up are failures."""
 
     def found(name: str, row: LeaderboardRow) -> Iterator[tuple[Phase, int]]:
         tuning = plan.tuning(name, row)
@@ -329,10 +327,10 @@ def _work(
         elif not stack.finished:
             yield "reporting", stack.work
 
-    work: dict[tuple[str, str, str], int] = {}
+    work: dict[str, int] = {}
     for name, row in pairs:
         try:
-            work |= {(name, row.name, phase): examples for phase, examples in found(name, row)}
+            work |= {f"{name} {row.name} {phase}": examples for phase, examples in found(name, row)}
         except RunFolderError:
             raise
         except NeotenyError as error:

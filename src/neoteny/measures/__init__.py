@@ -1,8 +1,8 @@
-"""What is measured on features and weights: pure functions under exact names, a fixed probe set, a check-up.
+"""Measures of features and weights as pure functions, a fixed probe set, and a check-up of a network.
 
-One word names different things in the literature. Here each name has one definition, and a figure's axis carries it.
-The functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch. The
-check-up itself is `neoteny.diagnose`, and `neoteny.Monitor` takes it as training goes.
+The literature uses one word for different things. Here each name has one definition, and the axes of figures carry
+these names. Functions are imported on first use (PEP 562), so that reading `FEATURE_MEASURES` does not import torch.
+The check-up is `neoteny.diagnose`; `neoteny.Monitor` repeats it during training.
 """
 
 from __future__ import annotations

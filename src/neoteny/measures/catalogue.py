@@ -1,4 +1,4 @@
-"""The measures by name, as settings and files name them."""
+"""The measures by name, as settings and files use them."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _THRESHOLDS = {"dormant_units": "p", "dormant_score": "tau"}
 _NAME = re.compile(r"(?P<name>\w+)(\((?P<threshold>[^()]+)\))?")
 
 FEATURE_MEASURES = (*_SHARES, *ranks.FROM_SINGULAR_VALUES)
-"""What is measured on the features of a layer. `dormant_units(0.05)` and `dormant_score(0.1)` set another threshold."""
+"""Measures of a layer's features. `dormant_units(0.05)` and `dormant_score(0.1)` have another threshold."""
 
 SHARES = tuple(_SHARES)
-"""Those of them that are a share of the units; of several layers together it is their mean, weighted by their units."""
+"""Those that are a share of the units; several layers together have their mean, weighted by numbers of units."""
 
 WEIGHT_MEASURES = ("weight_magnitude", "weight_change", "distance_from_init", "gradient_norm")
-"""What is measured on weights and gradients, by the functions of these names in `neoteny.measures.weights`."""
+"""Measures of weights and gradients; the functions of these names are in `neoteny.measures.weights`."""
 
 
 def of_features(names: Sequence[str], features: Tensor) -> dict[str, Tensor]:
-    """Several measures of one layer's features; the singular values behind the ranks are found once.
+    """Several measures of one layer's features; the singular values for the ranks are computed once.
 
     Args:
-        names: of `FEATURE_MEASURES`, those with a threshold optionally with it in brackets.
+        names: from `FEATURE_MEASURES`; a threshold may follow in brackets.
         features: activations on the probe set, [..., examples, units, positions], as `neoteny.units` reads them.
 
     Returns:
-        For each name, [...].
+        A tensor [...] for each name.
 
     Raises:
         UnknownNameError: there is no such measure.

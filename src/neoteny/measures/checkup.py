@@ -1,4 +1,4 @@
-"""What a check-up found: records of layers, a table for the terminal, a data frame, and who is losing plasticity."""
+"""The report of a check-up: one record a layer, a table for the terminal, a data frame, signs of plasticity loss."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ __all__ = ["LayerReport", "Report"]
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of hidden units; the fields from `dead_units` on are the measures of these names.
+    """One layer of hidden units. The fields from `dead_units` on are the measures of these names.
 
     Attributes:
         layer: the name of the module whose outputs the units are.
-        units: how many.
+        units: how many there are.
         dead_units: share of them that are zero on every probe example.
         dormant_units: share that are non-zero on less than 1% of the examples (and positions).
-        dormant_score: share whose mean |activation| is at most 2.5% of the layer's, for activations never quite zero.
-        srank_99: singular values of the features that make up 99% of their sum.
-        approx_rank_99: the same with squares.
+        dormant_score: share whose mean |activation| is at most 2.5% of the layer's mean; for activations that are never
+            exactly zero.
+        srank_99: number of singular values of the features that make up 99% of their sum.
+        approx_rank_99: the same for the sum of their squares.
         effective_rank: exp of the entropy of the singular values.
         stable_rank: squared Frobenius over squared spectral norm.
         weight_magnitude: mean absolute incoming weight.
-        gradient_norm: Euclidean norm of the loss's gradient by the incoming weights; None without a loss.
-        weight_growth: `weight_magnitude` over the reference's; None without a reference.
+        gradient_norm: Euclidean norm of the loss's gradient with respect to the incoming weights; None without a loss.
+        weight_growth: `weight_magnitude` divided by the reference's; None without a reference.
         guessed: whether the reference's weights were drawn from a distribution that had to be guessed.
     """
 
@@ -56,15 +57,15 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check-up found; print it, or take it as a data frame.
+    """The result of a check-up. Print it, or take it as a data frame.
 
     Attributes:
-        layers: one record a layer of hidden units, in order of execution.
+        layers: one record for each layer of hidden units, in order of execution.
         examples: size of the probe set.
         weight_magnitude: mean absolute weight over all weights of the network (parameters of two dimensions or more).
-        reference: the report that this one is compared with, of the network at its start or as new.
-        reference_is: what that is, in words.
-        trainability: how well the network still learns, where that was asked for.
+        reference: the report that this one is compared with: of the network at its start, or of a fresh copy.
+        reference_is: which of these it is, in words.
+        trainability: how well the network still learns, if that was measured.
     """
 
     layers: tuple[LayerReport, ...]
@@ -91,15 +92,15 @@ class Report:
 
     @property
     def weight_growth(self) -> float | None:
-        """`weight_magnitude` over the reference's."""
+        """`weight_magnitude` divided by the reference's."""
         then = self.reference.weight_magnitude if self.reference else 0.0
         return self.weight_magnitude / then if then else None
 
     def losing(self) -> tuple[Finding, ...]:
-        """The layers that are losing plasticity: why, and which methods act on that.
+        """The layers that are losing plasticity, with the reason and the methods that act on it.
 
-        A layer that shows several signs is named with each of them; the network as a whole, with an empty name, where
-        it learns more slowly than a fresh one. Signs and thresholds: `neoteny.measures.SYMPTOMS`.
+        A layer with several signs is listed once for each. A finding with an empty layer name is about the whole
+        network: it learns more slowly than a fresh one. Signs and thresholds are in `neoteny.measures.SYMPTOMS`.
         """
         then = {layer.layer: asdict(layer) for layer in self.reference.layers} if self.reference else {}
         found = [
@@ -114,7 +115,7 @@ class Report:
         return tuple(found)
 
     def to_frame(self) -> pl.DataFrame:
-        """One row a layer, one column a measure; `losing` lists the signs that the layer shows."""
+        """One row for each layer, one column for each measure; `losing` lists the signs that the layer shows."""
         import polars as pl
 
         signs: dict[str, list[str]] = {layer.layer: [] for layer in self.layers}
@@ -136,7 +137,7 @@ class Report:
         ]
         if any(layer.guessed for layer in self.layers):
             lines.append(
-                "~ against what torch draws by default: the weights no longer show how they began; give a reference."
+                "~ compared with torch's default: the weights do not show how they were initialised; give a reference."
             )
         if self.trainability is not None:
             lines.append(f"Trainability: {self.trainability}.")
@@ -184,7 +185,7 @@ class Report:
 
 
 def short(name: str, length: int = 28) -> str:
-    """A layer's name in little room: its end; of several modules together the first, and how many more.
+    """A layer's name, shortened to its end; for several modules together the first and the number of others.
 
     >>> short("decoder.blocks.11.feed_forward.up"), short("encoder.layers.0.linear2+encoder.layers.1.linear2")
     ('…r.blocks.11.feed_forward.up', 'encoder.layers.0.linear2 +1')

@@ -1,4 +1,4 @@
-"""Copies of a network: with other weights, and as new."""
+"""Copies of a network: with other weights, and freshly initialised."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import CheckpointError
-from neoteny.measures.passes import call, generators_kept
+from neoteny.measures.forward import call, generators_kept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from neoteny.units import Initialiser
 
-__all__ = ["copy_with", "initialisers_of", "young_copy"]
+__all__ = ["copy_with", "fresh_copy", "initialisers_of"]
 
 _WRAPPERS = ("_orig_mod.", "module.")
 
@@ -22,7 +22,7 @@ def copy_with(model: nn.Module, weights: Mapping[str, Any]) -> nn.Module:
     """A copy with the weights of a `state_dict`.
 
     Raises:
-        CheckpointError: they are another network's.
+        CheckpointError: they belong to another network.
     """
     from neoteny.units.copying import bare_copy
 
@@ -44,16 +44,15 @@ def copy_with(model: nn.Module, weights: Mapping[str, Any]) -> nn.Module:
 def initialisers_of(
     model: nn.Module, reference: nn.Module | None, given: Mapping[str, Initialiser] | None
 ) -> tuple[dict[str, Initialiser], dict[str, str]]:
-    """How each parameter was drawn, by name, and a note on each that had to be guessed.
+    """How each parameter was initialised, by name, and a note on each that had to be guessed.
 
-    The weights of a network that has been trained are likely to agree with some normal distribution in use by chance
-    alone. So where others of its parameters show that it has been trained, none of these is believed, but what torch
-    draws by default is taken.
+    Trained weights often agree with one of the usual normal distributions by chance. So if other parameters show that
+    the network has been trained, no match with a normal distribution counts, and torch's default is taken.
 
     Args:
         model: the network now.
         reference: the same network at its start, whose weights show their distribution; or None.
-        given: what is known beforehand.
+        given: initialisers that are known.
     """
     from torch import nn
 
@@ -63,7 +62,7 @@ def initialisers_of(
 
     shown = unwrapped(model)[0] if reference is None else reference
     found, notes = infer_initialisers(shown, given or {})
-    # An embedding shows none with a row of zeros for padding either: that says nothing.
+    # An embedding with a row of zeros for padding matches no distribution, trained or not.
     embeddings = {
         ".".join(filter(None, (prefix, "weight")))
         for prefix, module in shown.named_modules()
@@ -84,20 +83,20 @@ def initialisers_of(
     return found, notes
 
 
-def young_copy(
+def fresh_copy(
     model: nn.Module, initialisers: Mapping[str, Initialiser], key: Tensor, inputs: Any, *, constants: bool = True
 ) -> nn.Module:
     """A freshly initialised copy, in evaluation mode.
 
-    Every parameter that trains is drawn anew; frozen ones are not what the network learns with, and stay. Running
-    statistics of norms are forgotten and then taken from one pass over the inputs.
+    Every parameter that trains is drawn again; frozen ones stay. Running statistics of norms are computed again, in one
+    pass over the inputs.
 
     Args:
         model: the network.
         initialisers: of every parameter, by name.
-        key: what is drawn is a pure function of it (`neoteny.units.random`).
+        key: of the draws, which are a pure function of it (`neoteny.units.random`).
         inputs: a batch.
-        constants: whether weights that begin at a constant do so here; otherwise they are drawn as torch draws them.
+        constants: whether weights that start at a constant do so here too; otherwise they get torch's default.
     """
     import torch
 
@@ -106,7 +105,7 @@ def young_copy(
     from neoteny.units.random import fold_in
 
     young = bare_copy(model)
-    with generators_kept(model), torch.no_grad():  # in this order: leaving inference mode turns gradients on
+    with generators_kept(model), torch.no_grad():  # in this order, as leaving inference mode turns gradients on
         for number, (name, parameter) in enumerate(young.named_parameters()):
             if not parameter.requires_grad:
                 continue
@@ -114,11 +113,11 @@ def young_copy(
             if initialiser.kind == "constant" and parameter.dim() > 1 and not constants:
                 initialiser = Initialiser.torch_default(parameter[0].numel())
             parameter.copy_(initialiser.draw(fold_in(key, number).to(parameter.device), parameter.shape))
-        _renew_statistics(young, inputs)
+        _recompute_running_statistics(young, inputs)
     return young
 
 
-def _renew_statistics(model: nn.Module, inputs: Any) -> None:
+def _recompute_running_statistics(model: nn.Module, inputs: Any) -> None:
     from torch import nn
 
     norms = [

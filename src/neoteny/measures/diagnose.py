@@ -1,4 +1,4 @@
-"""The check-up: is a network losing its ability to learn? Layer by layer, on a fixed probe set."""
+"""The check-up of a network, layer by layer, on a fixed probe set: is it losing its ability to learn?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
 from neoteny.measures.checkup import LayerReport, Report
-from neoteny.measures.copies import copy_with, initialisers_of, young_copy
+from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
+from neoteny.measures.forward import as_dict
 from neoteny.measures.layers import Loss, loss_on, measure_layers
-from neoteny.measures.passes import plain
 from neoteny.measures.trainable import trainability as measure_trainability
 from neoteny.measures.weights import weight_magnitude
 
@@ -36,32 +36,32 @@ def diagnose(
     trainability: bool | Mapping[str, Any] = False,
     units: Network | None = None,
 ) -> Report:
-    """Check up on any network: dead and dormant units, ranks of the features, weights and gradients, layer by layer.
+    """Measure dead and dormant units, ranks of the features, weights and gradients of any network, layer by layer.
 
-    The network is run in evaluation mode; its parameters, buffers, gradients, modes and hooks stay exactly as they
-    were, and so does torch's generator. A unit's activation is what the module that reads it is given, so after a
-    pooling in between. Dead and dormant units mean something for activations that can be exactly zero (ReLU); with
-    others look at `dormant_score`, the ranks and weights.
+    The network is run in evaluation mode. Its parameters, buffers, gradients, modes and hooks stay as they were, and so
+    does torch's random generator. A unit's activation is the input of the module that reads it, so after a pooling
+    between them. Dead and dormant units are defined for activations that can be exactly zero (ReLU); for others look at
+    `dormant_score`, the ranks and the weights.
 
     Args:
         model: any network whose hidden units `neoteny.units.find` can find.
-        inputs: the probe: a batch on the model's device - 1,000 examples, say, always the same ones: a tensor, a tuple
-            of positional arguments, or a mapping of named ones.
+        inputs: the probe, a batch on the model's device of, say, 1,000 examples, the same ones each time: a tensor, a
+            tuple of positional arguments, or a mapping of named ones.
         reference: what to compare with: the network at its start (a model of the same architecture or a `state_dict`),
-            or the report of an earlier check-up. By default a freshly initialised copy, its weights drawn as the
-            network's own are known or seen to have been (`neoteny.units.Initialiser`); where trained weights do not
-            show that any more, as torch draws them, which the report says.
+            or the report of an earlier check-up. By default a freshly initialised copy. Its weights are drawn as the
+            network's own were, as far as that is known or can be seen (`neoteny.units.Initialiser`); for trained
+            weights that do not show it, torch's default is taken, and the report says so.
         loss: for gradient norms: a function of the model's output, or of output and targets, to a scalar.
-        targets: for gradient norms: of the inputs; without a loss whole numbers mean cross-entropy, others the mean
-            squared error.
-        trainability: whether to measure how well the network still learns, which trains copies of it; settings of
-            `neoteny.measures.trainability` count as yes.
-        units: the unit layers, if they are at hand or were declared by hand.
+        targets: for gradient norms: those of the inputs. Without a loss, whole numbers mean cross-entropy and others
+            the mean squared error.
+        trainability: whether to measure how well the network still learns, by training copies of it; or a mapping of
+            settings for `neoteny.measures.trainability`.
+        units: the unit layers, if they are known already.
 
     Raises:
         NetworkError: the model has no hidden units, or cannot be run on `inputs`.
-        CheckpointError: a reference that is another network's.
-        SettingError: a report of other layers as reference, or a loss that is no scalar.
+        CheckpointError: the reference is of another network.
+        SettingError: the reference is a report of other layers, or the loss is not a scalar.
 
     >>> import torch
     >>> from torch import nn
@@ -74,7 +74,7 @@ def diagnose(
     from neoteny.units import find
     from neoteny.units.maps import unwrapped
 
-    inner, inputs = unwrapped(model)[0], plain(inputs)
+    inner, inputs = unwrapped(model)[0], as_dict(inputs)
     network = find(inner, inputs, residual_stream=True) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
@@ -88,7 +88,7 @@ def diagnose(
         from neoteny.units.random import key
 
         initialisers, notes = initialisers_of(inner, None, None)
-        young = young_copy(inner, initialisers, key(0), inputs)
+        young = fresh_copy(inner, initialisers, key(0), inputs)
         then, words = _look(young, network, inputs, criterion), "a fresh copy"
     guessed = {layer.name for layer in network.layers if any(slices.name in notes for slices in layer.incoming)}
     before = {layer.layer: layer.weight_magnitude for layer in then.layers}
@@ -110,7 +110,7 @@ def diagnose(
 
 
 def _look(model: nn.Module, network: Network, inputs: Any, loss: Loss | None) -> Report:
-    """One network's own numbers, compared with nothing."""
+    """The measures of one network, without a comparison."""
     names = _MEASURES if loss is not None else tuple(name for name in _MEASURES if name != "gradient_norm")
     found, examples = measure_layers(model, network, inputs, names, loss)
     sizes = {layer.name: layer.size for layer in network.layers}

@@ -1,4 +1,4 @@
-"""The measures of every unit layer of somebody's network, from one pass over the inputs."""
+"""The measures of every unit layer of a network, from one pass over the inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
 from neoteny.measures.catalogue import of_features
-from neoteny.measures.passes import call, examples_of, slow_rnn, undisturbed
+from neoteny.measures.forward import call, examples_of, undisturbed, without_cudnn_rnn
 from neoteny.measures.weights import gradient_norm, weight_magnitude
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ _OF_WEIGHTS = ("weight_magnitude", "gradient_norm")
 
 
 def loss_on(targets: Tensor | None, loss: Callable[..., Tensor] | None) -> Loss | None:
-    """One function of the output from what a caller gives: a loss, targets, both or neither.
+    """The loss as a function of the output, from a loss, targets, both or neither.
 
-    Targets alone mean cross-entropy where they are whole numbers, of classes along the outputs' dimension 1, else the
+    Targets alone mean cross-entropy if they are whole numbers (classes, along dimension 1 of the output), otherwise the
     mean squared error.
     """
     import torch
@@ -43,27 +43,27 @@ def loss_on(targets: Tensor | None, loss: Callable[..., Tensor] | None) -> Loss 
 def measure_layers(
     model: nn.Module, network: Network, inputs: Any, measures: Sequence[str], loss: Loss | None = None
 ) -> tuple[dict[str, dict[str, float]], int]:
-    """Measure the network, which stays as it was.
+    """Measure the network without changing it.
 
     Args:
-        model: the network, out of its wrappers.
+        model: the network, without wrappers such as DistributedDataParallel.
         network: its unit layers.
         inputs: the probe.
-        measures: of `FEATURE_MEASURES`, `weight_magnitude` and, where a loss is given, `gradient_norm`.
+        measures: names from `FEATURE_MEASURES`, `weight_magnitude` and, if a loss is given, `gradient_norm`.
         loss: of the output.
 
     Returns:
-        For each layer that the pass reached the values by measure; and the number of examples seen.
+        The values by layer and measure, of the layers that the pass reached; and the number of examples.
 
     Raises:
-        SettingError: a gradient norm without a loss, or a loss that is no scalar with a gradient.
+        SettingError: a gradient norm without a loss, or a loss that is not a scalar with a gradient.
     """
     import torch
 
     of_units = [name for name in measures if name not in _OF_WEIGHTS]
     wants_gradient = "gradient_norm" in measures
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    with undisturbed(model), slow_rnn(model):
+    with undisturbed(model), without_cudnn_rnn(model):
         with _seen(model, network) as features, torch.set_grad_enabled(wants_gradient):
             output = call(model, inputs)
         gradients = _gradients(parameters, output, loss) if wants_gradient else {}
@@ -84,13 +84,13 @@ def measure_layers(
 
 @contextmanager
 def _seen(model: nn.Module, network: Network) -> Iterator[dict[str, list[Tensor]]]:
-    """The activations of each layer, [batch, units, positions] for every call of the module that shows them."""
+    """Activations of each layer, [batch, units, positions], one entry for each call of the module that reads them."""
     seen: dict[str, list[Tensor]] = {layer.name: [] for layer in network.layers}
 
     def listener(layer: UnitLayer) -> Callable[[nn.Module, Tensor | None], None]:
         def see(module: nn.Module, value: Tensor | None) -> None:
             if value is not None:
-                # cloned, as what comes after in the network may write into it
+                # cloned, as a later operation may write into it in place
                 seen[layer.name].append(layer.readers[0].features(value.detach().clone()))
 
         return see
@@ -105,7 +105,7 @@ def _seen(model: nn.Module, network: Network) -> Iterator[dict[str, list[Tensor]
 
 
 def _joined(passes: list[Tensor]) -> Tensor:
-    """Several calls as one: further positions of the same examples, or further examples."""
+    """Several calls as one: further positions of the same examples if batch sizes agree, else further examples."""
     import torch
 
     if len({len(value) for value in passes}) == 1:
@@ -118,7 +118,7 @@ def _incoming(layer: UnitLayer, tensors: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def _gradients(parameters: dict[str, nn.Parameter], output: Any, loss: Loss | None) -> dict[str, Tensor]:
-    """Gradients by name, zero where the loss does not reach; nothing is added to `.grad`."""
+    """Gradients by name, zero for parameters that the loss does not depend on; `.grad` is left alone."""
     import torch
 
     if loss is None:

@@ -1,4 +1,4 @@
-"""The check-up as training goes: measures of every layer, every so many steps."""
+"""The check-up during training: measures of every layer, every `every` steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 from neoteny.measures.catalogue import FEATURE_MEASURES
+from neoteny.measures.forward import as_dict
 from neoteny.measures.layers import loss_on, measure_layers
-from neoteny.measures.passes import plain
 from neoteny.measures.sinks import sink
 from neoteny.measures.symptoms import PlasticityLossWarning, findings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Monitor"]
 
 MEASURES = ("dead_units", "dormant_units", "dormant_score", "srank_99", "effective_rank", "weight_magnitude")
-"""What is measured by default; with a loss or targets the gradient norm, too."""
+"""Measured by default; with a loss or targets also the gradient norm."""
 
 _OTHERS = ("weight_magnitude", "gradient_norm")
 _GROWTH = "weight_growth"
@@ -31,33 +31,33 @@ _VERSION = 1
 
 
 class Monitor:
-    """Measure a network every so many steps, without disturbing its training, and log what comes out.
+    """Measure a network every `every` steps, without changing its training, and log the values.
 
-    Measuring runs the network on the probe as `neoteny.diagnose` does: parameters, buffers, gradients, modes, hooks and
-    torch's generator stay as they were. The first measurement is taken when the monitor is made; its values (not the
-    weights) are what growth counts from. Names are `neoteny/<layer>/<measure>`.
+    As with `neoteny.diagnose`, parameters, buffers, gradients, modes, hooks and torch's random generator stay as they
+    were. The first measurement is taken when the monitor is made; `weight_growth` is relative to it. Names are
+    `neoteny/<layer>/<measure>`.
 
     Args:
         model: the network, at its start.
-        probe: the fixed inputs to look at: a batch as the network takes it, on its device.
+        probe: the fixed inputs that measures are taken on: a batch as the network takes it, on its device.
         every: steps between two measurements.
-        log: where values go, see `neoteny.measures.sinks.sink`: a dict or list, a function of (values by name, step), a
-            TensorBoard `SummaryWriter`, a W&B run.
-        measures: names of `neoteny.measures.FEATURE_MEASURES`, `weight_magnitude` (which brings `weight_growth`) and,
+        log: where values are written, see `neoteny.measures.sinks.sink`: a dict or list, a function of (values by name,
+            step), a TensorBoard `SummaryWriter`, a W&B run.
+        measures: names from `neoteny.measures.FEATURE_MEASURES`, `weight_magnitude` (which adds `weight_growth`) and,
             with a loss or targets, `gradient_norm`.
-        optimizer: the monitor counts its steps by itself; otherwise call `step` once a step.
+        optimizer: if given, the monitor counts its steps; otherwise call `step` after every step.
         loss: for gradient norms: a function of the model's output, or of output and targets, to a scalar.
-        targets: for gradient norms: of the probe.
-        units: the unit layers, if they are at hand (`plasticity.units`) or were declared by hand.
-        warn: warn once a layer when it begins to lose plasticity, by the signs that `Report.losing` goes by.
+        targets: for gradient norms: those of the probe.
+        units: the unit layers, if they are known already (`plasticity.units`).
+        warn: whether to warn, once for each layer, when it begins to lose plasticity by the signs of `Report.losing`.
 
     Attributes:
-        steps: seen so far.
+        steps: number of steps so far.
 
     Raises:
         NetworkError: the network has no hidden units, or cannot be run on the probe.
-        SettingError: `every` below 1, a gradient norm without a loss, or nowhere to log to.
-        UnknownNameError: a measure that does not exist.
+        SettingError: `every` is below 1, a gradient norm has no loss, or `log` is of no known kind.
+        UnknownNameError: a measure does not exist.
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
@@ -92,7 +92,7 @@ class Monitor:
             raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
         self._loss = loss_on(targets, loss)
         self._measures = _checked(measures, self._loss is not None)
-        self._model, self._probe, self._every, self._warn = unwrapped(model)[0], plain(probe), every, warn
+        self._model, self._probe, self._every, self._warn = unwrapped(model)[0], as_dict(probe), every, warn
         self._sink = sink(log)
         self._network = find(self._model, self._probe, residual_stream=True) if units is None else units
         self._rows: list[tuple[int, str, str, float]] = []
@@ -105,13 +105,13 @@ class Monitor:
             self._handle = optimizer.register_step_post_hook(lambda *_: self.step())
 
     def step(self) -> None:
-        """Count a step, and measure if it is time."""
+        """Count a step, and measure if it is due."""
         self.steps += 1
         if self.steps % self._every == 0:
             self.measure()
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """Measure now, log it and add it to the history; the values by layer and measure."""
+        """Measure now, log the values and add them to the history; gives them by layer and measure."""
         found, _ = measure_layers(self._model, self._network, self._probe, self._measures, self._loss)
         for layer, values in found.items():
             if "weight_magnitude" in values:
@@ -145,7 +145,7 @@ class Monitor:
             self._handle.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs: plain containers and numbers."""
+        """The state for a checkpoint: plain containers and numbers."""
         return {
             "version": _VERSION,
             "steps": self.steps,
@@ -155,10 +155,10 @@ class Monitor:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; what this monitor has measured itself is forgotten.
+        """Continue from `state`; what this monitor has measured before is dropped.
 
         Raises:
-            CheckpointError: it is of another version, of other layers or of other measures; nothing was changed.
+            CheckpointError: it is of another version, of other layers or of other measures; nothing is changed.
         """
         if state.get("version") != _VERSION:
             raise CheckpointError(

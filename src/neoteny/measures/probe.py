@@ -1,7 +1,7 @@
 """The fixed probe set: the inputs that measures are taken on.
 
-Never the training batch: what a network sees as it learns, on-policy above all, moves dormant shares and ranks by tens
-of per cent on its own. (A stream of `neoteny.streams` has a probe of its own, fixed draws seen under the current task.)
+Do not measure on training batches: their content alone changes dormant shares and ranks by tens of per cent, most of
+all on-policy. (A stream of `neoteny.streams` has its own probe: fixed draws, transformed as the current task does.)
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Inputs = TypeVar("Inputs")
 
 
 def probe_set(inputs: Inputs, examples: int = 1_000, seed: int = 0) -> Inputs:
-    """A fixed sample of the inputs, without repetition: equal arguments give equal inputs, and no generator is touched.
+    """A fixed sample of the inputs, without repetition. Equal arguments give equal samples; no generator is touched.
 
     Args:
         inputs: a tensor or array [N, ...].
-        examples: how many to take; all, in order, where there are not more.
+        examples: how many to take; if there are not more, all of them in order.
         seed: of the sample.
 
     Returns:
         A copy [min(examples, N), ...].
 
     Raises:
-        SettingError: no inputs, or no examples asked for.
+        SettingError: no inputs, or `examples` below 1.
 
     >>> probe_set(np.arange(100), examples=3).shape
     (3,)

@@ -1,13 +1,15 @@
-"""How many directions the features span: four counts from the singular values of the feature matrix.
+"""How many directions the features span: four ranks from the singular values of the feature matrix.
 
-Features are activations [..., examples, units]; with positions [..., examples, units, positions] each position of each
-example is a row of the matrix. Leading dimensions are free (a stack of runs). A matrix of zeros has rank 0; one with a
-value that is not finite has none, NaN. Let sigma_1 >= sigma_2 >= ... be the singular values.
+Features are activations [..., examples, units]; with positions [..., examples, units, positions], each position of each
+example is a row of the matrix. There may be leading dimensions (a stack of runs). The rank of a zero matrix is 0; that
+of a matrix with a value that is not finite is NaN. Let sigma_1 >= sigma_2 >= ... be the singular values.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from neoteny.measures.units import rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,16 +30,16 @@ def singular_values(features: Tensor, positions: bool = False) -> Tensor:
     """
     import torch
 
-    matrix = features.movedim(-1, -2).flatten(-3, -2) if positions else features
+    matrix = rows_of(features, positions)
     matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    # LAPACK refuses the whole stack for one value that is not finite, so such a matrix is decomposed as zeros.
+    # LAPACK fails for the whole stack if one value is not finite, so such a matrix is replaced by zeros.
     finite = matrix.isfinite().all(dim=-1).all(dim=-1)[..., None]
     sigma = torch.linalg.svdvals(matrix.masked_fill(~finite[..., None], 0))
     return sigma.masked_fill(~finite, torch.nan)
 
 
 def srank_99(features: Tensor, positions: bool = False) -> Tensor:
-    """The least k with sigma_1 + ... + sigma_k >= 0.99 of the sum of all: what the paper plots as "stable rank".
+    """The least k with sigma_1 + ... + sigma_k >= 0.99 of the sum of all; the Nature paper plots it as "stable rank".
 
     Args:
         features: activations on the probe set, [..., examples, units].
@@ -120,7 +122,7 @@ def _srank_99(sigma: Tensor) -> Tensor:
     import torch
 
     total = sigma.sum(dim=-1, keepdim=True)
-    # The share is compared with a margin of rounding, so that 99 equal values of 100 are 99% of them.
+    # A margin for rounding, so that 99 of 100 equal values count as 99% of the sum.
     margin = 1 - sigma.shape[-1] * torch.finfo(sigma.dtype).eps
     short = sigma.cumsum(dim=-1) < 0.99 * margin * total
     count = (short.sum(dim=-1) + 1).clamp(max=sigma.shape[-1]).to(sigma.dtype)
@@ -143,7 +145,7 @@ def _stable_rank(sigma: Tensor) -> Tensor:
 
 
 def _scaled(sigma: Tensor) -> Tensor:
-    """The singular values over the largest, whose squares can neither overflow nor vanish."""
+    """The singular values divided by the largest, so that their squares neither overflow nor vanish."""
     import torch
 
     return sigma / sigma[..., :1].clamp(min=torch.finfo(sigma.dtype).tiny)
@@ -160,4 +162,4 @@ FROM_SINGULAR_VALUES = {
     "effective_rank": _effective_rank,
     "stable_rank": _stable_rank,
 }
-"""The ranks as functions of the singular values, for a caller that wants several of one matrix."""
+"""The ranks as functions of the singular values, for several ranks of one matrix."""

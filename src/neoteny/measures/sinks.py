@@ -1,6 +1,6 @@
-"""Where a monitor's numbers go: a dict, a list, a function, TensorBoard or Weights & Biases.
+"""Where a monitor writes its values: a dict, a list, a function, TensorBoard or Weights & Biases.
 
-The last two are told by what they can do, so neither is imported, and anything that does the same serves as well.
+The last two are recognised by their methods, so neither is imported, and any object with the same methods will do.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from neoteny.errors import SettingError
 __all__ = ["Sink", "sink"]
 
 Sink = Callable[[dict[str, float], int], object]
-"""Takes values by name, `neoteny/<layer>/<measure>`, and the step."""
+"""A function of the values by name, `neoteny/<layer>/<measure>`, and the step."""
 
 
 def sink(log: Any) -> Sink:
-    """One way of logging for all.
+    """A function that writes values to `log`.
 
     Args:
-        log: None; a dict, which gets for each name a list of (step, value); a list, which gets one dict a measurement,
-            with its `step`; a TensorBoard `SummaryWriter` (anything with `add_scalar`); a run of Weights & Biases
-            (anything with `log`), in rows of their own over the axis `neoteny/step`; or a function of the values by
-            name and the step.
+        log: None; a dict, which gets a list of (step, value) for each name; a list, which gets one dict for each
+            measurement, with its `step`; a TensorBoard `SummaryWriter` (anything with `add_scalar`); a Weights & Biases
+            run (anything with `log`), whose axis is then `neoteny/step`; or a function of the values by name and the
+            step.
 
     Raises:
         SettingError: it is none of these.
@@ -52,7 +52,7 @@ def sink(log: Any) -> Sink:
 
 
 def _runs(run: Any) -> Sink:
-    # An axis of their own: W&B's steps must never go back, and how the caller counts them is not known here.
+    # An axis of its own: W&B's own step must never decrease, and the caller may count it otherwise.
     if hasattr(run, "define_metric"):
         run.define_metric("neoteny/*", step_metric="neoteny/step")
     return lambda values, step: run.log({**values, "neoteny/step": step})

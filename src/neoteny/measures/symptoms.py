@@ -1,7 +1,7 @@
-"""What tells that a layer is losing plasticity, from which value on, and which methods act on it.
+"""Signs that a layer is losing plasticity, their thresholds, and the methods that act on them.
 
-Every sign is a change since a reference: the network at its start, or a freshly initialised copy. What is normal
-depends on the architecture (a deep ReLU network without norms is born with many dormant units), its own start does not.
+Every sign is a change since a reference: the network at its start, or a freshly initialised copy. Absolute values would
+not do, as they depend on the architecture: a deep ReLU network without norms starts with many dormant units.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Literal
 __all__ = ["SLOW_LEARNING", "SYMPTOMS", "Finding", "PlasticityLossWarning", "Symptom", "findings"]
 
 DORMANT_RISE = 0.1
-"""Share of units that fell dormant. The published curves begin near 0 and lie between 10% and all where networks have
+"""Share of units that became dormant. Published curves begin near 0 and lie between 10% and all where networks have
 lost plasticity (Dohare et al. 2024, Extended Data Fig. 3 and 4; Sokar et al. 2023, Fig. 2)."""
 WEIGHT_GROWTH = 2.0
-"""Mean |w| over that at the reference. Twice as large weights make a layer that a norm follows learn at a quarter of
-the effective step size, which goes with 1 / |w|^2 (van Laarhoven 2017)."""
+"""Mean |w| divided by the reference's. The effective step size of a layer that a norm follows is proportional to
+1 / |w|^2 (van Laarhoven 2017), so weights twice as large quarter it."""
 RANK_FALL = 0.5
-"""Rank over that at the reference: half of the directions are gone. Our choice: published curves of networks that lost
+"""Rank divided by the reference's: half of the directions are lost. Our choice; published curves of networks that lost
 plasticity fall to a fraction of where they begin (Dohare et al. 2024, Extended Data Fig. 3c; Kumar et al. 2021)."""
 GUESS = math.sqrt(6)
-"""Where the initial distribution had to be guessed, growth counts from this many times as much: by this factor
-Kaiming's weights for ReLU, the widest in use, exceed those that torch draws by default, which is what is guessed."""
+"""Factor on the growth threshold where the initial distribution had to be guessed. The guess is torch's default;
+Kaiming's weights for ReLU, the largest in use, are larger by this factor."""
 SLOWER = 1.1
-"""Trainability from which a network learns more slowly than a fresh one, if every repetition says so too: the mean of a
-few repetitions differs by some per cent among fresh networks."""
+"""Trainability from which on a network counts as slower than a fresh one, if every repetition is above 1 too. Among
+fresh networks the mean of a few repetitions differs by some per cent."""
 
 
 class PlasticityLossWarning(UserWarning):
@@ -36,18 +36,18 @@ class PlasticityLossWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Symptom:
-    """One sign, in one measure.
+    """One sign of plasticity loss, in one measure.
 
     Attributes:
         name: what it is called.
         measure: the field of a layer's record that shows it.
-        change: `rise`: the value less the reference's is at least the threshold; `growth`: their ratio is; `fall`:
-            their ratio is at most the threshold; `gone`: the value is 0, and was not.
-        threshold: from where on it counts.
-        says: what a reader is told, with `{now}` and `{then}`.
-        methods: names in `neoteny.registry.METHODS` of those that act on it, the most direct first; not of all.
-        source: who showed that the sign goes with the loss of plasticity, and that the first of these act on it.
-        implied_by: another symptom that says the same and more; told only without it.
+        change: `rise`: the value minus the reference's is at least the threshold; `growth`: their ratio is at least the
+            threshold; `fall`: their ratio is at most the threshold; `gone`: the value is 0 and was not.
+        threshold: see `change`.
+        says: the sentence for a reader, with `{now}` and `{then}`.
+        methods: some that act on it, names in `neoteny.registry.METHODS`, the most direct first.
+        source: who showed that the sign comes with the loss of plasticity, and that the first methods act on it.
+        implied_by: another symptom that includes this one; if that one is shown, this one is left out.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Symptom:
     implied_by: str = ""
 
     def shows(self, now: float, then: float | None, slack: float = 1.0) -> bool:
-        """Whether the change is there; without a reference only `gone` can be told. `slack` widens `growth`."""
+        """Whether the change is there; without a reference only `gone` can be seen. `slack` multiplies `growth`."""
         if self.change == "gone":
             return now == 0 and then != 0
         if then is None:
@@ -130,7 +130,7 @@ SYMPTOMS = (
         ("cbp", "redo", "regrama", "full-reset"), "Dohare et al. 2024",
     ),
 )  # fmt: skip
-"""What a layer is looked at for."""
+"""The signs that every layer is checked for."""
 
 
 def findings(
@@ -145,9 +145,9 @@ def findings(
     Args:
         layer: its name.
         now: its measures by name; those that were not taken are missing or None.
-        then: the reference's.
-        reference: what the reader is told the reference is.
-        guessed: whether the reference's weights come from a guessed distribution.
+        then: the reference's measures.
+        reference: the name of the reference in the sentences.
+        guessed: whether the reference's weights were drawn from a guessed distribution.
 
     >>> [finding.symptom for finding in findings("fc", {"dormant_units": 0.4}, {"dormant_units": 0.05}, "the start")]
     ['dormant units']

@@ -1,8 +1,8 @@
-"""The direct measure of plasticity: how well can the network, as it is now, still learn?
+"""The direct measure of plasticity: how well does the network, as it is now, still learn?
 
-A copy of it and a freshly initialised copy are trained on the same new targets with the same budget. Both must change
-their own function by the same random amount: the target is what the copy computes at its start plus something new of
-mean 0 and variance 1. So both begin at loss 1 whatever they have learned before, and what differs is how fast it falls.
+A copy of the network and a freshly initialised copy are trained on new targets for the same number of steps. The target
+of each is its own output at the start plus the same random change, of mean 0 and variance 1. So both start at loss 1,
+whatever they have learned before, and the comparison shows how fast the loss falls.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
-from neoteny.measures.copies import copy_with, initialisers_of, young_copy
-from neoteny.measures.passes import call, examples_of, generators_kept, plain, seed_generators, slow_rnn
-from neoteny.measures.progress import bar
+from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
+from neoteny.measures.forward import as_dict, call, examples_of, generators_kept, seed_generators, without_cudnn_rnn
 from neoteny.measures.symptoms import SLOW_LEARNING
+from neoteny.progress import bar
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["Trainability", "trainability"]
 
 Targets = Literal["function", "noise"]
-"""`function`: what another random network of the architecture computes; `noise`: a random sign for every output entry
+"""`function`: the output of another random network of the architecture; `noise`: a random sign for every output entry
 of every example, which can only be memorised."""
 
 LEARNED = 1e-3
-"""Of the loss at the start: what is below has been learned, and how far below decides no ratio."""
+"""Share of the initial loss that is added to both losses before the ratio: losses far below it count as equal."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Trainability:
     """How well a network still learns, against a freshly initialised copy.
 
     Attributes:
-        losses: the network's final loss of each repetition; every one begins at 1.
-        fresh_losses: the fresh copy's.
-        steps: of training.
-        guessed: parameters whose initial distribution had to be guessed, so that the fresh copy may not be quite what
-            the network was at its start.
+        losses: the network's final loss in each repetition; each starts at 1.
+        fresh_losses: the fresh copy's final losses.
+        steps: number of training steps.
+        guessed: parameters whose initial distribution had to be guessed; the fresh copy may differ there from the
+            network at its start.
     """
 
     losses: tuple[float, ...]
@@ -54,30 +54,30 @@ class Trainability:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """The network's final loss over the fresh copy's, of each repetition."""
+        """The network's final loss divided by the fresh copy's, for each repetition."""
         pairs = zip(self.losses, self.fresh_losses, strict=True)
         return tuple((max(old, 0.0) + LEARNED) / (fresh + LEARNED) for old, fresh in pairs)
 
     @property
     def ratio(self) -> float:
-        """Their geometric mean: 1 is as young as new, more is worse; infinite if training went astray."""
+        """Their geometric mean: 1 is as good as new, more is worse; infinite if training diverged."""
         return math.exp(sum(map(math.log, self.ratios)) / len(self.ratios))
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the greatest ratio over the repetitions."""
+        """The smallest and the largest ratio of the repetitions."""
         return min(self.ratios), max(self.ratios)
 
     @property
     def losing(self) -> bool:
-        """Whether the network learns more slowly than a fresh one, beyond the spread."""
+        """Whether the network learns more slowly than a fresh one, in every repetition."""
         return SLOW_LEARNING.shows(self.ratio, 1.0) and self.spread[0] > 1
 
     def __str__(self) -> str:
         low, high = self.spread
         return (
             f"final loss after {self.steps} steps on fresh targets {self.ratio:.2f} times a freshly initialised copy's "
-            f"({low:.2f} to {high:.2f} over {len(self.ratios)} repetitions; 1 is as young as new)"
+            f"({low:.2f} to {high:.2f} over {len(self.ratios)} repetitions; 1 is as good as new)"
         )
 
 
@@ -96,30 +96,30 @@ def trainability(
 ) -> Trainability:
     """Train a copy of the network and freshly initialised copies on fresh targets, and compare the final losses.
 
-    The network stays as it was, bit for bit. Copies are trained in evaluation mode (no dropout, running statistics of
-    norms fixed), by the mean squared error over all output tensors. Outputs may be of any make and shape; where they
-    are bounded (probabilities) much of the target cannot be reached and ratios come nearer to 1: give the model that
-    computes the logits. Parameters that do not train stay as they are in both.
+    The network itself is not changed. The copies are trained in evaluation mode (no dropout, fixed running statistics
+    of norms) on the mean squared error over all output tensors. Outputs may have any structure and shape. If they are
+    bounded (probabilities), much of the target is out of reach and ratios are nearer to 1: give the model that computes
+    the logits. Parameters that do not train stay as they are in both copies.
 
     Args:
         model: any network; its hidden units need not be found.
         inputs: a batch on the model's device, as the network takes it: a tensor, a tuple of positional arguments, or a
             mapping of named ones; a few hundred examples.
-        steps: of training, the budget.
+        steps: number of training steps of each copy.
         targets: `function` or `noise`, see `Targets`.
-        optimizer: what trains: a function from parameters to an optimizer, or an optimizer whose class and settings
-            are taken (its state is not); by default Adam with a step size of 1e-3.
-        repeats: how often with other targets and another fresh copy.
-        batch_size: examples a step; all of them where the inputs' tensors disagree on their first dimension.
+        optimizer: a function from parameters to an optimizer; or an optimizer, of which class and settings are taken
+            (not its state). By default Adam with a step size of 1e-3.
+        repeats: number of repetitions, each with other targets and another fresh copy.
+        batch_size: examples in a step; all of them if the inputs' tensors differ in their first dimension.
         seed: equal seeds give equal numbers.
-        reference: the network at its start, or its `state_dict`, if at hand: it shows how parameters were initialised
-            better than trained weights do.
-        initialisers: how parameters were initialised, by name, where this is known.
+        reference: the network at its start, or its `state_dict`, if there is one: it shows better than trained weights
+            how parameters were initialised.
+        initialisers: how parameters were initialised, by name, as far as it is known.
 
     Raises:
-        NetworkError: nothing trains, or no output depends on what does, or the model cannot be copied.
-        SettingError: a number below 1, or a step size at which a fresh network diverges.
-        CheckpointError: a reference of another network.
+        NetworkError: no parameter trains, no output depends on those that do, or the model cannot be copied.
+        SettingError: a number is below 1, or a fresh network diverges at this step size.
+        CheckpointError: the reference is of another network.
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
@@ -141,26 +141,26 @@ def trainability(
             raise SettingError(f"{name} = {value}: trainability needs at least 1.")
     if targets not in get_args(Targets):
         raise UnknownNameError(targets, get_args(Targets), "kind of targets")
-    inputs = plain(inputs)
+    inputs = as_dict(inputs)
     make = _maker(optimizer)
     start = None if reference is None else _start(model, reference)
     said, notes = initialisers_of(model, start, initialisers)
     losses: list[float] = []
     fresh_losses: list[float] = []
     with (
-        bar("trainability", 2 * repeats * steps) as advance,
+        bar("trainability", 2 * repeats * steps, late=True) as advance,
         generators_kept(model),
         torch.enable_grad(),
-        slow_rnn(model),
+        without_cudnn_rnn(model),
     ):
         for repeat in range(repeats):
             key = fold_in(key_of(seed), repeat)
             seed_generators(model, int(key[0]) & 0xFFFFFFFF)  # for models that draw in their forward pass
-            teacher = young_copy(model, said, fold_in(key, 0), inputs, constants=False)
+            teacher = fresh_copy(model, said, fold_in(key, 0), inputs, constants=False)
             change = _change(teacher, inputs, targets, fold_in(key, 1))
             order = torch.Generator().manual_seed(int(key[1]) & 0xFFFFFFFF)
             batches = _batches(inputs, change, batch_size, steps, order)
-            fresh = young_copy(model, said, fold_in(key, 2), inputs)
+            fresh = fresh_copy(model, said, fold_in(key, 2), inputs)
             for student, final in ((bare_copy(model), losses), (fresh, fresh_losses)):
                 final.append(_learn(student, inputs, change, batches, make, advance))
             if not math.isfinite(fresh_losses[-1]):
@@ -192,14 +192,14 @@ def _maker(
 
 
 def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
-    """The output tensors that depend on what trains."""
+    """The output tensors that depend on parameters that train."""
     from neoteny.units.copying import output_tensors
 
     return [tensor for tensor in output_tensors(call(model, inputs)) if tensor.requires_grad and tensor.dim()]
 
 
 def _change(teacher: nn.Module, inputs: Any, targets: Targets, key: Tensor) -> list[Tensor]:
-    """What is to be added to each output: mean 0 over the first dimension and variance 1, or random signs."""
+    """The change to learn, for each output: mean 0 over the first dimension and variance 1, or random signs."""
     import torch
 
     from neoteny.units.random import fold_in, normal
@@ -217,14 +217,14 @@ def _change(teacher: nn.Module, inputs: Any, targets: Targets, key: Tensor) -> l
         noise = normal(fold_in(key, number).to(output.device), output.shape)
         varied = output - output.mean(dim=0, keepdim=True)
         size = varied.square().mean().sqrt()
-        # An output that is the same for all examples (up to rounding) tells no function apart.
+        # An output that is the same for all examples (up to rounding) gives no function to learn: take the noise.
         flat = not size > 1e-5 * output.square().mean().sqrt()
         changes.append(torch.sign(noise) if targets == "noise" else noise if flat else varied / size)
     return changes
 
 
 def _batches(inputs: Any, change: list[Tensor], size: int, steps: int, order: torch.Generator) -> list[Tensor | None]:
-    """The examples of every step, drawn without repetition epoch by epoch; None: all."""
+    """The rows of every step, drawn without repetition within an epoch; None means all."""
     import torch
 
     examples = examples_of(inputs)
@@ -243,7 +243,7 @@ def _learn(
     make: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
     advance: Callable[[], None],
 ) -> float:
-    """Train, and give the loss on all inputs: infinite where it is not a number any more."""
+    """Train, and give the final loss on all inputs; infinite if it is not finite."""
     import torch
 
     wanted = [own.detach().float() + new for own, new in zip(_outputs(student, inputs), change, strict=True)]
@@ -271,7 +271,7 @@ def _learn(
 
 
 def _rows(value: Any, rows: Tensor | None) -> Any:
-    """The examples chosen, of every tensor."""
+    """The chosen rows of every tensor."""
     import torch
     from torch.utils._pytree import tree_map
 

@@ -1,7 +1,7 @@
-"""Units that no longer take part: dead, dormant, and dormant by ReDo's score.
+"""Shares of inactive units: dead, dormant, and dormant by ReDo's score.
 
-Features are activations [..., examples, units], with positions [..., examples, units, positions] for maps; leading
-dimensions are free (a stack of runs).
+Features are activations [..., examples, units], for feature maps with positions [..., examples, units, positions].
+There may be leading dimensions (a stack of runs).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def dead_units(features: Tensor, positions: bool = False) -> Tensor:
 
     Source: Dohare et al., Nature 632, 2024, Fig. 2 ("dead units").
     """
-    return _share(_seen(features, positions).eq(0).all(dim=-2))
+    return _share(rows_of(features, positions).eq(0).all(dim=-2))
 
 
 def dormant_units(features: Tensor, p: float = 0.01, positions: bool = False) -> Tensor:
@@ -58,8 +58,8 @@ def dormant_units(features: Tensor, p: float = 0.01, positions: bool = False) ->
     """
     if not 0 <= p <= 1:
         raise SettingError(f"p = {p}: the share of examples must lie in [0, 1].")
-    active = _seen(features, positions).ne(0)
-    # Counted, not averaged: a unit active on exactly a share p is not dormant, whatever the rounding of p.
+    active = rows_of(features, positions).ne(0)
+    # Counts, not means: a unit active on exactly a share p must not count as dormant because of rounding.
     return _share(active.sum(dim=-2) < math.ceil(p * active.shape[-2] - 1e-9))
 
 
@@ -85,12 +85,12 @@ def dormant_score(features: Tensor, tau: float = 0.025, positions: bool = False)
     """
     if not tau >= 0:
         raise SettingError(f"tau = {tau}: the threshold must be a number from 0.")
-    size = _seen(features, positions).abs().mean(dim=-2)
+    size = rows_of(features, positions).abs().mean(dim=-2)
     return _share(size / (size.mean(dim=-1, keepdim=True) + 1e-9) <= tau)
 
 
-def _seen(features: Tensor, positions: bool) -> Tensor:
-    """Activations [..., times seen, units]: each position of each example is one time."""
+def rows_of(features: Tensor, positions: bool) -> Tensor:
+    """Activations as rows [..., examples * positions, units]."""
     return features.movedim(-1, -2).flatten(-3, -2) if positions else features
 
 

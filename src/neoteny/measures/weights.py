@@ -1,7 +1,7 @@
-"""How large the weights are, how far they went, how hard they are pulled.
+"""Magnitude and change of weights, and the norm of gradients.
 
-Every function takes one tensor, or several that count as one (the layers of a network). Their first `leading`
-dimensions are free (a stack of runs) and stay in the result.
+Every function takes one tensor, or several that are taken together (the layers of a network). The first `leading`
+dimensions (a stack of runs) stay in the result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def weight_magnitude(weights: Tensor | Iterable[Tensor], leading: int = 0) -> Te
 
 
 def gradient_norm(gradients: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
-    """The Euclidean norm of the gradient, all its entries taken together.
+    """The Euclidean norm of the gradient over all its entries.
 
     Args:
         gradients: [..., *shape], one or several.
@@ -54,11 +54,11 @@ def gradient_norm(gradients: Tensor | Iterable[Tensor], leading: int = 0) -> Ten
 
 
 def weight_change(weights: Tensor | Iterable[Tensor], before: Tensor | Iterable[Tensor], leading: int = 0) -> Tensor:
-    """How far the weights went since `before`: the Euclidean norm of the difference of all entries.
+    """How far the weights moved since `before`: the Euclidean norm of the difference over all entries.
 
     Args:
         weights: [..., *shape], one or several.
-        before: the same tensors some updates ago (one update, or those between two measurements: say which).
+        before: the same tensors some updates ago: one update, or the updates between two measurements.
         leading: how many dimensions "..." stands for.
 
     Returns:
@@ -75,7 +75,7 @@ def weight_change(weights: Tensor | Iterable[Tensor], before: Tensor | Iterable[
 def distance_from_init(
     weights: Tensor | Iterable[Tensor], initial: Tensor | Iterable[Tensor], leading: int = 0
 ) -> Tensor:
-    """How far the weights are from where they began: the Euclidean norm of the difference of all entries.
+    """How far the weights are from their initial values: the Euclidean norm of the difference over all entries.
 
     Args:
         weights: [..., *shape], one or several.
@@ -109,7 +109,7 @@ def _sum(parts: list[Tensor]) -> Tensor:
 
 
 def _norm(tensors: list[Tensor], leading: int) -> Tensor:
-    # A norm of norms: scaled in each tensor, so that squares of small entries do not vanish.
+    # A norm of norms: each is scaled, so that squares of small entries do not vanish.
     import torch
 
     norms = [torch.linalg.vector_norm(_rows(tensor, leading), dim=-1) for tensor in tensors]

@@ -1,19 +1,22 @@
-"""What a method is: a frozen record of settings, a rule of pure tensor functions, and a schedule that the host knows.
+"""What a method is: a frozen record of settings, a rule of pure tensor functions, and a schedule known to the host.
 
-A method is called in two ways and written once. `neoteny.attach` hangs it on a user's optimizer and calls its rule
-with the network's own tensors; the laboratory's learner calls the same rule inside a compiled graph, mapped over a
-stack of runs. So a rule never writes into a tensor, never reads a value from the device and never lets a shape depend
-on data: it puts new tensors into the `Step` and returns its new state. Settings named in `varies` may be 0-dimensional
-tensors there.
+A method is written once and called in two ways. `neoteny.attach` calls its rule from hooks of a user's optimizer, with
+the network's own tensors. The laboratory calls the same rule inside a compiled graph, mapped over a stack of runs. So a
+rule never writes into a tensor, never reads a value from the device, and no shape in it depends on data: it puts new
+tensors into the `Step` and returns its new state. Settings named in `varies` may be 0-dimensional tensors there.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from neoteny.notebook import table
+from neoteny.units.newborn import NewbornState, put, zero
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, "Tensor"]
 Stage = Literal["architecture", "regulariser", "optimizer", "perturbation", "projection", "reset", "average"]
-"""Where a method belongs among others; see `neoteny.methods.shared.combining`."""
-Look = Callable[[Tensors], "tuple[Tensor, Tensors]"]
-"""Outputs and hidden activations `[batch, units, positions]` by layer, of the network with the tensors given: see
-`Step.look`."""
+"""Where a method belongs among others; see `neoteny.methods.shared.order`."""
+OnReference = Callable[[Tensors], "tuple[Tensor, Tensors]"]
+"""The network on the reference batch as a function of its tensors; it gives the outputs and, by layer, the hidden
+activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
-"""What `Method.contract` declares: active methods, still ones."""
+"""What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxother = _SHORT.maxstring = 100
 
 
 @dataclass
@@ -41,17 +47,18 @@ class Step:
         tensors: parameters and buffers by qualified name.
         grads: gradients of the trainable parameters that have one, by name.
         optim: the optimizer's state, by parameter and by name (`momentum_buffer`, `exp_avg`, ...).
-        features: what the units of each layer did on the batch just trained on, by layer; of the statistics only those
-            that `Method.observes` names can be counted on.
+        features: what the units did on the batch just trained on, by layer; only the statistics that `Method.observes`
+            names are sure to be there.
         since: optimizer updates since each unit was last made new, int32 `[units]`, by layer; an optimizer with a bias
             correction counts from there.
         key: random key of this step and method, int32 `[2]`.
         step_size: the optimizer's step size.
         noise: normal numbers drawn ahead for this step and method, as many as its `draws`.
-        step_sizes: those of single parameters, by name, where they differ from it.
-        due: the schedule's row once more, as plain numbers, where the step is not a compiled one.
-        look: the network on the reference batch, in evaluation mode, as a function of its tensors that
-            `torch.func.grad` can differentiate; there where `Method.needs_reference`.
+        step_sizes: step sizes of single parameters that differ from it, by name.
+        due: the schedule's row as plain numbers, where the step is not compiled.
+        newborn: what the optimizer's state holds for weights that are made new.
+        on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
+            `torch.func.grad` can differentiate; given where a method says `needs_reference`.
     """
 
     network: Network
@@ -65,7 +72,23 @@ class Step:
     noise: Tensor | None = None
     step_sizes: Mapping[str, float | Tensor] = field(default_factory=dict)
     due: Sequence[int] | None = None
-    look: Look | None = None
+    on_reference: OnReference | None = None
+    newborn: NewbornState = zero
+
+    def __repr__(self) -> str:
+        units = sum(layer.size for layer in self.network.layers)
+        return (
+            f"{type(self).__name__}: {len(self.tensors)} tensors, {len(self.grads)} gradients, {units} units in "
+            f"{len(self.network.layers)} layers"
+        )
+
+    def _repr_html_(self) -> str:
+        optim = self.optim
+        rows = [
+            (name, list(value.shape), "yes" if name in self.grads else "no", ", ".join(optim.get(name, {})))
+            for name, value in self.tensors.items()
+        ]
+        return table(repr(self), ("tensor", "shape", "gradient", "optimizer's state"), rows)
 
     def step_size_of(self, name: str) -> float | Tensor:
         """The step size of one parameter."""
@@ -76,6 +99,10 @@ class Step:
         left_out = () if norms else self.network.norms
         return [name for name in self.network.initialisers if name in self.tensors and name not in left_out]
 
+    def trained(self, norms: bool = True) -> list[str]:
+        """The same, without those that have no gradient: they are not being trained."""
+        return [name for name in self.parameters(norms) if name in self.grads]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter, of which `tensors` may hold a part (a shard of it)."""
         return tuple(self.tensors[name].shape)
@@ -83,6 +110,10 @@ class Step:
     def part(self, name: str, value: Tensor) -> Tensor:
         """Of a value of a whole parameter's shape the part that `tensors` holds."""
         return value
+
+    def drawn(self, name: str, key: Tensor) -> Tensor:
+        """New values for a parameter from its initialiser; of a sharded one the part that `tensors` holds."""
+        return self.part(name, self.network.initialisers[name].draw(key, self.shape(name)))
 
     def noise_of_all(self) -> Tensors:
         """Standard normal numbers for every parameter, whole; the ones drawn ahead, where there are any.
@@ -133,7 +164,8 @@ class Step:
 
         from neoteny.units.reset import make_new
 
-        make_new(layer, self.network, self.tensors, self.optim, chosen, key, shared_draw=shared_draw)
+        given = layer, self.network, self.tensors, self.optim, chosen, key
+        make_new(*given, shared_draw=shared_draw, newborn=self.newborn)
         if layer.name in self.since:
             since = self.since[layer.name]
             self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
@@ -149,16 +181,27 @@ class Step:
         """
         import torch
 
-        def put(old: Tensor, new: Tensor) -> Tensor:
-            return new if when is None else torch.where(when, new, old)
-
         old = self.tensors[name]
-        self.tensors[name] = put(old, value.to(old.dtype))
-        state = self.optim.get(name)
-        if momentum and state:
-            for key, tensor in state.items():
-                if key == "step" or tensor.shape == old.shape:
-                    state[key] = put(tensor, torch.zeros_like(tensor))
+        new = torch.ones((), dtype=torch.bool, device=old.device) if when is None else when
+        self.tensors[name] = put(old, new, value)
+        if momentum:
+            self.make_state_new(name, new)
+            count = self.optim.get(name, {}).get("step")
+            if count is not None:
+                zeros = torch.zeros_like(count)
+                self.optim[name]["step"] = zeros if when is None else torch.where(when, zeros, count)
+
+    def make_state_new(self, name: str, new: Tensor) -> None:
+        """Let the optimizer's state begin anew for weights that were made new.
+
+        Args:
+            name: the parameter; `tensors` has the new weights already.
+            new: which entries, a bool mask that broadcasts against the parameter.
+        """
+        weight, state = self.tensors[name], self.optim.get(name, {})
+        for key, old in state.items():
+            if key != "step" and old.shape == weight.shape:
+                state[key] = put(old, new, self.newborn(name, key, old, weight, lambda: new))
 
 
 class Schedule(Protocol):
@@ -188,33 +231,33 @@ class Method:
     varies: ClassVar[tuple[str, ...]] = ()
     """Numeric settings that may differ between the runs of a stack."""
     needs_units: ClassVar[bool] = False
-    """Whether it is good for nothing on a network without hidden units."""
+    """Whether it has no effect on a network without hidden units."""
     resets_units: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
-    """Whether `intervene` looks at `Step.grads`."""
+    """Whether `intervene` reads `Step.grads`."""
     needs_reference: ClassVar[bool] = False
-    """Whether it looks at the network on a reference batch, other than the one trained on (`Step.look`)."""
+    """Whether it needs the network on a reference batch, other than the one trained on (`Step.on_reference`)."""
     stage: ClassVar[Stage] = "regulariser"
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {}
-    """Values of settings out of `varies` that are worth trying where the method is tuned; every combination is."""
+    """Values of settings in `varies` to try when the method is tuned, in every combination."""
     memory: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    """What it keeps between steps, and what a step allocates beside that at most, both as a multiple of the memory of
-    the network's parameters; what goes with units alone is not counted."""
+    """What it keeps between steps, and what a step allocates in addition at most, both as multiples of the memory of
+    the network's parameters. Memory that grows only with the number of units is not counted."""
     avoid: ClassVar[str] = ""
     """When not to use it."""
 
     @property
     def observes(self) -> frozenset[str]:
-        """What it asks of `Step.features`, out of `neoteny.units.activations.STATISTICS`."""
+        """Which statistics it reads from `Step.features`, out of `neoteny.units.activations.STATISTICS`."""
         return frozenset()
 
     def prepare(self, model: nn.Module, example_inputs: Any) -> nn.Module:
-        """The network as this method wants it, before an optimizer is made of its parameters; a copy, if it differs."""
+        """The network as this method needs it, before an optimizer is made of its parameters; a copy if it differs."""
         return model
 
     @property
     def prepares(self) -> bool:
-        """Whether it wants the network otherwise than it is (`neoteny.prepare`)."""
+        """Whether it changes the network before training (`neoteny.prepare`)."""
         return type(self).prepare is not Method.prepare
 
     def excludes(self, other: Method) -> str | None:
@@ -226,7 +269,7 @@ class Method:
         return {}
 
     def schedule(self, network: Network, seed: int) -> Schedule | None:
-        """The clock of its resets, or None for a method that acts alike at every step. `seed` is the run's."""
+        """The clock of its resets; None for a method that acts in the same way at every step. `seed` is the run's."""
         return None
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
@@ -254,7 +297,7 @@ class Method:
 
     @property
     def coupled_decay(self) -> float | None:
-        """The strength of the coupled L2 on all parameters that `regularise` amounts to; None where it is more."""
+        """The strength of the coupled L2 on all parameters that `regularise` is; None if it is something else."""
         return 0.0 if type(self).regularise is Method.regularise else None
 
     @property
@@ -277,18 +320,27 @@ class Method:
         """The settings as a plain dict."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def done(self, state: Tensors) -> str:
+        """What it has done so far, in words, read from its state; "" where it keeps no count."""
+        counts = [value for key, value in state.items() if key.endswith("/replaced")]
+        return f"{sum(map(int, counts)):,} units replaced" if counts else ""
+
+    def shown(self, settings: Mapping[str, Any]) -> str:
+        """The class with some of its settings; long values are cut."""
+        return f"{type(self).__name__}({', '.join(f'{key}={_SHORT.repr(value)}' for key, value in settings.items())})"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__repr__" not in vars(cls):  # else `dataclass` writes one that shows values of any length
+            cls.__repr__ = Method.__repr__
+
+    def __repr__(self) -> str:
+        return self.shown(self.settings())
+
+    def _repr_html_(self) -> str:
+        return table(f"{type(self).__name__} ({self.name})", ("setting", "value"), self.settings().items())
+
     @classmethod
     def contract(cls) -> Contract:
-        """What `neoteny.testing` tries: methods that act within ten updates, and ones of strength zero."""
+        """What `neoteny.testing` tries: methods that act within ten updates, and inactive ones of strength zero."""
         return (), ()
-
-
-def method_seed(run_seed: int) -> int:
-    """The seed of the key from which everything that methods draw in a run follows.
-
-    Update number t (from 0) folds t into that key, then 2i for method i's regulariser and 2i + 1 for its intervention;
-    a task boundary folds in t, -1, and i. So a user's network draws what a run of the laboratory draws.
-    """
-    from neoteny.seeds import METHOD, generator
-
-    return int(generator(run_seed, METHOD).integers(2**62))

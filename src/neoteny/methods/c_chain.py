@@ -1,4 +1,4 @@
-"""C-CHAIN: what the network says of other examples is to stay as it was before the last update.
+"""C-CHAIN: keep the outputs on other examples as they were before the last update.
 
 Tang, Obando-Ceron, Castro, Courville & Berseth, "Mitigating plasticity loss in continual reinforcement learning by
 reducing churn", ICML 2025 (arXiv 2506.00592).
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import is_zero, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Step, Tensors
-from neoteny.methods.shared.penalty import at_least_single, gradients, sight
+from neoteny.methods.shared.penalty import at_least_single, gradients, on_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CChain(Method):
-    """Penalise churn: how far the last update moved the outputs on examples that it was not about.
+    """Penalise churn: how far the last updates moved the outputs on examples that they were not made for.
 
-    With the outputs f on the reference batch, of the present network θ_t and of the one of `lag` updates ago,
+    With the outputs f on the reference batch, of the present network θ_t and of the network `lag` updates ago,
 
         L = mean (f(θ_t) - f(θ_t-lag))²                       (distance="squared": values, any numbers)
         L = mean Σ_c p_c(θ_t-lag) log(p_c(θ_t-lag) / p_c(θ_t))    (distance="kl": the softmax p of policies, classes)
@@ -33,21 +33,22 @@ class CChain(Method):
         g ← g + β r ∇L,    r = M / C                          (scaling="relative")
         g ← g + β ∇L                                          (scaling="fixed")
 
-    The paper keeps the term at a fixed ratio of the main loss, by running means of both losses. A method does not see
-    the main loss, but its gradient: so here M and C are running means of the norms of g (with what regularisers listed
-    before this one added to it) and of ∇L over all parameters that are trained, and β is the share of the pull in the
-    step. Updates before which no weight has moved, such as the first, do not count in either and get no pull.
+    The paper keeps the term at a fixed ratio of the main loss, by running means of both losses. A method sees the
+    gradient of the main loss, but not the loss. So here M is the running mean of the norm of g, C that of the norm of
+    ∇L, both over all trained parameters, and β is the size of the pull relative to the gradient. g contains what
+    regularisers listed before this one have added. An update before which no weight has moved, such as the first, gets
+    no pull and does not count in the means.
 
-    The authors' code takes the network with the index -2 of a history whose last entry is the present one: that is
-    `lag=1`. It holds the ratio only after some updates, with a constant coefficient before; here it is held from the
+    The authors' code keeps a history of networks whose last entry is the present one, and takes the entry -2: that is
+    `lag=1`. It uses a constant coefficient for some updates before it holds the ratio; here the ratio is held from the
     first churn on.
 
     Args:
-        strength: β. The paper's ratios of losses are of the size of 0.01 to 0.1; for values of actions 0.01.
+        strength: β. The paper's ratios of losses are about 0.01 to 0.1; 0.01 for values of actions.
         scaling: whether β is relative to the gradient, or the coefficient itself.
-        distance: what is measured.
-        lag: updates.
-        decay: of the running means; 0.99 means about a hundred updates.
+        distance: the distance of the outputs, see above.
+        lag: how many updates ago the other network was.
+        decay: of the running means; 0.99 averages over about a hundred updates.
 
     Raises:
         SettingError: a setting outside its range.
@@ -62,8 +63,8 @@ class CChain(Method):
     grid: ClassVar[dict[str, tuple[float, ...]]] = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
     memory: ClassVar[tuple[float, float]] = (3.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where the outputs elsewhere have to change as fast as here, as after an abrupt change of task: the pull holds "
-        "on to what was said a step ago. A network that learns at once what it is told gains nothing."
+        "Where the outputs on other examples have to change as fast as those on the batch, as after an abrupt change "
+        "of task: the pull keeps them where they were an update ago. A network without churn gains nothing."
     )
 
     strength: float = 0.1
@@ -82,7 +83,7 @@ class CChain(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [cls(strength=0.5), cls(strength=2.0, scaling="fixed", lag=2), cls(strength=0.5, distance="kl")]
         return active, [cls(strength=0), cls(strength=0, scaling="fixed")]
 
@@ -92,7 +93,7 @@ class CChain(Method):
 
     @property
     def acts_always(self) -> bool:
-        """After each step it remembers the network."""
+        """After each step it stores the network."""
         return not is_zero(self.strength)
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
@@ -108,27 +109,27 @@ class CChain(Method):
         return state
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add the pull; parameters without a gradient are not being trained and stay as they are."""
+        """Add the pull to the gradients."""
         if is_zero(self.strength) or not step.grads:
             return state
         import torch
 
         lagged = {name: state[f"{name}/{self.lag}"] for name in step.tensors}
-        before, _ = sight(step)(lagged)
+        before, _ = on_reference(step)(lagged)
         distance = _squared if self.distance == "squared" else _kl
         pull, _ = gradients(step, lambda outputs, *_: distance(outputs, before))
         factor = self.strength
         if self.scaling == "relative":
             moved = torch.stack([(value != lagged[name]).any() for name, value in step.tensors.items()]).any()
             state = self._means(state, step.grads, pull, moved)
-            # where nothing has moved, the pull is rounding, which no factor may raise to a share of the step
+            # where nothing has moved, the pull is rounding error, which must not be scaled up
             factor = torch.where(moved, self.strength * _ratio(state["main/next"], state["churn/next"]), 0)
         for name, own in step.grads.items():
             step.grads[name] = own + (factor * pull[name]).to(own.dtype)
         return state
 
     def _means(self, state: Tensors, grads: Tensors, pull: Tensors, moved: Tensor) -> Tensors:
-        """The running means with this update; where it is tried again, as by closures, they are made again."""
+        """The running means with this update. An optimizer with a closure may ask for them several times an update."""
         import torch
 
         state, now = dict(state), {"main": _norm(grads), "churn": _norm(pull)}
@@ -139,7 +140,7 @@ class CChain(Method):
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Remember the network as the optimizer has left it."""
+        """Store the network as the optimizer has left it."""
         state = dict(state)
         for name, tensor in step.tensors.items():
             for ago in range(self.lag, 0, -1):

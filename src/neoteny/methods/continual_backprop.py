@@ -1,4 +1,4 @@
-"""Continual backpropagation: gradient descent that never runs out of fresh units.
+"""Continual backpropagation: gradient descent that replaces units of low utility by new ones.
 
 Dohare, Hernandez-Garcia, Lan, Rahman, Mahmood & Sutton, "Loss of plasticity in deep continual learning", Nature 632,
 2024 (Eq. 1 and Algorithm 1); Dohare, Sutton & Mahmood, "Continual backprop", arXiv 2108.06325.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.checks import require, require_choice, require_count, require_fraction
 from neoteny.errors import SettingError
-from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.base import Contract, Step, Tensors
+from neoteny.methods.shared.unit_reset import UnitReset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +39,8 @@ _USES_INCOMING = ("adaptable_contribution", "adaptation", "feature_by_input")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinualBackprop(Method):
-    """After every optimizer step, and in every hidden layer, now and then replace the mature unit of least utility.
+class ContinualBackprop(UnitReset):
+    """Replace mature units of least utility at a low rate, in every hidden layer, after the optimizer's step.
 
     For each unit, with activation h, incoming weights w_in, outgoing weights w_out, age a, and means over the batch
     (and over positions, for feature maps):
@@ -58,32 +59,31 @@ class ContinualBackprop(Method):
         adaptation              1 / Σ|w_in|
         random                  drawn anew whenever units are compared
 
-    Units with a > m are eligible; how many of them are due is told by
-    `neoteny.methods.shared.schedule.Replacements`. Those of least û get w_in from the layer's initialiser, bias 0,
-    w_out 0, u = f = a = 0, newborn norms, and the state that the optimizer keeps for exactly these entries starts anew.
+    Units with a > m are eligible. `neoteny.methods.shared.schedule.Replacements` says how many of them are replaced at
+    a step: those of least û. They get w_in from the layer's initialiser, bias 0, w_out 0, u = f = a = 0 and the initial
+    values of norms; the optimizer's state of exactly these entries starts anew.
 
-    Differs from the authors' code: every unit's average is corrected with its own age; the optimizer's state of
-    replaced units is reset; feature maps count as their own number of units, not n · positions; the compensation acts.
+    Four things differ from the authors' code: every unit's average is corrected with its own age; the optimizer's state
+    of replaced units is reset; n feature maps count as n units, not n · positions; and the compensation has an effect.
 
     Args:
         replacement_rate: ρ, share of the eligible units of a layer replaced at a step, in [0, 1].
         decay_rate: η of the running averages, in [0, 1).
         maturity_threshold: m, in *updates*; 100 in the paper's supervised experiments, 10,000 in its reinforcement
-            learning (where 160 updates come per 2,048 environment steps).
+            learning (where 2,048 environment steps bring 160 updates).
         utility: y, see above.
-        replacement: `account` replaces at most one unit a layer and step (Nature, Algorithm 1), `accumulate` as many as
-            the account holds (the authors' code), `drawn` draws whether one is due (the authors' default).
-        compensate: first add w_out f̂ to the consumers' biases, which keeps their inputs on average.
+        replacement: `account` replaces at most one unit in a layer and step (Nature, Algorithm 1), `accumulate` as many
+            as the account holds (the authors' code), `drawn` draws whether one is replaced (the authors' default).
+        compensate: first add w_out f̂ to the biases of the layers that read the unit, which keeps their mean inputs.
 
     Raises:
-        SettingError: a setting outside its range; `compensate` where a consumer has no bias.
+        SettingError: a setting outside its range; `compensate` where a layer that reads the units has no bias.
 
     >>> ContinualBackprop(replacement_rate=1e-5, utility="adaptable_contribution").maturity_threshold
     100
     """
 
     name: ClassVar[str] = "cbp"
-    stage: ClassVar[Stage] = "reset"
     varies: ClassVar[tuple[str, ...]] = ("replacement_rate", "decay_rate", "maturity_threshold")
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {
         "replacement_rate": (1e-5, 1e-4, 1e-3),
@@ -91,11 +91,9 @@ class ContinualBackprop(Method):
     }
     memory: ClassVar[tuple[float, float]] = (0.0, 2.0)
     avoid: ClassVar[str] = (
-        "Where updates are few: a unit is left alone until it is past its threshold of updates. On layers of a "
-        "handful of units, of which each is missed."
+        "Where updates are few: no unit is replaced before it is older than the maturity threshold, in updates. On "
+        "layers of a handful of units, of which the network needs each."
     )
-    needs_units: ClassVar[bool] = True
-    resets_units: ClassVar[bool] = True
 
     replacement_rate: float = 1e-4
     decay_rate: float = 0.99
@@ -114,20 +112,20 @@ class ContinualBackprop(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [
             cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
             cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
         ]
-        still = [
+        inactive = [
             cls(replacement_rate=0, utility="adaptable_contribution"),
             cls(replacement_rate=0, replacement="drawn"),
         ]
-        return active, still
+        return active, inactive
 
     def inert(self) -> str | None:
-        """Without replacements it only watches."""
+        """Without replacements it only measures."""
         return "replacement_rate = 0, so no unit is ever replaced" if self.replacement_rate == 0 else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
@@ -164,14 +162,14 @@ class ContinualBackprop(Method):
 
     @property
     def observes(self) -> frozenset[str]:
-        """What the utility is made of, and the mean for the compensation."""
+        """What the utility is computed from, and the mean for the compensation."""
         wanted = {"mean"} if self._keeps_mean else set()
         if self.utility in _USES_ACTIVATION:
             wanted.add("mean_abs_about" if self.utility in _USES_MEAN else "mean_abs")
         return frozenset(wanted)
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Age and judge all units; where `due`, int `[layers]`, is given, replace so many of each layer."""
+        """Update age and utility of all units; where `due`, int `[layers]`, is given, replace so many of each layer."""
         state = dict(state)
         sent = step.magnitudes("outgoing") if self.utility in _USES_OUTGOING else {}
         fed = step.magnitudes("incoming") if self.utility in _USES_INCOMING else {}
@@ -180,7 +178,7 @@ class ContinualBackprop(Method):
         return state if due is None else self.replace(step, state, due)
 
     def replace(self, step: Step, state: Tensors, due: Tensor) -> Tensors:
-        """Steps 3 to 5 alone, for units that have been judged: replace `due`, int `[layers]`, units of each layer."""
+        """Steps 3 to 5 alone, for units with known utility: replace `due`, int `[layers]`, units of each layer."""
         from neoteny.units.random import fold_in
 
         state = dict(state)
@@ -196,7 +194,7 @@ class ContinualBackprop(Method):
         return self.compensate or self.utility in _USES_MEAN
 
     def _at_most_one(self, layer: UnitLayer) -> bool:
-        """Whether it is certain, before any number is looked at, that never two units of the layer are due at once."""
+        """Whether it follows from the settings that never two units of the layer are due at once."""
         rate = self.replacement_rate
         return self.replacement == "account" or (isinstance(rate, (int, float)) and rate * layer.size <= 1)
 
@@ -211,7 +209,7 @@ class ContinualBackprop(Method):
             return  # the optimizer stepped without a forward pass: the averages stay as they are
         share, mean, utility = (f"{layer.name}/{name}" for name in ("share", "mean", "utility"))
         new = {share: self.decay_rate * state[share] + (1 - self.decay_rate)}
-        seen = None  # whether each unit's activation is a number: a loss that overflowed must not stay in the averages
+        seen = None  # which activations are finite: the averages must not keep a loss that overflowed
         if h is not None and self._keeps_mean:
             sample = h.mean().to(state[mean].dtype)
             new[mean] = self.decay_rate * state[mean] + (1 - self.decay_rate) * sample
@@ -232,7 +230,7 @@ class ContinualBackprop(Method):
             state[name] = value if seen is None else torch.where(seen, value, state[name])
 
     def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, key: Tensor) -> Tensor:
-        """Step 3: the `due` eligible units of least û, as a mask `[n]`; of equal ones the first."""
+        """Step 3: the `due` eligible units of least û, as a mask `[n]`; among equal ones the first."""
         import torch
 
         age = state[f"{layer.name}/age"]
@@ -276,7 +274,7 @@ class ContinualBackprop(Method):
 
 
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:
-    """What units of constant `activation`, `[n]`, send to the outputs of a consumer, `[out]`."""
+    """What units of constant `activation`, `[n]`, add to the outputs of a layer that reads them, `[out]`."""
     positions = slices.positions(weight.device)
     spread = activation.new_zeros(slices.length(weight))
     spread = spread.index_put((positions,), activation.unsqueeze(1).expand(positions.shape))

@@ -1,4 +1,4 @@
-"""CPR, continuous partial resets: every unit is made a little new, the more the less the gradient reaches it.
+"""CPR, continuous partial resets: every unit is partly reset; units with small gradients are reset more.
 
 arXiv 2607.24996, 2026; the authors' code is LucMc/continual-learning (`optim/cpr.py`), an earlier form of the method is
 "Continuous continual backpropagation", an ICLR 2026 submission.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from neoteny.checks import is_zero, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.shared.unit_reset import mean_gradients
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,33 +25,33 @@ Transfer = Literal["sigmoid", "exponential"]
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousPartialResets(Method):
-    """Every so many updates, shrink what reads a unit and mix what feeds it with fresh weights.
+    """Every `period` updates, mix the incoming weights of each unit with fresh ones and shrink its outgoing weights.
 
-    With the gradient of each batch's loss by the weights w_in that feed a unit, at every update
+    With the gradient of each batch's loss with respect to the weights w_in that feed a unit, at every update
 
         u ← η u + (1 - η) mean|∂L/∂w_in| / (mean over the layer of mean|∂L/∂w_in| + 1e-8)    u = 1 at first
 
-    and at every `period`-th, layer after layer in order of execution and for every unit,
+    and at every `period`-th update, layer by layer in order of execution and for every unit,
 
         r     = ρ min(2 sigmoid(-s (u - θ)), 1)         (transfer="sigmoid")
         r     = ρ min(exp(-s (u - θ)), 1)               (transfer="exponential"; the authors' default)
         w_in  ← (1 - r) w_in + r φ                      φ fresh from the initialiser
         w_out ← (1 - r) w_out
 
-    A unit with an average share of its layer's gradient or less is reset by ρ, one with more by less. Biases, norms and
-    the optimizer's state stay as they are, and so do layers without a gradient.
+    A unit whose gradient is at most the layer's mean is reset by ρ; one with a larger gradient by less. Biases, norms
+    and the optimizer's state stay as they are, and so do layers without a gradient.
 
-    The authors' code starts with ρ = 0.012, θ = 0.95, the exponential, and `restart=True`; with η^period near 0, as it
-    is by default, the latter makes no difference.
+    The authors' code has the defaults ρ = 0.012, θ = 0.95, the exponential, and `restart=True`. `restart` makes no
+    difference where η^period is near 0, as it is by default.
 
     Args:
         replacement_rate: ρ in [0, 1].
         sharpness: s.
-        centre: θ, the utility up to which a unit is reset in full measure.
+        centre: θ, the utility up to which a unit is reset by ρ.
         decay_rate: η in [0, 1).
         period: updates between two resets.
         transfer: how utility becomes a share, see above.
-        restart: u = 1 anew after each reset.
+        restart: set u = 1 after each reset.
 
     Raises:
         SettingError: a setting outside its range.
@@ -67,7 +68,7 @@ class ContinuousPartialResets(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"replacement_rate": (0.005, 0.015, 0.05), "period": (1000, 100)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where nothing may be forgotten: about half of all units, of use or not, lose a share ρ of their weights at "
+        "Where nothing may be forgotten: about half of all units, useful or not, lose a share ρ of their weights at "
         "every reset."
     )
 
@@ -89,7 +90,7 @@ class ContinuousPartialResets(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [
             cls(replacement_rate=0.2, period=4),
             cls(replacement_rate=0.2, period=4, transfer="exponential", restart=True),
@@ -121,17 +122,16 @@ class ContinuousPartialResets(Method):
         return Periodic(int(self.period))
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Follow the utilities; where it is due, reset every unit in part."""
+        """Update the utilities; where it is due, reset every unit in part."""
         import torch
 
-        from neoteny.methods.regrama import mean_gradients
         from neoteny.units.random import fold_in
 
         state, gradients = dict(state), mean_gradients(step)
         for layer, gradient in gradients.items():
             utility = state[f"{layer}/utility"]
             new = self.decay_rate * utility + (1 - self.decay_rate) * gradient / (gradient.mean() + 1e-8)
-            # a loss that overflowed must not stay in the average
+            # the average must not keep a loss that overflowed
             state[f"{layer}/utility"] = torch.where(new.isfinite(), new, utility)
         if due is None or is_zero(self.replacement_rate):
             return state

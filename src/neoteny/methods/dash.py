@@ -1,4 +1,4 @@
-"""DASH: at a change of task weights shrink, the less the better they point along the negative gradient.
+"""DASH: at a change of task, shrink the weights that do not point along the negative gradient.
 
 Shin, Oh, Cho & Yun, "DASH: warm-starting neural network training in stationary settings without loss of plasticity",
 NeurIPS 2024, arXiv 2410.23495 (Algorithm 1).
@@ -19,28 +19,26 @@ if TYPE_CHECKING:
     from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
-_LENGTH = (
-    1e-8  # shorter vectors point nowhere, such as the gradient of a bias that makes no difference but for rounding
-)
+_LENGTH = 1e-8  # shorter vectors have no direction, such as the gradient of a bias that has no effect but rounding
 
 
 @dataclass(frozen=True, kw_only=True)
 class DASH(Method):
-    """Direction-aware shrinking: keep what the gradient would still build, and shrink what it would not.
+    """Direction-aware shrinking: weight vectors along the negative gradient stay, others shrink.
 
     A running mean G of the negative gradient is kept, G ← (1 - α) G - α g. At every change of task, or every `period`
     updates, each weight vector w is multiplied by its cosine with G, but by no less than λ:
 
         w ← w · max(λ, cos(w, G))        cos(w, G) = w · G / (max(|w|, 1e-8) max(|G|, 1e-8))
 
-    A weight vector is all that feeds a unit from one layer, a row of a matrix; of a convolution's kernel it is each
-    filter, the weights from one map to another; a bias is one vector for its whole layer. Norms stay as they are, the
-    optimizer's state too, and what has had no gradient yet.
+    A weight vector is a row of a matrix: the weights that feed a unit from one layer. In a convolution's kernel it is a
+    filter: the weights from one map to another. A bias is one vector for its whole layer. Norms and the optimizer's
+    state stay as they are, and so do parameters that have had no gradient yet.
 
-    In the paper g are the gradients at the weights of the boundary, one for each part of the data so far, the newest
-    coming last. A network in training has other data: here g are the gradients of the batches that it trained on up to
-    the boundary. With α = 0.3 about the last three count; for batches of few examples take less. (In the laboratory g
-    contains what regularisers add.)
+    In the paper g are gradients at the weights of the boundary, one for each part of the data so far, the newest last.
+    A network in training does not have these data any more: here g are the gradients of the batches that it trained on
+    up to the boundary. With α = 0.3 about the last three count; take a smaller α for batches of few examples. (In the
+    laboratory g contains what regularisers add.)
 
     Args:
         alpha: α in [0, 1], the share of the newest gradient. 0.3 in the authors' code.
@@ -61,7 +59,7 @@ class DASH(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"alpha": (0.3, 0.01), "floor": (0.1, 0.3, 0.6)}
     memory: ClassVar[tuple[float, float]] = (1.0, 3.0)
     avoid: ClassVar[str] = (
-        "Where the new task wants other weights than the old one: the gradients it judges by are those of the data "
+        "Where the new task needs other weights than the old one: the gradients that decide are those of data already "
         "seen. With batches of one example the mean gradient is mostly noise unless alpha is small."
     )
 
@@ -77,11 +75,11 @@ class DASH(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(), cls(alpha=0.5, floor=0.1, period=4)], [cls(floor=1), cls(alpha=0), cls(period=10**6)]
 
     def inert(self) -> str | None:
-        """Nothing shrinks, or no gradient is looked at."""
+        """Nothing shrinks, or no gradient counts."""
         if self.alpha == 0:
             return "alpha = 0, so no gradient is known"
         return "floor = 1, so no weight shrinks" if self.floor == 1 else None
@@ -105,14 +103,13 @@ class DASH(Method):
         return None if self.period is None else Periodic(self.period)
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Follow the gradient, and shrink where it is due."""
+        """Update the mean gradient, and shrink where it is due."""
         import torch
 
         state = dict(state)
-        for name in step.parameters(norms=False):
-            if name in step.grads:
-                mean = state[f"{name}/downhill"]
-                state[f"{name}/downhill"] = (1 - self.alpha) * mean - self.alpha * step.grads[name].to(mean.dtype)
+        for name in step.trained(norms=False):
+            mean = state[f"{name}/downhill"]
+            state[f"{name}/downhill"] = (1 - self.alpha) * mean - self.alpha * step.grads[name].to(mean.dtype)
         if due is not None:
             for name, new in self._shrunk(step, state).items():
                 step.tensors[name] = torch.where(due[0] > 0, new, step.tensors[name])
@@ -125,7 +122,7 @@ class DASH(Method):
         return state
 
     def _shrunk(self, step: Step, state: Tensors) -> Tensors:
-        """Every parameter but those of norms, shrunk."""
+        """Every parameter except those of norms, shrunk."""
         import torch
 
         from neoteny.methods.shared.matrices import whole
@@ -145,7 +142,7 @@ class DASH(Method):
 
 
 def vector_dims(dims: int) -> list[int]:
-    """The dimensions along which a parameter of so many falls into weight vectors.
+    """The dimensions that run along a weight vector, for a parameter of so many dimensions.
 
     >>> vector_dims(1), vector_dims(2), vector_dims(4)
     ([0], [1], [2, 3])

@@ -1,4 +1,4 @@
-"""L2-ER: small weights, and features that go on spanning many directions.
+"""L2-ER: L2 regularisation, and a term that keeps the effective rank of the features high.
 
 He, Guo, Prakash, Tiwari, Tao, Serapio, Greenwald & Konidaris, "Spectral collapse drives loss of plasticity in deep
 continual learning", arXiv 2509.22335, 2025. Effective rank: Roy & Vetterli, EUSIPCO 2007.
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class EffectiveRank(Method):
     """L2, and a reward for features of high effective rank.
 
-    The activations of a layer on the reference batch make up a matrix, units along one side, examples (and positions)
-    along the other. With its singular values σ and p = σ / Σσ, its effective rank is
+    The activations of a layer on the reference batch form a matrix of units by examples (and positions). With its
+    singular values σ and p = σ / Σσ, its effective rank is
 
         erank = exp(-Σ_i p_i log p_i)
 
@@ -30,13 +30,12 @@ class EffectiveRank(Method):
 
         g ← g + λ θ - μ ∇ mean over layers of erank
 
-    The gradient is written down, not traced through the decomposition: ∂erank/∂σ_i = -erank (log p_i + H) / Σσ with the
-    entropy H, along u_i v_iᵀ. It grows without bound as σ_i goes to 0, but only as a logarithm; directions whose σ_i is
-    0 to rounding have no gradient and get none. So a layer that has collapsed onto one direction altogether is not
-    raised again.
+    The gradient is computed by formula, not traced through the decomposition: ∂erank/∂σ_i = -erank (log p_i + H) / Σσ
+    with the entropy H, along u_i v_iᵀ. It grows only as a logarithm when σ_i goes to 0. Directions whose σ_i is 0 up to
+    rounding get no gradient. So the rank of a layer that has collapsed onto a single direction does not rise again.
 
-    The authors' code looks at the batch trained on, or every so often makes a step of its own on the last batches;
-    here it is the reference batch at every step.
+    The authors' code uses the batch trained on, or makes separate steps on the last batches from time to time; here it
+    is the reference batch at every step.
 
     Args:
         strength: λ, as in `L2`.
@@ -60,8 +59,8 @@ class EffectiveRank(Method):
     }
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "With wide layers and large reference batches, of whose features it takes a singular value decomposition at "
-        "every step. A reference batch of few examples bounds the rank that can be seen."
+        "With wide layers and large reference batches: it needs a singular value decomposition of their features at "
+        "every step. On a reference batch of few examples the rank is at most the number of examples."
     )
 
     strength: float = 1e-4
@@ -74,26 +73,25 @@ class EffectiveRank(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01, rank_strength=0.1), cls(strength=0, rank_strength=0.1)], [
             cls(strength=0, rank_strength=0)
         ]
 
     def inert(self) -> str | None:
-        """It neither decays nor raises a rank."""
+        """Both terms are off."""
         return (
             "strength = rank_strength = 0, so no weight is pulled" if self.strength == self.rank_strength == 0 else None
         )
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add both terms; parameters without a gradient are not being trained and stay as they are."""
+        """Add both terms to the gradients."""
         pull: Tensors = {}
         if not is_zero(self.rank_strength) and step.grads:
             pull, _ = gradients(step, lambda _, features, beside: _surrogate(features))
         if not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
+            for name in step.trained(self.norms):
+                step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
         for name, risen in pull.items():
             own = step.grads[name]
             step.grads[name] = own - (self.rank_strength * risen).to(own.dtype)
@@ -101,7 +99,7 @@ class EffectiveRank(Method):
 
 
 def _surrogate(features: Tensors) -> Tensor:
-    """A function of the activations that is linear and has, here, the gradient of the mean effective rank."""
+    """A linear function of the activations whose gradient is that of the mean effective rank at these activations."""
     import torch
 
     terms = [(at_least_single(h) * ascent(h.detach())).sum() for h in features.values()]
@@ -109,7 +107,7 @@ def _surrogate(features: Tensors) -> Tensor:
 
 
 def ascent(features: Tensor) -> Tensor:
-    """The gradient of the effective rank by the activations `[batch, units, positions]`, of their shape.
+    """The gradient of the effective rank with respect to the activations `[batch, units, positions]`, of their shape.
 
     >>> import torch
     >>> h = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).unsqueeze(2)  # more of the second direction, less of the first
@@ -125,10 +123,10 @@ def ascent(features: Tensor) -> Tensor:
     largest = rows.abs().amax()
     scale = torch.where(largest > 0, largest, 1)
     u, s, v = torch.linalg.svd(rows / scale, full_matrices=False)
-    live = s > s.amax() * max(rows.shape) * torch.finfo(s.dtype).eps
-    s = torch.where(live, s, 0)
-    total = torch.where(live.any(), s.sum(), 1)
-    log = torch.where(live, s / total, 1).log()
+    nonzero = s > s.amax() * max(rows.shape) * torch.finfo(s.dtype).eps
+    s = torch.where(nonzero, s, 0)
+    total = torch.where(nonzero.any(), s.sum(), 1)
+    log = torch.where(nonzero, s / total, 1).log()
     entropy = -(s / total * log).sum()
-    slope = torch.where(live, -(log + entropy), 0) * entropy.exp() / (total * scale)
+    slope = torch.where(nonzero, -(log + entropy), 0) * entropy.exp() / (total * scale)
     return ((u * slope) @ v).unflatten(0, (h.shape[0], h.shape[2])).movedim(2, 1)

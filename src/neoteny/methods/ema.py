@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, which is evaluated in their place.
+"""The exponential moving average of the weights, which is evaluated instead of them.
 
 After Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", SIAM Journal on Control and
 Optimization 30(4), 1992, who average uniformly; as a baseline: Lee et al., "Slow and steady wins the race", ICML 2024.
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EMA(Averaging):
-    """Train as ever, and evaluate the exponential moving average of the weights.
+    """Train as before, and evaluate the exponential moving average of the weights.
 
     After each update t = 1, 2, ... the average a of every parameter and of every buffer of real numbers moves by
 
         a ← a + (1 - μ) / (1 - μ^t) (θ - a)
 
-    That is (1 - μ) Σ_s μ^(t - s) θ_s / (1 - μ^t): a weighted mean of the weights after updates 1 to t, the initial ones
-    left out, as Adam corrects its moments. With `correct=False` it is a ← μ a + (1 - μ) θ from the initial weights on,
-    which have the share μ^t: the baseline of Lee et al. About the last 1 / (1 - μ) updates count.
+    That is (1 - μ) Σ_s μ^(t - s) θ_s / (1 - μ^t): a weighted mean of the weights after updates 1 to t, without the
+    initial ones, corrected as Adam corrects its moments. With `correct=False` it is a ← μ a + (1 - μ) θ from the
+    initial weights on, which have the share μ^t: the baseline of Lee et al. About the last 1 / (1 - μ) updates count.
 
-    Training itself is as without. The average is what `Plasticity.evaluating` puts into a user's network, and what the
-    laboratory evaluates.
+    Training itself does not change. `Plasticity.evaluating` puts the average into a user's network, and the laboratory
+    evaluates it.
 
     Args:
         mu: μ in [0, 1); with 0 the average is the weights themselves.
@@ -53,19 +53,19 @@ class EMA(Averaging):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"mu": (0.9, 0.99, 0.999, 0.9999)}
     memory: ClassVar[tuple[float, float]] = (1.0, 1.0)
     avoid: ClassVar[str] = (
-        "It does nothing for learning itself, and where the target moves faster than in 1 / (1 - mu) updates, or where "
-        "units and layers are reset, the average lags behind the weights."
+        "To improve learning itself: it only changes what is evaluated. Where the target moves within 1 / (1 - mu) "
+        "updates, or where units and layers are reset, the average lags behind the weights."
     )
 
     correct: bool = True
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(mu=0.8), cls(mu=0.8, correct=False)], [cls(mu=0)]
 
     def inert(self) -> str | None:
-        """Without inertia the average is the weights."""
+        """With μ = 0 the average is the weights."""
         return "mu = 0, so the average is the weights themselves" if self.mu == 0 else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
@@ -76,7 +76,7 @@ class EMA(Averaging):
         return super().init(network, tensors) | {"count": torch.zeros((), dtype=torch.int32, device=device)}
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Let the averages follow."""
+        """Update the averages."""
         import torch
 
         count = state["count"] + 1

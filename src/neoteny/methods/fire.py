@@ -1,4 +1,4 @@
-"""FIRE: at a change of task every weight matrix is replaced by the nearest isometry.
+"""FIRE: at a change of task, replace every weight matrix by the nearest isometry.
 
 Han, Park, Oh, Kim, Lee & Kim, "FIRE: Frobenius-isometry reinitialization for balancing the stability-plasticity
 tradeoff", ICLR 2026, arXiv 2602.08040.
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FIRE(BoundaryReset):
-    """Make every weight matrix an isometry again, the one that is nearest to it.
+    """Replace every weight matrix by the isometry that is nearest to it.
 
     At every change of task, or every `period` updates, for each weight matrix W `[d_out, d_in]`
 
         W ← sqrt(d_out / d_in) U        U = W (WᵀW)^(-1/2), the orthogonal factor of its polar decomposition
 
-    U comes from 10 iterations of Newton and Schulz that begin at X = W / |W|_F, X ← 1.5 X - 0.5 X XᵀX. They carry a
-    singular value to 1 that is not below a fiftieth or so of |W|_F; smaller ones stay smaller. A convolution's kernel
-    `[d_out, d_in, k_h, k_w]` is a matrix at each of its positions, and each becomes 1 / (k_h k_w) sqrt(d_out / d_in) U.
-    The optimizer's state of all parameters starts anew; biases and norms keep their values.
+    U comes from 10 Newton-Schulz iterations X ← 1.5 X - 0.5 X XᵀX that begin at X = W / |W|_F. They bring singular
+    values above about |W|_F / 50 to 1; smaller ones stay below 1. A convolution's kernel `[d_out, d_in, k_h, k_w]` is a
+    matrix at each of its positions, and each becomes 1 / (k_h k_w) sqrt(d_out / d_in) U. The optimizer's state of all
+    parameters starts anew; biases and norms keep their values.
 
-    In a transformer the paper treats only the weights that make queries and keys; say so by `only`. The three parts
-    of `nn.MultiheadAttention`'s `in_proj_weight` are matrices of their own. Embeddings are matrices, too, to this rule:
-    leave them out by `only` as well.
+    In a transformer the paper projects only the weights of queries and keys: name them in `only`. The three parts of
+    `nn.MultiheadAttention`'s `in_proj_weight` are three matrices. Embeddings count as matrices, too: `only` can leave
+    them out.
 
     Args:
         period: updates between two projections; None: at a change of task.
-        only: names of the parameters to project, or patterns of such (`"*.to_q.weight"`); None: all weight matrices.
+        only: names of the parameters to project, or patterns (`"*.to_q.weight"`); None: all weight matrices.
         strength: α of (1 - α) W + α (the isometry), as in the authors' code; the paper's rule is 1, and 0 does nothing.
-        iterations: of Newton and Schulz.
+        iterations: Newton-Schulz iterations.
         keep_momentum: leave the optimizer's state alone.
 
     Raises:
         SettingError: a setting outside its range; weights of which this process holds only a part.
-        UnknownNameError: a pattern of `only` that no weight matrix goes by.
+        UnknownNameError: a pattern of `only` that fits no weight matrix.
 
     >>> FIRE(only=["*.to_q.weight", "*.to_k.weight"]).only
     ('*.to_q.weight', '*.to_k.weight')
@@ -62,8 +62,8 @@ class FIRE(BoundaryReset):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"strength": (0.25, 0.5, 1.0)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where the scale of the weights matters, as without norms and in an output layer of few units, and where tasks "
-        "change every few updates: each projection throws the function off."
+        "Where the scale of the weights matters, as without norms and in an output layer of few units; and where tasks "
+        "change every few updates, as each projection changes the function."
     )
 
     only: Sequence[str] | None = None
@@ -80,13 +80,13 @@ class FIRE(BoundaryReset):
             patterns = (self.only,) if isinstance(self.only, str) else tuple(self.only)
             if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
                 raise SettingError(
-                    f"FIRE: only = {self.only!r} names no parameters; give names or patterns of such, or None for all."
+                    f"FIRE: only = {self.only!r} names no parameters; give names or patterns, or None for all."
                 )
             object.__setattr__(self, "only", patterns)
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(period=4), cls(strength=0.5, keep_momentum=True)], [cls(strength=0), cls(period=10**6)]
 
     def inert(self) -> str | None:
@@ -94,11 +94,11 @@ class FIRE(BoundaryReset):
         return "strength = 0, so no weight changes" if self.strength == 0 else None
 
     def excludes(self, other: Method) -> str | None:
-        """What makes everything new at the same moments leaves nothing to project."""
-        return "of a network made new as a whole nothing is left to keep" if other.name == "full-reset" else None
+        """A full reset at the same moments leaves nothing to project."""
+        return "after a full reset nothing is left to project" if other.name == "full-reset" else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """No state; a pattern that fits nothing is refused."""
+        """No state; refuses a pattern that fits nothing."""
         found = [name for name in network.initialisers if name in tensors and is_matrix(name, tensors[name])]
         for pattern in self.only or ():
             if not any(fnmatchcase(name, pattern) for name in found):
@@ -130,7 +130,7 @@ class FIRE(BoundaryReset):
 def is_matrix(name: str, value: Tensor) -> bool:
     """Whether a parameter is a layer's weight matrix or kernel.
 
-    Of more than two dimensions are also class tokens and embeddings of positions, which are not called weights.
+    Class tokens and position embeddings have more than two dimensions as well; their names do not end in "weight".
 
     >>> import torch
     >>> is_matrix("tokens", torch.zeros(1, 1, 8)), is_matrix("conv.weight", torch.zeros(4, 1, 3, 3))
@@ -142,7 +142,7 @@ def is_matrix(name: str, value: Tensor) -> bool:
 def isometry(weight: Tensor, iterations: int = 10) -> Tensor:
     """sqrt(d_out / d_in) U of a matrix `[d_out, d_in]`; of a kernel `[d_out, d_in, *positions]` at each position.
 
-    A matrix of zeros stays one.
+    A matrix of zeros stays as it is.
 
     >>> import torch
     >>> isometry(torch.diag(torch.tensor([2.0, -3.0])))

@@ -1,4 +1,4 @@
-"""Full reset: the whole network starts anew, the yardstick of every other method.
+"""Full reset: draw the whole network anew. It is what every other method is compared with.
 
 Nikishin, Schwarzer, D'Oro, Bacon & Courville, "The primacy bias in deep reinforcement learning", ICML 2022.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Stage, Step
-from neoteny.methods.shared.boundary import BoundaryReset
+from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,20 +36,18 @@ class FullReset(BoundaryReset):
     resets_units: ClassVar[bool] = True
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where anything learnt is to be kept: it forgets everything. It is the yardstick of what a fresh network "
-        "learns, not a cure."
+        "Where anything that was learnt should be kept: it forgets everything. It shows what a fresh network learns; "
+        "it is no cure."
     )
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(period=5), cls()], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""
         import torch
-
-        from neoteny.methods.head_reset import reset_parameters
 
         reset_parameters(step, step.parameters(), when, zero=False, momentum=True)
         everything = torch.tensor(True) if when is None else when

@@ -1,4 +1,4 @@
-"""Hare & Tortoise: a network that learns fast goes back, now and then, to one that follows it slowly.
+"""Hare & Tortoise: from time to time, set a network back to the slow average of its weights.
 
 Lee, Cho, Kim, Kim, Min, Choo & Lyle, "Slow and steady wins the race: maintaining plasticity with hare and tortoise
 networks", ICML 2024, arXiv 2406.02596 (Section 4).
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HareAndTortoise(Averaging):
-    """Let a slow average follow the weights, and put the weights back to it now and then.
+    """Let a slow average follow the weights, and set the weights to it from time to time.
 
-    The hare θ learns; after each update the tortoise a, which begins as the hare, follows it, its buffers too:
+    The hare θ learns. The tortoise a begins as a copy of the hare and follows it after each update, buffers included:
 
         a ← μ a + (1 - μ) θ
 
-    Every `period` updates, or at a change of task, the hare goes back: θ ← a. The optimizer's state stays, and the
-    tortoise is evaluated.
+    Every `period` updates, or at a change of task, the hare goes back to the tortoise: θ ← a. The optimizer's state
+    stays, and the tortoise is evaluated.
 
-    In the authors' code the two share their memory after a return, until the tortoise moves: at the next update the
-    tortoise is wherever the hare has gone, a ← θ, whatever μ. `shared_step=True` does that; the paper's rule does not.
+    In the authors' code the two share their memory after a return, until the tortoise moves. So at the next update the
+    tortoise makes the hare's whole step, a ← θ, whatever μ is. `shared_step=True` does that; the paper's rule does not.
 
     Args:
         mu: μ in [0, 1); with 0 both are the same.
-        period: updates between two returns; None: at a change of task. The paper goes back every so many epochs.
+        period: updates between two returns; None: at a change of task. In the paper it is a number of epochs.
         shared_step: let the tortoise make the hare's whole first step after a return, as the authors' code does.
 
     Raises:
@@ -53,8 +53,8 @@ class HareAndTortoise(Averaging):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"mu": (0.9, 0.99, 0.999, 0.9999)}
     memory: ClassVar[tuple[float, float]] = (1.0, 2.0)
     avoid: ClassVar[str] = (
-        "Where every example is seen once and the target moves on within 1 / (1 - mu) updates: the hare then goes "
-        "back to weights of the past. What it saves is generalisation, not the ability to fit."
+        "Where every example is seen once and the target moves within 1 / (1 - mu) updates: the hare then goes back to "
+        "outdated weights. It improves generalisation, not the ability to fit."
     )
 
     period: int | None = None
@@ -68,16 +68,16 @@ class HareAndTortoise(Averaging):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [cls(mu=0.9, period=4), cls(mu=0.9), cls(mu=0.9, period=3, shared_step=True)]
         return active, [cls(mu=0), cls(mu=0, period=3)]
 
     def inert(self) -> str | None:
-        """Without inertia both are the same."""
+        """With μ = 0 both are the same."""
         return "mu = 0, so the tortoise is the hare" if self.mu == 0 else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """`<tensor>/average`: the tortoise; with `shared_step` also `back`, bool `[]`: whether the hare just is."""
+        """`<tensor>/average`: the tortoise; with `shared_step` `back`, bool `[]`: whether the hare just returned."""
         import torch
 
         state = super().init(network, tensors)
@@ -92,7 +92,7 @@ class HareAndTortoise(Averaging):
         return None if self.period is None else Periodic(self.period)
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """The tortoise follows; where it is due the hare goes back to it."""
+        """The tortoise follows; where it is due, the hare goes back to it."""
         import torch
 
         share = 1 - self.mu

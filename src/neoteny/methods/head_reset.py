@@ -1,4 +1,4 @@
-"""Head reset: the last layers start anew.
+"""Head reset: draw the last layers anew.
 
 Nikishin, Schwarzer, D'Oro, Bacon & Courville, "The primacy bias in deep reinforcement learning", ICML 2022; set to zero
 at each task of Continual ImageNet: Dohare et al., Nature 632, 2024.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import require_choice, require_count
 from neoteny.methods.base import Contract, Stage, Step
-from neoteny.methods.shared.boundary import BoundaryReset
+from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadReset(BoundaryReset):
-    """Make the last `layers` layers new again, at every change of task or every `period` updates.
+    """Draw the last `layers` layers anew, at every change of task or every `period` updates.
 
     Args:
-        layers: how many of the last layers, the output layer (all heads of it) being the first of them, and each head's
-            own ones the next; norms between them are theirs.
+        layers: how many of the last layers. The output layer with all its heads counts as one; then come each head's
+            own layers. Norms belong to the layer in front of them.
         period: updates between two resets; None: at a change of task.
         to: `initialiser` draws weights and biases anew; `zero` sets them to 0, as Continual ImageNet does.
         keep_momentum: leave the optimizer's state alone, as Continual ImageNet does; otherwise it starts anew.
@@ -41,8 +41,8 @@ class HeadReset(BoundaryReset):
     stage: ClassVar[Stage] = "reset"
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where the output has to stay good through a change of task: right after a reset it is a beginner's. Where "
-        "it is the first layers that have lost their plasticity."
+        "Where the output has to stay good through a change of task: right after a reset it is that of an untrained "
+        "head. Where the first layers have lost their plasticity."
     )
 
     layers: int = 1
@@ -57,7 +57,7 @@ class HeadReset(BoundaryReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(layers=2, period=5), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 
     def reset(self, step: Step, when: Tensor | None) -> None:
@@ -69,9 +69,9 @@ class HeadReset(BoundaryReset):
 
 
 def last_layers(network: Network, layers: int) -> list[str]:
-    """Names of the parameters of the last `layers` layers, the heads together being the first of them.
+    """Names of the parameters of the last `layers` layers; the heads together count as one.
 
-    They are counted back from each head along what leads to it: two Q-functions side by side have two towers.
+    Layers are counted back from each head along what leads to it: two Q-functions side by side have two towers.
     """
     names = dict.fromkeys(network.head)
     for tower in network.towers or (tuple(network.modules),):
@@ -83,19 +83,3 @@ def last_layers(network: Network, layers: int) -> list[str]:
             if not set(own) <= set(network.norms):  # a norm belongs to the layer before it
                 left -= 1
     return list(names)
-
-
-def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:
-    """Draw parameters from their initialisers, or set them to 0 (gains of norms: to their initial value)."""
-    import torch
-
-    from neoteny.units.random import fold_in
-
-    for number, name in enumerate(names):
-        if name in step.network.initialisers and name in step.tensors:  # the others are not being trained
-            if zero and name not in step.network.norms:
-                new = torch.zeros_like(step.tensors[name])
-            else:
-                drawn = step.network.initialisers[name].draw(fold_in(step.key, number), step.shape(name))
-                new = step.part(name, drawn)
-            step.make_parameter_new(name, new, when, momentum)

@@ -1,4 +1,4 @@
-"""InFeR, initial feature regularisation: the last hidden layer goes on saying what it said at first.
+"""InFeR, initial feature regularisation: keep functions of the last hidden layer near their initial values.
 
 Lyle, Rowland & Dabney, "Understanding and preventing capacity loss in reinforcement learning", ICLR 2022 (arXiv
 2204.09560), section 5.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from neoteny.checks import is_zero, require_count, require_nonnegative
 from neoteny.errors import NetworkError
 from neoteny.methods.base import Contract, Method, Step, Tensors
-from neoteny.methods.shared.penalty import at_least_single, gradients, sight
+from neoteny.methods.shared.penalty import at_least_single, gradients, on_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InFeR(Method):
-    """Let some linear heads on the features predict what they predicted at the initial network.
+    """Keep the outputs of some extra linear heads on the features at those of the initial network.
 
-    With the activations φ of the last hidden layer on the reference batch, k heads w_i beside the network's own, and
-    θ₀, w₀ the values before the first step,
+    With the activations φ of the last hidden layer on the reference batch, k extra heads w_i, and the values θ₀, w₀
+    before the first step,
 
         L = mean over examples (and positions) of Σ_i (w_i · φ(θ) - β w₀_i · φ(θ₀))²
 
-    and before each step g ← g + α ∇L. The heads are trained by the same L, by plain gradient descent with the step size
-    η that the optimizer has for that layer's weights: w ← w - η α ∇_w L at each step. They are drawn before the first
-    one, N(0, 1/n) for n features, from a key that the initial weights make: networks of different seeds have different
+    and before each step g ← g + α ∇L. The heads minimise the same L by plain gradient descent, with the step size η
+    that the optimizer has for that layer's weights: w ← w - η α ∇_w L at each step. They are drawn before the first
+    step, N(0, 1/n) for n features, from a key made of the initial weights: networks of different seeds have different
     heads.
 
-    The paper has k = 10, α = 0.1 and β = 100, with Adam on Atari. Plain gradient descent does not bear targets that
-    large; with β = 1, the default here, the heads go on predicting what they predicted.
+    The paper has k = 10, α = 0.1 and β = 100, with Adam on Atari. Plain gradient descent diverges with targets that
+    large; with β = 1, the default here, the heads keep predicting what they predicted at first.
 
     Args:
         strength: α.
@@ -56,8 +56,8 @@ class InFeR(Method):
     grid: ClassVar[dict[str, tuple[float, ...]]] = {"strength": (0.001, 0.01, 0.1), "scale": (1.0, 10.0)}
     memory: ClassVar[tuple[float, float]] = (1.0, 3.0)
     avoid: ClassVar[str] = (
-        "Where the inputs' statistics drift far from those of the beginning: the initial network's features of them "
-        "are then no better than any. Large scales need an adaptive optimizer."
+        "Where the statistics of the inputs drift far from the initial ones: the initial network's features of such "
+        "inputs are not worth keeping. Large scales need an adaptive optimizer."
     )
 
     strength: float = 0.01
@@ -71,7 +71,7 @@ class InFeR(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.1, scale=2.0), cls(strength=0.05, heads=3)], [cls(strength=0)]
 
     def inert(self) -> str | None:
@@ -80,7 +80,7 @@ class InFeR(Method):
 
     @property
     def acts_always(self) -> bool:
-        """After each step the heads make theirs."""
+        """After each step the heads make their own."""
         return not is_zero(self.strength)
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
@@ -97,7 +97,7 @@ class InFeR(Method):
             raise NetworkError("InFeR has no hidden layer to put heads on; give a network with one, or leave it out.")
         layer = network.layers[-1]
         weight = tensors[layer.incoming[0].name].detach()
-        # a state begins before there is a key: the bits of one initial weight are as good as a seed
+        # there is no key yet: the bits of one initial weight serve as a seed
         key = random.fold_in(random.key(0, weight.device), weight.flatten()[0].float().view(torch.int32))
         drawn = random.normal(key, (self.heads, layer.size)) / layer.size**0.5
         drawn = drawn.to(at_least_single(weight).dtype)
@@ -109,11 +109,11 @@ class InFeR(Method):
         }
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add α ∇L; parameters without a gradient are not being trained and stay as they are."""
+        """Add α ∇L to the gradients."""
         if is_zero(self.strength) or not step.grads:
             return state
         layer = step.network.layers[-1].name
-        _, features = sight(step)({name: state[f"{name}/initial"] for name in step.tensors})
+        _, features = on_reference(step)({name: state[f"{name}/initial"] for name in step.tensors})
         target = self.scale * _predicted(state["heads/initial"], features[layer])
 
         def penalty(_: Tensor, features: Tensors, beside: Tensors) -> Tensor:
@@ -122,7 +122,7 @@ class InFeR(Method):
         pull, beside = gradients(step, penalty, {"heads": state["heads/now"]})
         for name, own in step.grads.items():
             step.grads[name] = own + (self.strength * pull[name]).to(own.dtype)
-        # the heads' step waits for the optimizer's: closures may ask for the same gradient several times
+        # the heads make their step after the optimizer's: a closure may ask for the same gradient several times
         return {**state, "heads/gradient": (self.strength * beside["heads"]).to(beside["heads"].dtype)}
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
@@ -133,5 +133,5 @@ class InFeR(Method):
 
 
 def _predicted(heads: Tensor, features: Tensor) -> Tensor:
-    """What the heads `[heads, units]` say of `[batch, units, positions]`: `[batch, heads, positions]`."""
+    """The outputs `[batch, heads, positions]` of heads `[heads, units]` for features `[batch, units, positions]`."""
     return heads @ features.to(heads.dtype)

@@ -33,7 +33,7 @@ class L2(Method):
 
     Args:
         strength: λ.
-        decoupled: leave the gradient, and with it the optimizer's moments, alone.
+        decoupled: leave the gradient alone, and with it the optimizer's moments.
         norms: also decay the gains and shifts of norms, which are left out otherwise.
 
     Raises:
@@ -48,8 +48,8 @@ class L2(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"strength": (1e-5, 1e-4, 1e-3, 1e-2)}
     memory: ClassVar[tuple[float, float]] = (0.0, 2.0)
     avoid: ClassVar[str] = (
-        "Where the optimizer has a weight decay already, which would pull twice; with Adam prefer `decoupled`, as "
-        "otherwise the pull on weights with large gradients is scaled away."
+        "Where the optimizer has a weight decay already: weights would be pulled twice. With Adam prefer `decoupled`; "
+        "otherwise Adam scales the pull down for weights with large gradients."
     )
 
     strength: float = 1e-4
@@ -62,7 +62,7 @@ class L2(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [cls(strength=0.01, norms=True), cls(strength=0.01, decoupled=True)]
         return active, [cls(strength=0), cls(strength=0, decoupled=True)]
 
@@ -81,18 +81,16 @@ class L2(Method):
         return self.decoupled
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add λ θ to each gradient; parameters without one are not being trained and stay as they are."""
+        """Add λ θ to each gradient."""
         if not self.decoupled and not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
+            for name in step.trained(self.norms):
+                step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Shrink each parameter that has a gradient."""
         if self.decoupled and not is_zero(self.strength):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    old = step.tensors[name]
-                    step.tensors[name] = old - step.step_size_of(name) * self.strength * old
+            for name in step.trained(self.norms):
+                old = step.tensors[name]
+                step.tensors[name] = old - step.step_size_of(name) * self.strength * old
         return state

@@ -1,4 +1,4 @@
-"""Normalise-and-project: layer norms make the weights' scale meaningless, and a projection holds it fixed.
+"""Normalise-and-project: layer norms make the scale of the weights irrelevant, and a projection keeps it fixed.
 
 Lyle, Zheng, Khetarpal, Martens, van Hasselt, Pascanu & Dabney, "Normalization and effective learning rates in
 reinforcement learning", NeurIPS 2024, arXiv 2407.01800 (Section 4).
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from neoteny.methods.shared.schedule import Periodic
-    from neoteny.nn.rewriting import Place
+    from neoteny.nn.surgery.replacing import Place
     from neoteny.units.records import Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormaliseAndProject(Method):
-    """A layer norm in front of every nonlinearity, and weight matrices that keep their initial norm.
+    """Put a layer norm in front of every nonlinearity, and keep weight matrices at their initial norm.
 
-    Behind a norm the scale of a weight matrix W changes nothing but the size of its gradient, which goes with 1/|W|: as
-    weights grow, the effective step size fades. After each step, with W₀ and γ₀ from before the first one, the step
-    size α and the decay λ,
+    In front of a layer norm the scale of a weight matrix W only changes the size of its gradient, which is proportional
+    to 1/|W|: as weights grow, the effective step size shrinks. After each step, with W₀ and γ₀ from before the first
+    step, the step size α and the decay λ,
 
         W ← W |W₀| / |W|           (Frobenius norm; every layer's weights)
         γ ← γ₀ + (1 - α λ) (γ - γ₀)    (gains and shifts of norms)
 
-    The step size then is what its schedule says, so give it one: nothing lowers it any more behind the scenes. Biases,
-    embeddings and parameters of no layer are left alone.
+    Growing weights then no longer lower the effective step size, so give the step size a schedule. Biases, embeddings
+    and parameters of no layer are left alone.
 
-    `neoteny.prepare` puts a norm in front of each hidden activation that reads none: `nn.LayerNorm` over the units, or
-    for feature maps `nn.GroupNorm` of one group. A network whose activations are all functions and that has norms of
-    its own is taken as it is.
+    `neoteny.prepare` puts a norm in front of each hidden activation that has none: `nn.LayerNorm` over the units, or
+    for feature maps `nn.GroupNorm` of one group. A network with norms of its own whose activations are all functions is
+    taken as it is.
 
     Args:
-        decay: λ, how fast gains and shifts go back to their initial values; 0 lets them go where they will.
+        decay: λ, how fast gains and shifts go back to their initial values; 0 leaves them free.
         period: updates between two projections; more than 1 saves time and lets norms drift in between.
         head: also project the output layers.
 
     Raises:
         SettingError: a decay that is not a finite number >= 0, or a period below 1; while training, a weight matrix of
             which only a part is in this process.
-        NetworkError: a hidden activation is no module, and there are no norms; see `neoteny.nn.rewriting.rewrite`.
+        NetworkError: a hidden activation is no module, and there are no norms; see `neoteny.nn.surgery.replacing`.
 
     >>> import torch, neoteny
     >>> from torch import nn
@@ -66,8 +66,8 @@ class NormaliseAndProject(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"decay": (0.0, 1e-3, 1e-2, 1e-1)}
     memory: ClassVar[tuple[float, float]] = (0.0, 1.0)
     avoid: ClassVar[str] = (
-        "Where the step size is constant and was relied on to fade as weights grow; give it a schedule. Not for layers "
-        "behind which no norm follows and whose scale matters: leave out the head of a regression."
+        "With a constant step size that used to become effectively smaller as weights grew; give it a schedule. For "
+        "layers that no norm follows and whose scale matters: leave out the head of a regression."
     )
 
     decay: float = 0.01
@@ -81,21 +81,21 @@ class NormaliseAndProject(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(), cls(period=3, head=False)], [cls(decay=0, period=10**6)]
 
     def excludes(self, other: Method) -> str | None:
         """Not with a bound on single weights."""
         if other.name == "weight-clipping":
-            return "clipping takes weights out of the norm that they are rescaled to"
+            return "clipping changes the norm that the weights are rescaled to"
         return None
 
     def prepare(self, model: nn.Module, example_inputs: Any) -> nn.Module:
-        """A copy with norms in front of its activation modules; where all it has are functions, and norms, itself."""
+        """A copy with norms in front of its activation modules; the network itself if it has none, but norms."""
         from torch import nn
 
-        from neoteny.nn.rewriting import rewrite
-        from neoteny.nn.wiring import ACTIVATIONS
+        from neoteny.nn.surgery.replacing import replace_activations
+        from neoteny.nn.surgery.wiring import ACTIVATIONS
         from neoteny.units.maps import is_norm
 
         def change(old: nn.Module, place: Place) -> nn.Module:
@@ -107,7 +107,7 @@ class NormaliseAndProject(Method):
         modules = list(model.modules())
         if not any(isinstance(module, ACTIVATIONS) for module in modules) and any(map(is_norm, modules)):
             return model
-        return rewrite(model, example_inputs, change, once=True)
+        return replace_activations(model, example_inputs, change, once=True)
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """`<weight>/norm`: |W₀|, at least float32 `[]`; `<parameter>/initial`: γ₀."""
@@ -123,7 +123,7 @@ class NormaliseAndProject(Method):
 
     @property
     def acts_always(self) -> bool:
-        """Unless neither the projection nor the decay comes at every step."""
+        """Whether the projection or the decay comes at every step."""
         return self.period == 1 or not is_zero(self.decay)
 
     def _projected(self, network: Network, tensors: Mapping[str, Tensor]) -> list[str]:

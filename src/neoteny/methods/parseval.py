@@ -1,4 +1,4 @@
-"""Parseval regularisation: the rows of every hidden layer's weights stay orthogonal, and of one length.
+"""Parseval regularisation: keep the rows of every hidden layer's weights orthogonal and of equal length.
 
 Chung, Cherif, Meger & Precup, "Parseval regularization for continual reinforcement learning", NeurIPS 2024, arXiv
 2412.07224 (Eq. 1); after Cisse, Bojanowski, Grave, Dauphin & Usunier, "Parseval networks", ICML 2017.
@@ -20,21 +20,20 @@ from neoteny.methods.shared.matrices import matrices, whole
 class Parseval(Method):
     """Keep the rows of hidden layers' weight matrices W `[out, in]` orthogonal, at the length √s.
 
-    Added to the loss, with the strength λ, is
+    With the strength λ, the term added to the loss is
 
         λ Σ_hidden layers |W Wᵀ - s I|²    (Frobenius norm),    whose gradient is 4 λ (W Wᵀ - s I) W
 
     Convolutions are matrices `[out, in * kernel]`; the output layers (`Network.head`), embeddings and biases are left
-    alone. A matrix with more rows than columns cannot have orthogonal rows: its columns then come as close to it as
-    they can.
+    alone. A matrix with more rows than columns cannot have orthogonal rows; its rows then come as close as they can.
 
-    The authors' code multiplies λ by (64 / n)² in networks of width n, so that one λ serves several widths
-    (`relative_to_width`, n being each matrix's rows), which the paper's objective does not.
+    The authors' code multiplies λ by (64 / n)² in networks of width n, so that one λ serves several widths; the paper's
+    objective does not. `relative_to_width` does that, with n the number of rows of each matrix.
 
     Args:
         strength: λ.
-        scale: s > 0; 2 goes with orthogonal initial weights of gain √2, as the authors have them, 1 with gain 1.
-        relative_to_width: as in the authors' code.
+        scale: s > 0; 2 fits orthogonal initial weights of gain √2, as the authors have them, and 1 fits gain 1.
+        relative_to_width: multiply λ by (64 / n)², as in the authors' code.
 
     Raises:
         SettingError: a strength that is not a finite number >= 0, or an s that is not a finite number > 0; while
@@ -50,8 +49,8 @@ class Parseval(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"strength": (1e-5, 1e-4, 1e-3), "scale": (1.0, 2.0)}
     memory: ClassVar[tuple[float, float]] = (0.0, 5.0)
     avoid: ClassVar[str] = (
-        "In wide layers, where W Wᵀ costs a product of three widths a step; with batches of one example that is most "
-        "of the time."
+        "In wide layers: the cost of W Wᵀ grows with the cube of the width. With batches of one example it takes most "
+        "of the time of a step."
     )
 
     strength: float = 1e-3
@@ -65,7 +64,7 @@ class Parseval(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01), cls(strength=1e-4, relative_to_width=True)], [cls(strength=0)]
 
     def inert(self) -> str | None:
@@ -73,7 +72,7 @@ class Parseval(Method):
         return "strength = 0, so no layer is pulled" if self.strength == 0 else None
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add the gradient; parameters without one are not being trained and stay as they are."""
+        """Add the gradient of the term."""
         if is_zero(self.strength):
             return state
         import torch

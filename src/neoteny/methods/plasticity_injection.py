@@ -1,4 +1,4 @@
-"""Plasticity injection: freeze the head, and learn the change to it with a new one.
+"""Plasticity injection: freeze the head, and train a new one that is added to it.
 
 Nikishin, Oh, Ostrovski, Lyle, Pascanu, Dabney & Barreto, "Deep reinforcement learning with plasticity injection",
 NeurIPS 2023, arXiv 2305.15555 (Expression 1).
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PlasticityInjection(Method):
-    """Once, freeze the head and add a new one that learns what is to change, without changing the output.
+    """Once, freeze the head and add a new head that learns, without changing the output at that moment.
 
-    With the features f that the network in front of its head gives, and fresh weights θ', the head h becomes
+    With the features f that the network feeds to its head, and fresh weights θ', the head h becomes
 
         h_θ(f)  →  h_θ(f) + h_θ'(f) - h_θ'₀(f)        θ frozen, θ' learns, θ'₀ = θ' as drawn, frozen
 
-    At that moment the output is what it was, up to rounding, and there are as many weights to train as before. They
-    have the names that the head's weights had, and their optimizer's state starts anew. Through all three heads the
-    gradient goes on to f.
+    At that moment the output is what it was, up to rounding, and as many weights are trained as before. They have the
+    names of the head's weights, and their optimizer's state starts anew. The gradient reaches f through all three
+    heads.
 
-    `neoteny.prepare` makes room: it gives the head two companions of buffers, `injection.old` and
-    `injection.frozen`, that cancel until the injection. From then on the head costs three times as much.
+    `neoteny.prepare` makes room: it gives the head two frozen copies, `injection.old` and `injection.frozen`, that
+    cancel until the injection. A head with them costs three times as much.
 
     Args:
-        task: the injection comes at this change of task, counted from 1.
-        after: in place of that, the injection comes after so many updates.
-        layers: the head is the last so many layers of a network that is a chain of them, with what lies between. One
-            would do nothing: a linear layer plus the change of another is one linear layer.
-        head: in place of that, the name of the submodule that is the head.
+        task: the change of task at which the injection comes, counted from 1.
+        after: instead of that, the number of updates after which it comes.
+        layers: the head is this many last layers of a network that is a chain of layers. One would have no effect: a
+            linear layer plus the change of another linear layer is one linear layer.
+        head: instead of that, the name of the submodule that is the head.
 
     Raises:
         SettingError: a count below 1, or 2 for the layers; a head of one layer.
-        NetworkError: the last layers are no chain; the head has dropout, batch norms, recurrent layers, or weights that
-            it shares, or the network does not call it just once.
-        UnknownNameError: there is no submodule of the head's name.
+        NetworkError: the last layers are no chain; the head has dropout, batch norms, recurrent layers or shared
+            weights; or the network does not call it exactly once.
+        UnknownNameError: no submodule has the name given as `head`.
 
     >>> import torch, neoteny
     >>> from torch import nn
@@ -65,8 +65,8 @@ class PlasticityInjection(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"task": (1, 2, 5, 10)}
     memory: ClassVar[tuple[float, float]] = (2.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where plasticity is lost in front of the head, or lost again: it acts once, on the head, and the three heads "
-        "cost three times as much ever after."
+        "Where plasticity is lost in front of the head, or is lost again later: the method acts once, on the head, and "
+        "the three heads cost three times as much from then on."
     )
 
     task: int = 1
@@ -83,26 +83,26 @@ class PlasticityInjection(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(), cls(after=5)], [cls(after=10**6)]
 
     def excludes(self, other: Method) -> str | None:
-        """What would leave the frozen heads with features or outputs that they were not meant for."""
+        """Methods that change what the frozen heads read, or what they are added to."""
         if other.resets_units or other.name == "fire":
-            return "the frozen heads go on reading what is made new or projected, which would change the output"
+            return "the frozen heads read what would be made new or projected, which would change the output"
         if other.name == "head-reset":
-            return "a head made new would not be, as the frozen one is still added to it"
+            return "the frozen head would still be added to a head that was reset"
         if other.stage == "average":
-            return "an average of a head before and after the injection is neither of them"
+            return "the average of the heads before and after the injection is neither of the two"
         return None
 
     def prepare(self, model: nn.Module, example_inputs: Any) -> nn.Module:
-        """A copy whose head has two companions."""
+        """A copy whose head has two frozen copies."""
         import copy
 
         from torch import nn
 
-        from neoteny.nn.injected import InjectedChain, inject_into
+        from neoteny.nn.surgery.injection import InjectedChain, inject_into
 
         model = copy.deepcopy(model)
         if self.head is not None and self.head not in dict(model.named_modules()):
@@ -128,8 +128,8 @@ class PlasticityInjection(Method):
             inner = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
             if len(inner) != 1 or module._parameters:
                 raise NetworkError(
-                    f"The layers of {type(model).__name__} are no chain, an nn.Sequential, so which are its last is "
-                    'not known; name the submodule that is to get new plasticity: PlasticityInjection(head="...").'
+                    f"The layers of {type(model).__name__} are no chain, an nn.Sequential, so its last layers are not "
+                    'known; name the submodule to inject plasticity into: PlasticityInjection(head="...").'
                 )
             path, module = f"{path}.{inner[0][0]}".lstrip("."), inner[0][1]
         children = list(module.children())
@@ -145,11 +145,15 @@ class PlasticityInjection(Method):
         return path, start
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """`tasks` and `injections`, int32 `[]`: how many there were."""
+        """`tasks` and `injections`, int32 `[]`: how many there have been."""
         import torch
 
         device = next(iter(tensors.values())).device
         return {name: torch.zeros((), dtype=torch.int32, device=device) for name in ("tasks", "injections")}
+
+    def done(self, state: Tensors) -> str:
+        """Whether the injection has come."""
+        return "injected" if int(state["injections"]) else "not injected yet"
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `after`-th update, of which the first one counts."""
@@ -163,11 +167,11 @@ class PlasticityInjection(Method):
         return False
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Inject after the updates asked for."""
+        """Inject after the chosen number of updates."""
         return state if due is None else self._inject(step, state, due[0] > 0)
 
     def at_task(self, step: Step, state: Tensors) -> Tensors:
-        """Count the change of task, and inject at the one asked for."""
+        """Count the change of task; inject at the chosen one."""
         state = {**state, "tasks": state["tasks"] + 1}
         return self._inject(step, state, state["tasks"] == self.task) if self.after is None else state
 
@@ -175,7 +179,7 @@ class PlasticityInjection(Method):
         import torch
 
         from neoteny.methods.shared.matrices import whole
-        from neoteny.nn.injected import FROZEN, OLD
+        from neoteny.nn.surgery.injection import FROZEN, OLD
         from neoteny.units.random import fold_in
 
         when = when & (state["injections"] == 0)
@@ -205,7 +209,7 @@ def _weighted(module: nn.Module) -> int:
 
 
 def _refuse(model: nn.Module, head: list[nn.Module]) -> None:
-    """Refuse heads that the rule does nothing for, or whose companions would not give what they give."""
+    """Refuse heads for which the rule has no effect, or whose copies would not give the same output."""
     from torch import nn
 
     if sum(map(_weighted, head)) < 2:

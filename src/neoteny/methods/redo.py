@@ -16,7 +16,7 @@ from neoteny.methods.shared.unit_reset import InactiveReset
 
 @dataclass(frozen=True, kw_only=True)
 class ReDo(InactiveReset):
-    """Every so many updates, make the units new again that hardly fire.
+    """Every `period` updates, reset the dormant units: those that are hardly active.
 
     With the activations h of the last training batch (and of all positions, for feature maps), unit i of a layer scores
 
@@ -27,7 +27,7 @@ class ReDo(InactiveReset):
     them would make new dormant units.
 
     Args:
-        tau: τ; 0 catches only the units that were zero on the whole batch. 0.025 in the paper, 0.1 in places.
+        tau: τ; with 0 only units that were zero on the whole batch are reset. The paper has 0.025, sometimes 0.1.
         period: updates between two resets.
 
     Raises:
@@ -41,20 +41,20 @@ class ReDo(InactiveReset):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"tau": (0.0, 0.025, 0.1)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "With batches of a few examples, on which most ReLU units are zero by chance; with activations that are never "
-        "near zero, where a score says little."
+        "With batches of a few examples, on which many ReLU units are zero by chance; with activation functions that "
+        "are never near zero, for which the score says little."
     )
 
     tau: float = 0.025
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(tau=0.9, period=4)], [cls(period=10**6)]
 
     @property
     def observes(self) -> frozenset[str]:
-        """The activity."""
+        """Mean |h|."""
         return frozenset({"mean_abs"})
 
     @classmethod

@@ -1,4 +1,4 @@
-"""ReGraMa: reset the units that the gradient hardly reaches.
+"""ReGraMa: reset the units with the smallest gradients.
 
 Liu, Wu, Obando-Ceron, Castro, Courville & Pan, "Measure gradients, not activations! Enhancing neuronal activity in deep
 reinforcement learning", NeurIPS 2025, arXiv 2505.24061 (Eq. 2 and Algorithm 1).
@@ -6,43 +6,38 @@ reinforcement learning", NeurIPS 2025, arXiv 2505.24061 (Eq. 2 and Algorithm 1).
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Step, Tensors
-from neoteny.methods.shared.unit_reset import InactiveReset
+from neoteny.methods.shared.unit_reset import InactiveReset, mean_gradients
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neoteny.units.records import UnitLayer
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReGraMa(InactiveReset):
-    """Every so many updates, make the units new again whose incoming weights get hardly any gradient.
+    """Every `period` updates, reset the units whose incoming weights get hardly any gradient.
 
-    With the gradient of the last batch's loss by the weights w_in that feed a unit (a kernel's as a whole, and of
-    several tensors all entries together), unit i of a layer scores
+    With the gradient of the last batch's loss with respect to the weights w_in that feed a unit (all entries of a
+    kernel, or of several tensors, together), unit i of a layer scores
 
         G_i = mean|∂L/∂w_in,i| / (mean over the layer of mean|∂L/∂w_in| + 1e-9)
 
     and is inactive where G_i <= τ. Inactive units get incoming weights from the initialiser, bias 0, outgoing weights
-    0 and newborn norms, and the optimizer's state of these entries starts anew. Layers without a gradient, those of a
-    head that is not in use, are left alone.
+    0 and the initial values of norms; the optimizer's state of these entries starts anew. Layers without a gradient,
+    such as those of a head that is not in use, are left alone.
 
-    Eq. 2 writes |∇_h L(x)|, by the unit's activation and averaged over single examples; the authors' code, which this
-    follows, takes the gradient that backpropagation leaves at the weights, of the whole batch.
+    Eq. 2 writes |∇_h L(x)|, the gradient with respect to the unit's activation, averaged over single examples. The
+    authors' code, which this follows, takes the gradient of the whole batch with respect to the weights.
 
     Args:
-        tau: τ; 0 catches only the units that no gradient reached at all.
+        tau: τ; with 0 only units without any gradient are reset.
         period: updates between two resets.
-        norms: also give the entries of norms, each norm by itself, such a score from the gradient of its gain, and put
-            the inactive ones back to gain 1 and shift 0, as the authors' code does with LayerNorms; in the paper's
-            Algorithm 1 norms do not occur.
+        norms: also score the entries of each norm in the same way, by the gradient of the gain, and reset the inactive
+            ones to gain 1 and shift 0. The authors' code does so with LayerNorms; the paper's Algorithm 1 has no norms.
 
     Raises:
         SettingError: τ below 0, a period below 1.
@@ -56,9 +51,9 @@ class ReGraMa(InactiveReset):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"tau": (0.0, 0.01, 0.1)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "With batches of a few examples: a ReLU unit that is closed on all of them gets no gradient, and is reset "
-        "although it may fire on the next ones. With a strong L2 among the regularisers, whose gradient it takes for "
-        "activity in the laboratory."
+        "With batches of a few examples: a ReLU unit that is 0 on all of them gets no gradient, and is reset although "
+        "it may be active on the next ones. With a strong L2: in the laboratory the gradients contain the part of "
+        "the regularisers, which then counts as activity."
     )
 
     tau: float = 0.01
@@ -66,7 +61,7 @@ class ReGraMa(InactiveReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(tau=0.9, period=4)], [cls(period=10**6)]
 
     @classmethod
@@ -84,7 +79,7 @@ class ReGraMa(InactiveReset):
         return state
 
     def _reset_norm(self, step: Step, names: tuple[str, ...], when: Tensor) -> None:
-        """Gain and shift of one norm, in the entries whose gain gets hardly any gradient."""
+        """Reset gain and shift of one norm, in the entries whose gain gets hardly any gradient."""
         import torch
 
         gradient = step.grads[names[0]].abs()
@@ -92,33 +87,4 @@ class ReGraMa(InactiveReset):
         for name in names:
             old = step.tensors[name]
             step.tensors[name] = torch.where(chosen, step.network.initialisers[name].scale, old)
-            for key, value in step.optim.get(name, {}).items():
-                if key != "step" and value.shape == old.shape:
-                    step.optim[name][key] = torch.where(chosen, 0.0, value)
-
-
-def mean_gradients(step: Step) -> Tensors:
-    """Mean |gradient| over the weights that feed each unit, `[units]`, by layer; without layers that got none.
-
-    Of a layer that is fed by several tensors, those without a gradient count as if it were 0.
-    """
-    import torch
-
-    grads = {}
-    for layer in step.network.layers:
-        for slices in layer.incoming:
-            weight = step.tensors[slices.name]
-            grads[slices.name] = step.grads.get(slices.name, torch.zeros_like(weight))
-    seen = copy.copy(step)
-    seen.tensors = grads  # so that sums over gradients come about as those over weights do, on shards too
-    return {
-        layer.name: total / _fed_by(step, layer)
-        for layer, total in zip(step.network.layers, seen.magnitudes("incoming").values(), strict=True)
-        if any(slices.name in step.grads for slices in layer.incoming)
-    }
-
-
-def _fed_by(step: Step, layer: UnitLayer) -> int:
-    """How many weights feed each unit."""
-    shapes = [(slices, step.shape(slices.name)) for slices in layer.incoming]
-    return sum(math.prod(shape) * s.block // (shape[s.dim] * s.groups) for s, shape in shapes)
+            step.make_state_new(name, chosen)

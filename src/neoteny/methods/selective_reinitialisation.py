@@ -1,4 +1,4 @@
-"""SWR, selective weight reinitialisation: single weights of low utility are made new.
+"""SWR, selective weight reinitialisation: draw single weights of low utility anew.
 
 Hernandez-Garcia, Dohare, Luo & Sutton, "Reinitializing weights vs units for maintaining plasticity in neural networks",
 CoLLAs 2025 (PMLR 330), arXiv 2508.00212.
@@ -26,26 +26,26 @@ Reinitialise = Literal["draw", "mean"]
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveReinitialisation(Method):
-    """Every so many updates, and in every tensor of the network, make the single weights new that are of least use.
+    """Every `period` updates, draw the single weights of lowest utility anew, in every tensor of the network.
 
     With a weight w after the step and its gradient g of the batch's loss, its utility is
 
-        |w g|    (utility="gradient")        what the loss would change by without it, to first order
+        |w g|    (utility="gradient")        the change of the loss without this weight, to first order
         |w|      (utility="magnitude")
 
-    Of each tensor by itself, biases and norms included, those are chosen which are
+    In each tensor, biases and norms included, these weights are chosen:
 
-        the n f least, n being the number of its weights             (selection="fraction")
-        below f times the mean of the tensor's utilities             (selection="threshold")
+        the n f of lowest utility, n being the number of its weights    (selection="fraction")
+        those below f times the tensor's mean utility                   (selection="threshold")
 
-    Of a part of a weight, n f rarely being a whole number, it is drawn at every reset whether it makes one, as the
-    authors do: ⌊n f + U(0, 1)⌋ weights are chosen, and of equal ones the first. They are drawn anew from the tensor's
-    initialiser, or set to its mean (reinitialise="mean"): 0, and 1 for the gain of a norm.
+    n f is rarely a whole number. So ⌊n f + U(0, 1)⌋ weights are chosen, drawn at every reset as the authors do; among
+    equal ones the first. They are drawn anew from the tensor's initialiser, or set to its mean (reinitialise="mean"),
+    which is 0, and 1 for the gain of a norm.
 
-    The optimizer's momentum and moments of these weights become 0; a count of steps, as Adam has it, is one number for
-    a whole tensor and goes on, so that with the usual β the first step of a new weight is up to
-    (1 - β₁) / sqrt(1 - β₂) = 3.2 step sizes long. Tensors without a gradient are left alone if that is the utility.
-    Of a tensor that is sharded over several processes, each part counts as one.
+    The optimizer's momentum and moments of these weights become 0. Adam's count of steps is one number for a whole
+    tensor and goes on, so with the usual β the first step of a new weight is up to (1 - β₁) / sqrt(1 - β₂) = 3.2 step
+    sizes long. With the gradient's utility, tensors without a gradient are left alone. Each part of a tensor that is
+    sharded over several processes counts as a tensor.
 
     Args:
         factor: f; at most 1 where it is a fraction.
@@ -54,8 +54,8 @@ class SelectiveReinitialisation(Method):
         reinitialise: what the chosen weights become, see above.
         period: updates between two resets. The paper has 2,048 with a factor of 1e-5 for permuted MNIST, 128 with 5e-4
             and the gradient's utility for a vision transformer on CIFAR-100.
-        inclusive: with a threshold, also choose what just reaches it, as the authors' code does; that makes a
-            tensor new as a whole if all of its gradient is 0.
+        inclusive: with a threshold, also choose weights whose utility equals it, as the authors' code does; a tensor
+            whose gradient is all 0 is then drawn anew as a whole.
         keep_momentum: leave the optimizer's state alone, as the authors' code does.
 
     Raises:
@@ -72,8 +72,8 @@ class SelectiveReinitialisation(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"factor": (1e-5, 1e-4, 1e-3), "period": (2048, 128)}
     memory: ClassVar[tuple[float, float]] = (0.0, 9.0)
     avoid: ClassVar[str] = (
-        "With the gradient's utility where many inputs are 0 all the time: their weights, all of utility 0, are chosen "
-        "first and again and again. With Adam and short periods, as new weights begin with too long steps."
+        "With the gradient's utility where many inputs are always 0: their weights have utility 0, so they are chosen "
+        "first at every reset. With Adam and short periods, as the first steps of new weights are too long."
     )
 
     factor: float = 1e-4
@@ -95,9 +95,9 @@ class SelectiveReinitialisation(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         active = [
-            # few, so that none is chosen of an attention's key bias, whose gradient is nothing but rounding
+            # few, so that none of an attention's key bias is chosen, whose gradient is only rounding error
             cls(factor=0.02, period=3),
             cls(factor=0.9, selection="threshold", utility="magnitude", reinitialise="mean", period=3),
             cls(factor=0.2, utility="magnitude", period=4, keep_momentum=True),
@@ -106,11 +106,11 @@ class SelectiveReinitialisation(Method):
 
     def inert(self) -> str | None:
         """Without a factor nothing is chosen."""
-        still = self.factor == 0 and not (self.selection == "threshold" and self.inclusive)
-        return "factor = 0, so no weight is made new" if still else None
+        inactive = self.factor == 0 and not (self.selection == "threshold" and self.inclusive)
+        return "factor = 0, so no weight is made new" if inactive else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """For each parameter `renewed`, int32 `[]`: weights made new so far."""
+        """For each parameter `renewed`, int32 `[]`: weights drawn anew so far."""
         import torch
 
         return {
@@ -118,6 +118,10 @@ class SelectiveReinitialisation(Method):
             for name in network.initialisers
             if name in tensors
         }
+
+    def done(self, state: Tensors) -> str:
+        """How many weights were made new."""
+        return f"{sum(map(int, state.values())):,} weights made new"
 
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
@@ -131,7 +135,7 @@ class SelectiveReinitialisation(Method):
         return False
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Where it is due, make weights of every tensor new."""
+        """Where it is due, draw weights of every tensor anew."""
         if due is None or (is_zero(self.factor) and not self.inclusive):
             return state
         import torch
@@ -147,14 +151,12 @@ class SelectiveReinitialisation(Method):
             chosen = self._chosen(utility, fold_in(key, 0)) & (due[0] > 0)
             step.tensors[name] = torch.where(chosen, self._new(step, name, fold_in(key, 1)), old)
             if not self.keep_momentum:
-                for kind, value in step.optim.get(name, {}).items():
-                    if kind != "step" and value.shape == old.shape:
-                        step.optim[name][kind] = torch.where(chosen, torch.zeros_like(value), value)
+                step.make_state_new(name, chosen)
             state[f"{name}/renewed"] = state[f"{name}/renewed"] + chosen.sum(dtype=torch.int32)
         return state
 
     def _chosen(self, utility: Tensor, key: Tensor) -> Tensor:
-        """Which weights of a tensor are made new, a mask of its shape."""
+        """Which weights of a tensor are drawn anew, a mask of its shape."""
         import torch
 
         from neoteny.units.random import uniform
@@ -164,13 +166,13 @@ class SelectiveReinitialisation(Method):
             bound = self.factor * utility.mean()
             return utility <= bound if self.inclusive else utility < bound
         number = torch.floor(self.factor * utility.numel() + uniform(key, ()))
-        # ranks, and not a quantile, as so many are chosen whatever equals what; and no number is read from the device
+        # by rank, not by quantile: the number is exact where utilities are equal, and nothing is read from the device
         rank = utility.flatten().argsort(stable=True).argsort()
         return (rank < number).view(utility.shape)
 
     def _new(self, step: Step, name: str, key: Tensor) -> Tensor:
-        """New values of a parameter, or one for all of it."""
+        """New values of a parameter, or one value for all of it."""
         initialiser, old = step.network.initialisers[name], step.tensors[name]
         if self.reinitialise == "mean":
             return old.new_full((), initialiser.scale if initialiser.kind == "constant" else 0.0)
-        return step.part(name, initialiser.draw(key, step.shape(name))).to(old.dtype)
+        return step.drawn(name, key).to(old.dtype)

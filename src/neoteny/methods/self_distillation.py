@@ -1,4 +1,4 @@
-"""Self-distillation: the network's outputs are held near those of the moving average of its weights.
+"""Self-distillation: keep the outputs near those of the moving average of the weights.
 
 Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017, arXiv 1703.01780; as the baseline of Hare &
 Tortoise: Lee et al., "Slow and steady wins the race", ICML 2024, arXiv 2406.02596, and its public code.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from neoteny.checks import is_number, is_zero, require, require_choice, require_nonnegative
 from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.averaging import Averaging
+from neoteny.methods.shared.penalty import on_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfDistillation(Averaging):
-    """Hold the outputs near those of a teacher, the moving average of the weights.
+    """Keep the outputs near those of a teacher, the moving average of the weights.
 
-    The teacher a begins as the network θ; after each update a ← μ a + (1 - μ) θ. Before each step, on the reference
-    batch and with both in evaluation mode, the gradient of a distance D is added:
+    The teacher a begins as a copy of the network θ; after each update a ← μ a + (1 - μ) θ. Before each step the
+    gradient of a distance D on the reference batch x is added, with both in evaluation mode:
 
         g ← g + λ ∇_θ D(f_θ(x), f_a(x))
 
@@ -33,11 +34,11 @@ class SelfDistillation(Averaging):
 
         D = mean Σ_k p_k (log p_k - log q_k)        p = softmax(f_a / T), q = softmax(f_θ / T)
 
-    `distance="squared"` is the mean of (f_θ - f_a)² over examples and outputs, for whatever is no classification; a
-    network with a single output, which has no distribution to compare, gets it in any case.
+    `distance="squared"` is the mean of (f_θ - f_a)² over examples and outputs, for tasks other than classification. A
+    network with a single output always gets it, since it has no distribution to compare.
 
-    Lee et al. compare on the batch trained on, the student in training mode. Their code also divides D by the number of
-    outputs: its λ, which is 1, is ours times that number. The network itself is evaluated, not the teacher.
+    Lee et al. compare on the batch trained on, with the student in training mode. Their code also divides D by the
+    number of outputs: its λ, which is 1, is ours times that number. The network is evaluated, not the teacher.
 
     Args:
         mu: μ in [0, 1).
@@ -59,8 +60,8 @@ class SelfDistillation(Averaging):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"mu": (0.99, 0.999), "strength": (0.01, 0.1, 1.0)}
     memory: ClassVar[tuple[float, float]] = (1.0, 4.0)
     avoid: ClassVar[str] = (
-        "Where tasks change often: the teacher still answers the old one. Each step costs two passes more, and a "
-        "backward one."
+        "Where tasks change often: the teacher still gives the answers of the old task. Each step costs two more "
+        "forward passes and one more backward pass."
     )
 
     strength: float = 1.0
@@ -76,18 +77,18 @@ class SelfDistillation(Averaging):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(mu=0.8), cls(mu=0.5, distance="squared", strength=0.1)], [cls(strength=0)]
 
     def inert(self) -> str | None:
-        """Without strength outputs go where they like."""
+        """Without strength no output is held."""
         return "strength = 0, so no output is held" if self.strength == 0 else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """`<tensor>/average`: the teacher; and of what is no trained parameter `<tensor>/seen`.
+        """`<tensor>/average`: the teacher; and `<tensor>/seen` of everything that is no trained parameter.
 
-        The student is seen with the running statistics as the last step left them: an optimizer that asks for gradients
-        several times gets the same ones, although every pass moves the statistics.
+        The student is evaluated with the running statistics that the last step left. So an optimizer that asks for
+        gradients several times gets the same ones, although every pass changes the statistics.
         """
         state = super().init(network, tensors)
         others = {name: value for name, value in tensors.items() if name not in network.initialisers}
@@ -99,14 +100,13 @@ class SelfDistillation(Averaging):
             return state
         import torch
 
-        assert step.look is not None
-        look = step.look
-        teacher, _ = look(self.averages(step.tensors, state))
+        network = on_reference(step)
+        teacher, _ = network(self.averages(step.tensors, state))
 
         own = {name: state.get(f"{name}/seen", value) for name, value in step.tensors.items()}
 
         def distance(parameters: Tensors) -> Tensor:
-            return self._distance(look({**own, **parameters})[0], teacher)
+            return self._distance(network({**own, **parameters})[0], teacher)
 
         pulls = torch.func.grad(distance)({name: step.tensors[name] for name in step.grads})
         for name, pull in pulls.items():

@@ -1,4 +1,4 @@
-"""Shrink and perturb, in the two meanings the name has taken on.
+"""Shrink and perturb, in the two meanings of the name.
 
 Ash & Adams, "On warm-starting neural network training", NeurIPS 2020; at every step: Dohare et al., Nature 632, 2024.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkAndPerturb(Method):
-    """Make the weights smaller and a little random: at every step, or where the task changes.
+    """Shrink the weights and add noise: at every step, or at a change of task.
 
     `when="every_step"` (Dohare et al.): coupled L2 in the optimizer, and noise on every parameter after each step,
 
@@ -38,10 +38,10 @@ class ShrinkAndPerturb(Method):
         sigma: σ, standard deviation of the noise (unused with noise="initialiser").
         shrink: s of `at_task`, in [0, 1]; 1 with no noise changes nothing.
         noise: what `at_task` adds.
-        interval: with N > 1 `every_step` adds noise of σ √N at every N-th step instead: the same variance in the long
-            run, N times fewer random numbers, which otherwise take most of the time of a small network's step.
+        interval: with N > 1, `every_step` adds noise of σ √N at every N-th step instead: the same variance in the long
+            run with N times fewer random numbers, which take most of the time of a small network's step.
         norms: also decay and shrink the gains and shifts of norms towards 0, which otherwise only get the noise.
-            (Towards their initial values they always go.)
+            (noise="initialiser" always shrinks them, towards their initial values.)
 
     Raises:
         SettingError: a setting outside its range.
@@ -56,8 +56,8 @@ class ShrinkAndPerturb(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"weight_decay": (1e-4, 1e-3, 1e-2), "sigma": (1e-5, 1e-3)}
     memory: ClassVar[tuple[float, float]] = (0.0, 6.0)
     avoid: ClassVar[str] = (
-        "Where every prediction between two changes of task counts, as the noise costs accuracy all the time; "
-        "`at_task` where nobody knows when the task changes."
+        "Where every prediction between two changes of task counts, as the noise always costs some accuracy; `at_task` "
+        "where it is not known when the task changes."
     )
 
     when: Literal["every_step", "at_task"] = "every_step"
@@ -78,7 +78,7 @@ class ShrinkAndPerturb(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [
             cls(weight_decay=0.01, sigma=1e-3),
             cls(sigma=1e-3, interval=4),
@@ -89,8 +89,8 @@ class ShrinkAndPerturb(Method):
         """It neither shrinks nor perturbs."""
         if self.when == "every_step":
             return "weight_decay = sigma = 0, so no weight changes" if self.weight_decay == self.sigma == 0 else None
-        still = self.shrink == 1 and (self.noise == "initialiser" or self.sigma == 0)
-        return "shrink = 1 and no noise, so no weight changes" if still else None
+        inactive = self.shrink == 1 and (self.noise == "initialiser" or self.sigma == 0)
+        return "shrink = 1 and no noise, so no weight changes" if inactive else None
 
     @property
     def coupled_decay(self) -> float | None:
@@ -116,9 +116,8 @@ class ShrinkAndPerturb(Method):
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """The L2 part of `every_step`."""
         if self.when == "every_step" and not is_zero(self.weight_decay):
-            for name in step.parameters(self.norms):
-                if name in step.grads:
-                    step.grads[name] = step.grads[name] + self.weight_decay * step.tensors[name]
+            for name in step.trained(self.norms):
+                step.grads[name] = step.grads[name] + self.weight_decay * step.tensors[name]
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
@@ -144,9 +143,8 @@ class ShrinkAndPerturb(Method):
                 self._perturb(step, self.sigma)
         elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
             for number, name in enumerate(step.parameters()):
-                old = step.tensors[name]
-                fresh = step.network.initialisers[name].draw(fold_in(step.key, number), step.shape(name))
-                step.tensors[name] = self.shrink * old + (1 - self.shrink) * step.part(name, fresh).to(old.dtype)
+                old, fresh = step.tensors[name], step.drawn(name, fold_in(step.key, number))
+                step.tensors[name] = self.shrink * old + (1 - self.shrink) * fresh.to(old.dtype)
         return state
 
     def _perturb(self, step: Step, sigma: float | Tensor) -> None:

@@ -1,7 +1,7 @@
-"""SNR, self-normalised resets: reset a unit that has been silent for longer than is usual for it.
+"""SNR, self-normalised resets: reset a unit that has not fired for longer than is usual for it.
 
 Farias & Jozefiak, "Self-normalized resets for plasticity in continual learning", ICLR 2025, arXiv 2410.20098
-(Algorithm 1); how its distributions are estimated is told by the authors' code, ajozefiak/SelfNormalizedResets.
+(Algorithm 1); how distributions are estimated follows the authors' code, ajozefiak/SelfNormalizedResets.
 """
 
 from __future__ import annotations
@@ -21,39 +21,40 @@ if TYPE_CHECKING:
     from neoteny.units.records import Network
 
 _FINENESS = 8
-"""Ages to which silences are rounded up, for each doubling."""
+"""Lengths of silences that are told apart in each doubling."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfNormalisedResets(UnitReset):
-    """Reset every unit whose silence is improbably long, judged by how long its own silences use to be.
+    """Reset every unit that has been silent for an improbably long time, compared with its own earlier silences.
 
-    A unit's age a counts the examples since it last fired. At every update, on B examples:
+    A silence of a unit is a run of examples on which it does not fire. Its age a counts the examples since it last
+    fired. At every update, on B examples:
 
         it fired on none of them:  a ← a + B
         otherwise:                 a is logged if it is not 0, and a ← 0
 
-    With A a silence of the unit as logged, it is reset where P(A ≥ a) ≤ η, that is where a > τ, the least silence with
-    P(A ≤ τ) ≥ 1 - η. Its incoming weights come from the initialiser, its bias and outgoing weights become 0, the
-    optimizer's state of these entries starts anew; a is logged and becomes 0.
+    With A the length of a logged silence, the unit is reset where P(A ≥ a) ≤ η. That is where a > τ, the least length
+    with P(A ≤ τ) ≥ 1 - η. Its incoming weights come from the initialiser, its bias and outgoing weights become 0, and
+    the optimizer's state of these entries starts anew; a is logged and becomes 0.
 
-    Every `period` updates τ is taken from the log, and the log is emptied. As a silence ends at the latest where it is
-    cut off by a reset, the log does not show by how much τ is too low: where it says more than the present τ, τ is
-    doubled instead. Then τ is put between B and `longest`. A unit that was not silent once gets τ = B.
+    Every `period` updates τ is taken from the log, and the log is emptied. A reset cuts a silence off, so the log
+    cannot show silences much longer than the present τ. Where the log gives more than the present τ, τ is doubled
+    instead. Then τ is clipped to the range from B to `longest`. A unit without any silence gets τ = B.
 
-    The log holds for each unit how many silences were at most 1, 2, 3, ... examples long, up to `longest` by steps of
-    an eighth of an octave (98 numbers up to 20,000, where the authors' histogram has 20,001): τ is at most an eighth
-    too high.
+    The log holds for each unit how many silences were at most 1, 2, 3, ... examples long, up to `longest`, in steps of
+    an eighth of each power of two. (These are 98 numbers up to 20,000; the authors' histogram has 20,001.) So τ is at
+    most an eighth too high.
 
     Args:
         rejection: η in [0, 1], 0.02 to 0.1 in the paper (the code's percentile is 1 - η).
         period: updates between two estimates of τ. The authors make one every so many tasks.
         threshold: τ at first, in examples.
         longest: the greatest τ, in examples.
-        every: updates between two looks at the ages. In the paper 1, every update; but at every look weights are drawn
-            for all units, a multiple of the cost of a small network's step, and a look at every 16th is hardly later.
-        at_threshold: also reset where a = τ, and double τ where the log says just τ, as the authors' code does.
-        least_share: a unit counts as firing on a batch of whose entries (examples and positions) more than this share
+        every: updates between two checks of the ages; 1 in the paper. Each check draws weights for all units, which
+            costs several times a small network's step; with 16 the resets come hardly later.
+        at_threshold: also reset where a = τ, and double τ where the log gives exactly τ, as the authors' code does.
+        least_share: a unit counts as firing on a batch if more than this share of its entries (examples and positions)
             is not 0; 0 in the paper.
 
     Raises:
@@ -68,8 +69,8 @@ class SelfNormalisedResets(UnitReset):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"rejection": (0.02, 0.05, 0.1)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "With activations that are never exactly 0 (tanh, leaky ReLU, GELU): no unit is ever silent, and nothing is "
-        "reset. On streams whose inputs come back after pauses far longer than a period."
+        "With activation functions that are never exactly 0 (tanh, leaky ReLU, GELU): every unit always fires, and "
+        "nothing is reset. On streams whose inputs come back after pauses much longer than a period."
     )
 
     rejection: float = 0.05
@@ -89,7 +90,7 @@ class SelfNormalisedResets(UnitReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         silent = {"least_share": 1.0, "period": 4}
         return [cls(threshold=9, **silent), cls(threshold=6, every=2, at_threshold=True, **silent)], [
             cls(period=10**6, every=10**6)
@@ -97,7 +98,7 @@ class SelfNormalisedResets(UnitReset):
 
     @property
     def observes(self) -> frozenset[str]:
-        """Whether units fired, and on how many examples they could have."""
+        """Whether units fired, and on how many examples."""
         return frozenset({"fired", "examples"})
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
@@ -114,11 +115,11 @@ class SelfNormalisedResets(UnitReset):
         return state
 
     def schedule(self, network: Network, seed: int) -> _Clock:
-        """Two columns: whether ages are looked at, and whether thresholds are estimated."""
+        """Two columns: whether ages are checked, and whether thresholds are estimated."""
         return _Clock(self.every, self.period)
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Age all units; where it is due, reset those that are too old, and estimate the thresholds anew."""
+        """Update all ages; where it is due, reset units that are too old, and estimate the thresholds anew."""
         import torch
 
         state, chosen = dict(state), {}
@@ -140,14 +141,14 @@ class SelfNormalisedResets(UnitReset):
             estimate = self._estimate(state[threshold], state[log], lengths, least)
             state[threshold] = torch.where(due[1] > 0, estimate, state[threshold])
             state[log] = torch.where(due[1] > 0, torch.zeros_like(state[log]), state[log])
-        looked = due is not None and (step.due is None or step.due[0])  # known to the host where nothing can be chosen
-        return self.make_new(step, state, chosen) if looked else state
+        checked = due is not None and (step.due is None or step.due[0])  # the host may know that none can be chosen
+        return self.make_new(step, state, chosen) if checked else state
 
     def _estimate(self, threshold: Tensor, log: Tensor, lengths: Tensor, least: Tensor) -> Tensor:
         """τ from the log, `[n]`."""
         import torch
 
-        needed = (1 - self.rejection) * log[:, -1:].to(torch.float32) - 1e-2  # a whole number whatever the rounding
+        needed = (1 - self.rejection) * log[:, -1:].to(torch.float32) - 1e-2  # so that rounding does not matter
         usual = torch.where(log >= needed, lengths, self.longest).amin(1)
         too_low = usual >= threshold if self.at_threshold else usual > threshold
         return torch.where(too_low, 2 * threshold, usual).maximum(least).clamp_max(self.longest)
@@ -191,7 +192,7 @@ def _lengths(longest: int) -> list[int]:
 
 
 def _end(ended: Tensor, state: Tensors, age: str, log: str, lengths: Tensor) -> None:
-    """Log the silences that end, bool `[n]`, and let ages start anew; an age of 0 is none."""
+    """Log the silences that end, bool `[n]`, and set their ages to 0; an age of 0 is no silence."""
     import torch
 
     within = state[age].minimum(lengths[-1]).unsqueeze(1) <= lengths

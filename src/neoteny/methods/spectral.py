@@ -1,4 +1,4 @@
-"""Spectral regularisation: the largest singular value of every layer stays near one.
+"""Spectral regularisation: keep the largest singular value of every layer near one.
 
 Lewandowski, Bortkiewicz, Kumar, György, Schuurmans, Ostaszewski & Machado, "Learning continually by spectral
 regularization", ICLR 2025, arXiv 2406.06811 (Section 4.2).
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 class Spectral(Method):
     """Pull the largest singular value σ of every weight matrix W towards 1, and biases b towards 0.
 
-    Added to the loss, with the strength λ, is
+    With the strength λ, the term added to the loss is
 
         λ Σ_layers [(σ(W)^k - 1)² + |b|^(2k)]
 
-    Convolutions are matrices `[out, in * kernel]`; embeddings, whose rows are never summed, are left out. Norms are
-    layers of a diagonal matrix: every gain γ adds (γ^k - 1)², the shift b adds |b|^(2k).
+    Convolutions are matrices `[out, in * kernel]`. Embeddings are left out, as their rows are never summed. Norms are
+    layers with a diagonal matrix: every gain γ adds (γ^k - 1)², the shift b adds |b|^(2k).
 
-    The singular vectors come from power iteration: once for every step, with u kept from the one before,
+    The singular vectors come from power iteration, one round a step, with u kept from the step before,
 
         v = Wᵀu / |Wᵀu|,    u = W v / |W v|,    σ = uᵀW v
 
-    and with u and v held fixed the gradients, added before the step, are
+    and the gradients added before the step are, with u and v held fixed,
 
         2 k λ (σ^k - 1) σ^(k-1) u vᵀ    and    2 k λ |b|^(2k-2) b
 
     Args:
         strength: λ; 1e-5 to 1e-2 are usual.
-        k: the power; the higher it is, the harder values above 1 are pulled, and the softer those below.
-        iterations: rounds of power iteration a step.
+        k: the power; a higher one pulls singular values above 1 harder and those below 1 less.
+        iterations: rounds of power iteration at each step.
 
     Raises:
         SettingError: a strength that is not a finite number >= 0, or k or the iterations below 1; while training, a
@@ -58,8 +58,8 @@ class Spectral(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"strength": (1e-5, 1e-4, 1e-3, 1e-2)}
     memory: ClassVar[tuple[float, float]] = (0.0, 3.0)
     avoid: ClassVar[str] = (
-        "With parameters sharded over processes, whose matrices no process sees whole; or where layers must have a "
-        "gain other than one, as output layers of small or large targets."
+        "With parameters sharded over processes: no process has a whole matrix. Where layers need a gain other than "
+        "one, as output layers for small or large targets."
     )
 
     strength: float = 1e-4
@@ -73,7 +73,7 @@ class Spectral(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(strength=0.01), cls(strength=0.01, k=1, iterations=3)], [cls(strength=0)]
 
     def inert(self) -> str | None:
@@ -105,7 +105,7 @@ class Spectral(Method):
         return {f"{name}/left": left, f"{name}/right": right}
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Add the gradients; parameters without one stay as they are."""
+        """Add the gradients of the term."""
         if is_zero(self.strength):
             return state
         k = self.k
@@ -127,7 +127,7 @@ class Spectral(Method):
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Power iteration on the new weights: here, since an optimizer may ask for gradients several times a step."""
+        """Power iteration on the new weights; here, as an optimizer may ask for gradients several times a step."""
         if is_zero(self.strength):
             return state
         state = dict(state)
@@ -150,7 +150,7 @@ class Spectral(Method):
 
 
 def _direction(vector: Tensor, otherwise: Tensor) -> Tensor:
-    """The vector at length 1; where it has none, as in a head that was set to zero, what it was before."""
+    """The vector scaled to length 1; where its length is 0, as in a head that was set to zero, the previous one."""
     import torch
 
     length = vector.norm()

@@ -20,46 +20,46 @@ if TYPE_CHECKING:
     from neoteny.units.records import Network
 
 _LEAST = 1e-12
-"""A largest utility that is no more than rounding: of a bias, say, that the loss does not depend on."""
+"""A largest utility up to this is rounding error: that of a bias, say, that the loss does not depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UPGD(Method):
-    """Protect useful weights from large steps, and perturb the others: on any optimizer.
+    """Protect useful weights from large steps, and perturb the others, with any optimizer.
 
-    The utility of a weight is how much the loss would grow without it. With the gradient g and the update count t,
+    The utility of a weight w is how much the loss would grow without it. With the gradient g and the update count t,
 
         u = -g w                    (order 1)
         u = ½ h w² - g w            (order 2)
         ū ← β ū + (1 - β) u,        û = ū / (1 - β^t),        s = sigmoid(û / max û)
 
-    the optimizer gets, in place of the gradient and with ξ ~ N(0, 1),
+    the optimizer gets in place of the gradient, with ξ ~ N(0, 1),
 
         g ← (g + σ ξ)(1 - s)        (protecting)
         g ← g + σ ξ (1 - s)         (not protecting)
 
-    and after its step of size α, w ← w - α λ w. With SGD this is the paper's update, but for α λ times the step, since
-    the paper decays before it. Adam's moments are then those of the changed gradient.
+    and after the step of size α, w ← w - α λ w. With SGD this is the paper's update, except for α λ times the step, as
+    the paper decays before the step. Adam's moments are those of the changed gradient.
 
-    The maximum is taken over all weights (`scope="global"`) or those of one tensor ("local"). Where no utility in it is
-    positive (beyond 1e-12), nothing is worth protecting, and 1 takes its place.
+    The maximum is taken over all weights (`scope="global"`) or over one tensor ("local"). Where no utility is positive
+    (above 1e-12), 1 takes the place of the maximum.
 
-    On the level of units, utility belongs to a hidden unit: that of a gate of value 1 behind it. As the loss sees the
-    gate through the outgoing weights alone, its gradient is Σ g w over these, so u = -Σ g w, and in order 2
-    ½ h - Σ g w. Then 1 - s and the noise act on the unit's incoming weights, bias and norms, and all else learns as it
-    would.
+    With `level="unit"` each hidden unit has one utility: that of a gate of value 1 behind the unit. The gradient of the
+    loss with respect to the gate is Σ g w over the outgoing weights, so u = -Σ g w, and in order 2 u = ½ h - Σ g w.
+    Then 1 - s and the noise act on the unit's incoming weights, bias and norms; all other parameters learn as usual.
 
-    The curvature h is HesScale's in the paper, an approximate diagonal of the Hessian from a backward pass of its own.
-    That pass is not to be had from inside an optimizer's step: here h is the **squared gradient** of the batch, the
-    empirical Fisher's stand-in. It is of the same order as h only for batches of one example, and never negative.
+    In the paper the curvature h comes from HesScale, an approximate diagonal of the Hessian that needs a backward pass
+    of its own. Such a pass is not possible inside an optimizer's step. So here h is the **squared gradient** of the
+    batch, as in the empirical Fisher matrix. It has the size of h only for batches of one example, and is never
+    negative.
 
-    What the authors' code does otherwise has an option each:
+    Each difference in the authors' code is an option:
 
     - `uncorrected_max`: their experiments (and their README) divide û by the maximum of the *uncorrected* ū, which
-      makes s nearer 0 or 1 in the beginning;
+      brings s nearer to 0 or 1 at the beginning;
     - `row_norm`: their local variants divide by the Euclidean norm of the last dimension instead of by a maximum;
-    - `doubled`: the README's optimizer makes steps of 2 α, so that a weight of utility 0 gets the usual one. With an
-      optimizer that divides by the gradient's size, such as Adam, it only matters to the noise.
+    - `doubled`: the README's optimizer makes steps of 2 α, so that a weight of utility 0 gets the usual step. With an
+      optimizer that divides by the size of the gradient, such as Adam, it only matters for the noise.
 
     Args:
         sigma: σ, standard deviation of the noise, in units of gradients.
@@ -67,11 +67,11 @@ class UPGD(Method):
         weight_decay: λ, decoupled.
         scope: over what the maximum is taken.
         order: of the utility in the weight.
-        protecting: whether 1 - s acts on the gradient, too, or on the noise alone.
-        level: whose utility it is.
-        uncorrected_max: as in the authors' code.
-        row_norm: as in the authors' code; with `scope="local"`.
-        doubled: as in the authors' README.
+        protecting: whether 1 - s acts on the gradient as well, or only on the noise.
+        level: whether each weight or each unit has a utility.
+        uncorrected_max: divide by the maximum of ū, as in the authors' code.
+        row_norm: divide by the norm of the last dimension, as in the authors' code; needs `scope="local"`.
+        doubled: double the gradients, as in the authors' README.
 
     Raises:
         SettingError: a setting outside its range; while training, a parameter of which only a part is in this process.
@@ -86,8 +86,8 @@ class UPGD(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"sigma": (1e-3, 1e-2, 1e-1), "weight_decay": (0.0, 1e-3)}
     memory: ClassVar[tuple[float, float]] = (2.0, 8.0)
     avoid: ClassVar[str] = (
-        "With parameters sharded over processes; with large batches, whose noise-free gradients the perturbation "
-        "spoils; or where every weight is to take full steps: even a weight of no utility takes half of one."
+        "With parameters sharded over processes. With large batches: their gradients have little noise, and the "
+        "perturbation adds some. Where every weight should make full steps: with utility 0 it makes half a step."
     )
 
     sigma: float = 1e-3
@@ -112,7 +112,7 @@ class UPGD(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [
             cls(sigma=0.01, weight_decay=0.1),
             cls(sigma=0.01, scope="local", order=2, protecting=False, beta=0.9),
@@ -121,17 +121,17 @@ class UPGD(Method):
 
     def inert(self) -> str | None:
         """Neither noise nor protection nor decay."""
-        return "sigma = weight_decay = 0 and not protecting, so every gradient stays as it is" if self._still else None
+        return "sigma = weight_decay = 0 and not protecting, so no gradient changes" if self._inactive else None
 
     @property
-    def _still(self) -> bool:
+    def _inactive(self) -> bool:
         changed = self.protecting or self.doubled
         return is_zero(self.sigma) and is_zero(self.weight_decay) and not changed
 
     def excludes(self, other: Method) -> str | None:
-        """Not with another one that remakes the gradients as a whole."""
+        """Another method that changes the gradients as a whole."""
         if other.stage == "optimizer":
-            return "both remake the gradients that the optimizer gets, and neither would know the other's"
+            return "both replace the gradients that the optimizer gets, so one would act on the result of the other"
         return None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
@@ -150,8 +150,8 @@ class UPGD(Method):
         return state
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Replace the gradients; parameters without one are not being trained and stay as they are."""
-        if self._still:
+        """Replace the gradients."""
+        if self._inactive:
             return state
         state = dict(state)
         for owner, new in self._utilities(step).items():
@@ -162,36 +162,34 @@ class UPGD(Method):
         else:
             on_gradient, on_noise = _spread(step, small, 1.0), _spread(step, small, 0.0)
         noise = {} if is_zero(self.sigma) else step.noise_of_all()
-        for name in step.parameters():
-            if name in step.grads:
-                grad = step.grads[name]
-                if name in on_gradient:
-                    dtype = grad.dtype
-                    grad = grad * on_gradient[name].to(dtype) if self.protecting else grad
-                    if noise:
-                        grad = grad + self.sigma * noise[name].to(dtype) * on_noise[name].to(dtype)
-                step.grads[name] = 2 * grad if self.doubled else grad
+        for name in step.trained():
+            grad = step.grads[name]
+            if name in on_gradient:
+                dtype = grad.dtype
+                grad = grad * on_gradient[name].to(dtype) if self.protecting else grad
+                if noise:
+                    grad = grad + self.sigma * noise[name].to(dtype) * on_noise[name].to(dtype)
+            step.grads[name] = 2 * grad if self.doubled else grad
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Take the utilities into their means, here since optimizers may ask for gradients twice; decay."""
-        if self._still:
+        """Update the mean utilities, here as optimizers may ask for gradients several times a step; decay."""
+        if self._inactive:
             return state
         state = dict(state)
         for owner in self._owners(step):
             state[f"{owner}/utility"] = self._mean(state, owner)
             state[f"{owner}/count"] = state[f"{owner}/count"] + 1
         if not is_zero(self.weight_decay):
-            for name in step.parameters():
-                if name in step.grads:
-                    old = step.tensors[name]
-                    step.tensors[name] = old - step.step_size_of(name) * self.weight_decay * old
+            for name in step.trained():
+                old = step.tensors[name]
+                step.tensors[name] = old - step.step_size_of(name) * self.weight_decay * old
         return state
 
     def _owners(self, step: Step) -> list[str]:
-        """The parameters, or layers, whose utility shows in this step."""
+        """The parameters, or layers, whose utility this step gives."""
         if self.level == "weight":
-            return [name for name in step.parameters() if name in step.grads]
+            return step.trained()
         layers = step.network.layers
         return [layer.name for layer in layers if all(slices.name in step.grads for slices in layer.outgoing)]
 
@@ -217,7 +215,7 @@ class UPGD(Method):
 
         means = {owner: self._mean(state, owner) for owner in owners}
         corrected = {}
-        for owner, mean in means.items():  # 1 - β^t from the logarithm: in single precision the power is too coarse
+        for owner, mean in means.items():  # 1 - β^t by the logarithm: in single precision the power is inaccurate
             beta = torch.as_tensor(self.beta, dtype=mean.dtype, device=mean.device)
             corrected[owner] = mean / -torch.expm1((state[f"{owner}/count"] + 1) * beta.log())
         if self.row_norm:
@@ -231,9 +229,9 @@ class UPGD(Method):
 
 
 def _spread(step: Step, values: Tensors, outside: float) -> Tensors:
-    """Values of units, by layer, laid along what makes these units: by parameter that has a gradient.
+    """Values of units, by layer, laid out along the parameters that feed them, for those with a gradient.
 
-    Entries that make no unit get `outside`; where several layers lie in one parameter each has its own part of it.
+    Entries that feed no unit get `outside`; where several layers lie in one parameter, each has its own part of it.
     """
     found: Tensors = {}
     for layer in step.network.layers:

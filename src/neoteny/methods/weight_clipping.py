@@ -1,4 +1,4 @@
-"""Weight clipping: every weight stays within a bound that its layer's fan-in sets.
+"""Weight clipping: keep every weight within a bound that depends on the fan-in of its layer.
 
 Elsayed, Lan, Lyle & Mahmood, "Weight clipping for deep continual and reinforcement learning", RLC 2024, arXiv
 2407.01704 (Algorithm 1).
@@ -27,12 +27,12 @@ class WeightClipping(Method):
 
         w ← max(-ζ/√n, min(ζ/√n, w))
 
-    1/√n is the bound of `nn.Linear`'s and the convolutions' uniform initial weights; a bias has its layer's. Norms,
-    embeddings and parameters of no layer are left alone. The optimizer's state stays as it is.
+    1/√n is the bound of the uniform initial weights of `nn.Linear` and the convolutions; a bias has the bound of its
+    layer. Norms, embeddings and parameters of no layer are left alone. The optimizer's state stays as it is.
 
     Args:
-        zeta: ζ > 0; the paper tries 1 to 5. Initial weights drawn from further out (Kaiming for ReLU: up to √6) are
-            clipped at the first step. Infinity clips nothing.
+        zeta: ζ > 0; the paper tries 1 to 5. Initial weights from a wider range (Kaiming for ReLU: up to √6) are clipped
+            at the first step. Infinity clips nothing.
         head: also clip the output layers.
 
     Raises:
@@ -48,8 +48,8 @@ class WeightClipping(Method):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"zeta": (5.0, 3.0, 2.0, 1.0)}
     memory: ClassVar[tuple[float, float]] = (0.0, 1.0)
     avoid: ClassVar[str] = (
-        "Where a task needs large weights: in outputs of a large range (leave out the head), or with initial weights "
-        "that lie outside the bound."
+        "Where a task needs large weights: for outputs with a large range (leave out the head), or with initial "
+        "weights outside the bound."
     )
 
     zeta: float = field(default=2.0, metadata={"accepts": (math.inf,)})
@@ -61,17 +61,17 @@ class WeightClipping(Method):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active and still ones, for `neoteny.testing`."""
+        """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(zeta=0.8), cls(zeta=0.8, head=False)], [cls(zeta=math.inf)]
 
     def inert(self) -> str | None:
-        """Nothing lies outside an infinite bound."""
+        """With an infinite bound nothing is clipped."""
         return "zeta is infinite, so no weight is clipped" if self.zeta == math.inf else None
 
     def excludes(self, other: Method) -> str | None:
         """Not with weights of a fixed norm."""
         if other.name == "normalise-and-project":
-            return "rescaling a layer to its initial norm puts weights outside the bound again"
+            return "rescaling a layer to its initial norm moves weights outside the bound again"
         return None
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:

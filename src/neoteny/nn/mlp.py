@@ -1,4 +1,4 @@
-"""Fully connected networks of the paper: 20-5-1 for regression, 784-2000-2000-2000-10 for permuted MNIST."""
+"""The paper's fully connected networks: 20-5-1 for regression, 784-2000-2000-2000-10 for permuted MNIST."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neoteny.errors import SettingError
 from neoteny.nn.activations import activation as find_activation
 from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "LinearNetwork"]
 
 
 class MLP(Layered):
@@ -72,3 +72,34 @@ class MLP(Layered):
                 layers.append(nn.Dropout(dropout))
         layers.append(nn.Linear(sizes[-2], outputs))
         super().__init__(nn.Sequential(*layers), initialisation, nonlinearity.gain)
+
+
+class LinearNetwork(Layered):
+    """One linear layer, W x + b, with |w| <= sqrt(3 / inputs) and b = 0 at first.
+
+    It cannot lose plasticity, so it is the baseline that a deep network should stay above.
+
+    Args:
+        inputs: number of inputs.
+        outputs: number of outputs.
+        initialisation: as for `neoteny.nn.MLP`.
+
+    Shapes: inputs [batch, inputs] or what has as many numbers, such as images; outputs [batch, outputs].
+
+    Raises:
+        SettingError: a size below 1.
+
+    >>> LinearNetwork(20, 1).initialisers["layers.0.bias"]
+    Initialiser(kind='constant', scale=0.0)
+
+    Source: Dohare et al., Nature 632, 2024, Extended Data Fig. 1; the authors' public `lop/nets/linear.py`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, initialisation: Scheme = "kaiming_uniform"):
+        if min(inputs, outputs) < 1:
+            raise SettingError(f"A network of sizes {[inputs, outputs]} has an empty layer: sizes must be at least 1.")
+        super().__init__(nn.Sequential(nn.Linear(inputs, outputs)), initialisation, gain=1.0)
+
+    def forward(self, x):
+        """The output [batch, outputs] for inputs [batch, ...]."""
+        return self.layers(x.flatten(1))

@@ -7,12 +7,12 @@ correction takes the number of updates since an entry was made new, which may di
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.checks import is_number, require, require_nonnegative
-from neoteny.optim.base import Optimizer
+from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,16 +64,23 @@ class Adam(Optimizer):
             for name, value in tensors.items()
         }
 
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Counts,
+        signals: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """One update."""
+        from neoteny.units.counts import average_weight
+
         b1, b2 = self.betas
         for name, gradient in grads.items():
             m = optim[name]["exp_avg"] * b1 + gradient * (1 - b1)
             v = optim[name]["exp_avg_sq"] * b2 + gradient * gradient * (1 - b2)
             optim[name] = {"exp_avg": m, "exp_avg_sq": v, "step": optim[name]["step"] + 1}
-            # expm1 keeps 1 - b^t exact to the last digits where t is small and b near 1
-            t = count[name].float()
-            first, second = -(t * math.log(b1)).expm1(), -(t * math.log(b2)).expm1()
+            first, second = average_weight(b1, count[name]), average_weight(b2, count[name])
             theta = tensors[name]
             if self.weight_decay:
                 theta = theta * (1 - self.step_size * self.weight_decay)

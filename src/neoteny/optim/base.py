@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import copy
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.checks import require_nonnegative
 from neoteny.errors import SettingError
+from neoteny.units.newborn import Newborn, newborn_value
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Tensors = dict[str, "Tensor"]
+Counts = Mapping[str, "Tensor | Sequence[Tensor]"]
 
 
 class _LearningRate(ABCMeta):
@@ -39,10 +41,31 @@ class _LearningRate(ABCMeta):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(metaclass=_LearningRate):
-    """Base of the laboratory's optimizers.
+    """Base of the laboratory's optimizers: settings, state by parameter and name, and an update.
+
+    A subclass writes `init` and `update`, and says in class variables what the laboratory has to know of its state. It
+    may be one of several that train a network, each its own parameters: then only these are in what `init` is given and
+    in `grads` and `optim`.
 
     Args:
         step_size: alpha > 0; `learning_rate` is taken for it as well.
+
+    >>> class OwnStepSizes(Optimizer):  # a step size for each weight, moved by the sign of its gradient
+    ...     newborn = {"log_step": "median"}
+    ...
+    ...     def init(self, tensors):
+    ...         return {name: {"log_step": (value * 0 + self.step_size).log()} for name, value in tensors.items()}
+    ...
+    ...     def update(self, tensors, grads, optim, count, signals=None):
+    ...         for name, gradient in grads.items():
+    ...             log_step = optim[name]["log_step"] + 0.1 * (gradient * tensors[name]).sign()
+    ...             optim[name] = {"log_step": log_step}
+    ...             tensors[name] = tensors[name] - log_step.exp() * gradient
+    >>> import torch
+    >>> own, tensors = OwnStepSizes(step_size=0.5), {"w": torch.tensor([1.0, -1.0])}
+    >>> own.update(tensors, {"w": torch.tensor([1.0, 1.0])}, own.init(tensors), {})
+    >>> tensors["w"]
+    tensor([ 0.4474, -1.4524])
     """
 
     step_size: float = 0.01
@@ -50,6 +73,13 @@ class Optimizer(metaclass=_LearningRate):
     varies: ClassVar[tuple[str, ...]] = ("step_size",)
     counts: ClassVar[bool] = False
     """Whether the rule depends on the number of updates so far (a bias correction)."""
+    newborn: ClassVar[Mapping[str, Newborn]] = {}
+    """What a state tensor of its parameter's shape holds for a weight that was just made new, by the state's name: a
+    number, `initial` (what `init` gives), `median` or `weight`; see `neoteny.units.newborn.Newborn`. Where a state is
+    not named, it holds 0."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Names of the signals that the rule reads beside gradients (a TD error, the decay of traces, the end of an
+    episode); whoever trains with it must give them to `update`."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -64,16 +94,36 @@ class Optimizer(metaclass=_LearningRate):
         return {name: {} for name in tensors}
 
     @abstractmethod
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
-        """One update: replaces entries of `tensors` and of `optim[name]`.
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Counts,
+        signals: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """One update: replaces entries of `tensors` and of `optim[name]`, for the names in `grads` alone.
 
         Args:
-            tensors: parameters by name.
-            grads: gradients by name; parameters without one stay.
-            optim: state by parameter and name; a rule that counts keeps `step`, the updates of the parameter so far.
-            count: for each parameter the number of updates, this one included, since each entry was made new;
-                broadcasts against the parameter. Empty where the rule does not count.
+            tensors: all tensors of the network by name, parameters of other optimizers included.
+            grads: gradients by name, of this optimizer's own parameters; those without one stay.
+            optim: state of its own parameters, by parameter and name; a rule that counts keeps `step`, the updates of
+                the parameter so far.
+            count: for each parameter the number of updates, this one included, since each entry was made new: a tensor
+                that broadcasts against the parameter, or several of which the least counts (see
+                `neoteny.units.counts`). Empty where the rule does not count.
+            signals: by name, tensors `[]` of this run, at least those that `reads` names; None where it names none.
         """
+
+    def newborn_state(
+        self, parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]
+    ) -> Tensor | float:
+        """What a state tensor holds for weights that were just made new, as `newborn` says: a `NewbornState`."""
+
+        def initial() -> Tensor:
+            return self.init({parameter: weight})[parameter][state]
+
+        return newborn_value(self.newborn.get(state, 0.0), old, weight, new, initial)
 
     def bind(self, values: Mapping[str, Any]) -> Optimizer:
         """The same optimizer with some settings replaced by values that are not checked (tensors of one run)."""

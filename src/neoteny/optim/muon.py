@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.checks import is_number, require, require_count, require_nonnegative, require_positive
 from neoteny.optim.adam import Adam, require_betas
-from neoteny.optim.base import Optimizer
+from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +83,14 @@ class Muon(Optimizer):
             state[name] = {"momentum_buffer": tensors[name] * 0, "step": state[name]["step"]}
         return state
 
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Counts,
+        signals: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """One update."""
         matrices = [name for name in grads if "momentum_buffer" in optim[name]]
         for name in matrices:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.checks import is_number, require
-from neoteny.optim.base import Optimizer
+from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,14 @@ class SGD(Optimizer):
         """The momentum of each parameter, where there is any."""
         return {name: {"momentum_buffer": value * 0} if self.momentum else {} for name, value in tensors.items()}
 
-    def update(self, tensors: Tensors, grads: Tensors, optim: dict[str, Tensors], count: Tensors) -> None:
+    def update(
+        self,
+        tensors: Tensors,
+        grads: Tensors,
+        optim: dict[str, Tensors],
+        count: Counts,
+        signals: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """One update."""
         for name, gradient in grads.items():
             if self.momentum:

@@ -1,7 +1,8 @@
 """Figures, tables with intervals, and the HTML page, all drawn from run folders alone.
 
-The usual way is `build`, which turns a directory of runs into one page; `load` gives the same runs to a notebook, and
-`learning_curves`, `measures` and `final_table` draw one part each.
+The usual way is `build`, which turns a directory of runs into one page. `load` reads the same runs in a notebook, and
+`learning_curves`, `measures` and `final_table` make one part each. `neoteny.report.papers` has the figures and claims
+of papers.
 
 >>> from neoteny import report
 >>> callable(report.build)
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING
 from neoteny.lazy import exports
 
 if TYPE_CHECKING:
-    from neoteny.report.curves import learning_curves, plot
-    from neoteny.report.folders import RunFrame
-    from neoteny.report.html import build
-    from neoteny.report.intervals import Interval, iqm_interval, mean_interval
-    from neoteny.report.panels import measures
-    from neoteny.report.series import Group, Runs, Series, load
-    from neoteny.report.tables import FinalTable, final_table
+    from neoteny.report.figures.curves import learning_curves, plot
+    from neoteny.report.figures.panels import measures
+    from neoteny.report.page.html import build
+    from neoteny.report.runs.folders import RunFrame
+    from neoteny.report.runs.groups import Group, Runs, load
+    from neoteny.report.runs.series import Series
+    from neoteny.report.statistics.final_table import FinalTable, final_table
+    from neoteny.report.statistics.intervals import Interval, iqm_interval, mean_interval
 
 __all__ = [
     "FinalTable",
@@ -42,20 +44,20 @@ __all__ = [
 
 # Looked up on first use: a table needs no matplotlib, and importing the package needs nothing at all.
 _HOME = {
-    "FinalTable": "tables",
-    "final_table": "tables",
-    "Group": "series",
-    "Runs": "series",
-    "Series": "series",
-    "load": "series",
-    "RunFrame": "folders",
-    "Interval": "intervals",
-    "iqm_interval": "intervals",
-    "mean_interval": "intervals",
-    "learning_curves": "curves",
-    "plot": "curves",
-    "measures": "panels",
-    "build": "html",
+    "FinalTable": "statistics.final_table",
+    "final_table": "statistics.final_table",
+    "Group": "runs.groups",
+    "Runs": "runs.groups",
+    "load": "runs.groups",
+    "Series": "runs.series",
+    "RunFrame": "runs.folders",
+    "Interval": "statistics.intervals",
+    "iqm_interval": "statistics.intervals",
+    "mean_interval": "statistics.intervals",
+    "learning_curves": "figures.curves",
+    "plot": "figures.curves",
+    "measures": "figures.panels",
+    "build": "page.html",
 }
 
 __getattr__, __dir__ = exports(__name__, _HOME)

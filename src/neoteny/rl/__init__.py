@@ -1,6 +1,6 @@
-"""Reinforcement learning on the laboratory's learner: many agents side by side, with any of the methods.
+"""Reinforcement learning on the laboratory's learner: many agents train side by side, with any method.
 
-Names are imported on first use, so that the settings can be read without importing torch.
+Names are imported on first use, so that the settings can be read without torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What agents act in: many environments stepped at once, in arrays."""
+"""The environments of agents: many are stepped at once, in arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Environments", "OneByOne", "check_spaces"]
 
 
 class Environments(Protocol):
-    """N environments that take a step together; `neoteny.envs.MujocoVectorEnv` and `OneByOne` are such."""
+    """The interface of N environments that step together, as `neoteny.envs.MujocoVectorEnv` and `OneByOne` do."""
 
     num_envs: int
     single_observation_space: Any
@@ -30,33 +30,33 @@ class Environments(Protocol):
         ...
 
     def step_arrays(self, actions: NDArray[Any]) -> Steps:
-        """What follows actions [N, A]; an environment whose episode ended begins its next one in the same step."""
+        """One step with actions [N, A]; where an episode ends, the next one starts in the same step."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next steps depend on."""
+        """Everything that later steps depend on."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Continue from `state()`."""
         ...
 
     def close(self, **kwargs: Any) -> None:
-        """Let go of what they hold."""
+        """Free their resources."""
         ...
 
 
 class OneByOne:
     """Any Gymnasium environments, stepped one after the other.
 
-    What `info` tells of "friction" and "unstable", as `neoteny.envs.Slippery` does, is passed on.
+    "friction" and "unstable" are taken from `info`, where `neoteny.envs.Slippery` puts them.
 
     Args:
         make: makes one environment; called `number` times.
         number: N.
 
     Raises:
-        SettingError: fewer than one, or another number of seeds; in `step_arrays` a reward that is NaN.
+        SettingError: `number` is below 1, the number of seeds is another, or (in `step_arrays`) a reward is NaN.
 
     >>> import gymnasium
     >>> environments = OneByOne(lambda: gymnasium.make("Pendulum-v1"), 2)
@@ -75,7 +75,7 @@ class OneByOne:
     def reset(
         self, *, seed: Sequence[int] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """First observations, [N, observations]; one seed an environment."""
+        """First observations, [N, observations]; `seed` has one entry for each environment."""
         seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise SettingError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each.")
@@ -94,13 +94,13 @@ class OneByOne:
     def _step(env: gymnasium.Env[Any, Any], action: NDArray[Any]) -> Steps:
         final, reward, terminated, truncated, info = env.step(action)
         if math.isnan(reward):
-            raise SettingError(f"{env} gave a reward that is not a number: mend it, no agent can learn from that.")
+            raise SettingError(f"{env} gave a reward that is not a number: correct the environment.")
         observation = env.reset()[0] if terminated or truncated else final
         final, observation = np.asarray(final, dtype=np.float64), np.asarray(observation, dtype=np.float64)
         ground = info.get("friction")
         return Steps(
             observations=observation,
-            rewards=float(reward),  # type: ignore[arg-type] - a row of what is put together above
+            rewards=float(reward),  # type: ignore[arg-type] - one row of the arrays that `step_arrays` makes
             terminations=bool(terminated),  # type: ignore[arg-type]
             truncations=bool(truncated),  # type: ignore[arg-type]
             final_observations=final,
@@ -109,38 +109,38 @@ class OneByOne:
         )
 
     def state(self) -> dict[str, Any]:
-        """Not to be had.
+        """Not available.
 
         Raises:
-            SettingError: always: Gymnasium has no way of asking an environment for its state.
+            SettingError: always, as Gymnasium's environments do not give their state.
         """
         name = getattr(self._environments[0].spec, "id", type(self._environments[0].unwrapped).__name__)
         raise SettingError(
-            f"The state of {name} cannot be read, as Gymnasium's environments do not tell it: train without "
+            f"The state of {name} cannot be read, as Gymnasium's environments do not give it: train without "
             "checkpoints, or use one of neoteny.envs.ROBOTS through neoteny.envs.MujocoVectorEnv."
         )
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Not to be had; see `state`."""
+        """Not available; see `state`."""
         self.state()
 
     def close(self, **kwargs: Any) -> None:
-        """Close each."""
+        """Close every environment."""
         for env in self._environments:
             env.close()
 
 
 def check_spaces(environments: Environments) -> tuple[int, int]:
-    """The numbers of observed values and of actions.
+    """Check that agents can learn in these environments; gives the sizes of an observation and of an action.
 
     Raises:
-        SettingError: environments that do not step in arrays; actions that are no vector of real numbers, or
-            observations that are none.
+        SettingError: the environments do not step in arrays, or actions or observations are not vectors of real
+            numbers.
     """
     if not hasattr(environments, "step_arrays") or not hasattr(environments, "single_action_space"):
         raise SettingError(
-            f"{environments!r} does not step in arrays: give neoteny.envs.MujocoVectorEnv, or of any Gymnasium "
-            "environment several as neoteny.rl.OneByOne(lambda: gymnasium.make(...), 8)."
+            f"{environments!r} does not step in arrays: give neoteny.envs.MujocoVectorEnv, or several of any Gymnasium "
+            "environment by neoteny.rl.OneByOne(lambda: gymnasium.make(...), 8)."
         )
     sizes = []
     for what, space in (

@@ -1,4 +1,4 @@
-"""Pictures of a simulation of MuJoCo, drawn with or without a screen, and films made of pictures."""
+"""Pictures of a MuJoCo simulation, drawn with or without a screen, and films of pictures."""
 
 from __future__ import annotations
 
@@ -23,24 +23,22 @@ __all__ = ["KINDS", "Camera", "backend", "film", "kind"]
 _NEEDS = {".mp4": ("imageio_ffmpeg", "imageio-ffmpeg"), ".gif": ("PIL", "pillow")}
 KINDS = tuple(_NEEDS)
 _BACKENDS = ("egl", "osmesa", "glfw", "cgl")
-# What a picture needs, up to the point where MuJoCo says whether this OpenGL will do.
+# Run in a process of its own: whether MuJoCo can draw with this OpenGL.
 _PROBE = """
+import os
+os.environ["MUJOCO_GL"] = "{name}"
 import mujoco
-from mujoco.{name} import GLContext
-context = GLContext(8, 8)
-context.make_current()
-mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100.value)
-context.free()
+mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
 """
 
 
 def backend() -> str:
-    """The first way to OpenGL that works here: `egl` or `osmesa`, which need no screen, `glfw` or `cgl`.
+    """The first OpenGL library that works here: `egl` or `osmesa`, which need no screen, `glfw` or `cgl`.
 
-    Where MUJOCO_GL names one, it is that one or none.
+    Where the environment variable MUJOCO_GL names one, only that one is tried.
 
     Raises:
-        MissingPackageError: none works; the message says which packages bring one.
+        MissingPackageError: none works; the message says which packages to install.
     """
     named = os.environ.get("MUJOCO_GL", "").lower().strip()
     if named in _BACKENDS:
@@ -53,7 +51,7 @@ def backend() -> str:
 
 @cache
 def _first(names: tuple[str, ...]) -> str:
-    # Tried in a process of its own each: a library that fails halfway leaves PyOpenGL unfit for another one.
+    # Each is tried in a process of its own: one that fails halfway leaves PyOpenGL unable to load another.
     clean = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     failures = []
     for name in names:
@@ -64,17 +62,17 @@ def _first(names: tuple[str, ...]) -> str:
         said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
         failures.append(f"{name}: {said[-1].strip()}")
     raise MissingPackageError(
-        f"No OpenGL to draw with was found here ({'; '.join(failures)}). Install one that needs no screen: on Debian "
-        "and Ubuntu `apt-get install libegl1 libgl1 libgl1-mesa-dri` for EGL, or `apt-get install libosmesa6`; and "
-        "leave MUJOCO_GL unset, or name the one you have."
+        f"No OpenGL library that can draw was found here ({'; '.join(failures)}). Install one that needs no "
+        "screen: on Debian and Ubuntu `apt-get install libegl1 libgl1 libgl1-mesa-dri` for EGL, or `apt-get install "
+        "libosmesa6`; and leave MUJOCO_GL unset, or set it to the one that is installed."
     )
 
 
 class Camera:
-    """Draws a simulation, from the camera of the model that follows the robot where there is one.
+    """Draws a simulation with `mujoco.Renderer`, from the model's first camera, which follows the robot.
 
     Args:
-        model: MuJoCo's.
+        model: MuJoCo's model of the robot.
         width: of a picture in pixels.
         height: of a picture in pixels.
 
@@ -83,35 +81,23 @@ class Camera:
     """
 
     def __init__(self, model: Any, width: int, height: int):
-        name = backend()
-        self._mujoco: Any = import_module("mujoco")
-        mujoco = self._mujoco
-        self._context = import_module(f"mujoco.{name}").GLContext(width, height)
-        self._context.make_current()
-        room = model.vis.global_
-        room.offwidth, room.offheight = max(room.offwidth, width), max(room.offheight, height)
-        self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._drawing)
-        self._scene, self._view = mujoco.MjvScene(model, maxgeom=10_000), mujoco.MjvCamera()
-        if model.ncam:
-            self._view.type, self._view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED.value, 0
-        self._rest = mujoco.MjvOption(), mujoco.MjvPerturb()
-        self._model, self._frame = model, mujoco.MjrRect(0, 0, width, height)
-        self._pixels = np.empty((height, width, 3), np.uint8)
+        mujoco: Any = import_module("mujoco")
+        # MuJoCo chooses an OpenGL when it is imported, and takes one that needs a screen: give it the one that works.
+        chosen = sys.modules[mujoco.Renderer.__module__].gl_context
+        chosen.GLContext = import_module(f"mujoco.{backend()}").GLContext
+        limits = model.vis.global_
+        limits.offwidth, limits.offheight = max(limits.offwidth, width), max(limits.offheight, height)
+        self._renderer = mujoco.Renderer(model, height, width)
+        self._camera = 0 if model.ncam else -1
 
     def __call__(self, data: Any) -> NDArray[np.uint8]:
         """A picture of the state of a simulation, [height, width, 3]."""
-        mujoco = self._mujoco
-        everything = mujoco.mjtCatBit.mjCAT_ALL.value
-        mujoco.mjv_updateScene(self._model, data, *self._rest, self._view, everything, self._scene)
-        mujoco.mjr_render(self._frame, self._scene, self._drawing)
-        mujoco.mjr_readPixels(self._pixels, None, self._frame, self._drawing)
-        return self._pixels[::-1].copy()  # OpenGL counts rows from below
+        self._renderer.update_scene(data, self._camera)
+        return self._renderer.render()
 
     def close(self) -> None:
-        """Let go of OpenGL."""
-        self._drawing.free()
-        self._context.free()
+        """Free OpenGL's memory."""
+        self._renderer.close()
 
 
 def kind() -> str:
@@ -124,15 +110,15 @@ def kind() -> str:
 
 
 def film(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None:
-    """Write pictures as a film, whole or not at all.
+    """Write pictures as a film. The file appears when it is complete; after an error there is none.
 
     Args:
-        path: ends in .mp4 or .gif.
-        pictures: [height, width, 3] each, taken one after the other as they are written.
-        rate: pictures a second; a GIF counts in hundredths of a second.
+        path: of the film, with suffix .mp4 or .gif.
+        pictures: [height, width, 3] each; each is made when it is written, so that few are in memory.
+        rate: pictures a second; a GIF rounds the time between two to hundredths of a second.
 
     Raises:
-        SettingError: another ending, or a folder that cannot be made or written to.
+        SettingError: another suffix, or a folder that cannot be made or written to.
         MissingPackageError: the package that writes such a film is not installed.
     """
     check(path)
@@ -142,7 +128,7 @@ def film(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None
             pass
     except OSError as error:
         raise SettingError(f"{path} cannot be written ({error}): give another place for the film.") from error
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # what writes it goes by the ending
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # the suffix tells the writers which format
     try:
         (_mp4 if path.suffix == ".mp4" else _gif)(temporary, pictures, rate)
         os.replace(temporary, path)
@@ -151,14 +137,14 @@ def film(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None
 
 
 def check(path: Path) -> None:
-    """See whether a film of this name can be written.
+    """Raise an error unless a film of this name can be written.
 
     Raises:
-        SettingError: another ending than .mp4 and .gif.
+        SettingError: another suffix than .mp4 and .gif.
         MissingPackageError: the package that writes such a film is not installed.
     """
     if path.suffix not in KINDS:
-        raise SettingError(f"{path}: a film is one of {', '.join(KINDS)}; end its name like that.")
+        raise SettingError(f"{path}: films are written as {' or '.join(KINDS)}; give a name that ends in one of these.")
     module, package = _NEEDS[path.suffix]
     try:
         import_module(module)
@@ -169,15 +155,16 @@ def check(path: Path) -> None:
 def _mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None:
     with import_module("imageio.v2").get_writer(path, format="FFMPEG", fps=rate, macro_block_size=2) as writer:
         for picture in pictures:
-            height, width = (side // 2 * 2 for side in picture.shape[:2])  # the usual encoding takes even ones
+            height, width = (side // 2 * 2 for side in picture.shape[:2])  # H.264 needs even sides
             writer.append_data(picture[:height, :width])
 
 
 def _gif(path: Path, pictures: Iterable[NDArray[np.uint8]], rate: float) -> None:
+    # Pillow itself: imageio would first collect all pictures, 0.7 GB for an episode of 1,000 steps.
     from PIL import Image
 
     images = map(Image.fromarray, pictures)
     first = next(images).quantize(256)
-    # one palette for all, without dithering: what does not move stays the same, and costs nothing
+    # One palette for all and no dithering: a part of the picture that does not move takes no space.
     rest = (image.quantize(palette=first, dither=Image.Dither.NONE) for image in images)
     first.save(path, "GIF", save_all=True, append_images=rest, duration=round(100 / rate) * 10, loop=0)

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation."""
+"""Generalised advantage estimation (GAE)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def gae(
     values: Floats,
     next_values: Floats,
     ended: NDArray[np.bool_],
-    discount: float = 0.99,
-    trace_decay: float = 0.95,
+    gamma: float = 0.99,
+    gae_lambda: float = 0.95,
 ) -> tuple[Floats, Floats]:
-    """Advantages, and the returns that a critic is to learn.
+    """Advantages, and the returns that the critic learns.
 
-    For step t, with reward r, the value v of the state acted in and v' of the state that followed, which counts as 0
-    where the episode terminated:
+    For step t with reward r_t, value v_t of its state and value v'_t of the next state, which is 0 if the episode
+    terminated:
 
         delta_t = r_t + gamma v'_t - v_t
         A_t = delta_t + gamma lambda A_(t+1), and A_t = delta_t where an episode ended at t
@@ -30,10 +30,10 @@ def gae(
     Args:
         rewards: [T, ...].
         values: [T, ...].
-        next_values: [T, ...], 0 where nothing follows: at a terminal state, and at a time-out that is taken for one.
-        ended: [T, ...], where an episode ended, by termination or time-out.
-        discount: gamma.
-        trace_decay: lambda.
+        next_values: [T, ...], 0 at a terminal state, and at a time-out that is treated as one.
+        ended: [T, ...], whether an episode ended, by termination or time-out.
+        gamma: the discount.
+        gae_lambda: lambda, in [0, 1]: 0 is the one-step TD error, 1 the return minus the value.
 
     Returns:
         Advantages and returns, [T, ...].
@@ -44,8 +44,8 @@ def gae(
 
     Source: Schulman, Moritz, Levine, Jordan & Abbeel, ICLR 2016, Eq. 16.
     """
-    deltas = rewards + discount * next_values - values
-    decays = np.where(ended, 0.0, discount * trace_decay)
+    deltas = rewards + gamma * next_values - values
+    decays = np.where(ended, 0.0, gamma * gae_lambda)
     advantages = np.empty_like(deltas)
     last = np.zeros_like(deltas[0])
     for t in range(len(deltas) - 1, -1, -1):

@@ -1,17 +1,19 @@
-"""The objective of proximal policy optimisation, as a loss of the laboratory."""
+"""The objective of proximal policy optimisation, as the one phase of a learner of the laboratory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from neoteny.lab.objective import Evaluation, Forward
 from neoteny.nn.actor_critic import ActorCritic
 
-__all__ = ["PPOLoss", "log_probability", "pack"]
+__all__ = ["PPOLoss", "log_probability"]
 
 
 def log_probability(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -22,11 +24,6 @@ def log_probability(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """
     scaled = (actions - mean) * (-log_std).exp()
     return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-
-def pack(actions: Tensor, log_probs: Tensor, advantages: Tensor, returns: Tensor) -> Tensor:
-    """What the loss takes for targets: actions [..., A] and the others [...], side by side in [..., A + 3]."""
-    return torch.cat([actions, log_probs.unsqueeze(-1), advantages.unsqueeze(-1), returns.unsqueeze(-1)], dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,45 +37,51 @@ class PPOLoss:
     where H = sum over the actions of l + (1 + log 2 pi) / 2.
 
     Args:
-        clip: eps.
-        value_weight: c_v.
-        entropy_weight: c_e.
+        clip_coef: eps.
+        vf_coef: c_v.
+        ent_coef: c_e.
 
-    Outputs are those of an `ActorCritic`, targets come from `pack`.
+    The network is an `ActorCritic`. A batch holds `states` [B, observations], `actions` [B, A], and [B] each their
+    `log_probs` under the policy that took them, `advantages` and `returns`.
 
     Source: Schulman, Wolski, Dhariwal, Radford & Klimov, arXiv 1707.06347, Eqs. 7 and 9 (which leaves the value loss
     its plain square, with weight c_1).
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "entropy", "clip_share", "kl")
+    metrics: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "entropy", "clip_fraction", "approx_kl")
 
-    clip: float = 0.2
-    value_weight: float = 1.0
-    entropy_weight: float = 0.0
+    clip_coef: float = 0.2
+    vf_coef: float = 1.0
+    ent_coef: float = 0.0
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of outputs [B, 2 A + 1] and targets [B, A + 3]."""
-        parts, _ = self._parts(outputs, targets)
-        loss = parts["policy_loss"] + self.value_weight * parts["value_loss"]
-        return loss - self.entropy_weight * parts["entropy"] if self.entropy_weight else loss
+    def __call__(self, forward: Forward, batch: Mapping[str, Tensor], key: Tensor) -> Evaluation:
+        """The loss of a batch, and what is recorded of it."""
+        outputs = forward(batch["states"])
+        return Evaluation(self.loss(outputs, batch), self.judge(outputs.detach(), batch))
 
-    def judge(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The terms, the share of clipped ratios, and the divergence from the old policy, mean (rho - 1) - log rho."""
-        parts, log_ratio = self._parts(outputs, targets)
+    def loss(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss [] of outputs [B, 2 A + 1]."""
+        parts, _ = self._parts(outputs, batch)
+        loss = parts["policy_loss"] + self.vf_coef * parts["value_loss"]
+        return loss - self.ent_coef * parts["entropy"] if self.ent_coef else loss
+
+    def judge(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The terms, the fraction of clipped ratios, and KL from the old policy: mean rho - 1 - log rho."""
+        parts, log_ratio = self._parts(outputs, batch)
         ratio = log_ratio.exp()
-        parts["clip_share"] = ((ratio - 1).abs() > self.clip).float().mean()
-        parts["kl"] = (ratio - 1 - log_ratio).mean()
+        parts["clip_fraction"] = ((ratio - 1).abs() > self.clip_coef).float().mean()
+        parts["approx_kl"] = (ratio - 1 - log_ratio).mean()
         return parts
 
-    def _parts(self, outputs: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _parts(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         mean, log_std, values = ActorCritic.split(outputs)
-        actions, old, advantages, returns = targets[..., :-3], targets[..., -3], targets[..., -2], targets[..., -1]
-        log_ratio = log_probability(actions, mean, log_std) - old
+        advantages = batch["advantages"]
+        log_ratio = log_probability(batch["actions"], mean, log_std) - batch["log_probs"]
         ratio = log_ratio.exp()
-        surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - self.clip, 1 + self.clip) * advantages)
+        surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - self.clip_coef, 1 + self.clip_coef) * advantages)
         parts = {
             "policy_loss": -surrogate.mean(),
-            "value_loss": (returns - values).square().mean(),
+            "value_loss": (batch["returns"] - values).square().mean(),
             "entropy": (log_std + 0.5 * (1 + math.log(2 * math.pi))).sum(-1).mean(),
         }
         return parts, log_ratio

@@ -20,13 +20,14 @@ from torch import Tensor
 from neoteny.envs.friction import checked_seed
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.lab.learner import Learner
+from neoteny.lab.objective import Objective, Phase
 from neoteny.methods.base import Method
 from neoteny.nn.actor_critic import ActorCritic
 from neoteny.optim import Adam, Optimizer
+from neoteny.rl.clip_grad_norm import ClipGradNorm
 from neoteny.rl.environments import Environments, check_spaces
 from neoteny.rl.gae import gae
-from neoteny.rl.gradient_norm import GradientNorm
-from neoteny.rl.loss import PPOLoss, log_probability, pack
+from neoteny.rl.loss import PPOLoss, log_probability
 from neoteny.rl.policy import Policy
 from neoteny.rl.rollout import Actors, Episodes, Rollout
 from neoteny.rl.settings import PPOSettings
@@ -44,8 +45,8 @@ class Iteration:
     Attributes:
         step: steps of each agent so far.
         episodes: those that ended.
-        losses: means over the updates, [R], by name: `loss`, `policy_loss`, `value_loss`, `entropy`, `clip_share`, `kl`
-            and `weight_change`, the mean |dw| of an update.
+        losses: means over the updates, [R], by name: `loss`, `policy_loss`, `value_loss`, `entropy`, `clip_fraction`,
+            `approx_kl` and `weight_change`, the mean |dw| of an update.
         friction: at the end, NaN where there is none, [R].
     """
 
@@ -129,14 +130,13 @@ class PPO:
         own_methods = [methods] if isinstance(methods, Method) else list(methods)
         _require_instances("methods", own_methods, Method, "neoteny.L2()")
         _require_instances("optimizer", [optimizer], Optimizer, "neoteny.optim.Adam(step_size=1e-4)")
-        clipping = [GradientNorm(limit=settings.gradient_norm)] if math.isfinite(settings.gradient_norm) else []
+        clipping = [ClipGradNorm(max_norm=settings.max_grad_norm)] if math.isfinite(settings.max_grad_norm) else []
+        loss = PPOLoss(clip_coef=settings.clip_coef, vf_coef=settings.vf_coef, ent_coef=settings.ent_coef)
+        phase = Phase(evaluate=loss, optimizer=optimizer, metrics=loss.metrics)
         self.learner = Learner(
             network or partial(ActorCritic, self._observations, self._actions, tuple(hidden), activation),
             torch.zeros(settings.batch_size, self._observations),
-            loss=PPOLoss(
-                clip=settings.clip, value_weight=settings.value_weight, entropy_weight=settings.entropy_weight
-            ),
-            optimizer=optimizer,
+            objective=Objective(phases=(phase,), inputs="states"),
             methods=[*clipping, *own_methods],
             seeds=self.seeds,
             varied=varied,
@@ -185,8 +185,7 @@ class PPO:
         physics = self._actors.physics
         rollout = self._collect()
         collected = time.perf_counter()
-        x, y = self._minibatches(rollout)
-        sums = self.learner.advance(x, y)
+        sums = self.learner.advance(self._minibatches(rollout))
         losses = {name: value.double().cpu().numpy() / self.settings.updates for name, value in sums.items()}
         self._drop_broken()
         self.iteration += 1
@@ -233,19 +232,24 @@ class PPO:
         rows = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 1, 0)))
         return self.learner.outputs(rows.flatten(1, 2)).unflatten(1, rows.shape[1:3]).movedim(0, 1)
 
-    def _minibatches(self, made: Rollout) -> tuple[Tensor, Tensor]:
-        """What was met, shuffled into minibatches anew each epoch: inputs and targets [R, updates, batch_size, ...]."""
+    def _minibatches(self, made: Rollout) -> dict[str, Tensor]:
+        """What was met, shuffled into minibatches anew each epoch: [R, updates, batch_size, ...] by name."""
         s, device = self.settings, self.learner.device
         log_probs, values, follows = self._judge(made)
-        estimates = gae(made.rewards, values, follows, made.ended, s.discount, s.trace_decay)
+        estimates = gae(made.rewards, values, follows, made.ended, s.gamma, s.gae_lambda)
         advantages, returns = (torch.from_numpy(value).to(device, torch.float32) for value in estimates)
         if s.normalise_advantages == "batch":
             advantages = _standardised(advantages, (0, 2))
-        states = torch.from_numpy(made.states[:-1]).to(device)
-        targets = pack(torch.from_numpy(made.actions).to(device), log_probs, advantages, returns)
+        met = {
+            "states": torch.from_numpy(made.states[:-1]).to(device),
+            "actions": torch.from_numpy(made.actions).to(device),
+            "log_probs": log_probs,
+            "advantages": advantages,
+            "returns": returns,
+        }
         # [T, R, E, ...] to [R, T E, ...], in order of time
-        inputs, targets = (value.movedim(0, 1).flatten(1, 2) for value in (states, targets))
-        self.states = inputs
+        met = {name: value.movedim(0, 1).flatten(1, 2) for name, value in met.items()}
+        self.states = met["states"]
         orders = [
             [generator(seed, DATA, self.iteration, epoch).permutation(s.batch) for epoch in range(s.epochs)]
             for seed in self.seeds
@@ -256,10 +260,10 @@ class PPO:
             rows = torch.stack([own[chosen] for own, chosen in zip(values, places, strict=True)])
             return rows.unflatten(1, (s.updates, s.batch_size))
 
-        x, y = cut(inputs), cut(targets)
+        batches = {name: cut(value) for name, value in met.items()}
         if s.normalise_advantages == "minibatch":
-            y[..., -2] = _standardised(y[..., -2], -1)
-        return x, y
+            batches["advantages"] = _standardised(batches["advantages"], -1)
+        return batches
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iterations depend on, the environments' state included.

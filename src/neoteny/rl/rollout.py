@@ -95,7 +95,7 @@ class Actors:
         own = (agents, settings.environments)
         size = int(environments.single_observation_space.shape[0])
         self._observation_norm = ObservationNorm(agents, size) if settings.normalise_observations else None
-        self._reward_norm = RewardNorm(*own, settings.discount) if settings.normalise_rewards else None
+        self._reward_norm = RewardNorm(*own, settings.gamma) if settings.normalise_rewards else None
         self._totals, self._lengths = np.zeros(own), np.zeros(own, dtype=np.int64)
         self._taken = 0
         self.physics = 0.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
+from neoteny.lab.former_names import METRICS
 from neoteny.lab.learner import Learner
 from neoteny.lab.training import Training
 from neoteny.rl.ppo import PPO, Iteration
@@ -177,5 +178,5 @@ class _Bin:
         """Go on from `state_dict()`."""
         self.returns, self._totals = np.array(state["returns"]), np.array(state["totals"])
         self._episodes, self._friction = np.array(state["episodes"]), np.array(state["friction"])
-        self._losses = {name: np.array(values) for name, values in state["losses"].items()}
+        self._losses = {METRICS.get(str(name), str(name)): np.array(values) for name, values in state["losses"].items()}
         self._iterations = int(state["iterations"])

@@ -1,4 +1,4 @@
-"""Agents of a run in action: a checkpoint's agent as a function, an episode of it, a film of that."""
+"""An agent of a run after training: its policy as a function, an episode of it, a film of an episode."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Episode", "Film", "LoadedPolicy", "load_policy", "record"]
 
-SMOOTH = 30  # pictures a second that are enough
+FRAME_RATE = 30  # pictures a second, at most about
 
 
 class LoadedPolicy:
-    """An agent of a run as a function of what it observes; `load_policy` makes it.
+    """The policy of an agent of a run, a function of its observation; `load_policy` makes it.
 
     Attributes:
         problem: the settings that it was trained with.
         agent: its number in the run.
         seed: its seed.
-        step: steps that it had learned from.
-        friction: of the ground that it was on; None where that does not change.
+        step: number of steps that it has learned from.
+        friction: of its ground at the checkpoint; None if the benchmark does not change it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LoadedPolicy:
         sampling: np.random.Generator | None = None,
     ):
         self.problem, self.agent, self.seed, self.step, self.friction = problem, agent, seed, step, friction
-        with torch.random.fork_rng(devices=()):  # only the structure is wanted, and nobody's random numbers
+        with torch.random.fork_rng(devices=()):  # only the structure is needed; random generators stay as they are
             network: Any = problem.build_network()
         self._policy = Policy(network.actor)
         self._policy.use({name[6:]: value for name, value in tensors.items() if name.startswith("actor.")})
@@ -60,16 +60,16 @@ class LoadedPolicy:
     def __call__(self, observation: ArrayLike) -> NDArray[np.float32]:
         """The action for an observation [observations], or the actions for several [n, observations].
 
-        It is the mean of the policy, or drawn from it where the agent was loaded with `sampled=True`.
+        It is the mean of the policy, or a sample if the policy was loaded with `sampled=True`.
 
         Raises:
-            SettingError: another number of values than the agent observes.
+            SettingError: the observation has the wrong size.
         """
         given = np.asarray(observation, dtype=np.float64)
         if given.ndim not in (1, 2) or given.shape[-1] != self.problem.observations:
             raise SettingError(
                 f"an observation of shape {given.shape} was given to an agent of {self.problem.ID}, which observes "
-                f"{self.problem.observations} values: make its environment as the benchmark does."
+                f"{self.problem.observations} values: make the environment with the benchmark's settings."
             )
         rows = given.reshape(1, -1, given.shape[-1])
         if self._norm is not None:
@@ -84,18 +84,18 @@ class LoadedPolicy:
 
 
 def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, seed: int = 0) -> LoadedPolicy:
-    """Load an agent from the checkpoint of a run, finished or not.
+    """Load the policy of an agent from the checkpoint of a run, finished or not.
 
     Args:
         run_dir: the run folder, with config.yaml and checkpoint.pt.
-        agent: which of its agents, from 0.
-        sampled: draw actions as in training, instead of taking the mean.
-        seed: of these draws.
+        agent: number of the agent, from 0.
+        sampled: whether to sample actions, as in training, instead of taking the mean.
+        seed: of these samples.
 
     Raises:
         RunFolderError: there is no run folder, or it has no checkpoint.
         CheckpointError: the checkpoint is damaged.
-        SettingError: the run is of no agents, or has none of this number, or that one did not stay finite.
+        SettingError: the run has no agents or none of this number, or the agent's weights are not finite.
 
     >>> policy = load_policy("runs/slippery-ant-v1/cbp", agent=2)  # doctest: +SKIP
     >>> action = policy(observation)  # doctest: +SKIP
@@ -105,8 +105,8 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
     problem: Any = config.problem
     if not issubclass(type(problem), PPOSettings):
         raise SettingError(
-            f"{folder.path} is a run of {config.benchmark}, in which nobody acts: name the folder of a run of agents, "
-            "such as those of slippery-ant."
+            f"{folder.path} is a run of {config.benchmark}, which has no agents: give the folder of a run of agents, "
+            "such as one of slippery-ant."
         )
     if isinstance(agent, bool) or not isinstance(agent, int | np.integer) or not 0 <= agent < config.runs:
         raise SettingError(
@@ -114,15 +114,15 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
         )
     if not folder.checkpoint.exists():
         raise RunFolderError(
-            f"{folder.path} has no checkpoint.pt: an archived copy has none, and a run that has just begun writes its "
-            f"first one after a while. Name the folder that `neoteny run` made, or run it again."
+            f"{folder.path} has no checkpoint.pt: archived copies have none, and a run that has just started writes "
+            f"its first one after a while. Give the folder that `neoteny run` made, or run it again."
         )
     state = folder.state(config)["agents"]
     own = slice(agent, agent + 1)
     tensors = {name: value[own] for name, value in state["learner"]["carry"]["tensors"].items()}
     if not all(torch.isfinite(value).all() for value in tensors.values()):
         raise SettingError(
-            f"agent {agent} of {folder.path} is no longer finite: it ended, and cannot act; take another."
+            f"agent {agent} of {folder.path} is no longer finite: its run has ended, take another agent."
         )
     norm = None
     if moments := state["actors"]["observation_norm"]:
@@ -142,18 +142,18 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
 
 
 class Episode:
-    """An episode of an agent, played as it is iterated over: once before its first step, and once after each.
+    """An episode of an agent. Iterating plays it; the simulation is given before the first step and after each.
 
     Args:
-        policy: who acts: from `load_policy`, or any function of an observation.
-        problem: the benchmark whose robot it is, such as `neoteny.benchmarks.locomotion.AntLocomotion()`; a loaded
-            policy knows.
+        policy: from `load_policy`, or any function from an observation to an action.
+        problem: the benchmark of the robot, such as `neoteny.benchmarks.locomotion.AntLocomotion()`; not needed for a
+            loaded policy.
         seed: of the initial state.
-        friction: of the ground; None for that which the agent was on.
-        steps: after which it is cut off.
+        friction: of the ground; None for the policy's own.
+        steps: greatest length of the episode.
 
     Raises:
-        SettingError: a negative friction, no steps, or a function without a problem.
+        SettingError: the friction is negative, `steps` is below 1, or `problem` is missing.
 
     >>> episode = Episode(load_policy("runs/slippery-ant-v1/cbp"))  # doctest: +SKIP
     >>> heights = [data.qpos[2] for data in episode]  # doctest: +SKIP
@@ -179,7 +179,7 @@ class Episode:
         problem = problem or getattr(policy, "problem", None)
         if problem is None:
             raise SettingError(
-                "A policy of one's own does not say which robot is meant: give problem, such as "
+                "A function does not say for which robot it is: give problem, such as "
                 "neoteny.benchmarks.locomotion.AntLocomotion()."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
@@ -213,20 +213,20 @@ class Episode:
             yield self._env.unwrapped.data
 
     def close(self) -> None:
-        """Let go of the environment."""
+        """Close the environment."""
         self._env.close()
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film that was made, and what is to be seen in it.
+    """A film of an episode.
 
     Attributes:
-        path: where it lies.
-        policy: who acts.
+        path: of the file.
+        policy: that acted.
         total: sum of the rewards.
-        length: steps.
-        fell: whether the episode ended since the robot fell.
+        length: number of steps.
+        fell: whether the episode ended because the robot fell.
         friction: of the ground; None for the model's own.
     """
 
@@ -256,17 +256,18 @@ def record(
     Args:
         run_dir: the run folder.
         out: the film, .mp4 or .gif; by default BENCHMARK-SYSTEM-agentN in the working directory.
-        agent: which, from 0.
-        seed: of the initial state, and of the actions where they are drawn.
-        friction: of the ground; by default that which the agent was on at its checkpoint.
+        agent: number of the agent, from 0.
+        seed: of the initial state, and of the actions if they are sampled.
+        friction: of the ground; by default the agent's at the checkpoint.
         size: width and height in pixels.
-        steps: after which the episode is cut off.
-        sampled: draw actions as in training, instead of taking the mean.
-        camera: makes what draws, from the model, the width and the height; by default `neoteny.rl.filming.Camera`.
-        notify: is told how many steps were just made.
+        steps: greatest length of the episode.
+        sampled: whether to sample actions, as in training, instead of taking the mean.
+        camera: called with the model, the width and the height, gives an object that draws as
+            `neoteny.rl.filming.Camera`, the default, does.
+        notify: called with the number of steps since the last call.
 
     Raises:
-        RunFolderError, CheckpointError, SettingError: as `load_policy`, and for another ending than .mp4 or .gif.
+        RunFolderError, CheckpointError, SettingError: as `load_policy`, and for another suffix than .mp4 or .gif.
         MissingPackageError: no OpenGL works here, or the package that writes the film is missing.
     """
     if len(size) != 2 or not all(isinstance(side, int) and 16 <= side <= 4_096 for side in size):
@@ -276,7 +277,7 @@ def record(
     check(path)
     episode = Episode(policy, seed=seed, friction=friction, steps=steps)
     draw = (camera or Camera)(episode.model, *size)
-    every = max(1, round(episode.rate / SMOOTH))
+    every = max(1, round(episode.rate / FRAME_RATE))
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
         for place, data in enumerate(episode):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from neoteny.testing.models import MODELS as MODELS
     from neoteny.testing.models import Model as Model
     from neoteny.testing.optimizers import OPTIMIZERS as OPTIMIZERS
-    from neoteny.testing.optimizers import Optimizer as Optimizer
-    from neoteny.testing.suite import Report as Report
+    from neoteny.testing.optimizers import OptimizerCase as OptimizerCase
+    from neoteny.testing.suite import ContractReport as ContractReport
     from neoteny.testing.suite import check_method as check_method
     from neoteny.testing.suite import checks as checks
 
@@ -24,8 +24,8 @@ _HOME = {
     "MODELS": "models",
     "OPTIMIZERS": "optimizers",
     "Model": "models",
-    "Optimizer": "optimizers",
-    "Report": "suite",
+    "OptimizerCase": "optimizers",
+    "ContractReport": "suite",
     "check_method": "suite",
     "checks": "suite",
 }
@@ -33,9 +33,9 @@ _HOME = {
 __all__ = [  # spelt out for type checkers; a test holds it together with `_HOME`
     "MODELS",
     "OPTIMIZERS",
+    "ContractReport",
     "Model",
-    "Optimizer",
-    "Report",
+    "OptimizerCase",
     "check_method",
     "checks",
 ]

@@ -25,7 +25,7 @@ STEPS, TASK_AT = 10, 7
 class Allocations(TorchDispatchMode):
     """Counts the bytes of all tensors that are made within it.
 
-    What an operation takes for itself and gives back before it returns is not seen.
+    What an operation allocates and frees before it returns is not seen.
 
     Attributes:
         peak: the most that were alive at once.

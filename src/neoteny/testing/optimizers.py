@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-__all__ = ["OPTIMIZERS", "Optimizer"]
+__all__ = ["OPTIMIZERS", "OptimizerCase"]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class OptimizerCase:
     """An optimizer that methods are tried on.
 
     Args:
         name: what reports call it.
         make: builds it from a network's parameters.
         closure: whether its step needs a closure.
-        start: what its state tensors begin with, by name, where that is not 0.
     """
 
     name: str
     make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
     closure: bool = False
-    start: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 def _two_groups(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -38,15 +36,15 @@ def _two_groups(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 OPTIMIZERS = {
     optimizer.name: optimizer
     for optimizer in (
-        Optimizer("adam", lambda p: torch.optim.Adam(p, 0.01)),
-        Optimizer("momentum", lambda p: torch.optim.SGD(p, 0.02, momentum=0.9)),
-        Optimizer("sgd", lambda p: torch.optim.SGD(p, 0.05)),
-        Optimizer("adamw", lambda p: torch.optim.AdamW(p, 0.01, foreach=False)),
-        Optimizer("adamw-foreach", lambda p: torch.optim.AdamW(p, 0.01, foreach=True)),
-        Optimizer("rmsprop", lambda p: torch.optim.RMSprop(p, 1e-3, momentum=0.5)),
-        Optimizer("adagrad", lambda p: torch.optim.Adagrad(p, 0.05, initial_accumulator_value=0.1), start={"sum": 0.1}),
-        Optimizer("lbfgs", lambda p: torch.optim.LBFGS(p, 0.1, max_iter=2), closure=True),
-        Optimizer("two-groups", _two_groups),
+        OptimizerCase("adam", lambda p: torch.optim.Adam(p, 0.01)),
+        OptimizerCase("momentum", lambda p: torch.optim.SGD(p, 0.02, momentum=0.9)),
+        OptimizerCase("sgd", lambda p: torch.optim.SGD(p, 0.05)),
+        OptimizerCase("adamw", lambda p: torch.optim.AdamW(p, 0.01, foreach=False)),
+        OptimizerCase("adamw-foreach", lambda p: torch.optim.AdamW(p, 0.01, foreach=True)),
+        OptimizerCase("rmsprop", lambda p: torch.optim.RMSprop(p, 1e-3, momentum=0.5)),
+        OptimizerCase("adagrad", lambda p: torch.optim.Adagrad(p, 0.05, initial_accumulator_value=0.1)),
+        OptimizerCase("lbfgs", lambda p: torch.optim.LBFGS(p, 0.1, max_iter=2), closure=True),
+        OptimizerCase("two-groups", _two_groups),
     )
 }
 """The optimizers of the contract suite, by name."""

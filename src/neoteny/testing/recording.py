@@ -17,9 +17,10 @@ from torch import Tensor
 from neoteny.methods.base import Method, Step
 from neoteny.testing.comparing import differing
 from neoteny.units.activations import Activations
+from neoteny.units.newborn import zero
 from neoteny.units.records import Network
 
-__all__ = ["HOOKS", "Call", "Recorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
+__all__ = ["HOOKS", "Call", "CallRecorder", "changed", "cloned", "fresh", "nudged", "pick", "replay", "stacked"]
 
 HOOKS = ("regularise", "intervene", "at_task")
 """The places where a method acts."""
@@ -28,7 +29,7 @@ _GIVEN = ("tensors", "grads", "optim", "since")
 
 
 def fresh(method: Method) -> Method:
-    """A method of the same settings that has seen nothing yet: what another process would make of a configuration."""
+    """A method of the same settings without a past, as another process would make it from a configuration."""
     return type(method)(**method.settings())
 
 
@@ -41,9 +42,10 @@ class Call:
         network: the units.
         step_size: the optimizer's step size.
         step_sizes: those of single parameters.
-        given: copies of what it was given: the tensors of the `Step`, and `state`, `key` and, where there is one,
-            `due`; but for `features`, which are made up.
-        look: the network on the reference batch.
+        given: copies of what it was given: the tensors of the `Step`, `state`, `key` and, where there is one, `due`;
+            `features` are random numbers, since of those of a real step only sums are kept.
+        on_reference: the network on the reference batch.
+        newborn: what the optimizer's state holds for new weights.
     """
 
     hook: str
@@ -51,10 +53,11 @@ class Call:
     step_size: Any
     step_sizes: Mapping[str, Any]
     given: dict[str, Any]
-    look: Any = None
+    on_reference: Any = None
+    newborn: Any = zero
 
 
-class Recorder:
+class CallRecorder:
     """Watches the hooks of a method.
 
     Attributes:
@@ -70,7 +73,7 @@ class Recorder:
         self.kept: dict[str, Call] = {}
 
     def watched(self, method: Method) -> Method:
-        """The same method under this recorder's eyes."""
+        """The same method, with its hooks recorded."""
         cls, recorder = type(method), self
 
         def recording(hook: str) -> Any:
@@ -93,14 +96,16 @@ class Recorder:
             return
         given = {name: getattr(step, name) for name in _GIVEN} | {"state": state, "key": step.key}
         given |= {"features": _made_up(step)} | ({} if due is None else {"due": due})
-        self.kept[hook] = Call(hook, step.network, step.step_size, step.step_sizes, cloned(given), step.look)
+        self.kept[hook] = Call(
+            hook, step.network, step.step_size, step.step_sizes, cloned(given), step.on_reference, step.newborn
+        )
 
 
 def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """Call the hook of a recorded call on `given`; returns the step's dicts and the state as it left them."""
     tensors, grads, optim, since = (_shallow(given[name]) for name in _GIVEN)
     features = {name: Activations(value) for name, value in given["features"].items()}
-    same = {"step_size": call.step_size, "step_sizes": call.step_sizes, "look": call.look}
+    same = {name: getattr(call, name) for name in ("step_size", "step_sizes", "on_reference", "newborn")}
     step = Step(call.network, tensors, grads, optim, features, since, given["key"], **same)
     due = (given.get("due"),) if call.hook == "intervene" else ()
     state = getattr(method, call.hook)(step, dict(given["state"]), *due)
@@ -108,7 +113,7 @@ def replay(method: Method, call: Call, given: Mapping[str, Any]) -> dict[str, An
 
 
 def _made_up(step: Step) -> dict[str, Tensor]:
-    """Activations `[batch, units, positions]`, by layer: of those of a real step only sums are kept."""
+    """Random activations `[batch, units, positions]`, by layer."""
     generator = torch.Generator().manual_seed(0)
     made = {}
     for layer in step.network.layers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,10 @@ from neoteny.methods.base import Method
 from neoteny.testing.comparing import Violation
 from neoteny.testing.contract import CHECKS, Check
 from neoteny.testing.models import MODELS, Model
-from neoteny.testing.optimizers import OPTIMIZERS, Optimizer
+from neoteny.testing.optimizers import OPTIMIZERS, OptimizerCase
 from neoteny.testing.trial import Trial, unobtrusive
 
-__all__ = ["Failure", "Report", "check_method", "checks"]
+__all__ = ["ContractReport", "Failure", "check_method", "checks"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Failure:
 
 
 @dataclass
-class Report:
+class ContractReport:
     """What the checks found; prints as text.
 
     Attributes:
@@ -94,21 +95,23 @@ def check_method(
     method: type[Method] | Method,
     *,
     active: Method | Iterable[Method] | None = None,
-    still: Method | Iterable[Method] | None = None,
+    inactive: Method | Iterable[Method] | None = None,
     models: Iterable[Model] | None = None,
-    optimizers: Iterable[Optimizer] | None = None,
-) -> Report:
+    optimizers: Iterable[OptimizerCase] | None = None,
+    still: Method | Iterable[Method] | None = None,
+) -> ContractReport:
     """Check that a method keeps its contract, on tiny networks and many optimizers, in some seconds.
 
-    Not on their product: each network and each optimizer comes at least once. Of several active methods the first is
-    tried on all that there is, and each further one on a part of it.
+    Each network and each optimizer is tried at least once, but not every pair of them. Of several active methods the
+    first is tried on all these pairs, each further one on a third of them.
 
     Args:
         method: a class that declares in `Method.contract` what is tried, or one that acts within ten updates.
         active: methods that act within ten updates, in place of those that the class declares.
-        still: methods of strength zero, likewise; without any, what must hold for them is left out.
+        inactive: methods of strength zero, likewise; without any, their checks are left out.
         models: the networks, by default all of `neoteny.testing.MODELS`.
         optimizers: the optimizers, by default all of `neoteny.testing.OPTIMIZERS`.
+        still: the old name of `inactive`; it will go.
 
     Returns:
         The report, which tells how often each check was tried.
@@ -134,28 +137,31 @@ def check_method(
     ...         for name in step.parameters():
     ...             step.tensors[name] = (1 - self.rate) * step.tensors[name]
     ...         return state
-    >>> report = check_method(Shrink(), still=Shrink(rate=0), models=[MODELS["mlp"]])
+    >>> report = check_method(Shrink(), inactive=Shrink(rate=0), models=[MODELS["mlp"]])
     >>> print(report)
     Shrink keeps its 25 promises in ... trials.
     """
-    cls, acting, resting = _instances(method, active, still)
+    if still is not None:
+        warnings.warn("check_method: `still` is now called `inactive`.", DeprecationWarning, stacklevel=2)
+        inactive = still
+    cls, acting, idle = _instances(method, active, inactive)
     pairs = _Pairs.of(list(models or MODELS.values()), list(optimizers or OPTIMIZERS.values()))
-    report = Report(cls.__name__)
+    report = ContractReport(cls.__name__)
     with unobtrusive():
-        for still_ones, own in ((False, acting), (True, resting)):
+        for inactive_ones, own in ((False, acting), (True, idle)):
             for number, instance in enumerate(own):
-                some = pairs if still_ones or not number else pairs.part(number)
-                _try_all(instance, still_ones, some.prepared(instance, report), report)
-    if not resting:
-        why = "no method of strength zero was given (`still`)"
-        report.left_out = {check.name: why for check in CHECKS.values() if check.still}
+                some = pairs if inactive_ones or not number else pairs.part(number)
+                _try_all(instance, inactive_ones, some.prepared(instance, report), report)
+    if not idle:
+        why = "no method of strength zero was given (`inactive`)"
+        report.left_out = {check.name: why for check in CHECKS.values() if check.inactive}
     if report.failures:
         raise ContractError(report)
     return report
 
 
 def _instances(
-    method: type[Method] | Method, active: Method | Iterable[Method] | None, still: Method | Iterable[Method] | None
+    method: type[Method] | Method, active: Method | Iterable[Method] | None, inactive: Method | Iterable[Method] | None
 ) -> tuple[type[Method], list[Method], list[Method]]:
     cls = method if isinstance(method, type) else type(method)
     if not issubclass(cls, Method):
@@ -166,9 +172,9 @@ def _instances(
         raise SettingError(
             f"check_method: {cls.__name__} does not say with which settings it acts within ten updates; write a "
             "class method `contract` that returns such methods and ones of strength zero, or give them: "
-            f"check_method({cls.__name__}(...), still={cls.__name__}(...))."
+            f"check_method({cls.__name__}(...), inactive={cls.__name__}(...))."
         )
-    return cls, acting, list(declared[1]) if still is None else _listed(still)
+    return cls, acting, list(declared[1]) if inactive is None else _listed(inactive)
 
 
 def _listed(methods: Method | Iterable[Method]) -> list[Method]:
@@ -179,16 +185,16 @@ def _listed(methods: Method | Iterable[Method]) -> list[Method]:
 class _Pairs:
     """Networks with optimizers, and for each extent of a check on how many of them it is tried."""
 
-    all: tuple[tuple[Model, Optimizer], ...]
+    all: tuple[tuple[Model, OptimizerCase], ...]
     counts: Mapping[str, int]
 
     @classmethod
-    def of(cls, models: Sequence[Model], optimizers: Sequence[Optimizer]) -> _Pairs:
+    def of(cls, models: Sequence[Model], optimizers: Sequence[OptimizerCase]) -> _Pairs:
         count = max(len(models), len(optimizers))
         pairs = tuple((models[i % len(models)], optimizers[i % len(optimizers)]) for i in range(count))
         return cls(pairs, {"once": 1, "models": len(models), "pairs": count})
 
-    def prepared(self, method: Method, report: Report) -> _Pairs:
+    def prepared(self, method: Method, report: ContractReport) -> _Pairs:
         """The pairs whose networks the method can prepare; what it refuses is told."""
         if not method.prepares:
             return self
@@ -209,10 +215,10 @@ class _Pairs:
         return _Pairs(self.all[start:] + self.all[:start], counts)
 
 
-def _try_all(method: Method, still: bool, pairs: _Pairs, report: Report) -> None:
+def _try_all(method: Method, inactive: bool, pairs: _Pairs, report: ContractReport) -> None:
     trials = [Trial(method, *pair) for pair in pairs.all]  # shared by the checks, as they remember their training
     for check in CHECKS.values():
-        if check.still == still:
+        if check.inactive == inactive:
             for trial in trials[: pairs.counts[check.over]]:
                 report.trials[check.name] = report.trials.get(check.name, 0) + 1
                 report.failures += _failures(check, trial)

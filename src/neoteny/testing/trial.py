@@ -19,10 +19,10 @@ from neoteny.errors import PlasticityWarning
 from neoteny.methods.base import Method
 from neoteny.testing.comparing import copied, flat
 from neoteny.testing.models import Model, loss
-from neoteny.testing.optimizers import Optimizer
-from neoteny.testing.recording import Recorder, fresh
+from neoteny.testing.optimizers import OptimizerCase
+from neoteny.testing.recording import CallRecorder, fresh
 
-__all__ = ["Moment", "Run", "Training", "Trial", "made_new"]
+__all__ = ["Moment", "Trial", "TrialRun", "TrialTraining", "made_new"]
 
 STEPS = 10
 """Optimizer steps of the usual training."""
@@ -50,7 +50,7 @@ class Moment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class TrialTraining:
     """The usual training: some steps, and a change of task on the way.
 
     Attributes:
@@ -63,7 +63,7 @@ class Training:
     end: dict[str, Any]
     evaluated: dict[str, Any]
     moments: tuple[Moment, ...]
-    recorder: Recorder
+    recorder: CallRecorder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Trial:
 
     method: Method | None
     model: Model
-    optimizer: Optimizer
+    optimizer: OptimizerCase
     found: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """What several checks look at, and one has made: trainings by type and device, and the first reset."""
 
@@ -92,9 +92,9 @@ class Trial:
         """The same without a method, on the network as it was before it was prepared for one."""
         return Trial(None, self.model.original or self.model, self.optimizer)
 
-    def start(self, **settings: Any) -> Run:
-        """A run from the beginning; for `settings` see `Run`."""
-        return Run(self, **settings)
+    def start(self, **settings: Any) -> TrialRun:
+        """A run from the beginning; for `settings` see `TrialRun`."""
+        return TrialRun(self, **settings)
 
     def batches(self, count: int = STEPS, **settings: Any) -> Batches:
         """The network's batches; for `settings` see `Model.batches`."""
@@ -110,15 +110,15 @@ class Trial:
         """The same with the weights that the network is evaluated with, where they are others than those that learn."""
         return self.trained if self.method is None else {**self.trained, **self.training().evaluated}
 
-    def training(self, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Training:
+    def training(self, dtype: torch.dtype = torch.float32, device: str = "cpu") -> TrialTraining:
         """The usual training of the method, made once."""
         if (dtype, device) not in self.found:
             self.found[dtype, device] = self._train(dtype, device)
         return self.found[dtype, device]
 
-    def _train(self, dtype: torch.dtype, device: str) -> Training:
+    def _train(self, dtype: torch.dtype, device: str) -> TrialTraining:
         assert self.method is not None
-        recorder, moments = Recorder(), []
+        recorder, moments = CallRecorder(), []
         run = self.start(dtype=dtype, device=device, method=recorder.watched(fresh(self.method)))
 
         def look(number: int) -> None:
@@ -129,17 +129,17 @@ class Trial:
         run.train_over_tasks(self.batches(dtype=dtype, device=device), before_step=look)
         with run.plasticity.evaluating():
             evaluated = flat({"model": run.model.state_dict()})
-        return Training(run.snapshot(), evaluated, tuple(moments), recorder)
+        return TrialTraining(run.snapshot(), evaluated, tuple(moments), recorder)
 
 
 @lru_cache
-def _bare(model: Model, optimizer: Optimizer) -> dict[str, Any]:
-    run = Run(Trial(None, model, optimizer))
+def _bare(model: Model, optimizer: OptimizerCase) -> dict[str, Any]:
+    run = TrialRun(Trial(None, model, optimizer))
     run.train(model.batches(STEPS))
     return run.snapshot()
 
 
-class Run:
+class TrialRun:
     """A network in training, with or without a method attached.
 
     Args:
@@ -160,7 +160,7 @@ class Run:
         weights: int = 0,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
-        before: Callable[[Run], object] | None = None,
+        before: Callable[[TrialRun], object] | None = None,
         method: Method | None = None,
     ):
         self.trial = trial
@@ -176,7 +176,7 @@ class Run:
             self._plasticity = attach(
                 self.model, self.optimizer, method, units=trial.model.units(), seed=seed, reference=reference
             )
-        seed_generators(0)  # a method that draws from them is the finding of one check, not of all
+        seed_generators(0)  # so that a method that draws from them fails one check, not all
 
     @property
     def plasticity(self) -> Plasticity:
@@ -243,7 +243,7 @@ class Run:
         return flat(state)
 
 
-def made_new(run: Run) -> dict[str, Tensor]:
+def made_new(run: TrialRun) -> dict[str, Tensor]:
     """The units made new at the last step or change of task, as masks, by layer."""
     return {layer.name: run.plasticity.made_new(layer.name) for layer in run.plasticity.units.layers}
 

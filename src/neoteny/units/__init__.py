@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from neoteny.units.observe import Observer as Observer
     from neoteny.units.records import Network as Network
     from neoteny.units.records import Reader as Reader
-    from neoteny.units.records import Slices as Slices
     from neoteny.units.records import UnitLayer as UnitLayer
     from neoteny.units.reset import make_new as make_new
+    from neoteny.units.slices import Slices as Slices
 
 _HOME = {
     "Activations": "activations",
@@ -29,7 +29,7 @@ _HOME = {
     "Observer": "observe",
     "Network": "records",
     "Reader": "records",
-    "Slices": "records",
+    "Slices": "slices",
     "UnitLayer": "records",
     "make_new": "reset",
 }

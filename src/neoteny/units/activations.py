@@ -1,21 +1,28 @@
-"""What hidden units did on a batch, reduced to the numbers that methods ask for: one value a unit."""
+"""What hidden units did on a batch, reduced to the numbers that methods ask for: one for each unit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-STATISTICS = ("mean", "mean_abs", "mean_abs_about", "fired", "examples")
-"""What there is to ask for; each is a method of `Activations`. All but `examples` give a number for each unit."""
+AVERAGED: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda h: h,
+    "mean_abs": lambda h: h.abs(),
+    "fired": lambda h: h != 0,
+}
+"""The statistics that are means of a function of h, by name, each with that function."""
+STATISTICS = (*AVERAGED, "mean_abs_about", "examples")
+"""All statistics that there are; each is a method of `Activations`. All but `examples` give a number for each unit."""
 
 
 class Activations:
     """The activations h of one layer's units; statistics are means over batch and positions, `[units]`.
 
-    This one keeps them as a tensor, and computes in single precision or the tensor's own, whichever is finer. Where
-    methods ride on a user's optimizer, only the sums that they said they want are kept.
+    This class keeps them as a tensor, and computes in single precision or the tensor's own, whichever is finer. Where
+    methods ride on a user's optimizer, a subclass keeps only the sums that they ask for.
 
     Args:
         values: h, `[batch, units, positions]`.
@@ -35,19 +42,23 @@ class Activations:
 
     def mean(self) -> Tensor:
         """Mean of h."""
-        return self.values.mean((0, 2))
+        return self.average("mean")
 
     def mean_abs(self) -> Tensor:
         """Mean of |h|."""
-        return self.values.abs().mean((0, 2))
+        return self.average("mean_abs")
+
+    def fired(self) -> Tensor:
+        """The share of examples and positions where h is not 0."""
+        return self.average("fired")
+
+    def average(self, statistic: str) -> Tensor:
+        """One of the statistics in `AVERAGED`."""
+        return AVERAGED[statistic](self.values).to(self.values.dtype).mean((0, 2))
 
     def mean_abs_about(self, centre: Tensor) -> Tensor:
         """Mean of |h - c|, with c `[units]`."""
         return (self.values - centre.unsqueeze(-1)).abs().mean((0, 2))
-
-    def fired(self) -> Tensor:
-        """The share of examples and positions where h is not 0."""
-        return (self.values != 0).to(self.values.dtype).mean((0, 2))
 
     def examples(self) -> Tensor:
         """How many examples there were, `[]`; positions do not count."""

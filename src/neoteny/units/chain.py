@@ -9,7 +9,8 @@ import numpy as np
 from torch import nn
 
 from neoteny.units.maps import newborn_norm
-from neoteny.units.records import Reader, Slices, UnitLayer
+from neoteny.units.records import Reader, UnitLayer
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from neoteny.units.grouping import Grouping
@@ -22,7 +23,7 @@ def chained(grouping: Grouping, modules: Mapping[str, nn.Module]) -> tuple[list[
 
     Dohare et al. (Nature 632, 2024) take all 17 convolutions of a ResNet-18 so, those that add to the residual stream
     included, and zero the inputs of the next convolution only; shortcuts keep what they read, so a reset changes what
-    the network computes. The chain begins at the first module and goes on at the first one registered that reads it.
+    the network computes. The chain begins at the first module; the next is the first registered module that reads it.
     """
     traced, registered = grouping.trace, list(modules)
     layers: list[UnitLayer] = []
@@ -58,7 +59,7 @@ def chained(grouping: Grouping, modules: Mapping[str, nn.Module]) -> tuple[list[
 def _norms(
     grouping: Grouping, modules: Mapping[str, nn.Module], at: str, own: tuple[tuple[int, ...], ...]
 ) -> tuple[Slices, ...]:
-    """What normalises the outputs of one module alone."""
+    """The norms that normalise the outputs of this module and of no other."""
     traced = grouping.trace
     norms = [n for n in traced.order if traced.roles[n] == "norm" and set(traced.reads.get(n, {})) == {at}]
     return tuple(Slices(full, 0, own, fill=fill) for n in norms for full, fill in newborn_norm(n, modules[n], len(own)))

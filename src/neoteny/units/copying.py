@@ -22,8 +22,8 @@ _DEPTH = 3  # objects within objects that a module holds, such as a distribution
 def bare_copy(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, without gradients, its owner's hooks and the wrappers of compiling and parallelism.
 
-    Hooks of torch's own and of this library's networks stay: they compute weights, or outputs. The owner's would act on
-    the owner's objects.
+    Hooks of torch and of this library's networks stay: they compute weights, or outputs. The owner's hooks are taken
+    off, since they would act on the owner's objects.
 
     Raises:
         NetworkError: the model cannot be copied.

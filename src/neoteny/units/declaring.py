@@ -10,7 +10,8 @@ from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import LinearMap, is_norm, known_map, newborn_norm, over_channels, unwrapped
-from neoteny.units.records import Network, Reader, Slices, UnitLayer
+from neoteny.units.records import Network, Reader, UnitLayer
+from neoteny.units.slices import Slices
 
 __all__ = ["declare"]
 
@@ -22,10 +23,10 @@ def declare(
     norms: Mapping[str, str | Sequence[str]] | None = None,
     initialisers: Mapping[str, Initialiser] | None = None,
 ) -> Network:
-    """Unit layers from the names of modules: who makes the units, and everybody who reads them.
+    """Unit layers from the names of modules: those that make the units, and all that read them.
 
-    For a network that `find` cannot trace, or whose layers you know better. Nothing is run, so nothing is checked but
-    the shapes: name *all* consumers of a layer, or a reset changes what the network computes.
+    For a network that `find` cannot trace, or for which it does not find what you want. The network is not run, so only
+    shapes are checked: name *all* consumers of a layer, or a reset changes what the network computes.
 
     Args:
         model: the network.

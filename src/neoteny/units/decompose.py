@@ -1,8 +1,9 @@
-"""Open modules that hide linear maps: recurrent ones and attention become plain parts, in a copy made for tracing.
+"""Take recurrent modules and attention apart into their linear maps, in a copy that is made for tracing.
 
 A gate of a recurrent layer, and each of query, key and value, is a linear map of its own, whose weight is a block of
-rows of a fused parameter. What the opened module computes is only good for asking what depends on what: a recurrent
-layer takes every position of its input for a first and a second time step, attention knows no masks.
+rows of a fused parameter. The opened module only serves to find out what depends on what, and does not
+compute what the original did: a recurrent layer takes every position of its input for a first and a second time step,
+and attention has no masks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _STEPS = 2  # the first reads the state that came in, the second the layer's own
 
 
 class View(NamedTuple):
-    """Where units of an opened module's part are seen: in its output, at `path`, last dimension, from `first` on."""
+    """Where the units of a part are seen: in the opened module's output, at `path`, last dimension, from `first` on."""
 
     module: str
     path: tuple[int, ...]

@@ -1,50 +1,82 @@
-"""Say in a table which units were found in a network, and what was left out and why."""
+"""Say in a table which units were found in a network, and what was left out and why; and say it short."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from neoteny.units.records import Network, UnitLayer
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["explained"]
+__all__ = ["Row", "as_html", "listed", "table"]
 
 
-def explained(network: Network) -> Table:
+class Row(NamedTuple):
+    """A unit layer, as the table shows it.
+
+    Attributes:
+        layer: its name.
+        units: how many.
+        preserving: whether making one of them new leaves the network's output as it is.
+        coupled: norms whose statistics run over the units.
+        fed: names of the weights that feed them.
+        read: names of the weights that read them.
+    """
+
+    layer: str
+    units: int
+    preserving: bool
+    coupled: Sequence[str]
+    fed: Sequence[str]
+    read: Sequence[str]
+
+
+def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> Table:
     """A table of the unit layers with their tensors, then of what is left out.
 
-    >>> import torch
-    >>> from neoteny.units import find
-    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
-    >>> explained(find(net, torch.zeros(1, 3))).row_count
-    1
+    >>> table([Row("0", 4, True, (), ["0.weight"], ["2.weight"])], {"2": "it is the head"}).row_count
+    2
     """
     from rich.table import Table
 
-    table = Table(
-        title=f"{sum(layer.size for layer in network.layers):,} hidden units, layers: {len(network.layers):,}",
+    shown = Table(
+        title=f"{sum(row.units for row in rows):,} hidden units, layers: {len(rows):,}",
         caption="Function-preserving: every consumer is known and zeroed, so a newborn contributes nothing.",
         caption_justify="left",
     )
-    table.add_column("layer", overflow="fold")
-    table.add_column("units", justify="right")
-    table.add_column("function-preserving")
-    table.add_column("fed by", overflow="fold")
-    table.add_column("read by", overflow="fold")
-    for layer in network.layers:
-        fed = ", ".join(slices.name for slices in layer.incoming)
-        read = ", ".join(slices.name for slices in layer.outgoing)
-        table.add_row(layer.name, f"{layer.size:,}", _preserving(layer), fed, read)
-    if network.skipped:
-        table.add_section()
-        for name, reason in network.skipped.items():
-            table.add_row(name or "the network", "-", "left out", reason, "")
-    return table
+    shown.add_column("layer", overflow="fold")
+    shown.add_column("units", justify="right")
+    shown.add_column("function-preserving")
+    shown.add_column("fed by", overflow="fold")
+    shown.add_column("read by", overflow="fold")
+    for row in rows:
+        preserving = "no" if not row.preserving else "yes"
+        if row.preserving and row.coupled:
+            preserving = f"yes, but for the statistics of {', '.join(row.coupled)}"
+        shown.add_row(row.layer, f"{row.units:,}", preserving, ", ".join(row.fed), ", ".join(row.read))
+    if skipped:
+        shown.add_section()
+        for name, reason in skipped.items():
+            shown.add_row(name or "the network", "-", "left out", reason, "")
+    return shown
 
 
-def _preserving(layer: UnitLayer) -> str:
-    if not layer.preserving:
-        return "no"
-    return f"yes, but for the statistics of {', '.join(layer.coupled)}" if layer.coupled else "yes"
+def as_html(shown: Table) -> str:
+    """A table for a notebook."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), record=True, width=140)
+    console.print(shown)
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def listed(names: Sequence[str], most: int = 4, length: int = 60) -> str:
+    """Some names in words of bounded length.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    words = ", ".join(name if len(name) <= length else f"{name[: length - 3]}..." for name in names[:most])
+    return words + (f" and {len(names) - most:,} more" if len(names) > most else "")

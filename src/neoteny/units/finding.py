@@ -16,7 +16,8 @@ from neoteny.units.grouping import IN_OUTPUT, Grouping
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import newborn_norm, over_channels, unwrapped
-from neoteny.units.records import Network, Reader, Slices, UnitLayer
+from neoteny.units.records import Network, Reader, UnitLayer
+from neoteny.units.slices import Slices
 from neoteny.units.trace import Trace
 from neoteny.units.tracing import trace
 
@@ -52,7 +53,7 @@ def find(
         residual_stream: also take the units of residual streams, to which one module after the other adds: resetting
             one resets its part of all those modules.
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
-            network, of whose consumers only the next module is zeroed. A reset then changes what the network computes.
+            network, and of their consumers only the next module. A reset then changes what the network computes.
         initialisers: how parameters are drawn, by name, where modules do not say so themselves (by an attribute
             `initialisers`) and the present weights do not show it.
         allow_none: return a network without unit layers instead of refusing it.

@@ -1,8 +1,8 @@
 """Which outputs of linear maps are one unit: from who reads whom to classes of outputs.
 
 Zeroing the input indices that read an output silences it. Outputs that are read at the same indices are one unit: gate
-and value of a gated layer, the producers of a residual stream, the four gates of an LSTM's cell. An output that several
-units of another producer are read along with only modulates them (queries and keys, a router) and is none.
+and value of a gated layer, the producers of a residual stream, the four gates of an LSTM's cell. An output that is
+read together with several units of another producer only modulates them (queries and keys, a router) and is no unit.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Grouping:
         return np.unique(hashes, return_inverse=True)[1]
 
     def _without_dense(self, rows: Any) -> Any:
-        """Refuse what is mixed: outputs of one producer, read differently elsewhere, too many at one index."""
+        """Refuse mixed outputs: too many of one producer at one index, which are read differently elsewhere."""
         kinds = self._kinds(rows)
         row, node = rows.nonzero()
         by_row = row * len(self.plain) + self.owner[node]  # one number for a row and a producer
@@ -145,10 +145,10 @@ class Grouping:
         return f"{self._consumer[row]!r} reads several of its units at one index"
 
     def _refuse_modulators(self, rows: Any) -> None:
-        """Refuse what is read along with units of one producer that are read apart from each other.
+        """Refuse outputs that are read together with several units of one producer, which are read separately.
 
-        Where two see each other so (a value shared by several heads, and the heads' queries), it is the one that more
-        outputs make up.
+        Where this holds of two kinds of outputs in both directions (a value shared by several heads, and the queries of
+        the heads), the kind to which more outputs of one producer belong is refused.
         """
         kinds = self._kinds(rows)
         number = int(kinds.max()) + 1 if self.count else 0
@@ -203,7 +203,7 @@ def _as_bool(matrix: Any) -> Any:
 
 
 def _meets_apart(together: Any, own: np.ndarray) -> np.ndarray:
-    """The kinds that are read together with two of `own`, beside themselves, that never are with each other."""
+    """The kinds that are read together with two others out of `own` that are never read together."""
     if len(own) < 2:
         return own[:0]
     itself = csr_array((np.ones(len(own), np.int32), (own, np.arange(len(own)))), shape=(together.shape[0], len(own)))

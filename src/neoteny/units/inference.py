@@ -29,15 +29,15 @@ def infer_initialisers(
 ) -> tuple[dict[str, Initialiser], dict[str, str]]:
     """The initialiser of every parameter by name, and a note on each that had to be guessed.
 
-    What is `given` counts most, then what a module says in its attribute `initialisers` (by names of its own parameters
-    and of those inside it), then the present weights.
+    `given` comes first, then what a module says in its attribute `initialisers` (by names of its own parameters and of
+    those inside it), then what the present weights show.
 
     >>> net = nn.Sequential(nn.Linear(100, 50))
     >>> infer_initialisers(net, {})[0]["0.weight"]
     Initialiser(kind='uniform', scale=0.1)
     """
     said: dict[str, Initialiser] = {}
-    for name, module in model.named_modules():  # from the outside in: the innermost word counts
+    for name, module in model.named_modules():  # from the outside in, so that the innermost module decides
         own = getattr(module, "initialisers", None)
         if isinstance(own, Mapping):
             for parameter, initialiser in own.items():
@@ -115,7 +115,7 @@ def _fixed() -> Iterator[Initialiser]:
 
 
 class _Summary(NamedTuple):
-    """What of a tensor's values decides: their number, the sum of their squares, the largest magnitude."""
+    """What is looked at of a tensor's values: their number, the sum of their squares, the largest magnitude."""
 
     size: int
     squares: float
@@ -133,7 +133,7 @@ def _likeliest(
 ) -> Initialiser | None:
     """The candidate under which the values are likeliest, or None where they disagree with that one.
 
-    The default needs no such evidence: a few values are soon a little likelier under some other.
+    The default is favoured, since a few values are easily a little likelier under another one.
     """
     best, best_likelihood = None, -math.inf
     count, squares, largest = summary
@@ -157,8 +157,8 @@ def _agrees(initialiser: Initialiser, summary: _Summary) -> bool:
         return False
     ratio = math.sqrt(squares / count) / initialiser.scale
     if initialiser.kind == "normal":
-        # A uniform distribution that training has blurred ends at sqrt(3) deviations; of 1,000 normal numbers one is
-        # beyond 2 but for a chance of 1e-20.
+        # A uniform distribution that training has blurred ends at sqrt(3) deviations; of 1,000 normal numbers at least
+        # one lies beyond 2 deviations, except with probability 1e-20.
         bell = count < 1000 or largest > 1.95 * initialiser.scale
         return bell and abs(ratio - 1) < 5 / math.sqrt(2 * count) + 0.005
     bounded = largest <= initialiser.scale * (1 + 1e-6) and largest >= initialiser.scale * (1 - 14 / count)

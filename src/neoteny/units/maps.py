@@ -33,14 +33,14 @@ class LinearMap:
     Args:
         label: what its outputs are called, the module's name as a rule.
         weight: the weight's qualified name.
-        bias: the bias's, or None.
+        bias: the bias's qualified name, or None.
         inputs: dimension of the weight that its inputs run along; None for an embedding, whose inputs are indices.
-        outputs: the one that its outputs run along.
+        outputs: dimension of the weight that its outputs run along.
         spatial: dimensions of its input behind that of the units (those of the kernel).
         groups: of a grouped convolution; they split dimension 0 of the weight.
         offset: the first of its outputs in a weight that several maps share (query, key and value; gates).
         fused: how many maps share that weight.
-        shared: why the weight is not this map's alone, or None.
+        shared: what else uses the weight, in words, or None.
         trains: whether the weight is trained.
     """
 

@@ -19,9 +19,9 @@ class Observer:
     """Hooks on the first reader of each unit layer, and what they saw since the last `take`.
 
     A forward pass puts what the readers show into a store; `take` turns it into features and empties it. All
-    calls of a reader show the units: a recurrent cell's as many as there are steps.
+    calls of a reader show the units; a recurrent cell has as many calls as there are steps.
     Under `torch.func` or `torch.compile`, call `take` inside the traced function: a tensor left in the store would leak
-    out of the trace. Whether a pass counts (training, not evaluation) is the caller's to say: `take` and drop, or set
+    out of the trace. The caller decides which passes count (training, not evaluation): drop what `take` gives, or set
     `enabled`.
 
     Args:
@@ -30,7 +30,7 @@ class Observer:
         detached: whether what is seen is cut off from the graph that it came from.
 
     Attributes:
-        enabled: while False, passes leave no trace.
+        enabled: while False, nothing is stored.
 
     >>> import torch
     >>> from neoteny.units import find

@@ -2,8 +2,9 @@
 
 An index mostly reads one unit of a producer, and a unit is mostly read at one index. Then the binary digits of the
 index say enough: the gradient for all indices with a digit of 1, and that for all with a 0, are non-zero at the units
-that such an index reads, so 2 log2(n) gradients tell what n would. Where this leaves a doubt the units' digits are
-asked, through the gradient's own gradient, and where a doubt is left even then every index by itself.
+that such an index reads, so 2 log2(n) gradients tell what n would. Where this does not decide it, the
+same is done with the units' digits, through the gradient's own gradient; where that does not either, every index is
+asked by itself.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _digits(length: int) -> Tensor:
 
 
 def _decoded(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """What was hit, and the one number that each was hit by; None in its place where one was hit by several."""
+    """What was hit, and by which number each; None in place of the numbers where one was hit by several."""
     ones, zeros = hits[0::2], hits[1::2]
     hit = np.flatnonzero((ones | zeros).any(0))
     if (ones & zeros).any():
@@ -115,7 +116,7 @@ def _decoded(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 def _undecided(
     leaves: list[Leaf], found: Iterable[np.ndarray | None], pairs: list[tuple[str, np.ndarray]]
 ) -> list[Leaf]:
-    """Put what was found of each leaf into `pairs`; the leaves that left a doubt."""
+    """Put what was found of each leaf into `pairs`; returns the leaves that are not decided."""
     left = []
     for leaf, codes in zip(leaves, list(found), strict=True):
         if codes is None:

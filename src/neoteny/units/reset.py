@@ -1,19 +1,22 @@
-"""Make hidden units new again: incoming weights drawn, outgoing ones zeroed, optimizer state forgotten.
+"""Make hidden units new again: incoming weights drawn, outgoing ones zeroed, the optimizer's state as of new weights.
 
-One rule and two writers, which give equal numbers. `make_new` is pure: tensors in a dict of parameters are replaced,
-never written to, so it runs under `torch.func.vmap` over a stack of runs and inside a compiled graph; which units are
-meant is a mask, never a shape. `neoteny.units.rewrite` writes a few rows of a user's own tensors in place.
+The rule stands here once, as `renew`: what is drawn with which key, what is filled with what, in which order. How
+entries are written is a `Writer`'s business, and there are two, which give equal numbers. The one of `make_new` is
+pure: tensors in a dict of parameters are replaced, never written to, so it runs under `torch.func.vmap` over a stack of
+runs and inside a compiled graph; which units are meant is a mask, never a shape. The one of `neoteny.units.rewrite`
+writes a few rows of a user's own tensors in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import torch
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import TYPE_CHECKING, Protocol
 
 from neoteny.units import random
-from neoteny.units.records import Network, Slices, UnitLayer
+from neoteny.units.newborn import NewbornState, put, zero
+from neoteny.units.records import Network, UnitLayer
+from neoteny.units.slices import Slices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,31 +32,66 @@ def slices_of(layer: UnitLayer) -> Iterator[Slices]:
     yield from layer.outgoing
 
 
-def fresh_rows(
-    slices: Slices, network: Network, key: Tensor, like: Tensor, count: int, units: Tensor | None = None
-) -> Tensor:
-    """New incoming weights for `count` units, drawn from the layer's initialiser, `[count, k, *other dimensions]`.
+class Writer(Protocol):
+    """Writes entries of the units that are made new, and no others."""
 
-    With `units` only theirs, the same numbers as in the draw for all.
-    """
-    shape = (count, *slices.row_shape(like))
-    return network.initialisers[slices.name].draw(key, shape, units).to(like.dtype)
+    def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
+        """Draw the units' entries of a parameter from its initialiser."""
+        ...
+
+    def write(self, slices: Slices, values: Tensors, name: str, value: Tensor | float) -> None:
+        """Set the units' entries of `values[name]` to a value that broadcasts against it."""
+        ...
+
+    def mask(self, slices: Slices, tensor: Tensor) -> Tensor:
+        """Which entries of a tensor are the units', as a mask that broadcasts against it."""
+        ...
+
+
+def renew(
+    writer: Writer,
+    layer: UnitLayer,
+    network: Network,
+    tensors: Tensors,
+    optim: Mapping[str, Tensors],
+    key: Tensor,
+    newborn: NewbornState,
+) -> None:
+    """The rule of a reset, for the units that the writer writes; for the other arguments see `make_new`."""
+    for number, slices in enumerate(layer.incoming):
+        writer.draw(slices, tensors, network, random.fold_in(key, number))
+    for slices in (*layer.biases, *layer.norms, *layer.outgoing):
+        if slices.name in tensors:
+            writer.write(slices, tensors, slices.name, slices.fill)
+    for slices in slices_of(layer):
+        state = optim.get(slices.name) or {}
+        for name, old in state.items():
+            weight = tensors[slices.name]
+            if old.shape == weight.shape:
+
+                def new(parameter: str = slices.name, weight: Tensor = weight) -> Tensor:
+                    own = (part for part in slices_of(layer) if part.name == parameter)
+                    return reduce(lambda a, b: a | b, (writer.mask(part, weight) for part in own))
+
+                writer.write(slices, state, name, newborn(slices.name, name, old, weight, new))
 
 
 def make_new(
     layer: UnitLayer,
     network: Network,
     tensors: Tensors,
-    optim: dict[str, Tensors],
+    optim: Mapping[str, Tensors],
     chosen: Tensor,
     key: Tensor,
     *,
     shared_draw: bool = False,
+    newborn: NewbornState = zero,
 ) -> None:
     """Replace the chosen units' entries in `tensors` (parameters and buffers) and in the optimizer's state.
 
     Incoming weights are drawn anew, biases and outgoing weights become 0, norms return to gain 1, shift 0, mean 0 and
-    variance 1; every state tensor of the optimizer that has its parameter's shape becomes 0 in the same entries.
+    variance 1; every state tensor of the optimizer that has its parameter's shape gets in the same entries what
+    `newborn` says, 0 by default.
 
     Args:
         layer: the unit layer.
@@ -63,28 +101,38 @@ def make_new(
         chosen: bool mask of the units, `[n]`.
         key: random key of this reset.
         shared_draw: draw one row for all chosen units; where at most one is chosen, n times cheaper and as good.
+        newborn: what state holds for new weights.
     """
-    for number, slices in enumerate(layer.incoming):
+    renew(_Masked(chosen, shared_draw), layer, network, tensors, optim, key, newborn)
+
+
+class _Masked:
+    """Replaces whole tensors by new ones, equal to them but in the chosen units' entries."""
+
+    def __init__(self, chosen: Tensor, shared_draw: bool):
+        self.chosen, self.shared_draw = chosen, shared_draw
+
+    def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
         old = tensors[slices.name]
-        row = fresh_rows(slices, network, random.fold_in(key, number), old, 1 if shared_draw else layer.size)
-        _write(slices, tensors, chosen, laid_out(slices, row, old))
-    for slices in (*layer.biases, *layer.norms, *layer.outgoing):
-        if slices.name in tensors:
-            _write(slices, tensors, chosen, slices.fill)
-    for slices in slices_of(layer):
-        state = optim.get(slices.name)
-        if state:
-            for name, value in state.items():
-                if value.shape == tensors[slices.name].shape:
-                    _write(slices, state, chosen, 0.0, name)
+        rows = fresh_rows(slices, network, key, old, 1 if self.shared_draw else slices.size)
+        self.write(slices, tensors, slices.name, laid_out(slices, rows, old))
+
+    def write(self, slices: Slices, values: Tensors, name: str, value: Tensor | float) -> None:
+        values[name] = put(values[name], self.mask(slices, values[name]), value)
+
+    def mask(self, slices: Slices, tensor: Tensor) -> Tensor:
+        return slices.select(self.chosen, tensor)
 
 
-def _write(slices: Slices, tensors: Tensors, chosen: Tensor, value: Tensor | float, name: str | None = None) -> None:
-    name = slices.name if name is None else name
-    old = tensors[name]
-    if not isinstance(value, torch.Tensor):
-        value = torch.full((), value, dtype=old.dtype, device=old.device)
-    tensors[name] = torch.where(slices.select(chosen, old), value, old)
+def fresh_rows(
+    slices: Slices, network: Network, key: Tensor, like: Tensor, count: int, units: Tensor | None = None
+) -> Tensor:
+    """New incoming weights for `count` units, drawn from the layer's initialiser, `[count, k, *other dimensions]`.
+
+    With `units` only theirs, the same numbers as in the draw for all.
+    """
+    shape = (count, *slices.row_shape(like))
+    return network.initialisers[slices.name].draw(key, shape, units).to(like.dtype)
 
 
 def laid_out(slices: Slices, rows: Tensor, like: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from neoteny.units.trace import Trace
 
 __all__ = ["trace"]
 
-_EXAMPLES = 2  # of the batch are enough to trace; one alone would trip models that squeeze
+_EXAMPLES = 2  # of the batch are enough to trace; a single one would fail in models that call `squeeze`
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
 
 
@@ -83,7 +83,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Trace:
     shared = _shared(model)
     for module in model.modules():
-        if hasattr(module, "muted"):  # frozen companions of a head, which are not its units (`neoteny.nn.injected`)
+        if hasattr(module, "muted"):  # frozen copies of a head are no units of it (nn/surgery/injection.py)
             module.__dict__["muted"] = True
     maps, views = opened(model)
     modules = dict(model.named_modules())
@@ -262,7 +262,7 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
 
 
 def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, result: Trace) -> None:
-    """Give a module of another's making, that computes what a linear map does, the role of one."""
+    """Give a user's own module that computes a linear map the role of one."""
     if len(seen) == 1 and isinstance(output, Tensor) and next(module.children(), None) is None:
         known = recognised(name, module, seen[0], output)
         if known is not None:
@@ -270,7 +270,7 @@ def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, re
 
 
 def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:
-    """Add what one draw shows; whether anything was new."""
+    """Add what one draw shows; returns whether anything was new."""
     leaves: list[Leaf] = []
     for call in calls:
         for leaf in call.leaves:

@@ -29,12 +29,25 @@ class TouchesStateOfNeighbours(Sound):
 
 
 class KeepsMomentum(Sound):
-    """optimizer_state_is_reset"""
+    """newborn_state_is_fresh"""
 
     def reset(self, step, due):
         for number, layer in enumerate(step.network.layers):
             chosen = self.first(layer, due)
             make_new(layer, step.network, step.tensors, {}, chosen, random.fold_in(step.key, number))
+            since = step.since[layer.name]
+            step.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
+
+
+class ZeroesState(Sound):
+    """newborn_state_is_fresh"""
+
+    optimizer = "adagrad"  # whose sums do not begin at 0
+
+    def reset(self, step, due):
+        for number, layer in enumerate(step.network.layers):
+            chosen = self.first(layer, due)
+            make_new(layer, step.network, step.tensors, step.optim, chosen, random.fold_in(step.key, number))
             since = step.since[layer.name]
             step.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
 

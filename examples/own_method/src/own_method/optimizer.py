@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import neoteny
 from neoteny.checks import require_fraction
@@ -40,7 +41,8 @@ class Signed(Optimizer):
         tensors: dict[str, Tensor],
         grads: dict[str, Tensor],
         optim: dict[str, dict[str, Tensor]],
-        count: dict[str, Tensor],
+        count: Mapping[str, Any],
+        signals: Mapping[str, Tensor] | None = None,
     ) -> None:
         for name, gradient in grads.items():
             average = optim[name]["momentum_buffer"] * self.decay + gradient * (1 - self.decay)

@@ -9,10 +9,11 @@ from neoteny.errors import SettingError
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies.base import Strategy
 from neoteny.lab.strategies.loop import Loop
+from neoteny.lab.strategies.one_call import OneCall
 from neoteny.lab.strategies.rank_one import RankOne
 from neoteny.lab.strategies.stack import Stack
 
-STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop, "rank-one": RankOne}
+STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop, "rank-one": RankOne, "one-call": OneCall}
 
 STACK_BYTES = 2**18
 """Parameters of a whole stack up to this size fit into a core's cache beside their gradients."""
@@ -50,4 +51,4 @@ def choose(
     return RankOne if compile and RankOne.suits(module, step, example) is None else Loop
 
 
-__all__ = ["STRATEGIES", "Loop", "RankOne", "Stack", "Strategy", "choose"]
+__all__ = ["STRATEGIES", "Loop", "OneCall", "RankOne", "Stack", "Strategy", "choose"]

@@ -10,18 +10,17 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
+from neoteny.lab.clocks import Due
 from neoteny.lab.compiling import Compiled
+from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
 
-_LAYERS_COMPILED = 8
+LAYERS_COMPILED = 8
 """Steps with resets are compiled for networks of at most so many unit layers. They are rare, and the 17 of a ResNet-18
 take more than ten minutes of a core to compile, while such a step takes half as long again as it is."""
-
-Due = list[np.ndarray | None]
-"""For each method what is due at each step, int `[R, S, columns]`, or None for a method without a schedule."""
 
 
 class Strategy(ABC):
@@ -80,19 +79,31 @@ class Strategy(ABC):
         """The carry of all runs, with a leading dimension of runs."""
 
     @abstractmethod
-    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
-        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
+    def advance(self, batches: Batch, due: Due) -> None:
+        """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
 
-    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
-        """`function(tensors, *arguments)` of every run, results and arguments with a leading dimension of runs."""
+    def learn(self, batch: Batch, due: Due | None) -> None:
+        """One step on a batch, a pytree of tensors `[R, B, ...]`, in which `due` is due, `[R, columns]` a method."""
+        rows = [None] * len(self.step.methods) if due is None else due
+        self.advance(
+            tree_map(lambda leaf: leaf.unsqueeze(1), batch), [None if row is None else row[:, None] for row in rows]
+        )
+
+    def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
+        """`evaluated(function, *inputs)`, again and again between steps; `name` tells one function from another."""
+        with torch.no_grad():
+            return self.evaluated(function, *inputs)
+
+    def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(tensors, *arguments)` of every run; results and arguments are pytrees with the runs in front."""
         return torch.func.vmap(function)(self.carry()["tensors"], *arguments)
 
-    def evaluated(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+    def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same of the tensors with which the networks are to be evaluated."""
         if all(type(method).evaluated is Method.evaluated for method in self.step.methods):
             return self.each(function, *arguments)
 
-        def own(carry: Carry, hyper: dict[str, Tensor], *given: Tensor) -> Any:
+        def own(carry: Carry, hyper: dict[str, Tensor], *given: Any) -> Any:
             return function(self.step.evaluated(carry, hyper), *given)
 
         return torch.func.vmap(own)(self.carry(), self.hyper, *arguments)
@@ -107,7 +118,9 @@ class Strategy(ABC):
     def at_task(self) -> None:
         """Let every method act on a task boundary."""
         with torch.no_grad():
-            self.load(torch.func.vmap(self.step.at_task)(self.carry(), self.hyper, self.keys))
+            carry = torch.func.vmap(self.step.at_task)(self.carry(), self.hyper, self.keys)
+            # contiguous, since a graph is compiled for the strides of its first call and vmap may give expanded tensors
+            self.load(tree_map(torch.Tensor.contiguous, carry))
 
     @property
     def compile_seconds(self) -> float:
@@ -118,24 +131,25 @@ class Strategy(ABC):
         """The function of `length` unrolled steps, in which the methods marked `active` have something due."""
         if (length, active) not in self._graphs:
             function = own_code(self.mapped(unrolled(self.step, length, active)))
-            few = not any(active) or len(self.step.network.layers) <= _LAYERS_COMPILED
+            few = not any(active) or len(self.step.network.layers) <= LAYERS_COMPILED
             self._graphs[length, active] = Compiled(function, self.compile and few)
         return self._graphs[length, active]
 
-    def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, x: Tensor, y: Tensor, due: Due) -> Carry:
-        """Advance a carry over all steps of x and y, whose dimension of steps is the last one of `due` but one."""
-        dim = self.steps_dim
-        rows = [None if r is None or not r.any() else torch.as_tensor(r, device=x.device) for r in due]
+    def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, batches: Batch, due: Due) -> Carry:
+        """Advance a carry over all steps of the batches; the last dimension of `due` but one is that of steps."""
+        dim, first = self.steps_dim, tree_leaves(batches)[0]
+        rows = [None if r is None or not r.any() else torch.as_tensor(r, device=first.device) for r in due]
 
         def piece(tensor: Tensor, start: int, length: int) -> Tensor:
             # contiguous, since a graph is compiled for the strides of its first call
             return tensor.narrow(dim, start, length).contiguous()
 
-        for start, length, active in plan(due, x.shape[dim], self.levels):
+        for start, length, active in plan(due, first.shape[dim], self.levels):
             acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
             noise = self._noise(length)(key, carry["count"]) if any(self.step.draws) else []
             graph = self.graph(length, active)
-            carry = graph(carry, hyper, key, piece(x, start, length), piece(y, start, length), acting, noise)
+            batch = tree_map(lambda leaf, start=start, length=length: piece(leaf, start, length), batches)
+            carry = graph(carry, hyper, key, batch, acting, noise)
         return carry
 
     def _noise(self, length: int) -> Callable[..., list[Tensor]]:
@@ -152,16 +166,15 @@ class Strategy(ABC):
 def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
     """`length` steps one after the other.
 
-    It takes x `[length, B, ...]`, due `[length, columns]` for each active method and noise `[length, draws]` for each
-    method that draws.
+    It takes batches `[length, B, ...]`, due `[length, columns]` for each active method and noise `[length, draws]` for
+    each method that draws.
     """
 
     def chunk(
         carry: Carry,
         hyper: dict[str, Tensor],
         key: Tensor,
-        x: Tensor,
-        y: Tensor,
+        batches: Batch,
         due: list[Tensor],
         noise: list[Tensor],
     ) -> Carry:
@@ -171,8 +184,7 @@ def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Calla
                 carry,
                 hyper,
                 key,
-                x[k],
-                y[k],
+                tree_map(lambda leaf, k=k: leaf[k], batches),
                 [next(rows)[k] if is_due else None for is_due in active],
                 [next(drawn)[k] if draws else None for draws in step.draws],
             )

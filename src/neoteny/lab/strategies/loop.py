@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
 from neoteny.lab.strategies.base import Due, Strategy, stack
 
@@ -32,21 +33,25 @@ class Loop(Strategy):
         """The carry of all runs."""
         return stack(self._carries)
 
-    def each(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
+    def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """One run after the other."""
-        runs = zip(self._carries, *arguments, strict=True)
-        return stack([function(carry["tensors"], *own) for carry, *own in runs])
+
+        def own(run: int) -> Any:
+            return function(self._carries[run]["tensors"], *tree_map(lambda leaf: leaf[run], arguments))
+
+        return stack([own(run) for run in range(self.runs)])
 
     @torch.no_grad()
-    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
-        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
+    def advance(self, batches: Batch, due: Due) -> None:
+        """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
         for run in range(self.runs):
             if run not in self.dropped:
-                self._advance_one(run, x[run], y[run], [None if rows is None else rows[run] for rows in due])
+                own = tree_map(lambda leaf, run=run: leaf[run], batches)
+                self._advance_one(run, own, [None if rows is None else rows[run] for rows in due])
 
-    def _advance_one(self, run: int, x: Tensor, y: Tensor, due: Due) -> None:
+    def _advance_one(self, run: int, batches: Batch, due: Due) -> None:
         hyper = {name: value[run] for name, value in self.hyper.items()}
-        self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], x, y, due)
+        self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], batches, due)
 
     def take_sums(self) -> dict[str, Tensor]:
         """The sums, which start anew."""

@@ -20,10 +20,12 @@ from torch.utils._pytree import tree_map
 from neoteny.lab import compiling
 from neoteny.lab.compiling import Compiled
 from neoteny.lab.losses import MeanSquaredError
+from neoteny.lab.objective import Batch, Prediction
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.lab.strategies.base import Due, own_code, plan
 from neoteny.lab.strategies.loop import Loop
 from neoteny.methods import ContinualBackprop
+from neoteny.methods.shared import order
 from neoteny.optim import SGD
 from neoteny.units import random
 
@@ -52,7 +54,8 @@ class RankOne(Loop):
             return "it takes one example at a step, on a CPU, with a C++ compiler at hand"
         if not step.plain:
             return "it takes float32, one of the two usual losses, and outputs that all take part"
-        if not isinstance(step.optimizer, SGD) or step.optimizer.momentum:
+        optimizer = step.objective.phases[0].optimizer
+        if not isinstance(optimizer, SGD) or optimizer.momentum:
             return "it takes SGD without momentum"
         judging = [method for method in step.methods if isinstance(method, ContinualBackprop)]
         kept = [m for m in judging if m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate)]
@@ -72,12 +75,15 @@ class RankOne(Loop):
         self._train = compiling.kernel(SOURCE).neoteny_rank_one
         judging = [number for number, method in enumerate(self.step.methods) if isinstance(method, ContinualBackprop)]
         self._judging = judging[0] if judging else None
+        evaluate = self.step.objective.phases[0].evaluate
+        self._squared = isinstance(evaluate, Prediction) and isinstance(evaluate.loss, MeanSquaredError)
         self._linears, self._activation = found
         outputs = [module.get_parameter(f"{name}.weight").shape[0] for name in self._linears]
         self._sizes = [example.shape[1], *outputs]
 
-    def _advance_one(self, run: int, x: Tensor, y: Tensor, due: Due) -> None:
-        x, y, steps, begun = x.contiguous(), y.contiguous(), x.shape[0], 0
+    def _advance_one(self, run: int, batches: Batch, due: Due) -> None:
+        x, y = batches["inputs"].contiguous(), batches["targets"].contiguous()
+        steps, begun = x.shape[0], 0
         # the longest stretches there are, each ending with a step in which something is due
         for stop, _, active in [call for call in plan(due, steps, (steps,)) if any(call[2])]:
             features = self._kernel(run, x[begun : stop + 1], y[begun : stop + 1])
@@ -91,7 +97,7 @@ class RankOne(Loop):
         """Train on all of x; returns the hidden activations of the last example."""
         carry, steps = self._carries[run], x.shape[0]
         hyper = {name: value[run].item() for name, value in self.hyper.items()}  # on the host already: a CPU's tensors
-        optimizer, methods = self.step.bound(hyper)  # pyright: ignore[reportArgumentType]
+        (optimizer,), methods = self.step.bound(hyper)  # pyright: ignore[reportArgumentType]
         decay = sum(method.coupled_decay or 0.0 for method in methods)
         layers = self.step.network.layers
         features = {layer.name: torch.empty(1, layer.size, 1) for layer in layers}
@@ -113,7 +119,7 @@ class RankOne(Loop):
             (ctypes.c_int * len(self._sizes))(*self._sizes),
             len(self._linears),
             self._activation,
-            int(isinstance(self.step.loss, MeanSquaredError)),
+            int(self._squared),
             ctypes.c_void_p(x.data_ptr()),
             ctypes.c_void_p(y.data_ptr()),
             ctypes.c_float(optimizer.step_size),
@@ -150,14 +156,14 @@ def resets(step: TrainingStep, active: tuple[bool, ...]):
     def act(
         carry: Carry, hyper: dict[str, Tensor], key: Tensor, features: dict[str, Tensor], due: list[Tensor]
     ) -> Carry:
-        optimizer, methods = step.bound(hyper)
-        view = step.view(carry, key, optimizer, {}, features)
+        optimizers, methods = step.bound(hyper)
+        view = step.view(carry, key, optimizers, {}, features)
         states, rows = list(carry["methods"]), iter(due)
         key = random.fold_in(key, carry["count"] - 1)
         given = {number: next(rows) for number, is_due in enumerate(active) if is_due}
-        for number in step.order:
+        for number, _, folded in step.intervening:
             if number in given:
-                method, view.key = methods[number], random.fold_in(key, 2 * number + 1)
+                method, view.key = methods[number], order.key_of(key, *folded)
                 rule = method.replace if isinstance(method, ContinualBackprop) else method.intervene
                 states[number] = rule(view, states[number], given[number])
         return {"tensors": view.tensors, "methods": states}

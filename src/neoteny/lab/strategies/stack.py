@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
 from neoteny.lab.strategies.base import Due, Strategy
 
@@ -40,6 +41,6 @@ class Stack(Strategy):
         return torch.func.vmap(function)
 
     @torch.no_grad()
-    def advance(self, x: Tensor, y: Tensor, due: Due) -> None:
-        """Train on x `[R, S, B, ...]`, y `[R, S, B, ...]`."""
-        self._carry = self.run(self._carry, self.hyper, self.keys, x, y, due)
+    def advance(self, batches: Batch, due: Due) -> None:
+        """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
+        self._carry = self.run(self._carry, self.hyper, self.keys, batches, due)

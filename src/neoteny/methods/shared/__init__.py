@@ -1,1 +1,1 @@
-"""What several methods share: bases, schedules, the order in which methods act, and small pieces of formulas."""
+"""What two or more methods share: bases, clocks, the order in which methods act, and pieces of formulas."""

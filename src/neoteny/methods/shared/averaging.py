@@ -1,4 +1,4 @@
-"""What methods that follow the weights with an average have in common: the average itself."""
+"""A moving average of the weights: the base of ema, hare-and-tortoise and self-distillation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Averaging(Method):
-    """The base of methods that keep a moving average of every parameter and of every buffer of real numbers.
+    """The base of methods that keep a moving average of every parameter and of every real-valued buffer.
 
-    Whole numbers, such as the number of batches that a batch norm has seen, are not averaged.
+    Integers, such as the number of batches that a batch norm has seen, are not averaged.
 
     Args:
         mu: μ, the share of the old average that is kept at an update, in [0, 1).
@@ -34,9 +34,9 @@ class Averaging(Method):
         require(self, "mu", is_number(self.mu) and 0 <= self.mu < 1, "a number in [0, 1)")
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """`<tensor>/average`: the tensor itself to begin with, in single precision at least.
+        """`<tensor>/average`: a copy of the tensor at first, in single precision at least.
 
-        In half precision an average that moves by a thousandth of the way would not move at all.
+        In half precision, an average that moves by a thousandth of the difference would not move at all.
         """
         import torch
 
@@ -47,7 +47,7 @@ class Averaging(Method):
         }
 
     def followed(self, state: Tensors, tensors: Tensors, share: float | Tensor) -> Tensors:
-        """The state with every average a ← a + share · (θ - a); where nothing moves, not a bit of it does."""
+        """The state with every average a ← a + share · (θ - a); exactly a where θ = a."""
         import torch
 
         state = dict(state)
@@ -60,13 +60,13 @@ class Averaging(Method):
         return state
 
     def averages(self, tensors: Tensors, state: Tensors) -> Tensors:
-        """The averages in the place and type of the tensors; what is not averaged stays."""
+        """The tensors with the averages in their place, in their type; what is not averaged stays."""
         return {
             name: state[f"{name}/average"].to(value.dtype) if f"{name}/average" in state else value
             for name, value in tensors.items()
         }
 
     def excludes(self, other: Method) -> str | None:
-        """Two of those that are evaluated."""
+        """Another method whose average is evaluated."""
         both = all(type(method).evaluated is not Method.evaluated for method in (self, other))
         return "only one average can be evaluated in place of the weights" if both else None

@@ -1,4 +1,4 @@
-"""What the resets of whole layers have in common: they come at a change of task, or by the clock."""
+"""Resets of whole layers, at a change of task or every so many updates: the base of fire, head-reset and full-reset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryReset(Method, ABC):
-    """The base of resets at every change of task or every `period` updates; what is reset is the subclass's `reset`.
+    """The base of resets at every change of task or every `period` updates; subclasses say in `reset` what is reset.
 
     Args:
         period: updates between two resets; None: at a change of task.
@@ -36,7 +36,7 @@ class BoundaryReset(Method, ABC):
 
     @abstractmethod
     def reset(self, step: Step, when: Tensor | None) -> None:
-        """Reset where the 0-dimensional bool `when` is true; None: for certain."""
+        """Reset where `when`, bool `[]`, is true; None means always."""
 
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `period`-th update."""
@@ -56,7 +56,30 @@ class BoundaryReset(Method, ABC):
         return state
 
     def at_task(self, step: Step, state: Tensors) -> Tensors:
-        """Reset, unless it has a period of its own."""
+        """Reset, unless there is a period."""
         if self.period is None:
             self.reset(step, None)
         return state
+
+
+def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:
+    """Draw parameters from their initialisers, or set them to 0 (gains of norms: to their initial value).
+
+    Args:
+        step: the step.
+        names: the parameters; those that are not being trained stay as they are.
+        when: a bool `[]`, whether to do it after all; None means yes.
+        zero: set them to 0 instead of drawing them.
+        momentum: let the optimizer's state of them start anew.
+    """
+    import torch
+
+    from neoteny.units.random import fold_in
+
+    for number, name in enumerate(names):
+        if name in step.network.initialisers and name in step.tensors:
+            if zero and name not in step.network.norms:
+                new = torch.zeros_like(step.tensors[name])
+            else:
+                new = step.drawn(name, fold_in(step.key, number))
+            step.make_parameter_new(name, new, when, momentum)

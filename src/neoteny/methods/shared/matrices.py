@@ -1,4 +1,4 @@
-"""The layers of a network as rules about whole matrices see them: weights `[out, in * kernel]`, and their biases."""
+"""The layers of a network as matrices `[out, in * kernel]` with biases, for rules about whole matrices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Matrix:
         name: the parameter.
         outputs: the dimension of it that runs along the layer's outputs.
         biases: the layer's biases.
-        embedding: whether its inputs are indices: rows are looked up, and no unit sums over them.
+        embedding: whether its inputs are indices, so that rows are picked and never summed.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Matrix:
 
 
 def matrices(network: Network, tensors: Mapping[str, Tensor]) -> list[Matrix]:
-    """The trained weight matrices of a network, those of norms and single parameters of no layer (tokens) left out.
+    """The trained weight matrices of a network, without those of norms and parameters of no layer (tokens).
 
-    An embedding is told by how its units lie in it, or, where no unit layer is made of them, by its initial values.
+    An embedding is recognised by how its units lie in it; without unit layers, by its initial values.
     """
     recorded = {slices.name: slices.dim for layer in network.layers for slices in layer.incoming}
     read = {slices.name: slices.dim for layer in network.layers for slices in layer.outgoing}
@@ -78,7 +78,7 @@ def matrices(network: Network, tensors: Mapping[str, Tensor]) -> list[Matrix]:
 
 
 def norms(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """The trained gains and shifts of norms, each with the value at which it changes nothing: 1 or 0."""
+    """The trained gains and shifts of norms, each with its neutral value, 1 or 0."""
     return {
         name: 0.0 if network.initialisers[name].scale == 0 else 1.0
         for name in network.norms
@@ -87,7 +87,7 @@ def norms(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def whole(method: Method, step: Step, name: str) -> Tensor:
-    """A parameter, all of which is here.
+    """A parameter that is whole in this process.
 
     Raises:
         SettingError: it is sharded.

@@ -1,4 +1,4 @@
-"""What regularisers that look at the network elsewhere have in common: the gradient of a penalty on what they see."""
+"""The gradient of a penalty on what the network does on a reference batch: shared by the regularisers that have one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neoteny.errors import SettingError
-from neoteny.methods.base import Look, Step, Tensors
+from neoteny.methods.base import OnReference, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,18 +15,18 @@ Penalty = Callable[["Tensor", Tensors, Tensors], "Tensor"]
 """Of the outputs, the hidden activations by layer, and what is differentiated beside the network: a number, `[]`."""
 
 
-def sight(step: Step) -> Look:
+def on_reference(step: Step) -> OnReference:
     """The network on the reference batch.
 
     Raises:
-        SettingError: whoever makes the steps does not offer one.
+        SettingError: this training has no reference batch.
     """
-    if step.look is None:
+    if step.on_reference is None:
         raise SettingError(
-            "A method looks at the network on a reference batch, and this training has none; attach it with "
-            "reference=batch, or leave the method out."
+            "A method needs a reference batch, and this training has none; attach the method with reference=batch, or "
+            "leave it out."
         )
-    return step.look
+    return step.on_reference
 
 
 def gradients(step: Step, penalty: Penalty, beside: Tensors | None = None) -> tuple[Tensors, Tensors]:
@@ -42,10 +42,10 @@ def gradients(step: Step, penalty: Penalty, beside: Tensors | None = None) -> tu
     """
     import torch
 
-    look = sight(step)
+    network = on_reference(step)
 
     def value(trained: Tensors, beside: Tensors) -> Tensor:
-        return penalty(*look({**step.tensors, **trained}), beside)
+        return penalty(*network({**step.tensors, **trained}), beside)
 
     trained = {name: step.tensors[name] for name in step.grads}
     return torch.func.grad(value, argnums=(0, 1))(trained, beside or {})

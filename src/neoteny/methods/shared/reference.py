@@ -1,8 +1,8 @@
-"""The network as a pure function of its tensors, on a batch other than the one trained on.
+"""The network as a pure function of its tensors, on a reference batch: one other than the batch trained on.
 
-Some regularisers ask what the network would say elsewhere: of examples of the past, or of a set kept for that. They get
-the question answered by a copy of the network without storage, in evaluation mode, so that nothing of the user's own
-network is touched: no running statistics, no dropout, no hooks.
+Some regularisers need the outputs for past examples, or for a set of examples kept for that. A copy of the network
+without storage, in evaluation mode, computes them. So nothing of the user's own network is touched: no running
+statistics, no dropout, no hooks.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neoteny.errors import SettingError
-from neoteny.methods.base import Look, Tensors
+from neoteny.methods.base import OnReference, Tensors
 from neoteny.units.observe import Observer
 from neoteny.units.records import Network
 
-__all__ = ["Looking"]
+__all__ = ["ReferencePass", "detached"]
 
 
-class Looking:
-    """Outputs and hidden activations of a network for any values of its tensors.
+class ReferencePass:
+    """A forward pass on a reference batch: outputs and hidden activations for any values of the tensors.
 
     Args:
         model: the network, without wrappers.
@@ -40,7 +40,7 @@ class Looking:
         self._module = copy.deepcopy(model).to("meta").eval()
         self._observer = Observer(self._module, network, detached=False)
 
-    def on(self, batch: Any) -> Look:
+    def on(self, batch: Any) -> OnReference:
         """The function that gives outputs `[batch, ...]` and hidden activations `[batch, units, positions]` by layer.
 
         Several outputs are laid side by side, `[batch, outputs]`.
@@ -51,12 +51,12 @@ class Looking:
         named = isinstance(batch, Mapping)
         args, kwargs = ((), dict(batch)) if named else (batch if isinstance(batch, tuple) else (batch,), {})
 
-        def look(tensors: Tensors) -> tuple[Tensor, Tensors]:
+        def on_reference(tensors: Tensors) -> tuple[Tensor, Tensors]:
             every = {**tensors, **{name: tensors[first] for name, first in self._shared.items()}}
             outputs = functional_call(self._module, every, args, kwargs, tie_weights=False)
             return _joined(outputs), self._observer.take()
 
-        return look
+        return on_reference
 
 
 def _joined(outputs: Any) -> Tensor:

@@ -1,8 +1,8 @@
-"""When resets are due: clocks that run on the host and never look at the device.
+"""When resets are due: clocks that run on the host and never read from the device.
 
-How many units of a layer are mature follows from how many were replaced so far and when, whichever units those were. So
-the host can tell for any number of steps ahead at which of them something is due, and every other step runs a graph
-without replacement. The clocks here jump from event to event; what lies between two events is closed form.
+How many units of a layer are mature follows from how many were replaced so far and when; it does not matter which. So
+the host can tell for any number of steps ahead when something is due, and all other steps run a graph without
+replacement. The clocks here jump from event to event and compute what lies between in closed form.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ class Replacements:
     - `accumulate`: the same with ⌊c⌋ units at once;
     - `drawn`: ⌊ρ e(t)⌋ units, and one more with the probability ρ e(t) - ⌊ρ e(t)⌋.
 
-    The account is not added up but read off as ρ Σ e(t) - replaced, in whole numbers, with ρ taken for the decimal
-    fraction it is written as: it neither drifts nor grows while nothing is eligible. Lots are drawn as gaps: while e is
-    constant the number of steps until the next success is geometric, and as that has no memory a new gap is drawn
-    whenever e changes. So the cost grows with the number of replacements, not of steps, and the way in which
-    a range of steps is cut into calls changes nothing.
+    The account is not summed step by step but computed as ρ Σ e(t) - replaced, in whole numbers, with ρ taken as the
+    decimal fraction that it is written as. So it does not drift. For `drawn`, the number of steps until the next
+    success is drawn: while e is constant it has a geometric distribution, and as that has no memory, it is drawn again
+    whenever e changes. So the cost grows with the number of replacements, not of steps, and the result does not depend
+    on how a range of steps is cut into calls.
 
     Args:
         rate: ρ in [0, 1].
         sizes: units of each layer.
         maturity: m, updates.
         rule: `account`, `accumulate` or `drawn`.
-        generator: where the lots come from; each layer gets a child of its own.
+        generator: random numbers for `drawn`; each layer gets a generator of its own from it.
 
     >>> clock = Replacements(0.1, [5, 20], maturity=2, rule="account", generator=np.random.default_rng(0))
     >>> clock.take(5).T

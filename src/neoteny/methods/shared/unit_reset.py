@@ -1,7 +1,9 @@
-"""What the methods that make units new again have in common: how it is done, and how it is counted."""
+"""Resets of units: how units are made new and counted, and how much gradient they get."""
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neoteny.methods.shared.schedule import Periodic
-    from neoteny.units.records import Network
+    from neoteny.units.records import Network, UnitLayer
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitReset(Method, ABC):
-    """The base of resets of units; which units are reset is the subclass's affair."""
+    """The base of resets of units; subclasses choose the units."""
 
     stage: ClassVar[Stage] = "reset"
     needs_units: ClassVar[bool] = True
@@ -54,7 +56,7 @@ class UnitReset(Method, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class InactiveReset(UnitReset, ABC):
-    """The base of resets, every so many updates, of the units that are hardly active.
+    """The base of resets of inactive units every `period` updates.
 
     With the activity a of its units, unit i of a layer scores s_i = a_i / (mean of a + 1e-9) and is reset where
     s_i ≤ τ.
@@ -80,7 +82,7 @@ class InactiveReset(UnitReset, ABC):
     @classmethod
     @abstractmethod
     def activity(cls, step: Step) -> Tensors:
-        """How active the units are, `[units]`, by layer; layers of which that is unknown are left out."""
+        """How active the units are, `[units]`, by layer; without layers for which that is unknown."""
 
     def schedule(self, network: Network, seed: int) -> Periodic:
         """One column: 1 at every `period`-th update."""
@@ -100,3 +102,30 @@ class InactiveReset(UnitReset, ABC):
         activity = self.activity(step)
         scores = {name: own / (own.mean() + 1e-9) for name, own in activity.items()}
         return self.make_new(step, state, {name: (score <= self.tau) & (due[0] > 0) for name, score in scores.items()})
+
+
+def mean_gradients(step: Step) -> Tensors:
+    """Mean |gradient| over the weights that feed each unit, `[units]`, by layer; without layers that got none.
+
+    Where several tensors feed a layer, those without a gradient count as if it were 0.
+    """
+    import torch
+
+    grads = {}
+    for layer in step.network.layers:
+        for slices in layer.incoming:
+            weight = step.tensors[slices.name]
+            grads[slices.name] = step.grads.get(slices.name, torch.zeros_like(weight))
+    seen = copy.copy(step)
+    seen.tensors = grads  # so that gradients are summed as weights are, over shards too
+    return {
+        layer.name: total / _fed_by(step, layer)
+        for layer, total in zip(step.network.layers, seen.magnitudes("incoming").values(), strict=True)
+        if any(slices.name in step.grads for slices in layer.incoming)
+    }
+
+
+def _fed_by(step: Step, layer: UnitLayer) -> int:
+    """How many weights feed each unit."""
+    shapes = [(slices, step.shape(slices.name)) for slices in layer.incoming]
+    return sum(math.prod(shape) * s.block // (shape[s.dim] * s.groups) for s, shape in shapes)

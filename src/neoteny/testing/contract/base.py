@@ -24,13 +24,13 @@ class Check:
         run: raises a `Violation` where the promise is broken.
         over: what it is tried on: `once`, each of the `models`, or `pairs` in which each network and each optimizer
             comes at least once.
-        still: whether it is about methods of strength zero.
+        inactive: whether it is about methods of strength zero.
     """
 
     name: str
     run: Callable[[Trial], None]
     over: Extent
-    still: bool
+    inactive: bool
 
     @property
     def meaning(self) -> str:
@@ -42,12 +42,12 @@ CHECKS: dict[str, Check] = {}
 """Every check, by name."""
 
 
-def check(over: Extent, *, still: bool = False) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+def check(over: Extent, *, inactive: bool = False) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
     """Put a function into the table of checks."""
 
     def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
         name = function.__name__
-        CHECKS[name] = Check(name, function, over, still)
+        CHECKS[name] = Check(name, function, over, inactive)
         return function
 
     return register

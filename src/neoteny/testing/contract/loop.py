@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from neoteny.testing.comparing import copied, differing, expect
 from neoteny.testing.contract.base import check, same
-from neoteny.testing.optimizers import Optimizer
-from neoteny.testing.trial import TASK_AT, Run, Trial, seed_generators
+from neoteny.testing.optimizers import OptimizerCase
+from neoteny.testing.trial import TASK_AT, Trial, TrialRun, seed_generators
 
 
 @check("pairs")
@@ -61,7 +61,7 @@ def parameter_groups(trial: Trial) -> None:
             groups = [{"params": parameters[::2], "lr": 0.03}, {"params": parameters[1::2], "lr": 0.003}]
             return torch.optim.Adam(groups[::order], lr=0.01)
 
-        run = replace(trial, optimizer=Optimizer("two groups", make)).start()
+        run = replace(trial, optimizer=OptimizerCase("two groups", make)).start()
         run.train_over_tasks(trial.batches())
         snapshots.append(run.snapshot())
     same(*snapshots, expected="the same training, whichever group comes first")
@@ -70,7 +70,7 @@ def parameter_groups(trial: Trial) -> None:
 @check("once")
 def closures(trial: Trial) -> None:
     """An optimizer that is stepped with a closure, such as LBFGS, trains on other gradients than it should."""
-    adamw = Optimizer("adamw", lambda parameters: torch.optim.AdamW(parameters, 0.01))
+    adamw = OptimizerCase("adamw", lambda parameters: torch.optim.AdamW(parameters, 0.01))
     plain = replace(trial, optimizer=adamw).start()
     plain.train(trial.batches())
     run = replace(trial, optimizer=adamw).start()
@@ -82,7 +82,7 @@ def closures(trial: Trial) -> None:
     same(plain.snapshot(), run.snapshot(), "step(closure) to train as backward() and step() do")
     moves = trial.method is not None and trial.method.needs_reference and trial.model.batch_statistics
     if not trial.model.draws and not moves:  # a second pass draws otherwise, or moves the statistics that it looks with
-        twice = replace(trial, optimizer=Optimizer("asks twice", _AsksTwice, closure=True)).start()
+        twice = replace(trial, optimizer=OptimizerCase("asks twice", _AsksTwice, closure=True)).start()
         twice.train(trial.batches()[:4])
 
 
@@ -110,7 +110,7 @@ class _AsksTwice(torch.optim.Optimizer):
 @check("once")
 def gradients_are_given_back(trial: Trial) -> None:
     """What a user reads from `.grad` after a step, to log it or to go on accumulating, is not what `backward` left."""
-    run = replace(trial, optimizer=Optimizer("sgd", lambda parameters: torch.optim.SGD(parameters, 0.05))).start()
+    run = replace(trial, optimizer=OptimizerCase("sgd", lambda parameters: torch.optim.SGD(parameters, 0.05))).start()
     for x, y in trial.batches():
         run.backward(x, y)
         own = [(name, p, p.grad, p.grad.clone()) for name, p in run.model.named_parameters() if p.grad is not None]
@@ -170,7 +170,7 @@ def detached(trial: Trial) -> None:
     run.load(copied(moment.saved))
     run.train(trial.batches()[moment.steps :])
     run.plasticity.detach()
-    bare = Run(trial.bare)
+    bare = TrialRun(trial.bare)
     bare.model.load_state_dict(run.model.state_dict())
     state = copied(run.optimizer.state_dict())
     bare.optimizer.load_state_dict({name: state[name] for name in ("state", "param_groups")})

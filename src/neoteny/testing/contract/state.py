@@ -15,7 +15,7 @@ from neoteny.testing import recording
 from neoteny.testing.comparing import Violation, differing, expect, flat
 from neoteny.testing.contract.base import check, same
 from neoteny.testing.recording import fresh
-from neoteny.testing.trial import TASK_AT, Moment, Run, Trial, generators, restore, seed_generators
+from neoteny.testing.trial import TASK_AT, Moment, Trial, TrialRun, generators, restore, seed_generators
 
 EVERYTHING = ("model", "optimizer", "plasticity")
 
@@ -33,7 +33,7 @@ def saved_and_loaded_goes_on(trial: Trial) -> None:
     same(trial.trained, run.snapshot(), "the same bits after loading at a change of task", EVERYTHING)
 
 
-def _resumed(trial: Trial, moment: Moment) -> Run:
+def _resumed(trial: Trial, moment: Moment) -> TrialRun:
     run = trial.start(seed=77, weights=9)
     run.load(pickle.loads(pickle.dumps(moment.saved)))
     restore(moment.generators)

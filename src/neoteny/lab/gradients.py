@@ -1,0 +1,136 @@
+"""Gradients of a phase's value by `torch.func`, over the user's plain modules on the meta device.
+
+The loss of a phase calls the networks as often as it likes, with the weights that learn or with slow tensors. In these
+calls observers see what hidden units do. Running statistics of norms come back as the buffers after the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+from torch.utils._pytree import tree_map_only
+
+from neoteny.lab.dropout import Dropping
+from neoteny.lab.objective import Batch, Evaluation, Phase, Tensors
+from neoteny.units import random
+from neoteny.units.observe import Observer
+
+__all__ = ["Evaluated", "Gradients"]
+
+_LOSS = -1  # which key of a phase its loss draws with; dropout layers are counted from 0
+
+
+class Evaluated(NamedTuple):
+    """What came of differentiating a phase's value.
+
+    Args:
+        grads: of the parameters that the phase trains, by name.
+        value: the value itself, `[]`.
+        metrics: what else is recorded, by name.
+        signals: what the optimizer reads beside gradients, by name.
+        features: what hidden units did, `[batch, units, positions]` by layer.
+        buffers: the networks' buffers afterwards, by name.
+    """
+
+    grads: Tensors
+    value: Tensor
+    metrics: Tensors
+    signals: Tensors
+    features: Tensors
+    buffers: Tensors
+
+
+class Gradients:
+    """Differentiates the values of phases.
+
+    Args:
+        module: the networks in training mode, on the meta device.
+        observer: hooks that see hidden units; None where no method asks for them.
+        precision: `float32`, or `bfloat16` for products and convolutions.
+    """
+
+    def __init__(self, module: nn.Module, observer: Observer | None = None, precision: str = "float32"):
+        self._module, self._observer, self._coarse = module, observer, precision == "bfloat16"
+        self._dropping = Dropping(module)
+
+    def __call__(
+        self,
+        phase: Phase,
+        names: tuple[str, ...],
+        tensors: Tensors,
+        buffers: Tensors,
+        slow: Mapping[str, Tensors],
+        batch: Batch,
+        key: Tensor,
+        knobs: Tensors,
+    ) -> Evaluated:
+        """Differentiate a phase's value with respect to the parameters of these names.
+
+        Args:
+            phase: the phase.
+            names: of the parameters that it trains.
+            tensors: all parameters.
+            buffers: all buffers.
+            slow: slow tensors, by their name and by that of the parameter which they copy.
+            batch: the batch.
+            key: of this step and phase.
+            knobs: settings that may change between segments.
+        """
+
+        def value(own: Tensors) -> tuple[Tensor, tuple[Tensors, Tensors, Tensors, Tensors]]:
+            # norms move their running statistics in place, and the state before the step is not theirs to change
+            now = {name: buffer.clone() for name, buffer in buffers.items()}
+            forward = _Forward(self, {**tensors, **own}, now, slow, key, knobs)
+            found: Evaluation = phase.evaluate(forward, batch, random.fold_in(key, _LOSS))
+            # emptied inside the traced function: a wrapper tensor left in it would leak out of the trace
+            features = self._observer.take() if self._observer is not None else {}
+            features = {name: seen.float() if self._coarse else seen for name, seen in features.items()}
+            return found.value, (dict(found.metrics), dict(found.signals), features, now)
+
+        grads, (loss, (metrics, signals, features, after)) = grad_and_value(value, has_aux=True)(
+            {name: tensors[name] for name in names}
+        )
+        return Evaluated(grads, loss, metrics, signals, features, after)
+
+
+class _Forward:
+    """The networks as functions; see `neoteny.lab.objective.Forward`."""
+
+    def __init__(
+        self,
+        owner: Gradients,
+        tensors: Tensors,
+        buffers: Tensors,
+        slow: Mapping[str, Tensors],
+        key: Tensor,
+        knobs: Tensors,
+    ):
+        self._owner, self._tensors, self._buffers, self._slow, self._key = owner, tensors, buffers, slow, key
+        self.knobs, self._calls = knobs, 0
+
+    def __call__(self, *inputs: Any, network: str = "", slow: str | None = None, observed: bool = True) -> Any:
+        own, dropping, observer = self._owner, self._owner._dropping, self._owner._observer
+        tensors = {**self._tensors, **self._buffers}
+        if slow is not None:
+            # clones of the buffers: what slow networks see must not move the running statistics of those that learn
+            tensors = {**tensors, **{name: value.clone() for name, value in self._buffers.items()}, **self._slow[slow]}
+        if dropping.active:  # each call of a step drops other units
+            dropping.key = random.fold_in(self._key, _LOSS - self._calls) if self._calls else self._key
+        self._calls += 1
+        if observer is not None:
+            observer.enabled = observed and slow is None
+        # without autocast's cache, which would hand tensors of one trace to another
+        device = next(iter(self._tensors.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=own._coarse, cache_enabled=False):
+            outputs = functional_call(own._module, tensors, (network, *inputs) if network else inputs)
+        dropping.key = None
+        if own._coarse:
+            outputs = tree_map_only(Tensor, lambda value: value.float(), outputs)
+        return outputs
+
+    def parameter(self, name: str) -> Tensor:
+        return self._tensors[name]

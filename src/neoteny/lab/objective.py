@@ -1,0 +1,260 @@
+"""What a learner learns: a batch, phases that each make one optimizer's step of it, and slow copies of the weights.
+
+A *batch* is any pytree of tensors whose leaves have the examples in front: `{"inputs": x, "targets": y}` for a
+supervised network, `{"states": ..., "actions": ..., "rewards": ...}` for an agent.
+
+An *objective* is made of phases, which act one after the other in every step. Supervised learning and PPO have one; SAC
+has three: the critic, then the actor, then the temperature. Each phase sees what those before it have changed. A phase
+names the parameters that it trains, what it differentiates, and the optimizer that makes the step.
+
+An objective may keep *slow tensors* (a target network, a moving average): copies of some parameters that follow the
+parameters by a rule of their own. Losses can read them; nothing differentiates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from neoteny.errors import SettingError
+from neoteny.lab.losses import Loss
+from neoteny.optim.base import Optimizer
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "Forward",
+    "Objective",
+    "Phase",
+    "Prediction",
+    "Slow",
+    "examples",
+    "only",
+    "supervised",
+]
+
+Batch = Any
+"""A pytree of tensors, `[B, ...]` each."""
+Tensors = dict[str, Tensor]
+
+
+class Forward(Protocol):
+    """The networks of one run as pure functions of their tensors: what a loss is given beside the batch.
+
+    Attributes:
+        knobs: numbers that may change between two segments of training, by name, `[]` each; such as `classes`, how many
+            of the outputs take part.
+    """
+
+    knobs: Mapping[str, Tensor]
+
+    def __call__(self, *inputs: Any, network: str = "", slow: str | None = None, observed: bool = True) -> Any:
+        """The outputs of a network in training mode.
+
+        Args:
+            inputs: its arguments.
+            network: its name, where the learner has several; the only one by default.
+            slow: compute with these slow tensors in place of the parameters that they copy.
+            observed: whether methods see what hidden units do in this call. Only units that the present phase trains
+                are seen at all, and never in a call with slow tensors.
+        """
+        ...
+
+    def parameter(self, name: str) -> Tensor:
+        """A parameter itself, such as the logarithm of a temperature."""
+        ...
+
+
+class Evaluation(NamedTuple):
+    """What a phase makes of a batch.
+
+    Args:
+        value: what is differentiated, `[]`: a loss that the optimizer descends; or, for an optimizer that reads
+            signals (eligibility traces), the prediction whose gradient it follows.
+        metrics: what is recorded, by name, `[]` each.
+        signals: what the optimizer reads beside gradients, by name: a TD error, a trace's decay, whether an episode
+            ended.
+    """
+
+    value: Tensor
+    metrics: Tensors = {}  # noqa: RUF012 - nobody writes into it
+    signals: Tensors = {}  # noqa: RUF012
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One optimizer's part of a step.
+
+    Args:
+        evaluate: a pure function of the networks, the batch and a random key (int32 `[2]`) that is new in every step.
+        optimizer: one of `neoteny.optim`, with a step size of its own.
+        group: the parameters it trains: those whose names begin with one of these. `("",)` means all.
+        name: goes in front of the phase's loss (`critic_loss`) and of its optimizer's settings
+            (`critic.optimizer.step_size`); the only phase of an objective needs none.
+        metrics: names of what `evaluate` records beside the value.
+        signals: names of the signals it gives.
+
+    Raises:
+        SettingError: the optimizer reads a signal that the phase does not give.
+    """
+
+    evaluate: Callable[[Forward, Batch, Tensor], Evaluation]
+    optimizer: Optimizer
+    group: tuple[str, ...] = ("",)
+    name: str = ""
+    metrics: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the optimizer gets what it reads."""
+        missing = [name for name in self.optimizer.reads if name not in self.signals]
+        if missing:
+            raise SettingError(
+                f"{type(self.optimizer).__name__} reads the signal {missing[0]!r}, which phase {self.name!r} does not "
+                f"give (it gives: {', '.join(self.signals) or 'none'}): choose another optimizer, or an objective "
+                "that gives it."
+            )
+
+    @property
+    def loss_name(self) -> str:
+        """The metric under which `value` is recorded."""
+        return f"{self.name}_loss" if self.name else "loss"
+
+    @property
+    def settings_name(self) -> str:
+        """What stands in front of the optimizer's settings where they differ between runs."""
+        return f"{self.name}.optimizer" if self.name else "optimizer"
+
+    def trains(self, parameter: str) -> bool:
+        """Whether it trains the parameter of that name."""
+        return parameter.startswith(self.group)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow:
+    """Slow tensors s of parameters (and buffers) w: every `every` steps, s <- s + rate (w - s). They begin as w.
+
+    Args:
+        of: what they copy: the tensors whose names begin with one of these.
+        rate: in (0, 1]; 1 makes it a copy of the weights every so many steps, a small one a moving average.
+        every: steps between two updates.
+
+    >>> slow = Slow(of=("critic.",), rate=0.5)
+    >>> slow.follow({"critic.w": torch.zeros(1)}, {"critic.w": torch.ones(1)}, torch.tensor(1))
+    {'critic.w': tensor([0.5000])}
+    """
+
+    of: tuple[str, ...] = ("",)
+    rate: float = 0.005
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not 0 < self.rate <= 1:
+            raise SettingError(f"Slow: rate = {self.rate!r} is not a number in (0, 1]; 0.005 is usual.")
+        if self.every < 1:
+            raise SettingError(f"Slow: every = {self.every!r} is not a whole number >= 1; give steps between updates.")
+
+    def copies(self, tensor: str) -> bool:
+        """Whether the tensor of that name is one of those copied."""
+        return tensor.startswith(self.of)
+
+    def follow(self, slow: Tensors, tensors: Tensors, count: Tensor) -> Tensors:
+        """The slow tensors after step number `count` (from 1), int `[]`."""
+        due = None if self.every == 1 else count % self.every == 0
+        found = {}
+        for name, old in slow.items():
+            new = tensors[name] if self.rate == 1 or not old.is_floating_point() else old.lerp(tensors[name], self.rate)
+            found[name] = new if due is None else torch.where(due, new, old)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The phases of a step in order, and the slow tensors that follow at its end.
+
+    Args:
+        phases: one or more; together they train every trainable parameter, each by one of them.
+        slow: slow tensors by name.
+        inputs: which leaf of the batch the network takes, where there is one network and the batch is a mapping: what
+            methods see that look at the network on examples of the past.
+    """
+
+    phases: tuple[Phase, ...]
+    slow: Mapping[str, Slow] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: str = "inputs"
+
+    def __post_init__(self) -> None:
+        """Check that phases can be told apart."""
+        names = [phase.name for phase in self.phases]
+        if not names or len(set(names)) < len(names):
+            raise SettingError(f"Objective: phases {names} need names of their own, and there must be one at least.")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all that is recorded, in order."""
+        return tuple(name for phase in self.phases for name in (phase.loss_name, *phase.metrics))
+
+    def groups(self, parameters: Mapping[str, Any] | tuple[str, ...]) -> list[tuple[str, ...]]:
+        """For each phase the names of the parameters that it trains.
+
+        Raises:
+            SettingError: a parameter that no phase trains, or two of them do.
+        """
+        for name in parameters:
+            owners = [phase.name for phase in self.phases if phase.trains(name)]
+            if len(owners) != 1:
+                whose = f"phases {', '.join(owners)} train it" if owners else "no phase trains it"
+                raise SettingError(
+                    f"Objective: {whose}, parameter {name!r}; let exactly one phase name it in its group, or make it a "
+                    "buffer where it is not to be trained."
+                )
+        return [tuple(name for name in parameters if phase.trains(name)) for phase in self.phases]
+
+
+def examples(inputs: Any, targets: Any) -> dict[str, Any]:
+    """Inputs and targets as a batch of a supervised network."""
+    return {"inputs": inputs, "targets": targets}
+
+
+def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
+    """The logits `[..., outputs]` of the first `classes` outputs; the others can neither be chosen nor learn.
+
+    >>> only(torch.zeros(3), torch.tensor(2))
+    tensor([0., 0., -inf])
+    """
+    if classes is None:
+        return outputs
+    return outputs.masked_fill(torch.arange(outputs.shape[-1], device=outputs.device) >= classes, -torch.inf)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The loss of a network's outputs on `batch["inputs"]` against `batch["targets"]`.
+
+    Args:
+        loss: one of `neoteny.lab.losses`.
+    """
+
+    loss: Loss
+
+    def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
+        """Predict and judge."""
+        outputs = only(forward(batch["inputs"]), forward.knobs.get("classes"))
+        return Evaluation(self.loss(outputs, batch["targets"]), self.loss.judge(outputs.detach(), batch["targets"]))
+
+
+def supervised(loss: Loss, optimizer: Optimizer) -> Objective:
+    """The objective of a supervised network: one phase that trains all parameters.
+
+    >>> from neoteny.lab.losses import LOSSES
+    >>> from neoteny.optim import SGD
+    >>> supervised(LOSSES["cross_entropy"], SGD()).metrics
+    ('loss', 'accuracy')
+    """
+    return Objective(phases=(Phase(evaluate=Prediction(loss), optimizer=optimizer, metrics=loss.metrics),))

@@ -1,0 +1,1 @@
+"""Change a given network before training: other activations, norms, narrower layers, room for plasticity injection."""

@@ -1,0 +1,341 @@
+"""What decides a claim: a criterion finds an effect with its 95% interval, and the interval gives the verdict.
+
+    holds            the whole interval lies on the claimed side of the threshold
+    does not hold    the whole interval lies on the other side
+    undecided        the threshold lies in the interval, or there is one run and so no interval
+    not yet run      runs that the claim is about are missing or not finished
+
+Effects within a curve are differences run by run; effects between two curves are differences between runs of the same
+seeds (Student's t), or between independent runs where no seeds are shared (Welch's t). "First" and "last" are the
+first and the last tenth of a run unless the figure says otherwise.
+
+>>> Claim("Continual backpropagation does not fall", Keeps("cbp", 0.01)).describe(Look({}, "accuracy"))
+'loss of cbp < 1 points'
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from neoteny.report.claims.look import CurveName, Look, Window, percent
+from neoteny.report.statistics.cell import Cell
+from neoteny.report.statistics.intervals import Interval
+from neoteny.report.statistics.sample import Sample
+
+__all__ = [
+    "All",
+    "Beats",
+    "Claim",
+    "Criterion",
+    "EndsAbove",
+    "EndsBelow",
+    "Falls",
+    "FallsMore",
+    "Grows",
+    "Keeps",
+    "Loses",
+    "NonOverlapping",
+    "Outcome",
+    "Shrinks",
+    "Verdict",
+    "each",
+    "effect_text",
+]
+
+Verdict = Literal["holds", "does not hold", "undecided", "not yet run"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a criterion found.
+
+    Attributes:
+        verdict: see the module.
+        effect: with its interval, as text.
+        n: number of runs that it was found from.
+    """
+
+    verdict: Verdict
+    effect: str = "-"
+    n: str = "-"
+
+
+class Criterion(ABC):
+    """What decides a claim.
+
+    Attributes:
+        words: the criterion in words, with `{}` for the label of each curve.
+    """
+
+    words: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def curves(self) -> tuple[CurveName, ...]:
+        """The curves that it needs."""
+
+    @property
+    def threshold(self) -> float:
+        """What the effect has to exceed."""
+        return 0.0
+
+    def labels(self, look: Look) -> tuple[str, ...]:
+        """The labels of the curves that it needs."""
+        return tuple(dict.fromkeys(map(look.label, self.curves)))
+
+    def describe(self, look: Look) -> str:
+        """What is compared with what; the series of `look` are not needed."""
+        level = f"{100 * self.threshold:g}%" if look.share else f"{self.threshold:g}"
+        labels, difference = map(look.label, self.curves), look.difference(self.threshold)
+        return self.words.format(*labels, metric=look.metric, difference=difference, level=level)
+
+    @abstractmethod
+    def judge(self, look: Look) -> Outcome:
+        """The verdict, where all curves are there."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence and what decides it.
+
+    Attributes:
+        text: the sentence.
+        criterion: what decides it.
+        metric: what it is about, if that is not the metric of its figure.
+        layer: of that metric, as for `curve_of`.
+    """
+
+    text: str
+    criterion: Criterion
+    metric: str = ""
+    layer: str = ""
+
+    def describe(self, look: Look) -> str:
+        """The criterion in words; the series of `look` are not needed."""
+        text = self.criterion.describe(look)
+        return text + look.windows(text)
+
+    def judge(self, look: Look) -> Outcome:
+        """The verdict, also where curves are missing."""
+        obstacle = look.obstacle(self.criterion.labels(look))
+        return Outcome("not yet run", obstacle) if obstacle else self.criterion.judge(look)
+
+
+class Effect(Criterion):
+    """A criterion that compares a quantity of a curve, or the difference of two curves in it, with the threshold.
+
+    Attributes:
+        below: whether the effect has to lie below the threshold instead of above it.
+        signed: whether the effect is a difference.
+    """
+
+    below: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
+
+    @abstractmethod
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """One value a run."""
+
+    def effect(self, look: Look) -> tuple[Interval, str]:
+        """The effect with its interval, and n."""
+        one, *others = (self.quantity(look, curve) for curve in self.curves)
+        return one.minus(*others) if others else one.mean()
+
+    def judge(self, look: Look) -> Outcome:
+        """Compare the interval with the threshold."""
+        interval, n = self.effect(look)
+        low, high = float(interval.low) - self.threshold, float(interval.high) - self.threshold
+        if self.below:
+            low, high = -high, -low
+        verdict: Verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+        return Outcome(verdict, effect_text(interval, look.share, self.signed), n)
+
+
+@dataclass(frozen=True)
+class _OfOne(Effect):
+    curve: CurveName
+
+    @property
+    def curves(self) -> tuple[CurveName, ...]:
+        """The one."""
+        return (self.curve,)
+
+
+@dataclass(frozen=True)
+class _OfTwo(Criterion):
+    curve: CurveName
+    other: CurveName
+
+    @property
+    def curves(self) -> tuple[CurveName, ...]:
+        """Both."""
+        return (self.curve, self.other)
+
+
+class _Loss(Effect):
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """How much worse each run is at last than at first."""
+        return look.change(curve) * -look.better
+
+
+class Falls(_OfOne, _Loss):
+    """A curve is worse at last than at first."""
+
+    words = "loss of {} > 0"
+
+
+class FallsMore(_OfTwo, _Loss):
+    """One curve loses more than another."""
+
+    words = "loss of {} - loss of {} > 0"
+
+
+@dataclass(frozen=True)
+class Loses(Falls):
+    """A curve is worse at last than at first by more than a margin."""
+
+    margin: float
+    words = "loss of {} > {difference}"
+
+    @property
+    def threshold(self) -> float:
+        """The margin."""
+        return self.margin
+
+
+class Keeps(Loses):
+    """A curve is at last as good as at first, up to a margin."""
+
+    words = "loss of {} < {difference}"
+    below = True
+
+
+class Grows(_OfOne):
+    """A measure is larger at last than at first."""
+
+    words = "{metric} of {}, last - first, > 0"
+
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """The change of each run."""
+        return look.change(curve)
+
+
+class Shrinks(Grows):
+    """A measure is smaller at last than at first."""
+
+    words = "{metric} of {}, last - first, < 0"
+    below = True
+
+
+@dataclass(frozen=True)
+class EndsAbove(_OfOne):
+    """At last the metric is above a bound."""
+
+    bound: float
+    words = "{metric} of {}, last, > {level}"
+    signed = False
+
+    @property
+    def threshold(self) -> float:
+        """The bound."""
+        return self.bound
+
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """The level at last."""
+        return look.sample(curve, look.last)
+
+
+class EndsBelow(EndsAbove):
+    """At last the metric is below a bound."""
+
+    words = "{metric} of {}, last, < {level}"
+    below = True
+
+
+@dataclass(frozen=True)
+class Beats(_OfTwo, Effect):
+    """One curve is better than another by more than `by`, at last or in another window.
+
+    A measure of the network is neither good nor bad: there the first curve has more of it.
+    """
+
+    by: float = 0.0
+    window: Window | None = None
+
+    @property
+    def threshold(self) -> float:
+        """By how much."""
+        return self.by
+
+    def describe(self, look: Look) -> str:
+        """In words: where less is better, the second curve is larger."""
+        larger, smaller = (look.label(curve) for curve in self.curves[:: look.better])
+        where = f"{percent(self.window)} of the run" if self.window else "last"
+        return f"{larger} - {smaller}, {where}, > {look.difference(self.by)}"
+
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """How good each run is."""
+        return look.sample(curve, self.window or look.last) * look.better
+
+
+class NonOverlapping(_OfTwo):
+    """At last one curve is better than another, and their 95% intervals do not overlap."""
+
+    words = "95% intervals of {} and {}, last, apart"
+
+    def judge(self, look: Look) -> Outcome:
+        """Compare the bounds of the two intervals."""
+        (one, n), (other, m) = (look.sample(curve, look.last).mean() for curve in self.curves)
+        gap = float(one.low - other.high if look.better > 0 else other.low - one.high)
+        verdict: Verdict = "undecided" if np.isnan(gap) else "holds" if gap > 0 else "does not hold"
+        effect = " and ".join(effect_text(interval, look.share, unit=False) for interval in (one, other))
+        return Outcome(verdict, effect + " %" * look.share, f"{n} and {m}")
+
+
+@dataclass(frozen=True)
+class All(Criterion):
+    """Several at once: it holds if all do, and does not hold if one does not."""
+
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def curves(self) -> tuple[CurveName, ...]:
+        """Those of all."""
+        return tuple(curve for one in self.criteria for curve in one.curves)
+
+    def describe(self, look: Look) -> str:
+        """One after the other."""
+        return "; ".join(one.describe(look) for one in self.criteria)
+
+    def judge(self, look: Look) -> Outcome:
+        """The weakest verdict."""
+        outcomes = [one.judge(look) for one in self.criteria]
+        order: tuple[Verdict, ...] = ("does not hold", "undecided", "holds")
+        verdict = order[min(order.index(outcome.verdict) for outcome in outcomes)]
+        counts = dict.fromkeys(outcome.n for outcome in outcomes)
+        return Outcome(verdict, "; ".join(outcome.effect for outcome in outcomes), "; ".join(counts))
+
+
+def each(criterion: Callable[..., Criterion], curves: Iterable[CurveName], *others: Any) -> All:
+    """A criterion that every one of some curves has to meet.
+
+    Args:
+        criterion: its class.
+        curves: which.
+        others: what the class takes beside the curve.
+
+    >>> each(Beats, range(1, 3), "backprop").curves
+    (1, 'backprop', 2, 'backprop')
+    """
+    return All(tuple(criterion(curve, *others) for curve in curves))
+
+
+def effect_text(interval: Interval, share: bool, signed: bool = False, unit: bool = True) -> str:
+    """An effect with its interval, as it stands among the verdicts."""
+    text = Cell.of(interval, kind="bounds").text(share, signed)
+    return text + (" points" if signed else " %") * (share and unit)

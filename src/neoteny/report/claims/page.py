@@ -1,0 +1,89 @@
+"""Judgements of claims, and the page that lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neoteny.report.claims.criteria import Outcome
+from neoteny.report.statistics.cell import markdown_table
+
+__all__ = ["Judgement", "markdown"]
+
+HEADINGS = ("claim", "scale", "test", "effect and 95% interval", "n", "verdict", "figure", "made by")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A claim held against the runs at one scale.
+
+    Attributes:
+        paper: title of the paper that makes the claim; empty for one from the leaderboard.
+        benchmark: name without version.
+        figure: where the claim can be seen.
+        claim: its text.
+        scale: at which it was looked at.
+        criterion: what decides it, in words.
+        outcome: what was found.
+        commands: what made the runs, or makes the missing ones.
+        note: whose claim it is, if it is not the paper's own.
+    """
+
+    paper: str
+    benchmark: str
+    figure: str
+    claim: str
+    scale: str
+    criterion: str
+    outcome: Outcome
+    commands: tuple[str, ...]
+    note: str = ""
+
+
+def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
+    """The page.
+
+    Args:
+        judgements: from `judge`; where they are of several papers, each paper has a heading of its own.
+        remarks: Markdown to add below, such as why an effect does not show at a scale.
+    """
+    parts = [
+        "# Claims and verdicts",
+        "What the papers claim, and what the runs say to it. `neoteny claims` writes this page from run folders; no "
+        "verdict is made by hand.",
+        "A claim *holds* if the whole 95% interval of the effect lies on its side of the threshold, *does not hold* if "
+        "it lies on the other side, and is *undecided* if the threshold lies within. Effects are differences within "
+        "runs or between runs of the same seeds (Student's t), or between independent runs (Welch's t). First and last "
+        "are the first and the last tenth of a run, or what the test says in brackets; a loss is how much worse it is "
+        "at last. The intervals are not corrected for the number of claims.",
+    ]
+    papers = dict.fromkeys(one.paper for one in judgements)
+    several = len([paper for paper in papers if paper]) > 1
+    for paper in papers if several else [None]:
+        parts += [f"## {paper or 'The leaderboard'}"] if several else []
+        mine = [one for one in judgements if paper in (None, one.paper)]
+        for benchmark in dict.fromkeys(one.benchmark for one in mine):
+            section = [one for one in mine if one.benchmark == benchmark]
+            parts += [f"{'###' if several else '##'} {benchmark}", *_notes(section), *_section(section)]
+    if remarks.strip():
+        parts += ["## Remarks", remarks.strip()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _notes(judgements: Sequence[Judgement]) -> list[str]:
+    """Whose the claims are, if none of them is the paper's."""
+    notes = dict.fromkeys(one.note for one in judgements)
+    return [] if "" in notes else [*notes]
+
+
+def _section(judgements: Sequence[Judgement]) -> list[str]:
+    """The table of a benchmark, and the commands of its runs, which the table names by number."""
+    made = dict.fromkeys(command for one in judgements for command in one.commands)
+    numbers = {command: number for number, command in enumerate(made, start=1)}
+    rows = [HEADINGS, ("---",) * len(HEADINGS)]
+    for one in judgements:
+        by = ", ".join(str(numbers[command]) for command in one.commands)
+        found, verdict = one.outcome, f"**{one.outcome.verdict}**"
+        rows.append((one.claim, one.scale, one.criterion, found.effect, found.n, verdict, one.figure, by))
+    listed = "\n".join(f"{number}. `{command}`" for command, number in numbers.items())
+    return [markdown_table(rows), f"Commands:\n\n{listed}"]

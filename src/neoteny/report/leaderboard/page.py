@@ -1,0 +1,189 @@
+"""The page of the leaderboard: its rules, its tables, from the tidy table and the measured costs alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from neoteny.errors import RunFolderError
+from neoteny.report.leaderboard.board import BASE, MEASURED, Board
+from neoteny.report.runs.metrics import is_share
+from neoteny.report.statistics.cell import Cell, markdown_table
+
+__all__ = ["markdown", "read_costs"]
+
+COMMANDS = (
+    "neoteny leaderboard --to docs/evidence",
+    "neoteny leaderboard --draw docs/evidence/leaderboard.parquet  # from the table alone",
+)
+
+
+def read_costs(path: Path) -> dict[str, float]:
+    """Seconds a step relative to backpropagation, by row; empty where nothing was measured.
+
+    The table has the columns `method`, `network` and `relative`; the mean over networks is geometric.
+
+    Raises:
+        RunFolderError: it cannot be used.
+    """
+    if not path.exists():
+        return {}
+    try:
+        frame = pl.read_parquet(path.read_bytes()).select("method", pl.col("relative").cast(pl.Float64))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunFolderError(f"{path} is no table of costs ({error}): measure them anew, or delete it.") from error
+    means = frame.group_by("method").agg(pl.col("relative").log().mean().exp())
+    return dict(sorted(means.iter_rows()))
+
+
+def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str = "") -> str:
+    """The page.
+
+    Args:
+        board: from `read`.
+        costs: seconds a step relative to backpropagation, by row; a row without one shows `-`.
+        figure: file name of the figure.
+        remarks: Markdown to put before the tables.
+    """
+    parts = [
+        "# The leaderboard",
+        "Every method on the fast benchmarks. `neoteny leaderboard` makes this page, the figure and the tidy table "
+        "`leaderboard.parquet` from run folders, and from that table alone it draws them anew.",
+        _rules(board, bool(costs)),
+        f"![The last tenth of the stream, method by method]({figure})",
+        *([remarks.strip()] if remarks.strip() else []),
+        *_overall(board, costs),
+        *(part for name in board.benchmarks for part in _of_one(board, name, costs)),
+        *_left_out(board),
+        "## Made by",
+        "```sh\n" + "\n".join(COMMANDS) + "\n```",
+        "\n".join(f"- {one}" for one in board.made_with()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rules(board: Board, measured: bool) -> str:
+    reported = board.frame.filter(pl.col("phase") == "reporting")
+    tuned = board.frame.filter(pl.col("phase") == "tuning")
+    runs = _range(reported.group_by("benchmark", "row").agg(pl.col("seed").n_unique())["seed"])
+    tuning = _range(tuned.group_by("benchmark", "row").agg(pl.col("seed").n_unique())["seed"])
+    return "\n".join(
+        [
+            f"- **Choice**: each point of a row's grid is run with {tuning} tuning seeds (from "
+            f"{_least(tuned['seed'])} on), none of which is reported. The point of the best mean over the whole "
+            "stream is taken; a run that turned non-finite is worse than any other, and of equal points the weaker "
+            "wins. Rows learn with the benchmark's own step size, but for optimizers and architectures, whose grid it "
+            "is: compare these with tuned-sgd.",
+            f"- **Report**: {runs} runs (seeds from {_least(reported['seed'])} on) with the settings chosen.",
+            "- **Tables**: sorted by the last tenth of the stream, the best first. Means with 95% percentile "
+            "bootstrap intervals over the runs; interquartile means (IQM) with stratified bootstrap intervals; the "
+            "change from the first to the last tenth is taken run by run. Dead units, `srank_99` (mean over the "
+            "hidden layers) and the mean absolute weight are means at the end. Runs that turned non-finite are left "
+            "out of means, and rows with such runs stand after the others (n says how many runs are left).",
+            "- **Cost**: seconds a step relative to backpropagation, measured by themselves, the geometric mean over "
+            f"{'[three networks](costs.md)' if measured else 'networks (not measured yet)'}.",
+            "- **Rank**: for each benchmark and seed, rows are ranked by the last tenth, from 0 for the best to 1 for "
+            "the worst, non-finite runs behind all others; the mean over seeds and benchmarks, with a bootstrap "
+            "interval stratified by benchmark. Better or worse than backprop: the 95% Student t interval of the "
+            "difference seed by seed, in the last tenth, excludes 0.",
+        ]
+    )
+
+
+def _overall(board: Board, costs: Mapping[str, float]) -> list[str]:
+    ranking = board.ranking()
+    if len(board.compared) < 2 or not ranking:
+        return []
+    lines: list[tuple[str, ...]] = [("", "row", "kind", "rank", *board.compared, "better / worse / neither", "cost")]
+    lines.append(("---:", "---", "---", "---:", *["---:"] * len(board.compared), "---:", "---:"))
+    for place, one in enumerate(ranking, 1):
+        rank = f"{float(one.rank.mean):.3f} [{float(one.rank.low):.3f}, {float(one.rank.high):.3f}]"
+        against = " / ".join(map(str, one.against)) if one.row != BASE else "-"
+        lines.append((str(place), one.row, one.kind, rank, *map(str, one.places), against, _cost(costs, one.row)))
+    ranked = {one.row for one in ranking}
+    others = sorted({row for name in board.benchmarks for row in board.rows(name)} - ranked)
+    note = f" Not on all of them, and so not ranked: {', '.join(others)}." if others else ""
+    few = [name for name in board.benchmarks if name not in board.compared]
+    note += f" Left out, since fewer than half of the rows were run there: {', '.join(few)}." if few else ""
+    return [
+        "## Over all benchmarks",
+        "Mean normalised rank (0 is best), the place on each benchmark, and on how many of them a row ends better "
+        f"than backprop, worse, or neither can be told.{note}",
+        markdown_table(lines),
+    ]
+
+
+def _of_one(board: Board, benchmark: str, costs: Mapping[str, float]) -> list[str]:
+    metric = board.metric(benchmark)
+    share = is_share(metric)
+    unit, better = (f"{metric} in %" if share else metric), "higher" if board.better(benchmark) > 0 else "lower"
+    heading = (
+        "",
+        "row",
+        "kind",
+        "last tenth",
+        "IQM",
+        "first tenth",
+        "change",
+        *MEASURED.values(),
+        "cost",
+        "chosen",
+        "n",
+    )
+    lines = [heading, ("---:", "---", "---", *["---:"] * (len(heading) - 5), "---", "---:")]
+    for place, one in enumerate(board.standings(benchmark), 1):
+        lines.append(
+            (
+                str(place),
+                one.row,
+                one.kind,
+                *(Cell.of(interval).text(share) for interval in (one.last, one.iqm, one.first)),
+                Cell.of(one.change).text(share, signed=True),
+                *(_number(one.measures.get(name, math.nan), is_share(name)) for name in MEASURED),
+                _cost(costs, one.row),
+                _chosen(one.chosen),
+                str(one.runs) if not one.ended else f"{one.last.n} of {one.runs}",
+            )
+        )
+    return [f"## {benchmark}", f"{unit} ({better} is better), scale `{board.scale(benchmark)}`.", markdown_table(lines)]
+
+
+def _left_out(board: Board) -> list[str]:
+    found = board.left_out()
+    return (
+        ["## Left out", "\n".join(f"- {row} on {benchmark}: {reason}" for benchmark, row, reason in found)]
+        if found
+        else []
+    )
+
+
+def _number(value: float, share: bool) -> str:
+    return "-" if not math.isfinite(value) else f"{100 * value:.1f}%" if share else f"{value:.3g}"
+
+
+def _cost(costs: Mapping[str, float], row: str) -> str:
+    return f"{costs[row]:.2f}" if row in costs else "-"
+
+
+def _chosen(settings: str) -> str:
+    """Settings without the name of their method.
+
+    >>> _chosen("cbp.replacement_rate=1e-05, step_size=0.1"), _chosen("")
+    ('replacement_rate 1e-05, step_size 0.1', '-')
+    """
+    pairs = (one.partition("=") for one in settings.split(", ") if one)
+    return ", ".join(f"{name.rpartition('.')[2]} {value}" for name, _, value in pairs) or "-"
+
+
+def _range(counts: pl.Series) -> str:
+    if counts.is_empty():
+        return "no"
+    low, high = int(counts.min()), int(counts.max())  # type: ignore[arg-type]
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _least(seeds: pl.Series) -> str:
+    return "-" if seeds.drop_nulls().is_empty() else str(seeds.min())

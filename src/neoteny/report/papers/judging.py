@@ -1,0 +1,67 @@
+"""Holding the claims of papers against runs: one judgement for each claim and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from neoteny.report.claims.page import Judgement
+from neoteny.report.papers.records import Paper, PaperFigure
+from neoteny.report.runs.archive import public_command
+from neoteny.report.runs.groups import Runs
+
+__all__ = ["judge"]
+
+
+def judge(runs: Runs, papers: Sequence[Paper], out: Path | None = None) -> list[Judgement]:
+    """Hold every claim against the runs.
+
+    Args:
+        runs: from `load`.
+        papers: whose claims, such as `neoteny.report.papers.find()`.
+        out: the folder that commands for missing runs name.
+
+    Returns:
+        A judgement for each claim and each scale that its benchmark was run at; one for `small` if it never was run.
+    """
+    return [one for paper in papers for one in _of_paper(paper, runs, out)]
+
+
+def _of_paper(paper: Paper, runs: Runs, out: Path | None) -> Iterator[Judgement]:
+    for benchmark in dict.fromkeys(figure.benchmark for figure in paper.figures):
+        for figure in (one for one in paper.figures if one.benchmark == benchmark):
+            yield from _of_figure(paper, figure, runs, out)
+
+
+def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) -> Iterator[Judgement]:
+    scales = runs.scales(figure.benchmark) or ["small"]
+    selections = {scale: figure.select(runs.newest(figure.benchmark, scale), scale) for scale in scales}
+    for claim in figure.claims:
+        for scale, selection in selections.items():
+            found = selection.found
+            look = figure.look(claim, scale, found)
+            labels = claim.criterion.labels(look)
+            conditions = sorted(
+                (one for one in figure.needs(scale) if one.label in labels), key=lambda one: labels.index(one.label)
+            )
+            made = [
+                public_command(str(source.provenance["command"]))
+                for condition in conditions
+                if condition in found
+                for source in found[condition].sources
+                if source.provenance.get("command")
+            ]
+            if missing := tuple(condition for condition in conditions if condition not in found):
+                made += figure.commands(scale, replace(selection, missing=missing), out)
+            yield Judgement(
+                paper=paper.title,
+                benchmark=figure.benchmark,
+                figure=figure.name,
+                claim=claim.text,
+                scale=scale,
+                criterion=f"{look.metric}: {claim.describe(look)}",
+                outcome=claim.judge(look),
+                commands=tuple(dict.fromkeys(made)),
+                note=paper.beyond.get(figure.benchmark, ""),
+            )

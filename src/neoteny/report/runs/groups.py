@@ -1,0 +1,275 @@
+"""All series that ran on a benchmark at one scale, and all of these below a directory.
+
+A folder is a stack of runs. The folder of a grid is split into one series a setting ("cbp replacement_rate=1e-05");
+folders that differ in nothing but their seeds are joined to one series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import polars as pl
+
+from neoteny.errors import RunFolderError, UnknownNameError
+from neoteny.lab.recorder import COLUMNS, SORT
+from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
+from neoteny.report.runs.metrics import DIAGNOSTICS, EVENTS, RETURN, is_performance
+from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
+from neoteny.report.runs.settings import differing, format_number
+
+__all__ = ["Group", "Runs", "group_frames", "load", "load_any"]
+
+# The usual order of systems: references first, then the methods from the simplest on. Others follow by name.
+ORDER = (
+    "linear", "backprop", "tuned-adam", "l2", "l2-init", "shrink-and-perturb", "redo", "head-reset", "full-reset", "cbp"
+)  # fmt: skip
+SCALES = ("paper", "small", "tiny")
+"""The order of scales: the one that says most comes first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Everything that ran on one benchmark at one scale.
+
+    Attributes:
+        benchmark: its id, with the version.
+        scale: name of the preset's scale.
+        series: in the order of the legend.
+    """
+
+    benchmark: str
+    scale: str
+    series: tuple[Series, ...]
+
+    @property
+    def title(self) -> str:
+        """Benchmark and scale, as they are written on a figure."""
+        return f"{self.benchmark}, {self.scale} scale" if self.scale else self.benchmark
+
+    @property
+    def unit(self) -> Unit:
+        """What `step` counts."""
+        return self.series[0].unit
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """How well the systems did: what learning curves and tables are about.
+
+        First what was tested on examples that were kept back, then accuracies. For agents it is the return alone: the
+        losses that they learn from do not say how well they do.
+        """
+        if self.unit == "steps":
+            return (RETURN,) if RETURN in self._recorded else ()
+
+        def order(name: str) -> tuple[bool, bool, str]:
+            return not name.startswith("test_"), "accuracy" not in name, name
+
+        return tuple(sorted(filter(is_performance, self._recorded), key=order))
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What was measured on the networks: everything else."""
+        names = self._recorded - {*self.metrics, *self.diagnostics, *EVENTS, "friction"}
+        return tuple(sorted(names, key=lambda name: (name == "units_replaced", name)))
+
+    @property
+    def diagnostics(self) -> tuple[str, ...]:
+        """How the learning of agents went: losses, entropy, and how much an update changes the policy."""
+        return tuple(name for name in DIAGNOSTICS if name in self._recorded) if self.unit == "steps" else ()
+
+    @property
+    def sources(self) -> tuple[RunFrame, ...]:
+        """The folders it came from."""
+        return tuple({id(source): source for series in self.series for source in series.sources}.values())
+
+    @property
+    def _recorded(self) -> set[str]:
+        return {name for series in self.series for name in series.frame["metric"].unique()}
+
+    def metric(self, name: str | None = None) -> str:
+        """The metric of this name, or the first.
+
+        Raises:
+            UnknownNameError: it was not recorded.
+            RunFolderError: none was.
+        """
+        known = (*self.metrics, *self.measures, *self.diagnostics, *({"friction"} & self._recorded))
+        if not known:
+            raise RunFolderError(f"{self.title}: no metric was recorded; train for at least one bin.")
+        if name is None:
+            return known[0]
+        if name not in known:
+            raise UnknownNameError(str(name), known, kind="recorded metric")
+        return name
+
+
+class Runs(Sequence[Group]):
+    """All groups below a directory, by position or by benchmark id.
+
+    Args:
+        groups: from `group_frames`.
+        problems: why each folder that could not be used was left out.
+    """
+
+    def __init__(self, groups: Sequence[Group], problems: Sequence[RunFolderError] = ()):
+        self._groups, self.problems = tuple(groups), tuple(problems)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Group: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Group]: ...
+    def __getitem__(self, index: int | str | slice) -> Group | Sequence[Group]:
+        if not isinstance(index, str):
+            return self._groups[index]
+        for group in self:
+            if index in (group.benchmark, _name(group), group.title):
+                return group
+        raise UnknownNameError(index, [group.benchmark for group in self], kind="benchmark in these runs")
+
+    def scales(self, benchmark: str) -> list[str]:
+        """The scales at which a benchmark, named without version, was run; the one that says most comes first."""
+        here = {group.scale for group in self if _name(group) == benchmark}
+        return sorted(here, key=lambda scale: (SCALES.index(scale) if scale in SCALES else len(SCALES), scale))
+
+    def newest(self, benchmark: str, scale: str) -> Group | None:
+        """The runs of a benchmark's newest version at a scale; None if there are none."""
+        return max(
+            (group for group in self if _name(group) == benchmark and group.scale == scale),
+            key=lambda group: int(group.benchmark.rpartition("-v")[2]),
+            default=None,
+        )
+
+    def __repr__(self) -> str:
+        return f"Runs({', '.join(f'{group.title}: {len(group.series)} series' for group in self)})"
+
+
+def load(directory: str | Path) -> Runs:
+    """Read all run folders at or below a directory and group them by benchmark and scale.
+
+    A folder that cannot be used is left out and named in `Runs.problems`.
+
+    Raises:
+        RunFolderError: there is no folder at all that can be used.
+
+    >>> load("no/such/place")
+    Traceback (most recent call last):
+    ...
+    neoteny.errors.RunFolderError: no/such/place is not a directory: give the one that `neoteny run --out` wrote to.
+    """
+    frames, problems = [], []
+    for path in find_folders(Path(directory)):
+        try:
+            frames.append(read_folder(path))
+        except RunFolderError as error:
+            problems.append(error)
+    if not frames:
+        raise RunFolderError("\n".join(map(str, problems)))
+    return Runs(group_frames(frames), problems)
+
+
+def load_any(directory: str | Path, absent: bool = False) -> Runs:
+    """As `load`, but without an error where nothing was run yet: then there are no groups.
+
+    Args:
+        directory: with run folders, or to be.
+        absent: whether a directory that does not exist counts as an empty one.
+
+    Raises:
+        RunFolderError: there is no such directory, or there are run folders and none can be used.
+    """
+    path = Path(directory)
+    if (absent and not path.exists()) or (path.is_dir() and not any(path.rglob("config.yaml"))):
+        return Runs(())
+    return load(path)
+
+
+def group_frames(frames: Sequence[RunFrame]) -> tuple[Group, ...]:
+    """Group run folders by benchmark and scale, and give every series a label of its own."""
+    found: dict[tuple[str, str], list[RunFrame]] = {}
+    for frame in frames:
+        found.setdefault((frame.benchmark, frame.scale), []).append(frame)
+    return tuple(
+        Group(*key, series=tuple(sorted(_label(_pool([s for f in members for s in _split(f)])), key=_rank)))
+        for key, members in sorted(found.items())
+    )
+
+
+def _name(group: Group) -> str:
+    """The benchmark without its version."""
+    return group.benchmark.rpartition("-v")[0]
+
+
+def _split(source: RunFrame) -> list[Series]:
+    """One series for each setting of a grid, in the grid's order; one for a folder without a grid."""
+    settings = list(zip(*source.varied.values(), strict=True)) or [()] * source.runs
+    series = []
+    for setting in dict.fromkeys(settings):
+        mine = [run for run, other in enumerate(settings) if other == setting]
+        seeds = tuple(source.seeds[run] for run in mine)
+        varied = dict(zip(source.varied, setting, strict=True))
+        series.append(Series(source.system, source.system, varied, pick_runs(source.frame, mine), seeds, (source,)))
+    return series
+
+
+def _pool(series: list[Series]) -> list[Series]:
+    """Join series of several folders that differ in nothing but their seeds."""
+    pooled: list[Series] = []
+    for new in series:
+        for index, old in enumerate(pooled):
+            same = old.system == new.system and settings_of(old) == settings_of(new) and old.sources != new.sources
+            if same and not set(old.seeds) & set(new.seeds):
+                moved = new.frame.with_columns((pl.col("run") + old.runs).cast(COLUMNS["run"]))
+                frame = pl.concat([old.frame, moved]).sort(SORT)
+                pooled[index] = replace(
+                    old, frame=frame, seeds=old.seeds + new.seeds, sources=(*old.sources, *new.sources)
+                )
+                break
+        else:
+            pooled.append(new)
+    return pooled
+
+
+def _label(series: list[Series]) -> list[Series]:
+    """Name each series by its system and by the settings in which it differs from the others of that system."""
+    labelled = []
+    for one in series:
+        mine = settings_of(one)
+        keys = differing([mine, *(settings_of(other) for other in series if other.system == one.system)])
+        keys = [key for key in keys if key in mine]
+        # The network follows from the benchmark's settings, and another optimizer has other options: do not name both.
+        implied = ("network.", "optimizer.") if "optimizer" in keys else ("network.", "optimizer.step_size")
+        own = [key for key in keys if not key.startswith(implied) or key in one.settings]
+        keys = own or keys
+        short = [key.removeprefix(f"{one.system}.").rpartition(".")[2] for key in keys]
+        names = [key if short.count(name) > 1 else name for key, name in zip(keys, short, strict=True)]
+        label = " ".join(
+            [one.system, ", ".join(f"{n}={format_number(mine[k])}" for n, k in zip(names, keys, strict=True))]
+        )
+        labelled.append(replace(one, label=label.strip(), apart={key: mine[key] for key in keys}))
+    labels = [one.label for one in labelled]
+    return [
+        replace(one, label=f"{one.label} ({one.sources[0].path.name})")
+        if labels.count(one.label) > 1 and one.sources[0].path
+        else one
+        for one in labelled
+    ]
+
+
+def _rank(series: Series) -> tuple[Any, ...]:
+    place = ORDER.index(series.system) if series.system in ORDER else len(ORDER)
+    values = []
+    for value in series.apart.values():
+        try:
+            values.append((0, float(value), ""))
+        except (TypeError, ValueError):
+            values.append((1, 0.0, str(value)))
+    return place, series.system, values, series.label

@@ -1,0 +1,49 @@
+"""What the name of a metric tells: what kind of number it is, and whether more of it is better."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["DIAGNOSTICS", "EVENTS", "RETURN", "direction", "is_performance", "is_share", "layer_order"]
+
+RETURN = "episodic_return"
+EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_unstable"})
+"""Recorded when they happen, not at set steps: they make no curves."""
+DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")
+"""How the learning of agents went."""
+
+
+def is_performance(metric: str) -> bool:
+    """Whether a metric says how well a system did, rather than what its network is like.
+
+    >>> [is_performance(name) for name in ("loss", "test_accuracy", "episodic_return", "dead_units")]
+    [True, True, True, False]
+    """
+    return metric == "loss" or metric.endswith(("_loss", "accuracy", "return"))
+
+
+def direction(metric: str) -> int:
+    """1 where more of a performance metric is better, -1 where less is; 1 for a measure of the network.
+
+    >>> [direction(name) for name in ("loss", "test_accuracy", "episodic_return", "dead_units")]
+    [-1, 1, 1, 1]
+    """
+    return -1 if is_performance(metric) and not metric.endswith(("accuracy", "return")) else 1
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share, shown in per cent.
+
+    >>> [is_share(name) for name in ("accuracy", "dead_units", "loss")]
+    [True, True, False]
+    """
+    return metric.endswith(("accuracy", "_share", "_fraction")) or metric.startswith(("dead_units", "dormant_"))
+
+
+def layer_order(name: str) -> list[str | int]:
+    """Sort key under which "layer10" comes after "layer2".
+
+    >>> sorted(["layer10", "layer2", ""], key=layer_order)
+    ['', 'layer2', 'layer10']
+    """
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]

@@ -1,0 +1,1 @@
+"""Numbers over runs: means with intervals, differences of samples, and the table of first and last windows."""

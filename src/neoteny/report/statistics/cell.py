@@ -1,0 +1,84 @@
+"""A mean with its interval as text: what stands in the cell of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neoteny.report.statistics.intervals import Interval
+
+__all__ = ["Cell", "markdown_table"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over n runs with its interval.
+
+    Attributes:
+        mean: NaN where no run is left.
+        low: lower bound of the interval; NaN where fewer than two runs are left.
+        high: upper bound.
+        n: how many runs took part.
+        kind: of the interval; those of "t" and "se" are symmetric and written with ±.
+
+    >>> print(Cell(1.2468, 1.2101, 1.2835, 30), "|", Cell(1.2468, 1.2101, 1.2935, 30, kind="bca"))
+    1.247 ± 0.037 | 1.247 [1.210, 1.294]
+    >>> print(Cell(1.2468, math.nan, math.nan, 1), "|", Cell(math.nan, math.nan, math.nan, 0))
+    1.247 | -
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    kind: str = "t"
+
+    @classmethod
+    def of(cls, interval: Interval, kind: str | None = None) -> Cell:
+        """The cell of an interval over a single column."""
+        numbers = float(interval.mean), float(interval.low), float(interval.high)
+        return cls(*numbers, int(interval.n), kind or interval.kind)
+
+    def parts(self, share: bool = False, signed: bool = False) -> tuple[str, str]:
+        """Mean and interval as text; the width of the interval decides how many decimals there are.
+
+        Args:
+            share: whether to show per cent.
+            signed: whether a positive mean has its sign.
+        """
+        if not math.isfinite(self.mean):
+            return "-", ""
+        mean, low, high = ((100.0 if share else 1.0) * value for value in (self.mean, self.low, self.high))
+        half = (high - low) / 2
+        number = f".{_decimals(half, mean)}f" if abs(mean) < 1e6 else ".4g"
+        text = f"{mean:{'+' if signed else ''}{number}}"
+        if not math.isfinite(half):
+            return text, ""
+        # Student's interval is symmetric, that of a bootstrap need not be.
+        return text, f"± {half:{number}}" if self.kind in ("t", "se") else f"[{low:{number}}, {high:{number}}]"
+
+    def text(self, share: bool = False, signed: bool = False) -> str:
+        """Mean and interval in one."""
+        return " ".join(self.parts(share, signed)).strip()
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    r"""A Markdown table: its headings, its alignments, its rows.
+
+    >>> print(markdown_table([("name", "n"), ("---", "---:"), ("a|b", "3")]))
+    | name | n |
+    | --- | ---: |
+    | a\|b | 3 |
+    """
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+
+
+def _decimals(half_width: float, mean: float) -> int:
+    """Two figures of the half-width; four of the mean where there is no interval."""
+    if math.isfinite(half_width) and half_width > 0:
+        return min(max(1 - math.floor(math.log10(half_width)), 0), 6)
+    return min(max(3 - math.floor(math.log10(abs(mean))), 0), 6) if mean else 3

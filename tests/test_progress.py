@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import math
+
+from rich.console import Console
+
+from neoteny import progress
+from neoteny.lab.execution import Progress
+from neoteny.progress import Rate, bar, describe, live
+
+
+def at(examples, value=float("nan")):
+    return Progress("cbp", examples, 1_000_000, 30, "loss", value)
+
+
+def test_in_a_log_each_stack_is_one_line_when_it_is_done():
+    text = io.StringIO()
+    with live(["cbp"], console=Console(file=text, width=40)) as notify:
+        for examples in (0, 500_000, 1_000_000, 1_000_000):
+            notify(at(examples, 0.25))
+    assert text.getvalue() == "cbp  done  loss 0.250\n"
+
+
+def test_on_a_terminal_the_line_shows_speed_and_error():
+    text = io.StringIO()
+    with live(["cbp"], console=Console(file=text, width=120, force_terminal=True)) as notify:
+        notify(at(0))
+        notify(at(500_000, 0.25))
+    assert "cbp" in text.getvalue() and "50%" in text.getvalue() and "examples/s" in text.getvalue()
+
+
+def test_nothing_is_claimed_before_it_is_known():
+    assert describe(at(0), None) == "preparing"
+    assert describe(at(10, 0.5), None) == "loss 0.500"
+
+
+def test_the_rate_forgets_the_time_spent_compiling():
+    rate = Rate(window=10)
+    rate.update(0, now=0)
+    assert rate.update(100, now=60) == 100 / 60
+    for second in range(61, 80):
+        found = rate.update(100 * (second - 59), now=second)
+    assert found == 100
+
+
+def test_a_bar_comes_only_late_and_only_in_a_terminal(monkeypatch):
+    def shown(patience, terminal):
+        monkeypatch.setattr(progress, "PATIENCE", patience)
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=60)
+        with bar("trainability", 3, late=True, console=console) as advance:
+            for _ in range(3):
+                advance()
+        return out.getvalue()
+
+    assert "trainability" in shown(-1, True)
+    assert shown(-1, False) == ""
+    assert shown(100, True) == ""
+
+
+def test_a_bar_of_what_takes_long_is_one_line_in_a_log():
+    text = io.StringIO()
+    console = Console(file=text, width=80)
+    with bar("file.bin", 2_000_000, done=1_000_000, unit="bytes", console=console) as advance:
+        advance(500_000)
+        advance(500_000)
+    assert text.getvalue().count("\n") == 1
+    assert "file.bin" in text.getvalue() and "2.0/2.0 MB" in text.getvalue()
+    nothing = io.StringIO()
+    with bar("file.bin", 10, console=Console(file=nothing)):
+        pass
+    assert nothing.getvalue() == ""
+
+
+def test_a_sweep_counts_its_stacks_in_a_log():
+    text = io.StringIO()
+    work = {"digits cbp tuning": 30_000_000, "digits l2 tuning": 15_000_000}  # of l2 half was done before
+    with live(sweep=work, console=Console(file=text, width=40)) as notify:
+        for examples in (0, 1_000_000, 1_000_000):
+            notify(at(examples), "digits cbp tuning")
+        notify(at(500_000), "digits l2 tuning")
+        notify(at(1_000_000, 0.25), "digits l2 tuning")
+    first, second = text.getvalue().splitlines()
+    assert first.startswith("digits cbp tuning  done  1 of 2 stacks  about 0:00 to go")
+    assert second.startswith("digits l2 tuning  done  loss 0.250  2 of 2 stacks")
+
+
+def test_a_sweep_on_a_terminal_has_a_line_for_all_of_it():
+    text = io.StringIO()
+    with live(sweep={"one": 30_000_000}, console=Console(file=text, width=120, force_terminal=True)) as notify:
+        notify(at(500_000), "one")
+    assert "all stacks" in text.getvalue() and "0 of 1 stacks" in text.getvalue() and "50%" in text.getvalue()
+
+
+def test_nothing_is_shown_where_nothing_was_asked_for():
+    for terminal in (True, False):
+        text = io.StringIO()
+        with live(sweep={"one": 1.0}, show=False, console=Console(file=text, force_terminal=terminal)) as notify:
+            notify(at(1_000_000, math.nan), "one")
+        assert text.getvalue() == ""

@@ -34,4 +34,7 @@ def exports(
         )
         return getattr(sys.modules[package], new)
 
-    return __getattr__, names, exported
+    def __dir__() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *names()})
+
+    return __getattr__, __dir__, exported

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -52,7 +53,6 @@ class Actors:
     Attributes:
         observations: what the agents see now, float32 [R, E, observations].
         episodes: books every step.
-        friction: of the ground of each agent's first environment in the last step, NaN where there is none, [R].
         physics: seconds spent in the environments so far.
 
     Raises:
@@ -68,7 +68,7 @@ class Actors:
         self._observation_norm = ObservationNorm(agents, size) if settings.normalise_observations else None
         self._reward_norm = RewardNorm(*self._shape, settings.gamma) if settings.normalise_rewards else None
         self.episodes = EpisodeLog(*self._shape)
-        self.friction = np.full(agents, np.nan)
+        self._friction = np.full(environments.num_envs, np.nan)
         self.physics = 0.0
         first, _ = environments.reset(seed=list(seeds))
         self.observations = self._as_seen(np.asarray(first, dtype=np.float64))
@@ -77,6 +77,11 @@ class Actors:
     def steps(self) -> int:
         """Steps of each agent so far."""
         return self.episodes.steps
+
+    @property
+    def friction(self) -> NDArray[np.float64]:
+        """In each agent's first environment in the last step, NaN where there is none, [R]."""
+        return self._friction.reshape(self._shape)[:, 0]
 
     def step(self, actions: NDArray[np.float32]) -> Transition:
         """Take one step in every environment; where an episode ends the next one starts.
@@ -87,7 +92,7 @@ class Actors:
         Raises:
             SettingError: an environment gave an observation that is not finite.
         """
-        if not np.isfinite(actions).all():
+        if not _finite(actions):
             actions = np.where(np.isfinite(actions).all((1, 2), keepdims=True), actions, np.float32(0.0))
         given = actions.reshape(-1, actions.shape[-1])
         if self._clips:
@@ -95,23 +100,23 @@ class Actors:
         before = time.perf_counter()
         made = self._environments.step_arrays(given)
         self.physics += time.perf_counter() - before
+        self.episodes.add(made.rewards, made.terminations, made.truncations, made.unstable)
+        self._friction = made.friction
         shape = self._shape
         rewards, terminated, truncated = (values.reshape(shape) for values in made[1:4])
-        ended = terminated | truncated
-        self.episodes.add(rewards, ended, made.unstable.reshape(shape))
-        self.friction = made.friction.reshape(shape)[:, 0]
         if self._reward_norm is not None:
-            rewards = self._reward_norm(rewards, ended)
-        last = None
-        if made.final_observations is not made.observations and ended.any():
+            rewards = self._reward_norm(rewards, terminated | truncated)
+        seen, last = self.observations, None
+        if made.final_observations is not made.observations:
             last = self._as_seen(made.final_observations, learn=False)
-        seen, self.observations = self.observations, self._as_seen(made.observations)
-        reached = self.observations if last is None else np.where(ended[..., None], last, self.observations)
+        self.observations = reached = self._as_seen(made.observations)
+        if last is not None:
+            reached = np.where((terminated | truncated)[..., None], last, reached)
         return Transition(seen, actions, rewards, reached, terminated, truncated)
 
     def _as_seen(self, observations: NDArray[np.float64], learn: bool = True) -> NDArray[np.float32]:
         """Observations [R E, observations] as the agents see them, [R, E, observations]."""
-        if not np.isfinite(observations).all():
+        if not _finite(observations):
             place = int(np.flatnonzero(~np.isfinite(observations).all(1))[0])
             raise SettingError(
                 f"Environment {place} (of agent {place // self._shape[1]}) gave an observation that is not finite "
@@ -159,3 +164,8 @@ class Actors:
             self._observation_norm.moments.load_state_dict(state["observation_norm"])
         if self._reward_norm is not None:
             self._reward_norm.load_state_dict(state["reward_norm"])
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    """Whether all are finite. The sum of squares says so fast, unless it overflows."""
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())

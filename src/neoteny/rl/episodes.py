@@ -41,8 +41,10 @@ class EpisodeLog:
         environments: E, of each agent.
 
     >>> log = EpisodeLog(1, 1)
-    >>> for reward, ended in ((1.0, False), (2.0, True), (3.0, False)):
-    ...     log.add(np.full((1, 1), reward), np.full((1, 1), ended), np.full((1, 1), False))
+    >>> no, yes = np.array([False]), np.array([True])
+    >>> log.add(np.array([1.0]), no, no, no)
+    >>> log.add(np.array([2.0]), yes, no, no)
+    >>> log.add(np.array([4.0]), no, no, no)
     >>> log.flush().total, log.steps
     (array([3.]), 3)
     """
@@ -58,18 +60,25 @@ class EpisodeLog:
         """Steps of each agent so far, in all its environments together."""
         return self._flushed + len(self._rows) * self._totals.shape[1]
 
-    def add(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], unstable: NDArray[np.bool_]) -> None:
-        """Take in a step: its rewards, where it ended an episode, and where the simulation was unstable, [R, E] each.
+    def add(
+        self,
+        rewards: NDArray[np.float64],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        unstable: NDArray[np.bool_],
+    ) -> None:
+        """Take in a step: its rewards, and where it ended an episode and why, [R E].
 
         The arrays are kept: do not write to them afterwards.
         """
-        self._rows.append((rewards, ended, unstable))
+        self._rows.append((rewards, terminated, truncated, unstable))
 
     def flush(self) -> Episodes:
         """The episodes that ended since the last flush."""
         own, shape = self._totals.shape[1], (-1, *self._totals.shape)
-        columns = zip(*self._rows, strict=True) if self._rows else ((), (), ())
-        rewards, ended, unstable = (np.reshape(column, shape) for column in columns)
+        columns = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
+        rewards, terminated, truncated, unstable = (np.array(column).reshape(shape) for column in columns)
+        ended = (terminated != 0) | (truncated != 0)
         found = []
         for agent, number in np.ndindex(self._totals.shape):
             total, length, begun = self._totals[agent, number], self._lengths[agent, number], 0

@@ -108,7 +108,7 @@ def continual_imagenet(steps: int, compile: bool) -> list[str]:
     learner, stream = training._learner, training._stream
     network = config.problem.build_network()
     network.load_state_dict({name: value[0] for name, value in learner.initial_weights.items()})
-    ordinary = Ordinary(network, config.problem.step_size, config.problem.momentum)
+    ordinary = Ordinary(network, config.problem.step_size, config.problem.optimizer.momentum)
 
     x, y = stream.next(steps)
     fine = float(learner.advance(examples(x, y))["loss"]) / steps

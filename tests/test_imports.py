@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,12 +31,48 @@ def test_rooms_import_downwards_only():
     )
 
 
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its dotted name."""
+    source = Path(neoteny.__file__).parents[1]
+    found = {}
+    for path in sorted(source.rglob("*.py")):
+        name = ".".join(path.relative_to(source).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imported(name: str, known: dict[str, Path]) -> Iterator[str]:
+    """What a module imports of this package: within functions and for annotations, too."""
+    for node in ast.walk(ast.parse(known[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in known else node.module
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Packages are left out: their `__init__` says where names live and imports them when asked."""
+    known = modules()
+    graph = {
+        name: {other for other in imported(name, known) if other in known and known[other].name != "__init__.py"}
+        - {name}
+        for name, path in known.items()
+        if path.name != "__init__.py"
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"These import each other in a circle: {' -> '.join(error.args[1])}")
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "import neoteny",
         "import neoteny.lab, neoteny.report, neoteny.rl, neoteny.cli.main",
-        "from neoteny import registry; [e.load() for e in (*registry.METHODS.values(), *registry.BENCHMARKS.values())]",
+        "from neoteny.registry import *; [e.load() for t in (METHODS, OPTIMIZERS, BENCHMARKS) for e in t.values()]",
         "from neoteny.lab import resolve; resolve('slowly-changing-regression', method='cbp').to_yaml()",
         "from neoteny.lab import resolve; resolve('slippery-ant', method='cbp').to_yaml()",
         "import neoteny; [getattr(neoteny, n) for n in neoteny.__all__ if n[0].isupper() and n != 'Plasticity']",

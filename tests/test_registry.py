@@ -10,7 +10,7 @@ import pytest
 from neoteny import registry
 from neoteny.errors import NeotenyError, UnknownNameError
 from neoteny.leaderboard.rows import BENCHMARKS as FAST
-from neoteny.registry import BENCHMARKS, METHODS, Entry, resolve
+from neoteny.registry import BENCHMARKS, METHODS, OPTIMIZERS, Entry, resolve
 
 
 def entry(name: str) -> Entry:
@@ -63,6 +63,14 @@ def test_every_method_is_a_frozen_record_that_goes_by_its_name(name: str):
         method.name = "other"
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_is_a_frozen_record_that_goes_by_its_name(name: str):
+    cls = OPTIMIZERS[name].load()
+    assert is_dataclass(cls) and cls.name == name
+    assert set(cls.varies) <= {field.name for field in fields(cls)}
+    assert cls() == cls(**cls().settings())
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_has_its_scales_and_systems(name: str):
     cls = BENCHMARKS[name].load()
@@ -70,7 +78,7 @@ def test_every_benchmark_has_its_scales_and_systems(name: str):
     fast = name.rpartition("-v")[0] in FAST
     assert list(cls.SCALES) == ["paper", "small", *(["fast"] if fast else []), "tiny"]
     assert "backprop" in cls.SYSTEMS
-    assert set(cls.VARIES) <= {field.name for field in fields(cls)}
+    assert BENCHMARKS[name].kind == cls.KIND
     sizes = []
     for scale in cls.SCALES:
         preset = cls.preset(scale)
@@ -85,6 +93,6 @@ def test_every_benchmark_has_its_scales_and_systems(name: str):
 
 
 def test_every_target_has_words_for_the_list():
-    for found in (*METHODS.values(), *BENCHMARKS.values()):
+    for found in (*METHODS.values(), *OPTIMIZERS.values(), *BENCHMARKS.values()):
         assert found.summary
         assert found.source

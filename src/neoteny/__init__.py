@@ -3,7 +3,7 @@
     import neoteny
     plasticity = neoteny.attach(model, optimizer, [neoteny.ContinualBackprop(replacement_rate=1e-4)], example_inputs=x)
     report = neoteny.diagnose(model, probe_inputs)
-    run = neoteny.lab.run("slowly-changing-regression", method="cbp", runs=10, scale="small")
+    stack = neoteny.lab.run("slowly-changing-regression", method="cbp", runs=10, scale="small")
 
 Names are imported on first use (PEP 562): `import neoteny` alone imports neither torch nor anything else heavy.
 """
@@ -16,7 +16,18 @@ from neoteny.lazy import exports
 from neoteny.methods import RENAMED
 
 if TYPE_CHECKING:
+    from neoteny import benchmarks as benchmarks
+    from neoteny import data as data
+    from neoteny import envs as envs
+    from neoteny import errors as errors
     from neoteny import lab as lab
+    from neoteny import measures as measures
+    from neoteny import methods as methods
+    from neoteny import nn as nn
+    from neoteny import optim as optim
+    from neoteny import report as report
+    from neoteny import rl as rl
+    from neoteny import streams as streams
     from neoteny import testing as testing
     from neoteny import units as units
     from neoteny.attachment.attach import attach as attach
@@ -60,6 +71,7 @@ if TYPE_CHECKING:
     from neoteny.methods.spectral import Spectral as Spectral
     from neoteny.methods.upgd import UPGD as UPGD
     from neoteny.methods.weight_clipping import WeightClipping as WeightClipping
+    from neoteny.registry import register as register
 
 __version__ = "0.1.0"
 
@@ -105,7 +117,19 @@ _HOME = {
     "ReDo": "methods.redo",
     "HeadReset": "methods.head_reset",
     "FullReset": "methods.full_reset",
+    "register": "registry",
+    "benchmarks": "benchmarks:",
+    "data": "data:",
+    "envs": "envs:",
+    "errors": "errors:",
     "lab": "lab:",
+    "measures": "measures:",
+    "methods": "methods:",
+    "nn": "nn:",
+    "optim": "optim:",
+    "report": "report:",
+    "rl": "rl:",
+    "streams": "streams:",
     "testing": "testing:",
     "units": "units:",
 }
@@ -151,9 +175,21 @@ __all__ = [  # spelt out, as type checkers do not read `_HOME`; a test holds the
     "WithSmoothLeaky",
     "__version__",
     "attach",
+    "benchmarks",
+    "data",
     "diagnose",
+    "envs",
+    "errors",
     "lab",
+    "measures",
+    "methods",
+    "nn",
+    "optim",
     "prepare",
+    "register",
+    "report",
+    "rl",
+    "streams",
     "testing",
     "units",
 ]

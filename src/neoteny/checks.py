@@ -1,4 +1,4 @@
-"""Checks of settings: each refuses a value outside its range with an error that names value, cause and cure.
+"""Checks of settings and keywords: what is refused is told by an error that names the value, the cause and the cure.
 
 Methods, benchmarks and optimizers are dataclasses that call these in `__post_init__`. A message names the record by its
 `ID` where it has one (benchmarks), otherwise by its class.
@@ -6,16 +6,24 @@ Methods, benchmarks and optimizers are dataclasses that call these in `__post_in
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 __all__ = [
     "is_finite",
     "is_number",
     "is_zero",
+    "known_keywords",
     "require",
     "require_choice",
     "require_count",
@@ -103,3 +111,38 @@ def is_zero(value: object) -> bool:
 
 def _title(record: object) -> str:
     return getattr(record, "ID", None) or type(record).__name__
+
+
+def known_keywords(*records: type) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator: an unknown keyword argument is an error that brings the near ones, as of any other name.
+
+    Args:
+        records: dataclasses whose fields are taken as keywords, too.
+
+    Raises:
+        UnknownNameError: by the function, for an unknown keyword.
+
+    >>> @known_keywords()
+    ... def run(benchmark, *, method="backprop"):
+    ...     return method
+    >>> run("x", methood="cbp")
+    Traceback (most recent call last):
+    ...
+    neoteny.errors.UnknownNameError: There is no argument of run called 'methood'. Did you mean 'method'? ...
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        parameters = inspect.signature(function).parameters.values()
+        known = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        known |= {field.name for record in records for field in dataclasses.fields(record)}
+
+        @functools.wraps(function)
+        def checked(*arguments: P.args, **keywords: P.kwargs) -> T:
+            for name in keywords:
+                if name not in known:
+                    raise UnknownNameError(name, known, f"argument of {function.__name__}")
+            return function(*arguments, **keywords)
+
+        return checked
+
+    return decorate

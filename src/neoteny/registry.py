@@ -2,20 +2,50 @@
 
 An `Entry` names a class without importing it, so that listing costs nothing. Names of benchmarks carry a version, which
 changes whenever results would; a name without one means the newest.
+
+A class of one's own joins the tables by `@neoteny.register`, or as an entry point of an installed package, in the group
+`neoteny.methods`, `neoteny.optimizers` or `neoteny.benchmarks`:
+
+    [project.entry-points."neoteny.methods"]
+    mine = "mypackage.mine:Mine"
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar, overload
 
-from neoteny.errors import UnknownNameError
+from neoteny.errors import NeotenyError, SettingError, UnknownNameError
 
-__all__ = ["BENCHMARKS", "METHODS", "Entry", "benchmark", "method", "resolve"]
+__all__ = [
+    "BENCHMARKS",
+    "METHODS",
+    "OPTIMIZERS",
+    "Entry",
+    "Table",
+    "benchmark",
+    "entry_of",
+    "import_target",
+    "method",
+    "optimizer",
+    "register",
+    "resolve",
+    "table_of",
+]
+
+T = TypeVar("T", bound=type)
+
+TRAINERS = {"examples": "neoteny.lab.supervised:Supervised", "agents": "neoteny.rl.training:Reinforcement"}
+"""The classes that train a benchmark's runs, by the kind of the benchmark: learners from examples, or agents."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_RESERVED = ("optimizer", "benchmark", "running")
+_registered: dict[str, Any] = {}  # classes that were registered while this program runs, by target
 
 
 @dataclass(frozen=True)
@@ -27,7 +57,8 @@ class Entry:
         target: where its class lives, as `module:Class`.
         summary: one line on what it does.
         source: the publication it comes from.
-        kind: of a method its stage (see `neoteny.methods.shared.order`).
+        kind: of a method its stage (see `neoteny.methods.shared.order`); of a benchmark a key of `TRAINERS`.
+        trainer: of a benchmark the class that trains it, where it is not the usual one of its kind.
     """
 
     name: str
@@ -35,18 +66,123 @@ class Entry:
     summary: str
     source: str
     kind: str = ""
+    trainer: str = ""
 
     def load(self) -> Any:
         """Import the module and return the class."""
-        module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _registered[self.target] if self.target in _registered else import_target(self.target)
+
+    def load_trainer(self) -> Any:
+        """The class that trains a stack of runs of this benchmark; see `neoteny.lab.training.Training`."""
+        return import_target(self.trainer or TRAINERS[self.kind or "examples"])
 
 
-def _table(*entries: Entry) -> Mapping[str, Entry]:
-    return MappingProxyType({entry.name: entry for entry in entries})
+def import_target(target: str) -> Any:
+    """What `module:Class` names.
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: it has no such class.
+    """
+    module, _, attribute = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
 
 
-METHODS = _table(
+class Table(Mapping[str, Entry]):
+    """Entries by name: those of this package, those of installed packages, and those that were registered.
+
+    Iterating over names imports nothing; an entry of an installed package is imported when it is looked at.
+
+    Args:
+        kind: what it holds, for messages.
+        base: the class that all of them derive from, as `module:Class`.
+        attribute: the class attribute that holds the name.
+        group: of the entry points.
+        entries: of this package.
+    """
+
+    def __init__(self, kind: str, base: str, attribute: str, group: str, *entries: Entry):
+        self.kind, self.base, self.attribute, self.group = kind, base, attribute, group
+        self._own = {entry.name: entry for entry in entries}
+        self._added: dict[str, Entry] = {}
+
+    def __getitem__(self, name: str) -> Entry:
+        if name in self._own:
+            return self._own[name]
+        if name not in self._added and name in self._installed:
+            self._import(name)
+        return self._added[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._own, *self._installed, *self._added]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in self._added or name in self._installed
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} entries: {', '.join(self)[:1_000]}>"
+
+    def everywhere(self, name: str) -> bool:
+        """Whether any program on this machine finds the name: it is this package's, or an installed one's."""
+        return name in self._own or name in self._installed
+
+    def add(self, entry: Entry) -> None:
+        """Take in an entry; one of the same class replaces the former.
+
+        Raises:
+            SettingError: the name is another class's.
+        """
+        there = self._own.get(entry.name) or self._added.get(entry.name)
+        if there is not None and there.target != entry.target:
+            raise SettingError(
+                f"{entry.target} would be the {self.kind} {entry.name!r}, which is {there.target} already: "
+                f"give it another {self.attribute}."
+            )
+        if not _NAME.fullmatch(entry.name) or entry.name in _RESERVED:
+            raise SettingError(
+                f"{entry.target} cannot be the {self.kind} {entry.name!r}: a name has small letters, digits and single "
+                f"dashes, and is none of {', '.join(_RESERVED)}; give it another {self.attribute}."
+            )
+        self._added[entry.name] = entry
+
+    def remove(self, name: str) -> None:
+        """Forget what was registered under a name."""
+        _registered.pop(self._added.pop(name).target, None)
+
+    @cached_property
+    def _installed(self) -> Mapping[str, importlib.metadata.EntryPoint]:
+        found = importlib.metadata.entry_points(group=self.group)
+        return {point.name: point for point in found if point.name not in self._own}
+
+    def _import(self, name: str) -> None:
+        point = self._installed[name]
+        package = point.dist.name if point.dist else point.module
+        cure = f"put the package {package} right, or uninstall it"
+        try:
+            cls = point.load()
+        except Exception as error:  # another package's code may raise anything
+            raise NeotenyError(
+                f"The {self.kind} {name!r} of {package} cannot be imported ({type(error).__name__}: {error}): {cure}."
+            ) from error
+        if table_of(cls) is not self or getattr(cls, self.attribute, None) != name:
+            raise NeotenyError(
+                f"{point.value} is no {self.kind} with the {self.attribute} {name!r}, as its entry point says: {cure}."
+            )
+        if name not in self._added:  # else it was registered as it was imported
+            self.add(_described(self, cls))
+
+
+METHODS = Table(
+    "method",
+    "neoteny.methods.base:Method",
+    "name",
+    "neoteny.methods",
     Entry(
         "l2",
         "neoteny.methods.l2:L2",
@@ -288,72 +424,119 @@ METHODS = _table(
 )
 """Every method, by name."""
 
-BENCHMARKS = _table(
+OPTIMIZERS = Table(
+    "optimizer",
+    "neoteny.optim.base:Optimizer",
+    "name",
+    "neoteny.optimizers",
+    Entry(
+        "sgd",
+        "neoteny.optim.sgd:SGD",
+        "stochastic gradient descent, with heavy-ball momentum",
+        "Robbins & Monro, Ann. Math. Stat. 22, 1951; Polyak, USSR Comp. Math. 4, 1964 (momentum)",
+    ),
+    Entry(
+        "adam",
+        "neoteny.optim.adam:Adam",
+        "steps divided by the root of the gradients' mean square",
+        "Kingma & Ba, ICLR 2015",
+    ),
+    Entry(
+        "adamw",
+        "neoteny.optim.adamw:AdamW",
+        "Adam with decoupled weight decay",
+        "Loshchilov & Hutter, ICLR 2019",
+    ),
+    Entry(
+        "muon",
+        "neoteny.optim.muon:Muon",
+        "momentum whose singular values are all made about one; Adam for what is no hidden matrix",
+        "Jordan et al., https://kellerjordan.github.io/posts/muon, 2024",
+    ),
+)
+"""Every optimizer, by name."""
+
+BENCHMARKS = Table(
+    "benchmark",
+    "neoteny.lab.benchmark:Benchmark",
+    "ID",
+    "neoteny.benchmarks",
     Entry(
         "slowly-changing-regression-v1",
-        "neoteny.benchmarks.slowly_changing_regression:SlowlyChangingRegression",
+        "neoteny.benchmarks.slowly_changing_regression:SlowlyChangingRegressionBenchmark",
         "a 20-5-1 network follows a target whose input distribution changes every 10,000 examples",
         "Dohare et al., Nature 632, 2024",
+        "examples",
     ),
     Entry(
         "online-permuted-mnist-v1",
         "neoteny.benchmarks.online_permuted_mnist:OnlinePermutedMNIST",
         "MNIST, one example at a time, under a new permutation of the pixels each task",
         "Dohare et al., Nature 632, 2024",
+        "examples",
     ),
     Entry(
         "trainability-v1",
-        "neoteny.benchmarks.trainability:Trainability",
+        "neoteny.benchmarks.trainability:TrainabilityBenchmark",
         "some images of MNIST under a new permutation of the pixels each task, in epochs: can they still be fitted?",
         "after Kumar, Marklund & Van Roy, arXiv 2308.11958, 2023",
+        "examples",
     ),
     Entry(
         "shuffled-labels-v1",
         "neoteny.benchmarks.shuffled_labels:ShuffledLabels",
         "some images of MNIST with new random labels each task, in epochs: can they still be memorised?",
         "Lyle et al., ICML 2023; Kumar, Marklund & Van Roy, arXiv 2308.11958, 2023",
+        "examples",
     ),
     Entry(
         "continual-imagenet-v1",
         "neoteny.benchmarks.continual_imagenet:ContinualImageNet",
         "to tell one class of ImageNet from another, then two others, thousands of times",
         "Dohare et al., Nature 632, 2024",
+        "examples",
     ),
     Entry(
         "ant-v1",
-        "neoteny.benchmarks.locomotion:Ant",
+        "neoteny.benchmarks.locomotion:AntLocomotion",
         "an ant learns to walk by PPO, and goes on learning for 50 million steps",
         "Dohare et al., Nature 632, 2024",
+        "agents",
     ),
     Entry(
         "slippery-ant-v1",
         "neoteny.benchmarks.locomotion:SlipperyAnt",
         "an ant learns to walk by PPO while the friction of the ground changes",
         "Dohare et al., Nature 632, 2024",
+        "agents",
     ),
     Entry(
         "hopper-v1",
-        "neoteny.benchmarks.locomotion:Hopper",
+        "neoteny.benchmarks.locomotion:HopperLocomotion",
         "a robot of one leg learns to hop by PPO",
         "Dohare et al., Nature 632, 2024",
+        "agents",
     ),
     Entry(
         "walker2d-v1",
-        "neoteny.benchmarks.locomotion:Walker2d",
+        "neoteny.benchmarks.locomotion:Walker2dLocomotion",
         "a robot of two legs learns to walk by PPO",
         "Dohare et al., Nature 632, 2024",
+        "agents",
     ),
     Entry(
         "slippery-half-cheetah-v1",
         "neoteny.benchmarks.locomotion:SlipperyHalfCheetah",
         "a robot in a plane learns to run by PPO while the friction of the ground changes",
         "after Dohare et al., Nature 632, 2024",
+        "agents",
     ),
     Entry(
         "incremental-cifar100-v1",
         "neoteny.benchmarks.incremental_cifar100:IncrementalCIFAR100",
         "a ResNet-18 learns five classes of CIFAR-100, then ten, up to a hundred",
         "Dohare et al., Nature 632, 2024",
+        "examples",
     ),
 )
 """Every version of every benchmark, by id."""
@@ -382,10 +565,10 @@ def resolve(name: str, table: Mapping[str, Entry], kind: str = "name") -> Entry:
     """
     if name in table:
         return table[name]
-    versions = [entry for entry in table.values() if _base_and_version(entry.name)[0] == name]
+    versions = [other for other in table if _base_and_version(other)[0] == name]
     if not versions:
         raise UnknownNameError(name, table, kind)
-    return max(versions, key=lambda entry: _base_and_version(entry.name)[1])
+    return table[max(versions, key=lambda other: _base_and_version(other)[1])]
 
 
 def method(name: str) -> Entry:
@@ -404,3 +587,100 @@ def benchmark(name: str) -> Entry:
     'slowly-changing-regression-v1'
     """
     return resolve(name, BENCHMARKS, "benchmark")
+
+
+def optimizer(name: str) -> Entry:
+    """The optimizer of that name.
+
+    >>> optimizer("adamw").target
+    'neoteny.optim.adamw:AdamW'
+    """
+    return resolve(name, OPTIMIZERS, "optimizer")
+
+
+@overload
+def register(cls: T, /) -> T: ...
+@overload
+def register(*, name: str = "", summary: str = "", source: str = "", trainer: str = "") -> Callable[[T], T]: ...
+def register(cls: Any = None, /, *, name: str = "", summary: str = "", source: str = "", trainer: str = "") -> Any:
+    """Give a method, optimizer or benchmark of one's own a name that the laboratory and the command line know.
+
+    A decorator of the class, above `@dataclass`, with or without arguments. A program knows the name once the module
+    was imported; for `neoteny run` let an installed package name the class as an entry point.
+
+    Args:
+        cls: a subclass of `neoteny.methods.Method`, `neoteny.optim.Optimizer` or `neoteny.lab.benchmark.Benchmark`.
+        name: what it is called; by default its `name` (or `ID`), else the class's name as in `my-method`.
+        summary: one line on what it does; by default the first sentence of its docstring.
+        source: the publication it comes from.
+        trainer: of a benchmark the class that trains it, as `module:Class`, where it is not the usual one.
+
+    Raises:
+        SettingError: the class is none of these, or the name is taken.
+
+    >>> from dataclasses import dataclass
+    >>> from neoteny.methods import Method
+    >>> @register(source="nowhere yet")
+    ... @dataclass(frozen=True, kw_only=True)
+    ... class SleepOverIt(Method):
+    ...     "Do nothing, slowly."
+    ...     hours: float = 8.0
+    >>> method("sleep-over-it").summary, METHODS["sleep-over-it"].load() is SleepOverIt
+    ('Do nothing, slowly', True)
+    >>> METHODS.remove("sleep-over-it")
+    """
+    if cls is None:
+        return partial(register, name=name, summary=summary, source=source, trainer=trainer)
+    table = table_of(cls)
+    if name:
+        setattr(cls, table.attribute, name)
+    entry = _described(table, cls, summary, source, trainer)
+    table.add(entry)
+    _registered[entry.target] = cls
+    return cls
+
+
+def table_of(cls: Any) -> Table:
+    """The table that a class belongs to.
+
+    Raises:
+        SettingError: it belongs to none.
+    """
+    bases = [_target(base) for base in getattr(cls, "__mro__", ())]
+    for table in (METHODS, OPTIMIZERS, BENCHMARKS):
+        if table.base in bases:
+            return table
+    bases = ", ".join(table.base.replace(":", ".") for table in (METHODS, OPTIMIZERS, BENCHMARKS))
+    raise SettingError(f"{cls!r} is no method, optimizer or benchmark: derive the class from one of {bases}.")
+
+
+def entry_of(cls: type) -> Entry:
+    """The entry of a class, registered or not.
+
+    Raises:
+        SettingError: the class is no method, optimizer or benchmark, or has the name of another one.
+    """
+    table = table_of(cls)
+    entry = _described(table, cls)
+    there = table.get(entry.name)
+    if there is None:
+        return entry
+    if there.target != entry.target:
+        raise SettingError(
+            f"{entry.target} is called {entry.name!r}, as {there.target} is: give it another {table.attribute}."
+        )
+    return there
+
+
+def _described(table: Table, cls: Any, summary: str = "", source: str = "", trainer: str = "") -> Entry:
+    """What a class says of itself; one without a name is given that of the class."""
+    if not getattr(cls, table.attribute, ""):
+        setattr(cls, table.attribute, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
+    said = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
+    kind = getattr(cls, {METHODS.base: "stage", BENCHMARKS.base: "KIND"}.get(table.base, ""), "")
+    name = getattr(cls, table.attribute)
+    return Entry(name, _target(cls), summary or said.partition(". ")[0].rstrip("."), source, kind, trainer)
+
+
+def _target(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"

@@ -15,7 +15,6 @@ from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
 from neoteny.lab.running import folder_of, start
-from neoteny.lab.training import build_optimizer
 from neoteny.streams.images import shrink_flat
 
 EAGER = {"compile": False, "progress": False}
@@ -40,7 +39,7 @@ def test_a_run_is_the_ordinary_loop(tmp_path, name, system, strategy):
     problem = config.problem
     run = lab.run(config, out=tmp_path, strategy=strategy, **EAGER)
     stream, net = problem.build_stream([4]), problem.build_network()  # the second run alone
-    optimizer = build_optimizer(problem.optimizer_settings())
+    optimizer = problem.optimizer
     learner = Learner(
         problem.build_network, stream.probe(1)[0], loss="cross_entropy", optimizer=optimizer, seeds=[4], compile=False
     )

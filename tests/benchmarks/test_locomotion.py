@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from neoteny import registry
+from neoteny.benchmarks.locomotion import ROBOTS as SIZES
 from neoteny.benchmarks.locomotion import Locomotion
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
+from neoteny.optim import Adam
 
 ROBOTS = {
     name: cls for name, cls in ((n, e.load()) for n, e in registry.BENCHMARKS.items()) if issubclass(cls, Locomotion)
@@ -39,7 +41,7 @@ def test_agents_are_those_of_the_paper(cls):
     assert not (problem.anneal_step_size or problem.clip_actions)
     assert problem.hidden == (256, 256) and problem.activation == "relu" and problem.precision == "float32"
     assert problem.max_episode_steps == 1_000
-    assert problem.optimizer_settings() == {"name": "adam", "step_size": 1e-4, "betas": (0.9, 0.999), "epsilon": 1e-8}
+    assert problem.optimizer == Adam(step_size=1e-4, betas=(0.9, 0.999), eps=1e-8)
 
 
 def test_lengths_are_those_of_the_paper():
@@ -56,7 +58,7 @@ def test_systems_are_those_of_the_paper(name):
         system: resolve(name, method=system, scale="paper")
         for system in ("backprop", "tuned-adam", "l2", "cbp", "redo")
     }
-    betas = {system: config.problem.betas for system, config in found.items()}
+    betas = {system: config.problem.optimizer.betas for system, config in found.items()}
     assert betas == {"backprop": (0.9, 0.999), **dict.fromkeys(("tuned-adam", "l2", "cbp", "redo"), (0.99, 0.99))}
     assert {system: list(config.methods) for system, config in found.items()} == {
         "backprop": [],
@@ -78,8 +80,8 @@ def test_networks_begin_as_the_paper_s(cls):
     torch.manual_seed(0)
     network = cls().build_network()
     shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
-    sizes = [cls.OBSERVATIONS, 256, 256]
-    for part, outputs in (("actor", cls.ACTIONS), ("critic", 1)):
+    sizes = [SIZES[cls.ROBOT][0], 256, 256]
+    for part, outputs in (("actor", SIZES[cls.ROBOT][1]), ("critic", 1)):
         for place, (fan_in, fan_out) in zip((0, 2, 4), zip(sizes, [256, 256, outputs], strict=True), strict=True):
             assert shapes[f"{part}.layers.{place}.weight"] == (fan_out, fan_in)
     for name, value in network.named_parameters():
@@ -97,13 +99,13 @@ def test_spaces_are_the_environment_s(cls):
     problem = cls.preset("tiny")
     environments = problem.build_environments([3, 4])
     assert environments.num_envs == 2
-    assert environments.single_observation_space.shape == (cls.OBSERVATIONS,)
-    assert environments.single_action_space.shape == (cls.ACTIONS,)
+    assert environments.single_observation_space.shape == (SIZES[cls.ROBOT][0],)
+    assert environments.single_action_space.shape == (SIZES[cls.ROBOT][1],)
     first, _ = environments.reset(seed=[0, 1])
-    assert first.shape == (2, cls.OBSERVATIONS)
-    assert problem.build_network()(torch.zeros(5, cls.OBSERVATIONS)).shape == (5, 2 * cls.ACTIONS + 1)
+    assert first.shape == (2, SIZES[cls.ROBOT][0])
+    assert problem.build_network()(torch.zeros(5, SIZES[cls.ROBOT][0])).shape == (5, 2 * SIZES[cls.ROBOT][1] + 1)
     for _ in range(problem.max_episode_steps):
-        steps = environments.step_arrays(np.zeros((2, cls.ACTIONS), np.float32))
+        steps = environments.step_arrays(np.zeros((2, SIZES[cls.ROBOT][1]), np.float32))
         if steps.truncations.any():
             break
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from neoteny import registry
 from neoteny.cli.main import main
 from neoteny.cli.options import parse
 from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.overriding import names_of
 
 NAME = "slowly-changing-regression"
 BENCHMARK = registry.benchmark(NAME).load()
@@ -44,10 +46,33 @@ def test_every_setting_of_a_method_is_an_option(name: str):
 
 def test_every_setting_of_a_benchmark_is_an_option():
     preset = BENCHMARK.preset("tiny")
-    for field in fields(preset):
-        value = getattr(preset, field.name)
-        request = parse(NAME, ["--scale", "tiny", f"--{field.name}".replace("_", "-"), *typed(value)])
-        assert request.settings == {field.name: value}
+    for name in names_of(preset):
+        value = attrgetter(name)(preset)
+        if name == "optimizer":
+            value = value.name
+        request = parse(NAME, ["--scale", "tiny", f"--{name}".replace("_", "-"), *typed(value)])
+        assert request.settings == {name: value}
+
+
+@pytest.mark.parametrize("name", registry.OPTIMIZERS)
+def test_every_setting_of_an_optimizer_is_an_option(name: str):
+    for setting, value in registry.optimizer(name).load()().settings().items():
+        request = parse(NAME, ["--optimizer", name, f"--optimizer.{setting}".replace("_", "-"), *typed(value)])
+        full = setting if setting == "step_size" else f"optimizer.{setting}"
+        assert request.settings == {"optimizer": name, full: value}
+
+
+def test_the_optimizer_is_a_record_of_its_own(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (typed_in,) = dry_run(capsys, "--optimizer", "adam", "--optimizer.betas", "0.9", "0.99", "--learning-rate", "0.1")
+    assert typed_in.label == "backprop,optimizer=adam,step_size=0.1,optimizer.betas=0.9-0.99"
+    path = tmp_path / "mine.yaml"
+    path.write_text("optimizer: {name: adam, betas: [0.9, 0.99]}\nlearning-rate: 0.1\n")
+    assert dry_run(capsys, "--config", str(path)) == [typed_in]
+    (other,) = dry_run(capsys, "--config", str(path), "--optimizer", "adamw", "--optimizer.weight-decay", "0.1")
+    assert other.optimizer["weight_decay"] == 0.1 and other.optimizer["betas"] == (0.9, 0.999)
+    # a system's optimizer has its own options, too
+    (system,) = dry_run(capsys, "--method", "tuned-adam", "--optimizer.eps", "1e-7")
+    assert (system.optimizer["betas"], system.optimizer["eps"]) == ((0.99, 0.99), 1e-7)
 
 
 def test_only_what_was_said_replaces_a_preset(capsys: pytest.CaptureFixture[str]):
@@ -125,6 +150,10 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
         ("run slowly", "Did you mean 'slowly-changing-regression-v1'"),
         ("run --runs 3", "where the benchmark should"),
         (f"run {NAME} --stepsize 1", "no option called '--stepsize'. Did you mean '--step-size'"),
+        (f"run {NAME} --optimizer adma", "optimizer called 'adma'. Did you mean 'adam'"),
+        (f"run {NAME} --optimizer.betas 0.9 0.9", "no option called '--optimizer.betas'"),
+        (f"run {NAME} --optimizer.momentum 2", "momentum = 2.0"),
+        (f"run {NAME} --momentum 0.9", "Did you mean '--optimizer.momentum'"),
         (f"run {NAME} --cbpp.replacement-rate 1", "Did you mean '--cbp.replacement-rate'"),
         (f"run {NAME} --method cbpp", "no method called 'cbpp'. Did you mean 'cbp'"),
         (f"run {NAME} --method ,", "at least one"),

@@ -20,7 +20,7 @@ from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.lab.running import folder_of, start
 from neoteny.lab.step import only
-from neoteny.lab.training import build_optimizer
+from neoteny.optim import SGD
 from neoteny.streams import class_increments
 from neoteny.streams.images import as_floats
 
@@ -58,7 +58,7 @@ def first_network(config, stream):
         problem.build_network,
         stream.probe(1)[0],
         loss="cross_entropy",
-        optimizer=build_optimizer(problem.optimizer_settings()),
+        optimizer=problem.optimizer,
         seeds=config.seeds,
         compile=False,
     )
@@ -254,7 +254,7 @@ def test_dropout_draws_from_run_and_step(strategy):
             Dropped,
             torch.zeros(3, 6),
             loss="cross_entropy",
-            optimizer=build_optimizer({"name": "sgd", "step_size": 1e-9, "momentum": 0.0}),
+            optimizer=SGD(step_size=1e-9),
             seeds=seeds,
             strategy=strategy,
             compile=False,

@@ -126,4 +126,4 @@ def test_names_of_earlier_versions_are_read_as_the_present_ones(tmp_path):
     assert seen.frame["metric"].to_list() == ["approx_kl", "clip_fraction", "entropy"]
     settings = {former.get(name, name): value for name, value in today.settings.items()}
     checkpoint.save(folder.checkpoint, {"step": 3}, {**today.to_dict(), "settings": settings})
-    assert checkpoint.load(folder.checkpoint, today.to_dict()) == {"step": 3}
+    assert folder.state(today) == {"step": 3}

@@ -52,7 +52,7 @@ THRICE = ("life", "training", "training")
 
 def killed_equals_whole(life, tmp_path, config, execution, kills=THRICE, **more):
     resolved = lab.resolve(**config)
-    cut, reference = (lab.Run(lab.folder_of(resolved, tmp_path / out), resolved) for out in ("cut", "whole"))
+    cut, reference = (lab.RunStack(lab.folder_of(resolved, tmp_path / out), resolved) for out in ("cut", "whole"))
 
     def job(out, **kill):
         path = str(lab.folder_of(resolved, tmp_path / out) / "checkpoint.pt")

@@ -75,9 +75,10 @@ def test_steps_one_by_one_are_the_segments(strategy):
 def test_every_method_acts_as_in_a_stack(name):
     method = METHODS[name].load().contract()[0][0]
     x, y = (part[:, :12] for part in data(2, batch=4))
+    # the gradient of a bias in front of a batch norm is rounding, of which Adam makes whole steps
+    optimizer = SGD(step_size=0.1) if name == "batch-norm" else Adam(step_size=0.01)
     stack, single = (
-        learner((method,), strategy, Adam(step_size=0.01), batch=4, reference=x[:, 0])
-        for strategy in ("stack", "one-call")
+        learner((method,), strategy, optimizer, batch=4, reference=x[:, 0]) for strategy in ("stack", "one-call")
     )
     stack.advance(examples(x[:, :4], y[:, :4]))
     learn(single, x[:, :4], y[:, :4])

@@ -42,7 +42,7 @@ def interrupted(tmp_path):
 def test_ctrl_c_leaves_a_folder_that_can_be_resumed(interrupted):
     path, whole = interrupted
     assert RunFolder(path).status == "unfinished"
-    cut = lab.Run(path, whole.config)
+    cut = lab.RunStack(path, whole.config)
     assert 120 <= cut.metrics["step"].max() < 400
     with pytest.raises(RunFolderError, match="neoteny resume"):
         cut.final_weights()
@@ -116,4 +116,7 @@ def test_plot_shows_a_figure(tmp_path):
 def test_names_are_the_functions():
     from neoteny.lab import executor, running
 
-    assert (lab.run, lab.resume, lab.Run, lab.compare) == (running.run, running.resume, running.Run, executor.compare)
+    assert (lab.run, lab.resume, lab.compare) == (running.run, running.resume, executor.compare)
+    assert lab.RunStack is running.RunStack
+    with pytest.warns(FutureWarning, match="RunStack"):
+        assert lab.Run is running.RunStack

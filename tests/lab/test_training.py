@@ -11,7 +11,6 @@ from neoteny.lab.config import resolve
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.lab.recorder import Recorder
-from neoteny.lab.training import build_optimizer
 
 REGRESSION = "slowly-changing-regression"
 EAGER = {"compile": False, "progress": False}
@@ -33,7 +32,7 @@ def test_bins_are_the_means_of_the_learner_s_losses(tmp_path):
         problem.build_network,
         stream.probe(1)[0],
         loss="mse",
-        optimizer=build_optimizer(problem.optimizer_settings()),
+        optimizer=problem.optimizer,
         methods=config.interventions,
         seeds=config.seeds,
         compile=False,

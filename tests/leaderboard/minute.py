@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegression
+from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegressionBenchmark
 from neoteny.leaderboard import sweep
-from neoteny.leaderboard.rows import Row
+from neoteny.leaderboard.rows import LeaderboardRow
 
 NAME = "slowly-changing-regression-v1"
 SCALE = "moment"
 ROWS = (
-    Row("backprop", "backprop", "reference", axes={}),
-    Row("adam", "backprop", "optimizer", {"optimizer": "adam"}, axes={"step_size": (1e-3, 1e-2)}),
-    Row("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-1)}),
+    LeaderboardRow("backprop", "backprop", "reference", axes={}),
+    LeaderboardRow("adam", "backprop", "optimizer", {"optimizer": "adam"}, axes={"step_size": (1e-3, 1e-2)}),
+    LeaderboardRow("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-1)}),
 )
 
 
 def add_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """20 bins of 4 examples in two tasks."""
     lengths = {"tasks": 2, "task_length": 40, "bin_size": 4, "measure_every": 40, "probe_size": 10}
-    monkeypatch.setitem(SlowlyChangingRegression.SCALES, SCALE, lengths)  # type: ignore[arg-type]
+    monkeypatch.setitem(SlowlyChangingRegressionBenchmark.SCALES, SCALE, lengths)  # type: ignore[arg-type]
 
 
 def plan(out: Path, **changes: Any) -> sweep.Plan:
@@ -51,5 +51,5 @@ def executor(stop_after: int | None = None, trained: list[str] | None = None) ->
     return execute
 
 
-def run(plan: sweep.Plan, rows: Sequence[Row] = ROWS, **options: Any):
+def run(plan: sweep.Plan, rows: Sequence[LeaderboardRow] = ROWS, **options: Any):
     return sweep.run(plan, (NAME,), rows, executor(**options), progress=False)

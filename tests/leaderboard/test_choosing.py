@@ -9,7 +9,7 @@ import pytest
 
 from neoteny.errors import SettingError
 from neoteny.leaderboard.choosing import TUNING_SEED, best_point
-from neoteny.leaderboard.rows import Row
+from neoteny.leaderboard.rows import LeaderboardRow
 from neoteny.leaderboard.sweep import Plan
 
 NAN, INF = math.nan, math.inf
@@ -49,7 +49,7 @@ def test_nothing_to_choose_from():
 
 
 def test_tuning_seeds_are_none_of_those_that_are_reported(tmp_path):
-    row = Row("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-2)})
+    row = LeaderboardRow("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-2)})
     for runs, tuning in ((30, 5), (TUNING_SEED, 200)):
         plan = Plan(out=tmp_path, scale="tiny", runs=runs, tuning_runs=tuning)
         tuned = plan.tuning("slowly-changing-regression", row)

@@ -11,7 +11,7 @@ import pytest
 
 from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.leaderboard.rows import BENCHMARKS, MOST_POINTS, Row, find, rows
+from neoteny.leaderboard.rows import BENCHMARKS, MOST_POINTS, LeaderboardRow, find, rows
 from neoteny.leaderboard.sweep import Plan, benchmarks
 
 PLAN = Plan(out=Path("nowhere"))
@@ -27,7 +27,7 @@ def test_every_method_has_a_row_and_every_row_one_name():
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
-def test_every_row_can_be_set_up_on_every_benchmark_that_has_it(row: Row):
+def test_every_row_can_be_set_up_on_every_benchmark_that_has_it(row: LeaderboardRow):
     for name in benchmarks():
         if not row.on(registry.benchmark(name).load()):
             assert row.name == "linear"  # everything else is everywhere
@@ -61,7 +61,7 @@ def test_names_choose_rows_in_the_order_of_the_table():
 
 def test_a_grid_that_no_stack_should_carry():
     with pytest.raises(SettingError, match="7 points"):
-        _ = Row("wide", "l2", "regulariser", axes={"l2.strength": tuple(range(7))}).grid
+        _ = LeaderboardRow("wide", "l2", "regulariser", axes={"l2.strength": tuple(range(7))}).grid
 
 
 def test_benchmarks_are_in_the_order_of_the_table():

@@ -249,7 +249,7 @@ def test_a_sharded_checkpoint_of_four_goes_on_in_two(four, folder):
 
 
 def test_sharded_networks_want_their_units_found_before(monkeypatch):
-    from neoteny.methods import attach as room
+    from neoteny.attachment import attach as room
 
     monkeypatch.setattr(room, "is_sharded", lambda tensor: True)
     model = make_model()

@@ -14,7 +14,6 @@ from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
 from neoteny.lab.running import folder_of, resume, start
-from neoteny.lab.training import build_optimizer
 from neoteny.rl.ppo import PPO
 from neoteny.rl.training import Reinforcement
 
@@ -62,7 +61,7 @@ def test_what_is_recorded(whole):
         seeds=whole.config.seeds,
         settings=problem.ppo,
         methods=whole.config.interventions,
-        optimizer=build_optimizer(problem.optimizer_settings()),
+        optimizer=problem.optimizer,
         network=problem.build_network,
         compile=False,
     )

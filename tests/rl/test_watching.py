@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from neoteny import lab
-from neoteny.benchmarks.locomotion import Hopper, SlipperyAnt
+from neoteny.benchmarks.locomotion import HopperLocomotion, SlipperyAnt
 from neoteny.cli.main import main
 from neoteny.envs import ConstantFriction, Slippery
 from neoteny.errors import MissingPackageError, RunFolderError, SettingError
@@ -26,7 +26,7 @@ TINY = {"scale": "tiny", "runs": 2, "compile": False, "progress": False}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> lab.Run:
+def run(tmp_path_factory) -> lab.RunStack:
     return lab.run("slippery-ant", method="l2", out=tmp_path_factory.mktemp("runs"), seed=5, **TINY)
 
 
@@ -46,7 +46,7 @@ class StandIn:
         self.closed = True
 
 
-def means(run: lab.Run, agent: int, states: np.ndarray) -> np.ndarray:
+def means(run: lab.RunStack, agent: int, states: np.ndarray) -> np.ndarray:
     weights = {name: value[agent].double().numpy() for name, value in run.final_weights().items()}
     for layer in (0, 2, 4):
         states = states @ weights[f"actor.layers.{layer}.weight"].T + weights[f"actor.layers.{layer}.bias"]
@@ -166,7 +166,7 @@ def test_an_episode_is_gymnasiums(run):
 
 
 def test_an_episode_of_ones_own_policy_ends_with_a_fall():
-    episode = Episode(lambda observation: np.zeros(3, np.float32), problem=Hopper())
+    episode = Episode(lambda observation: np.zeros(3, np.float32), problem=HopperLocomotion())
     for _ in episode:
         pass
     assert episode.fell
@@ -175,7 +175,7 @@ def test_an_episode_of_ones_own_policy_ends_with_a_fall():
     with pytest.raises(SettingError, match="give problem"):
         Episode(lambda observation: np.zeros(3, np.float32))
     with pytest.raises(SettingError, match="steps = 0"):
-        Episode(lambda observation: np.zeros(3, np.float32), problem=Hopper(), steps=0)
+        Episode(lambda observation: np.zeros(3, np.float32), problem=HopperLocomotion(), steps=0)
     with pytest.raises(SettingError, match=r"-1"):
         Episode(lambda observation: np.zeros(8, np.float32), problem=SlipperyAnt(), friction=-1)
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import EpochBenchmark, System
-from neoteny.checks import require, require_choice, require_count, require_probability
+from neoteny.benchmarks.networks import HiddenLayers
+from neoteny.checks import require, require_choice, require_count
+from neoteny.lab.benchmark import EpochBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
 from neoteny.methods.redo import ReDo
 from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
+from neoteny.optim import SGD, Optimizer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +39,7 @@ def _cbp(rate: float) -> ContinualBackprop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinualImageNet(EpochBenchmark):
+class ContinualImageNet(HiddenLayers, EpochBenchmark):
     """A task is to tell two classes apart, from 600 images of each, in 250 epochs; then come two other classes.
 
     Three convolutions and three linear layers, SGD with momentum 0.9, batches of 100, cross-entropy. At each change of
@@ -136,18 +138,12 @@ class ContinualImageNet(EpochBenchmark):
     """images of the coming task that the measures are taken on"""
     batch_size: int = 100
     """images a step"""
-    momentum: float = 0.9
-    """momentum of sgd"""
+    optimizer: Optimizer = SGD(step_size=0.01, momentum=0.9)
+    """what makes a step of a gradient"""
     network: Literal["convolutional", "linear"] = "convolutional"
     """the paper's network, or one that is linear in the pixels"""
     width: float = 1.0
     """share of the paper's feature maps and hidden units that each layer has"""
-    activation: Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"] = "relu"
-    """activation of the hidden units"""
-    normalisation: Literal["none", "layer", "batch"] = "none"
-    """a norm in front of each activation"""
-    dropout: float = 0.0
-    """probability with which a hidden activation is dropped in training"""
     pixels: Literal["bytes", "unit", "imagenet"] = "bytes"
     """0 to 255; or 0 to 1; or standardised by ImageNet's means and deviations"""
     class_order: Literal["fresh", "repeated"] = "fresh"
@@ -160,11 +156,9 @@ class ContinualImageNet(EpochBenchmark):
         whole = 2 * self.images_per_class % self.batch_size == 0
         require(self, "batch_size", whole, f"a divisor of a task's {2 * self.images_per_class} images")
         require(self, "width", isinstance(self.width, (int, float)) and 0 < self.width <= 100, "a number in (0, 100]")
-        require_probability(self, "dropout")
+        self.require_hidden_layers()
         for name, known in (
             ("network", ("convolutional", "linear")),
-            ("activation", ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")),
-            ("normalisation", ("none", "layer", "batch")),
             ("pixels", ("bytes", "unit", "imagenet")),
             ("class_order", ("fresh", "repeated")),
         ):
@@ -193,13 +187,7 @@ class ContinualImageNet(EpochBenchmark):
         """Kind, width, activation and variations."""
         if self.network == "linear":
             return {"kind": "linear", "sizes": [3 * 32 * 32, 2]}
-        return {
-            "kind": "continual-imagenet",
-            "width": self.width,
-            "activation": self.activation,
-            "normalisation": self.normalisation,
-            "dropout": self.dropout,
-        }
+        return {"kind": "continual-imagenet", "width": self.width, **self.hidden_layers()}
 
     def build_network(self) -> nn.Module:
         """The network with its head at zero, as every task begins."""
@@ -210,12 +198,7 @@ class ContinualImageNet(EpochBenchmark):
         if self.network == "linear":
             network: nn.Module = LinearNetwork(3 * 32 * 32, 2)
         else:
-            network = ContinualImageNetNet(
-                width=self.width,
-                activation=self.activation,
-                normalisation=None if self.normalisation == "none" else self.normalisation,
-                dropout=self.dropout,
-            )
+            network = ContinualImageNetNet(width=self.width, **self.hidden_arguments())
         head = [parameter for name, parameter in network.named_parameters()][-2:]
         with torch.no_grad():
             for parameter in head:

@@ -6,13 +6,14 @@ a learner is judged by how well it still fits what it is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import StreamBenchmark, System
-from neoteny.checks import require, require_choice, require_count, require_probability
+from neoteny.benchmarks.networks import ImagePerceptron
+from neoteny.checks import require, require_choice, require_count
+from neoteny.lab.benchmark import StreamBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
@@ -52,7 +53,7 @@ def systems(
         paper, fast = (System(summary, **make(value)) for value in values)
         return replace(paper, scaled={"fast": fast})
 
-    def optimizer(**settings: Any) -> Callable[[float], dict[str, Any]]:
+    def optimizer(settings: Mapping[str, Any]) -> Callable[[float], dict[str, Any]]:
         return lambda step_size: {"overrides": {**settings, "step_size": step_size}}
 
     return {
@@ -71,16 +72,18 @@ def systems(
             lambda rate: {"methods": (ContinualBackprop(replacement_rate=rate),)},
             (1e-4, 1e-3),
         ),
-        "adam": both("Adam alone", optimizer(optimizer="adam"), adam),
+        "adam": both("Adam alone", optimizer({"optimizer": "adam"}), adam),
         "tuned-adam": both(
-            "Adam with averages of equal length", optimizer(optimizer="adam", betas=(0.99, 0.99)), tuned_adam
+            "Adam with averages of equal length",
+            optimizer({"optimizer": "adam", "optimizer.betas": (0.99, 0.99)}),
+            tuned_adam,
         ),
-        "muon": both("Muon alone", optimizer(optimizer="muon", momentum=0.95, betas=(0.9, 0.95)), muon),
+        "muon": both("Muon alone", optimizer({"optimizer": "muon"}), muon),
     }
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageEpochsBenchmark(StreamBenchmark):
+class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
     """Some images of MNIST, in every task changed and learned from in several epochs; judged on these very images.
 
     A bin is an epoch, so that the loss and accuracy of a task's last epoch (`step` in `last_epochs`), which say what
@@ -109,34 +112,18 @@ class ImageEpochsBenchmark(StreamBenchmark):
     """images in a run's own subset, the same in every task"""
     measure_every: int = 1
     """tasks between two looks at the units and weights, which come at the ends of tasks"""
-    side: int = 28
-    """pixels of a side; images are shrunk to fewer than 28"""
-    width: int = 100
-    """units of each hidden layer"""
-    depth: int = 3
-    """hidden layers; 0 makes the network linear"""
     initialisation: Literal["kaiming_uniform", "default"] = "kaiming_uniform"
     """how weights are drawn: Kaiming uniform with biases 0, or both as torch draws them by default"""
-    activation: Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"] = "relu"
-    """activation of the hidden units"""
-    normalisation: Literal["none", "layer", "batch"] = "none"
-    """a norm in front of each activation"""
-    dropout: float = 0.0
-    """probability with which a hidden activation is dropped in training"""
 
     def __post_init__(self) -> None:
         """Check the settings of the problem and the network."""
         super().__post_init__()
-        require_count(self, "epochs", "images", "measure_every", "width", least=1)
-        require_count(self, "depth")
+        require_count(self, "epochs", "images", "measure_every", least=1)
+        self.require_perceptron()
         require(self, "images", self.images <= 60_000, "at most the 60,000 that there are")
         whole = self.images % self.batch_size == 0
         require(self, "batch_size", whole, f"a divisor of the {self.images} images of an epoch")
-        require(self, "side", self.side in (7, 14, 28), "7, 14 or 28")
         require_choice(self, "initialisation", ("kaiming_uniform", "default"))
-        require_choice(self, "activation", ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"))
-        require_choice(self, "normalisation", ("none", "layer", "batch"))
-        require_probability(self, "dropout")
 
     @property
     def epoch_steps(self) -> int:
@@ -168,28 +155,11 @@ class ImageEpochsBenchmark(StreamBenchmark):
 
     def network_settings(self) -> dict[str, Any]:
         """Kind, sizes, initialisation, activation and variations."""
-        return {
-            "kind": "mlp" if self.depth else "linear",
-            "sizes": [self.side**2, *[self.width] * self.depth, 10],
-            "initialisation": self.initialisation,
-            "activation": self.activation,
-            "normalisation": self.normalisation,
-            "dropout": self.dropout,
-        }
+        return {**super().network_settings(), "initialisation": self.initialisation}
 
     def build_network(self) -> nn.Module:
         """784-width-...-10."""
-        from neoteny.nn import MLP
-
-        return MLP(
-            self.side**2,
-            [self.width] * self.depth,
-            10,
-            activation=self.activation,
-            initialisation=self.initialisation,
-            normalisation=None if self.normalisation == "none" else self.normalisation,
-            dropout=self.dropout,
-        )
+        return self.build_perceptron(initialisation=self.initialisation)
 
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:
         """One subset of the images a run; reads MNIST, or fetches it once."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import EpochBenchmark, System
 from neoteny.checks import require, require_count
+from neoteny.lab.benchmark import EpochBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
+from neoteny.optim import SGD, Optimizer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -130,10 +131,8 @@ class IncrementalCIFAR100(EpochBenchmark):
     """images of the coming classes that the measures are taken on"""
     batch_size: int = 90
     """images a step"""
-    step_size: float = 0.1
-    """the optimizer's step size (learning rate) at the beginning of an increment"""
-    momentum: float = 0.9
-    """momentum of sgd"""
+    optimizer: Optimizer = SGD(step_size=0.1, momentum=0.9)
+    """what makes a step of a gradient; its step size is that at the beginning of an increment"""
     drops: tuple[float, ...] = (0.3, 0.6, 0.8)
     """after which shares of an increment's epochs the step size is multiplied by `drop_factor`"""
     drop_factor: float = 0.2

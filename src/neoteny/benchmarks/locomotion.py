@@ -7,16 +7,17 @@ and 6, and Methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import Benchmark, System
 from neoteny.checks import is_finite, require, require_choice, require_count, require_positive
 from neoteny.errors import SettingError
+from neoteny.lab.benchmark import Benchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.l2 import L2
 from neoteny.methods.redo import ReDo
+from neoteny.optim import Adam, Muon, Optimizer
 from neoteny.rl.settings import PPOSettings
 
 if TYPE_CHECKING:
@@ -24,12 +25,20 @@ if TYPE_CHECKING:
 
     from neoteny.rl.agents import Agents
     from neoteny.rl.environments import Environments
-    from neoteny.rl.training import Reinforcement
     from neoteny.streams.timeline import Timeline
 
-__all__ = ["Ant", "Hopper", "Locomotion", "SlipperyAnt", "SlipperyHalfCheetah", "Walker2d"]
+__all__ = [
+    "AntLocomotion",
+    "HopperLocomotion",
+    "Locomotion",
+    "SlipperyAnt",
+    "SlipperyHalfCheetah",
+    "Walker2dLocomotion",
+]
 
-TUNED = {"betas": (0.99, 0.99)}
+ROBOTS = {"Ant-v5": (27, 8), "Hopper-v5": (11, 3), "Walker2d-v5": (17, 6), "HalfCheetah-v5": (17, 6)}
+"""How many values each observes, and how many torques it has; the ant without its contact forces."""
+TUNED = {"optimizer.betas": (0.99, 0.99)}
 
 
 def _replacing(maturity_threshold: int) -> ContinualBackprop:
@@ -46,12 +55,9 @@ class Locomotion(PPOSettings, Benchmark):
         SettingError: a setting is outside its range.
     """
 
+    KIND: ClassVar[Literal["examples", "agents"]] = "agents"
     ROBOT: ClassVar[str]
-    """Gymnasium's name of the environment."""
-    OBSERVATIONS: ClassVar[int]
-    ACTIONS: ClassVar[int]
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
-    """How the environment is made."""
+    """Gymnasium's name of the environment, one of `ROBOTS`."""
     MEASURES: ClassVar[tuple[str, ...]] = ("dormant_units", "dead_units", "weight_magnitude")
     """Taken on what the agent saw in its last 1,000 steps."""
     PROBED: ClassVar[tuple[str, ...]] = ("srank_99",)
@@ -87,18 +93,16 @@ class Locomotion(PPOSettings, Benchmark):
     """steps that units are looked at on: an agent's last ones, and its first ones for ranks; a batch has no more"""
     batch_size: int = 128
     """steps in a minibatch, of which one update is made"""
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    optimizer: Optimizer = Adam(step_size=1e-4)
     """what makes a step of a gradient"""
-    step_size: float = 1e-4
-    """the optimizer's step size (learning rate)"""
 
     def __post_init__(self) -> None:
         """Check the settings."""
         Benchmark.__post_init__(self)
         PPOSettings.__post_init__(self)
         require_count(self, "task_length", "bin_size", "measure_every", "max_episode_steps", least=1)
-        # muon takes the first matrix and the last for input and output, and here there are two networks side by side
-        require_choice(self, "optimizer", ("sgd", "adam", "adamw"))
+        # it takes the first matrix and the last for input and output, and here there are two networks side by side
+        require(self, "optimizer", not isinstance(self.optimizer, Muon), "an optimizer for two networks at once")
         require_choice(self, "activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
         require_choice(self, "precision", ("float32", "bfloat16"))
         sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
@@ -113,6 +117,21 @@ class Locomotion(PPOSettings, Benchmark):
                     f"at a time (rollout_steps * environments); give one, such as {value - rest + batch}."
                 )
         require(self, "bin_size", self.bin_size <= self.steps, f"at most the run's {self.steps} steps")
+
+    @property
+    def observations(self) -> int:
+        """Values that an agent observes."""
+        return ROBOTS[self.ROBOT][0]
+
+    @property
+    def actions(self) -> int:
+        """Torques that it acts by."""
+        return ROBOTS[self.ROBOT][1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How the environment is made."""
+        return {"observation": "paper"} if self.ROBOT == "Ant-v5" else {}
 
     @property
     def ppo(self) -> PPOSettings:
@@ -140,7 +159,7 @@ class Locomotion(PPOSettings, Benchmark):
         """Actor and critic, of equal hidden layers."""
         return {
             "kind": "actor-critic",
-            "sizes": [self.OBSERVATIONS, *self.hidden, self.ACTIONS],
+            "sizes": [self.observations, *self.hidden, self.actions],
             "activation": self.activation,
             "initialisation": "lecun",
         }
@@ -149,7 +168,7 @@ class Locomotion(PPOSettings, Benchmark):
         """A fresh agent."""
         from neoteny.nn.actor_critic import ActorCritic
 
-        return ActorCritic(self.OBSERVATIONS, self.ACTIONS, self.hidden, self.activation)
+        return ActorCritic(self.observations, self.actions, self.hidden, self.activation)
 
     def build_environments(self, seeds: Sequence[int], threads: int = 1) -> Environments:
         """The environments of some agents, those of the first agent first.
@@ -167,7 +186,7 @@ class Locomotion(PPOSettings, Benchmark):
             friction_seeds=[seed for seed in seeds for _ in range(self.environments)],
             threads=threads,
             max_episode_steps=self.max_episode_steps,
-            **self.OPTIONS,
+            **self.options,
         )
 
     def agent_class(self) -> type[Agents]:
@@ -199,12 +218,6 @@ class Locomotion(PPOSettings, Benchmark):
         """The schedule of the friction of the ground; None leaves it as it is."""
         return None
 
-    def training(self) -> Callable[..., Reinforcement]:
-        """What learns from acting."""
-        from neoteny.rl.training import Reinforcement
-
-        return Reinforcement
-
 
 _TINY = {
     "task_length": 512,
@@ -220,7 +233,7 @@ _TINY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ant(Locomotion):
+class AntLocomotion(Locomotion):
     """An ant of eight torques learns to walk, and goes on learning long after it can.
 
     It observes 27 values and pays no contact cost: where the authors ran Ant-v3, contact forces were constantly 0. This
@@ -239,15 +252,12 @@ class Ant(Locomotion):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Ant.preset("small").network_settings()["sizes"]
+    >>> AntLocomotion.preset("small").network_settings()["sizes"]
     [27, 64, 64, 8]
     """
 
     ID: ClassVar[str] = "ant-v1"
     ROBOT: ClassVar[str] = "Ant-v5"
-    OBSERVATIONS: ClassVar[int] = 27
-    ACTIONS: ClassVar[int] = 8
-    OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"task_length": 2_000_000, "hidden": (64, 64), "step_size": 3e-4},
@@ -259,7 +269,7 @@ class Ant(Locomotion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hopper(Ant):
+class HopperLocomotion(AntLocomotion):
     """A robot of one leg and three torques learns to hop, and goes on learning.
 
     Known (paper, 30 runs): as for the ant, standard PPO falls after a peak, less steeply; continual backpropagation
@@ -273,19 +283,16 @@ class Hopper(Ant):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Hopper().network_settings()["sizes"]
+    >>> HopperLocomotion().network_settings()["sizes"]
     [11, 256, 256, 3]
     """
 
     ID: ClassVar[str] = "hopper-v1"
     ROBOT: ClassVar[str] = "Hopper-v5"
-    OBSERVATIONS: ClassVar[int] = 11
-    ACTIONS: ClassVar[int] = 3
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walker2d(Ant):
+class Walker2dLocomotion(AntLocomotion):
     """A robot of two legs and six torques learns to walk, and goes on learning.
 
     Known (paper, 30 runs): as for the ant, standard PPO falls after a peak; continual backpropagation with L2 does not.
@@ -299,15 +306,12 @@ class Walker2d(Ant):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Walker2d().network_settings()["sizes"]
+    >>> Walker2dLocomotion().network_settings()["sizes"]
     [17, 256, 256, 6]
     """
 
     ID: ClassVar[str] = "walker2d-v1"
     ROBOT: ClassVar[str] = "Walker2d-v5"
-    OBSERVATIONS: ClassVar[int] = 17
-    ACTIONS: ClassVar[int] = 6
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,9 +339,6 @@ class SlipperyAnt(Locomotion):
 
     ID: ClassVar[str] = "slippery-ant-v1"
     ROBOT: ClassVar[str] = "Ant-v5"
-    OBSERVATIONS: ClassVar[int] = 27
-    ACTIONS: ClassVar[int] = 8
-    OPTIONS: ClassVar[Mapping[str, Any]] = {"observation": "paper"}
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
@@ -393,9 +394,6 @@ class SlipperyHalfCheetah(SlipperyAnt):
 
     ID: ClassVar[str] = "slippery-half-cheetah-v1"
     ROBOT: ClassVar[str] = "HalfCheetah-v5"
-    OBSERVATIONS: ClassVar[int] = 17
-    ACTIONS: ClassVar[int] = 6
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"tasks": 20, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},

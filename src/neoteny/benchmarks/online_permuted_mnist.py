@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import OnlineBenchmark, System
-from neoteny.checks import require, require_choice, require_count, require_probability
+from neoteny.benchmarks.networks import ImagePerceptron
+from neoteny.lab.benchmark import OnlineBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
@@ -20,6 +20,7 @@ from neoteny.methods.l2 import L2
 from neoteny.methods.redo import ReDo
 from neoteny.methods.regenerative import L2Init
 from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
+from neoteny.optim import SGD, Optimizer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +33,7 @@ _REDO = "units that are silent at a change made new"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlinePermutedMNIST(OnlineBenchmark):
+class OnlinePermutedMNIST(ImagePerceptron, OnlineBenchmark):
     """A task is one pass over the 60,000 training images of MNIST under a new pixel permutation, one example at a time.
 
     The network is 784-2000-2000-2000-10 with ReLU, Kaiming uniform, biases 0; pixels lie in [0, 1]; cross-entropy; what
@@ -130,11 +131,11 @@ class OnlinePermutedMNIST(OnlineBenchmark):
         ),
         "tuned-adam": System(
             "Adam with averages of equal length",
-            overrides={"optimizer": "adam", "step_size": 5e-5, "betas": (0.99, 0.99)},
+            overrides={"optimizer": "adam", "step_size": 5e-5, "optimizer.betas": (0.99, 0.99)},
         ),
         "muon": System(
             "Muon alone",
-            overrides={"optimizer": "muon", "step_size": 0.001, "momentum": 0.95, "betas": (0.9, 0.95)},
+            overrides={"optimizer": "muon", "step_size": 0.001},
         ),
     }
 
@@ -148,55 +149,19 @@ class OnlinePermutedMNIST(OnlineBenchmark):
     """examples between two looks at the units and weights"""
     probe_size: int = 2_000
     """images, under the task's permutation, that the measures are taken on"""
-    step_size: float = 0.003
-    """the optimizer's step size (learning rate)"""
-    side: int = 28
-    """pixels of a side; images are shrunk to fewer than 28"""
+    optimizer: Optimizer = SGD(step_size=0.003)
+    """what makes a step of a gradient"""
     width: int = 2_000
     """units of each hidden layer"""
-    depth: int = 3
-    """hidden layers; 0 makes the network linear"""
-    activation: Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"] = "relu"
-    """activation of the hidden units"""
-    normalisation: Literal["none", "layer", "batch"] = "none"
-    """a norm in front of each activation (batch needs more than one example a step)"""
-    dropout: float = 0.0
-    """probability with which a hidden activation is dropped in training"""
 
     def __post_init__(self) -> None:
         """Check the settings of the network."""
         super().__post_init__()
-        require_count(self, "width", least=1)
-        require_count(self, "depth")
-        require(self, "side", self.side in (7, 14, 28), "7, 14 or 28")
-        known = ("relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish")
-        require_choice(self, "activation", known)
-        norms = ("none", "layer", "batch") if self.batch_size > 1 else ("none", "layer")
-        require_choice(self, "normalisation", norms)
-        require_probability(self, "dropout")
-
-    def network_settings(self) -> dict[str, Any]:
-        """Kind, sizes, activation and variations."""
-        return {
-            "kind": "mlp" if self.depth else "linear",
-            "sizes": [self.side**2, *[self.width] * self.depth, 10],
-            "activation": self.activation,
-            "normalisation": self.normalisation,
-            "dropout": self.dropout,
-        }
+        self.require_perceptron(("none", "layer", "batch") if self.batch_size > 1 else ("none", "layer"))
 
     def build_network(self) -> nn.Module:
         """784-width-...-10, Kaiming uniform, biases 0."""
-        from neoteny.nn import MLP
-
-        return MLP(
-            self.side**2,
-            [self.width] * self.depth,
-            10,
-            activation=self.activation,
-            normalisation=None if self.normalisation == "none" else self.normalisation,
-            dropout=self.dropout,
-        )
+        return self.build_perceptron()
 
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:
         """One order of the images and one permutation a run and task; reads MNIST, or fetches it once."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import System
 from neoteny.benchmarks.image_epochs import ImageEpochsBenchmark, systems
+from neoteny.lab.benchmark import System
 
 __all__ = ["ShuffledLabels"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.base import OnlineBenchmark, System
 from neoteny.checks import require_choice, require_count
+from neoteny.lab.benchmark import OnlineBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
 from neoteny.methods.head_reset import HeadReset
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from neoteny.streams.base import Stream
 
-__all__ = ["SlowlyChangingRegression"]
+__all__ = ["SlowlyChangingRegressionBenchmark"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlowlyChangingRegression(OnlineBenchmark):
+class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
     """A 20-5-1 network follows a fixed target of 100 threshold units, seen through inputs that slowly change.
 
     Of 20 input bits, 15 are held and drawn anew every 10,000 examples; 5 are random in every example. The learner is
@@ -50,9 +50,9 @@ class SlowlyChangingRegression(OnlineBenchmark):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> SlowlyChangingRegression.preset("paper").steps
+    >>> SlowlyChangingRegressionBenchmark.preset("paper").steps
     1000000
-    >>> SlowlyChangingRegression(activation="linear").network_settings()["kind"]
+    >>> SlowlyChangingRegressionBenchmark(activation="linear").network_settings()["kind"]
     'linear'
     """
 
@@ -97,11 +97,11 @@ class SlowlyChangingRegression(OnlineBenchmark):
         "adam": System("Adam alone", overrides={"optimizer": "adam", "step_size": 0.01}),
         "tuned-adam": System(
             "Adam with averages of equal length",
-            overrides={"optimizer": "adam", "step_size": 0.01, "betas": (0.99, 0.99)},
+            overrides={"optimizer": "adam", "step_size": 0.01, "optimizer.betas": (0.99, 0.99)},
         ),
         "muon": System(
             "Muon alone, which leaves a network of one hidden layer to Adam",
-            overrides={"optimizer": "muon", "step_size": 0.3, "momentum": 0.95, "betas": (0.9, 0.95)},
+            overrides={"optimizer": "muon", "step_size": 0.3},
         ),
     }
 
@@ -157,9 +157,9 @@ class SlowlyChangingRegression(OnlineBenchmark):
         return self._stream(seeds)
 
     def _stream(self, seeds: Sequence[int]) -> Stream:
-        from neoteny.streams.slowly_changing_regression import SlowlyChangingRegression as Problem
+        from neoteny.streams.slowly_changing_regression import SlowlyChangingRegression
 
-        return Problem(
+        return SlowlyChangingRegression(
             seeds,
             flip=self.flip,
             inputs=self.inputs,

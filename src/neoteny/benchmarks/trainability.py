@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from neoteny.benchmarks.base import System
 from neoteny.benchmarks.image_epochs import ImageEpochsBenchmark, systems
+from neoteny.lab.benchmark import System
 
-__all__ = ["Trainability"]
+__all__ = ["TrainabilityBenchmark"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainability(ImageEpochsBenchmark):
+class TrainabilityBenchmark(ImageEpochsBenchmark):
     """A 784-100-100-100-10 network fits the same 10,000 images under one permutation of the pixels after the other.
 
     Every task is equally hard: a network made new each time would reach the same loss in the last epoch of the first
@@ -42,7 +42,7 @@ class Trainability(ImageEpochsBenchmark):
     Raises:
         SettingError: a setting is outside its range.
 
-    >>> Trainability().steps, Trainability.preset("fast").task_length
+    >>> TrainabilityBenchmark().steps, TrainabilityBenchmark.preset("fast").task_length
     (1562500, 250)
     """
 

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Options:
+class ArchiveOptions:
     """Copy what figures, tables and claims need of finished run folders, small enough to be committed."""
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR...")]
@@ -24,7 +24,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Copy, and print the copies."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny archive")
+    options = tyro.cli(ArchiveOptions, args=list(arguments), prog="neoteny archive")
     from neoteny.errors import SettingError
     from neoteny.report.runs.archive import archive
 

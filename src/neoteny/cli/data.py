@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Options:
+class DataOptions:
     """Which data sets there are and where they lie; with names: fetch, check and decode these, each once."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -30,7 +30,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the table, or have data sets ready and say what they are."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny data")
+    options = tyro.cli(DataOptions, args=list(arguments), prog="neoteny data")
     for name in options.names:
         if name not in DATA_SETS:
             raise UnknownNameError(name, DATA_SETS, "data set")

@@ -15,7 +15,7 @@ SYSTEMS = ("linear", "backprop", "l2", "shrink-and-perturb", "cbp")
 
 
 @dataclass(frozen=True)
-class Options:
+class DemoOptions:
     """Slowly-changing regression as in the paper: a linear network, backprop, and three methods that keep plasticity.
 
     What is there already is kept, what was interrupted goes on; delete the folder to run all anew.
@@ -35,7 +35,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the systems side by side, show the table, draw the report, and print its path last."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny demo")
+    options = tyro.cli(DemoOptions, args=list(arguments), prog="neoteny demo")
     from neoteny import lab, report
     from neoteny.cli.results import show
 

@@ -25,7 +25,7 @@ KINDS = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
-class Options:
+class DiagnoseOptions:
     """Tell whether a network is losing its ability to learn, layer by layer, and which methods act on that."""
 
     network: Annotated[str, tyro.conf.Positional]
@@ -46,7 +46,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the check-up, and draw it."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny diagnose")
+    options = tyro.cli(DiagnoseOptions, args=list(arguments), prog="neoteny diagnose")
     if options.figure is not None and options.figure.suffix not in KINDS:
         raise SettingError(f"--figure {options.figure}: a figure is one of {', '.join(KINDS)}; end its name like that.")
     import neoteny

@@ -22,7 +22,7 @@ TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboa
 
 
 @dataclass(frozen=True)
-class Options:
+class LeaderboardOptions:
     """Run every method on the fast benchmarks, choose hyper-parameters on seeds of their own, and make the table.
 
     Any subset, at any time, killed at any time: what is finished is never run again, and every call adds to the table.
@@ -62,7 +62,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing, then write the table and, if asked, the page."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny leaderboard")
+    options = tyro.cli(LeaderboardOptions, args=list(arguments), prog="neoteny leaderboard")
     if options.draw is not None:
         from neoteny.report.leaderboard.board import read
 
@@ -108,7 +108,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _write(board: Board, to: Path, options: Options) -> None:
+def _write(board: Board, to: Path, options: LeaderboardOptions) -> None:
     """The page and its figure."""
     from neoteny.report.figures.style import render
     from neoteny.report.files import write

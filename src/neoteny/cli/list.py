@@ -11,22 +11,25 @@ from rich.console import Console
 from rich.table import Table
 
 from neoteny import registry
-from neoteny.benchmarks.base import StreamBenchmark
+from neoteny.lab.benchmark import StreamBenchmark
 
 __all__ = ["main"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What there is: benchmarks with their scales and systems, and methods."""
+What = Literal["all", "benchmarks", "systems", "methods", "optimizers", "scales"]
 
-    what: Annotated[Literal["all", "benchmarks", "systems", "methods", "scales"], tyro.conf.Positional] = "all"
+
+@dataclass(frozen=True)
+class ListOptions:
+    """What there is: benchmarks with their scales and systems, methods, and optimizers."""
+
+    what: Annotated[What, tyro.conf.Positional] = "all"
     """which table"""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Print the tables."""
-    what = tyro.cli(Options, args=list(arguments), prog="neoteny list").what
+    what = tyro.cli(ListOptions, args=list(arguments), prog="neoteny list").what
     console = Console()
     if not console.is_terminal:
         console.width = 160  # a file or a pipe has room
@@ -35,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         ("scales", _scales),
         ("systems", _systems),
         ("methods", _methods),
+        ("optimizers", _optimizers),
     ):
         if what in ("all", name):
             console.print(table())
@@ -79,4 +83,11 @@ def _methods() -> Table:
     )
     for entry in registry.METHODS.values():
         table.add_row(entry.name, entry.kind, entry.summary, entry.source)
+    return table
+
+
+def _optimizers() -> Table:
+    table = _table("\nOptimizers (--optimizer NAME, --optimizer.SETTING)", "name", "what it does", "from")
+    for entry in registry.OPTIMIZERS.values():
+        table.add_row(entry.name, entry.summary, entry.source)
     return table

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
 from neoteny import registry
-from neoteny.errors import SettingError, UnknownNameError
+from neoteny.errors import NeotenyError, SettingError, UnknownNameError
 from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE
+from neoteny.lab.overriding import names_of, override, setting_name
 from neoteny.lab.plain import read_value, read_yaml
-from neoteny.lab.presets import override
+from neoteny.lab.presets import preset
 
 if TYPE_CHECKING:
-    from neoteny.benchmarks.base import Benchmark
+    from neoteny.lab.benchmark import Benchmark
 
 __all__ = ["Request", "Running", "parse"]
 
@@ -68,6 +70,16 @@ class Running:
 
 
 @dataclass(frozen=True)
+class OptimizerChoice:
+    """The optimizer; its other options begin with `--optimizer.`."""
+
+    optimizer: str = "sgd"
+    """sgd, adam, adamw, muon, or one of your own"""
+    step_size: float = 0.01
+    """its step size; --learning-rate is the same"""
+
+
+@dataclass(frozen=True)
 class Request:
     """What the user asked for.
 
@@ -83,9 +95,9 @@ class Request:
     benchmark: str
     running: Running
     systems: tuple[str, ...]
-    settings: dict[str, Any]
-    methods: dict[str, dict[str, Any]]
-    grid: dict[str, list[Any]]
+    settings: dict[str, Any] = field(repr=False)
+    methods: dict[str, dict[str, Any]] = field(repr=False)
+    grid: dict[str, list[Any]] = field(repr=False)
 
 
 def parse(benchmark: str, arguments: Sequence[str]) -> Request:
@@ -97,6 +109,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     """
     entry = registry.benchmark(benchmark)
     cls = entry.load()
+    arguments = [_as_step_size(token) for token in arguments]
     path = _value_of("config", arguments)
     written = _read(Path(path)) if path else {}
     scale = _value_of("scale", arguments) or written.get("scale", DEFAULT_SCALE)
@@ -104,6 +117,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     methods = _method_presets(cls, {*_named(systems), *map(_dashed, written), *_owners(arguments)})
     # The file's ways of running are the defaults here; its settings join below those of the command line.
     filed, settings, own, grid = _sort_out(written, cls.preset(scale), methods, str(path))
+    shown = _with_optimizer(cls, scale, _named(systems), settings, _value_of("optimizer", arguments))
     options = make_dataclass(
         "Options",
         [
@@ -112,7 +126,12 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
                 Annotated[Running, tyro.conf.OmitArgPrefixes],
                 field(default=override(Running(), filed, str(path))),
             ),
-            ("benchmark", Annotated[cls, tyro.conf.OmitArgPrefixes], field(default=cls.preset(scale))),
+            (
+                "choice",
+                Annotated[OptimizerChoice, tyro.conf.OmitArgPrefixes],
+                field(default=OptimizerChoice(shown.optimizer.name, shown.step_size)),
+            ),
+            ("benchmark", Annotated[cls, tyro.conf.arg(name="")], field(default=shown)),
             *((_underscored(name), type(method), field(default=method)) for name, method in methods.items()),
         ],
         frozen=True,
@@ -125,12 +144,13 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         prog=f"neoteny run {benchmark}",
         description=f"{entry.summary} ({entry.source}).\n\n{_systems(cls)}",
     )
+    named = {_underscored(name): name for name in methods}
     for group, name in filter(None, given):
-        value = getattr(getattr(parsed, group), name)
-        if group == "benchmark":
-            settings[name] = value
+        value = attrgetter(f"{group}.{name}")(parsed)
+        if group in ("benchmark", "choice"):
+            settings["step_size" if name == "optimizer.step_size" else name] = value
         elif group != "running":
-            own.setdefault(registry.method(group.replace("_", "-")).name, {})[name] = value
+            own.setdefault(named[group], {})[name] = value
     running = parsed.running
     # On the command line only what it says itself: the file's grid is kept apart in `grid`.
     return Request(
@@ -143,6 +163,27 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     )
 
 
+def _as_step_size(token: str) -> str:
+    """`--learning-rate` and `--optimizer.learning-rate` are options of that other name."""
+    flag, equals, value = token.partition("=")
+    if _dashed(flag) in ("--learning-rate", "--optimizer.learning-rate"):
+        flag = flag[: -len("learning-rate")] + "step-size"
+    return f"{flag}{equals}{value}"
+
+
+def _with_optimizer(
+    cls: type[Benchmark], scale: str, systems: Sequence[str], settings: Mapping[str, Any], name: str | None
+) -> Benchmark:
+    """The benchmark with the optimizer whose options can be given: the one named, the file's, or the first system's."""
+    asked = name or settings.get("optimizer")
+    if asked is not None:
+        return override(cls.preset(scale), {"optimizer": asked}, cls.ID)
+    try:
+        return replace(cls.preset(scale), optimizer=preset(cls, systems[0], scale)[0].optimizer)
+    except NeotenyError:  # there is no such system, or none was named: resolving it says so
+        return cls.preset(scale)
+
+
 def _method_presets(cls: type[Benchmark], asked: Collection[str]) -> dict[str, Any]:
     """The methods of the benchmark's systems, and those asked for, as its own system has them where there is one.
 
@@ -151,6 +192,7 @@ def _method_presets(cls: type[Benchmark], asked: Collection[str]) -> dict[str, A
     presets = {m.name: m for system in reversed(list(cls.SYSTEMS.values())) for m in system.methods}
     presets |= {m.name: m for name, system in cls.SYSTEMS.items() for m in system.methods if m.name == name}
     wanted = [name for name in registry.METHODS if name in presets or name in asked]
+    wanted += [name for name in presets if name not in wanted]
     return {name: presets.get(name) or registry.METHODS[name].load()() for name in wanted}
 
 
@@ -177,12 +219,15 @@ def _systems(cls: type[Benchmark]) -> str:
 def _flags(options: type) -> Iterator[tuple[str, tuple[str, str]]]:
     """Each option as it is typed, with the group and the field that it sets."""
     for group in fields(options):
-        assert group.default is not MISSING
-        prefix = "" if group.name in ("running", "benchmark") else f"{group.name}."
-        for option in fields(group.default):
-            yield _dashed(f"--{prefix}{option.name}"), (group.name, option.name)
-            if isinstance(getattr(group.default, option.name), bool):
-                yield _dashed(f"--{prefix}no-{option.name}"), (group.name, option.name)
+        prefix = "" if group.name in ("running", "choice", "benchmark") else f"{group.name}."
+        names = names_of(group.default)
+        if group.name == "benchmark":  # its optimizer is chosen by name, in a group before
+            names = ["optimizer.step_size", *(name for name in names if name not in ("optimizer", "step_size"))]
+        for name in names:
+            yield _dashed(f"--{prefix}{name}"), (group.name, name)
+            if isinstance(attrgetter(name)(group.default), bool):
+                owner, dot, setting = name.rpartition(".")
+                yield _dashed(f"--{prefix}{owner}{dot}no-{setting}"), (group.name, name)
 
 
 def _known(token: str, flags: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
@@ -216,11 +261,12 @@ def _sort_out(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]], dict[str, list[Any]]]:
     """A file's keys, by what they are about: ways of running, settings, settings of methods, a grid."""
     ways = {option.name for option in fields(Running)} - {"config", "resume", "dry_run"}
-    settings = {option.name for option in fields(benchmark)}
+    settings = set(names_of(benchmark))
     running: dict[str, Any] = {}
     changed: dict[str, Any] = {}
     own: dict[str, dict[str, Any]] = {}
     grid: dict[str, list[Any]] = {}
+    named = {_underscored(method): method for method in methods}
     for key, value in written.items():
         name = _underscored(str(key))
         if name == "grid":
@@ -229,10 +275,10 @@ def _sort_out(
             running[name] = ",".join(map(str, value)) if isinstance(value, list) else value
         elif name in ways:
             running[name] = Path(value) if name in ("out", "data_dir") and isinstance(value, str) else value
-        elif name in settings:
-            changed[name] = value
-        elif name in map(_underscored, methods):
-            own[registry.method(name.replace("_", "-")).name] = dict(_mapping(value, str(key), path))
+        elif (setting := setting_name(benchmark, name)) in settings or setting.startswith("optimizer."):
+            changed[setting] = value
+        elif name in named:
+            own[named[name]] = dict(_mapping(value, str(key), path))
         else:
             raise UnknownNameError(key, {*ways, *settings, *registry.METHODS}, f"key for {path}")
     override(benchmark, changed, path)

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Options:
+class ReportOptions:
     """Draw figures and tables of all run folders below a directory, and one self-contained HTML page."""
 
     runs_dir: Annotated[Path, tyro.conf.Positional] = Path("runs")
@@ -22,7 +22,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Build the report and print where it is."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny report")
+    options = tyro.cli(ReportOptions, args=list(arguments), prog="neoteny report")
     from neoteny import report
 
     print(report.build(options.runs_dir))

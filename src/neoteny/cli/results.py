@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from neoteny.lab import Run
+    from neoteny.lab import RunStack
 
 __all__ = ["show"]
 
 
-def show(runs: Sequence[Run], window: int | None = None) -> None:
+def show(runs: Sequence[RunStack], window: int | None = None) -> None:
     """Print a table of each benchmark and scale, and the run folders.
 
     Args:
@@ -33,7 +33,7 @@ def show(runs: Sequence[Run], window: int | None = None) -> None:
         print(run.folder)
 
 
-def _data(run: Run) -> list[str]:
+def _data(run: RunStack) -> list[str]:
     """Which data a run used, and how the benchmark was adapted to it."""
     from neoteny.lab.folder import RunFolder
 

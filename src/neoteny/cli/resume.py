@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Options:
+class ResumeOptions:
     """Go on from the last checkpoint, as the run was started; the numbers are those of a run that never stopped."""
 
     run_dir: Annotated[Path, tyro.conf.Positional]
@@ -28,7 +28,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Go on, then show the result."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny resume")
+    options = tyro.cli(ResumeOptions, args=list(arguments), prog="neoteny resume")
     from neoteny import lab
     from neoteny.cli.results import show
 

@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Options:
+class WatchOptions:
     """Film an episode of an agent, as its run's last checkpoint has it; no screen is needed.
 
     The film is an MP4 where imageio-ffmpeg is installed, otherwise a GIF.
@@ -43,7 +43,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Play, draw, and print what happened and where the film is."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny watch")
+    options = tyro.cli(WatchOptions, args=list(arguments), prog="neoteny watch")
     size = re.fullmatch(r"(\d+)x(\d+)", options.size)
     if size is None:
         raise SettingError(f"--size {options.size} is not WIDTHxHEIGHT in pixels; write it like 480x480.")

@@ -14,19 +14,19 @@ from neoteny.lazy import exports
 if TYPE_CHECKING:
     from neoteny.lab.config import RunConfig, resolve, resolve_all
     from neoteny.lab.executor import compare
-    from neoteny.lab.running import Run, folder_of, resume, run
+    from neoteny.lab.running import RunStack, folder_of, resume, run
 
-__all__ = ["Run", "RunConfig", "compare", "folder_of", "resolve", "resolve_all", "resume", "run"]
+__all__ = ["RunConfig", "RunStack", "compare", "folder_of", "resolve", "resolve_all", "resume", "run"]
 
 _HOME = {
     "RunConfig": "config",
     "resolve": "config",
     "resolve_all": "config",
     "compare": "executor",
-    "Run": "running",
+    "RunStack": "running",
     "folder_of": "running",
     "resume": "running",
     "run": "running",
 }
 
-__getattr__, __dir__ = exports(__name__, _HOME)
+__getattr__, __dir__ = exports(__name__, _HOME, {"Run": "RunStack"})

@@ -7,14 +7,13 @@ elsewhere can be loaded without trusting it, and every byte of it is checked.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neoteny.errors import CheckpointError
-from neoteny.lab.former_names import renamed
 from neoteny.lab.recorder import atomically
 
 __all__ = ["FORMAT", "load", "save"]
@@ -39,8 +38,19 @@ def save(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> N
     atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def load(path: Path, identity: Mapping[str, Any], device: Any = "cpu") -> dict[str, Any]:
+def load(
+    path: Path,
+    identity: Mapping[str, Any],
+    device: Any = "cpu",
+    as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> dict[str, Any]:
     """Read a checkpoint of the given configuration.
+
+    Args:
+        path: where it is.
+        identity: the configuration it should belong to.
+        device: where its tensors go.
+        as_now: makes of the configuration in the file, which an earlier version may have written, one of this version.
 
     Raises:
         CheckpointError: there is none, it is damaged, of another version, or belongs to another configuration; the
@@ -66,8 +76,7 @@ def load(path: Path, identity: Mapping[str, Any], device: Any = "cpu") -> dict[s
         raise CheckpointError(
             f"{path} has format {found!r}, this version reads {FORMAT}: resume with the version that wrote it."
         )
-    saved = {**saved, **({"settings": renamed(saved["settings"])} if "settings" in saved else {})}
-    different = differences(saved, _decode(_encode(identity)))
+    different = differences(as_now(saved), _decode(_encode(identity)))
     if different:
         listed = "; ".join(f"{name} is {theirs!r} there and {ours!r} here" for name, theirs, ours in different[:4])
         more = f"; and {len(different) - 4} more" if len(different) > 4 else ""

@@ -1,7 +1,7 @@
 """From names and overrides to the complete settings of a stack of runs, checked before anything starts.
 
 A stack is one system of one benchmark, R rows that train side by side. The rows differ in the seed and, where a grid is
-asked for, in numeric settings: a grid of g points and n seeds is a stack of g * n rows. `resolve` works it out;
+asked for, in numeric settings: a grid of g points and n seeds is a stack of g * n rows. `resolve` works it out once;
 `RunConfig` is the result and the content of a run folder's `config.yaml`. No torch in here: `--dry-run` needs none.
 """
 
@@ -9,35 +9,58 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from neoteny import registry
-from neoteny.errors import SettingError, UnknownNameError
-from neoteny.lab.former_names import renamed
+from neoteny.checks import known_keywords
+from neoteny.errors import NeotenyError, SettingError, UnknownNameError
+from neoteny.lab.benchmark import Benchmark
+from neoteny.lab.former_names import SCHEMA, brought_up_to_date
+from neoteny.lab.overriding import Overrides, override
 from neoteny.lab.plain import plain, read_yaml, write_yaml
-from neoteny.lab.presets import Overrides, axes_of, method_name, override, preset
+from neoteny.lab.presets import Asked, Classes, asked, axes_of, method_name, system_of
+from neoteny.methods.base import Method
+from neoteny.optim.base import Optimizer
 from neoteny.seeds import run_seeds
 
-if TYPE_CHECKING:
-    from neoteny.benchmarks.base import Benchmark
-    from neoteny.methods.base import Method
+__all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "Resolved", "RunConfig", "as_now", "resolve", "resolve_all"]
 
-__all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "SCHEMA", "RunConfig", "resolve", "resolve_all"]
-
-SCHEMA = 1
 DEFAULT_SCALE = "small"
 DEFAULT_RUNS = 10
 LONGEST_LABEL = 200  # file systems take names of 255 bytes, and films and archives add to it
 
+T = TypeVar("T")
+System = str | Method | Sequence[str | Method]
+"""A system by name, instances of methods, or a list of these that act together."""
+Problem = str | type[Benchmark] | Benchmark
+"""A benchmark by name, class, or instance."""
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that decides the numbers of a stack of runs.
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """What a configuration stands for, as objects.
 
     Attributes:
+        problem: the benchmark, with its optimizer.
+        methods: those that act, in order.
+        entry: of the benchmark.
+        label: the name of the run folder.
+    """
+
+    problem: Benchmark
+    methods: tuple[Method, ...]
+    entry: registry.Entry
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunConfig:
+    """Everything that decides the numbers of a stack of runs, as plain data.
+
+    Attributes:
+        schema: version of the layout.
         benchmark: id with its version.
         scale: the preset that the settings started from.
         method: the system's name; `cbp+l2` is both at once.
@@ -45,10 +68,12 @@ class RunConfig:
         runs: rows of the stack, R: grid points times seeds.
         seeds: the run seed of each row.
         varied: settings that differ between rows, by name (`step_size`, `cbp.replacement_rate`), one value a row.
-        settings: the benchmark's fields, and `steps`.
+        settings: the benchmark's fields, and `steps`; of the optimizer its name and step size.
         network: what the settings make of the network; derived from them.
-        optimizer: the same of the optimizer.
+        optimizer: the optimizer's name and all its settings.
         methods: the settings of each method that acts, in order.
+        classes: where the classes live that no installed package names (`{"methods.mine": "mine:Mine"}`).
+        resolved: the objects that all this describes, made once with it.
     """
 
     schema: int = SCHEMA
@@ -63,39 +88,38 @@ class RunConfig:
     network: dict[str, Any]
     optimizer: dict[str, Any]
     methods: dict[str, dict[str, Any]]
+    classes: dict[str, str] = field(default_factory=dict)
+    resolved: Resolved = field(compare=False)
 
-    @cached_property
+    @property
     def problem(self) -> Benchmark:
         """The benchmark with these settings."""
-        base, _ = preset(registry.benchmark(self.benchmark).load(), self.method, self.scale)
-        return override(base, {key: value for key, value in self.settings.items() if key != "steps"}, self.benchmark)
+        return self.resolved.problem
 
-    @cached_property
+    @property
     def interventions(self) -> tuple[Method, ...]:
         """The methods with these settings, in the order in which they act."""
-        return tuple(override(registry.method(name).load()(), own, name) for name, own in self.methods.items())
+        return self.resolved.methods
 
-    @cached_property
+    @property
     def label(self) -> str:
         """The name of the run folder: the system, and what the user set otherwise than its preset.
 
         `cbp`, `cbp,step_size=0.003`, `cbp,by-cbp.replacement_rate`. One too long for file systems is cut, and ends in
         a hash of the whole.
         """
-        base, acting = preset(registry.benchmark(self.benchmark).load(), self.method, self.scale)
-        usual = {**_flat("", base.settings()), **_flat_methods({m.name: m.settings() for m in acting})}
-        here = {**_flat("", self.settings), **_flat_methods(self.methods)}
-        changed = [
-            f"{key}={_short(value)}" for key, value in here.items() if key != "steps" and value != usual.get(key)
-        ]
-        label = ",".join([self.method, *changed, *(f"by-{key}" for key in self.varied)])
-        if len(label) <= LONGEST_LABEL:
-            return label
-        return f"{label[: LONGEST_LABEL - 9]}~{sha256(label.encode()).hexdigest()[:8]}"
+        return self.resolved.label
+
+    def __repr__(self) -> str:
+        return (
+            f"<RunConfig of {self.benchmark} at scale {self.scale}: {self.label}, "
+            f"{self.runs} runs from seed {self.seed}; to_yaml() says everything>"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers."""
-        return plain(asdict(self))
+        content = {name: plain(getattr(self, name)) for name in _KEYS}
+        return content if self.classes else {key: value for key, value in content.items() if key != "classes"}
 
     def to_yaml(self) -> str:
         """The content of `config.yaml`."""
@@ -103,58 +127,31 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RunConfig:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`, also of what earlier versions wrote.
 
         Raises:
             UnknownNameError: a key, benchmark or method that does not exist.
             SettingError: a missing key, a value outside its range, or parts that contradict each other.
         """
-        names = [f.name for f in fields(cls)]
-        for key in content:
-            if key not in names:
-                raise UnknownNameError(key, names, "key in config.yaml")
-        missing = [name for name in names if name not in content]
-        if missing:
-            raise SettingError(f"config.yaml has no {', '.join(missing)}: it is cut short, or of another program.")
-        if content["schema"] != SCHEMA:
-            raise SettingError(
-                f"config.yaml has schema {content['schema']!r}, this version of neoteny reads {SCHEMA}: "
-                "use the version that wrote it (see provenance.json)."
-            )
-        kinds = {"seed": int, "runs": int, "seeds": list, "benchmark": str, "scale": str, "method": str}
-        for name in names:
-            kind = kinds.get(name, int if name == "schema" else Mapping)
-            if not isinstance(content[name], kind) or isinstance(content[name], bool):
-                raise SettingError(f"config.yaml: {name} is {content[name]!r}, which it cannot be: restore the file.")
-        config = cls(
-            **{
-                **content,
-                "settings": renamed(content["settings"]),
-                "seeds": tuple(content["seeds"]),
-                "varied": {key: tuple(values) for key, values in content["varied"].items()},
-            }
+        content = {"classes": {}, **brought_up_to_date(content)}
+        _require_whole_file(content)
+        entry, benchmark = _benchmark_of(content)
+        own = _own_methods(content["classes"])
+        usual = _preset(benchmark, Asked(content["method"], classes=_by_part(own, benchmark)), content["scale"])
+        settings = {key: value for key, value in content["settings"].items() if key != "steps"}
+        methods = content["methods"].items()
+        config = _record(
+            entry,
+            content["method"],
+            content["scale"],
+            usual,
+            override(usual[0], {**settings, "optimizer": _optimizer_of(content)}, entry.name),
+            {name: override(_made(own.get(name) or registry.method(name).load()), v, name) for name, v in methods},
+            seed=content["seed"],
+            seeds=tuple(content["seeds"]),
+            varied={key: tuple(values) for key, values in content["varied"].items()},
         )
-        # Settings are stated once; the sections that follow from them must not say anything else.
-        problem = config.problem
-        config = replace(
-            config,
-            settings=problem.settings(),
-            network=problem.network_settings(),
-            optimizer=problem.optimizer_settings(),
-            methods={method.name: method.settings() for method in config.interventions},
-        )
-        for name, derived, found in (
-            ("settings.steps", problem.steps, content["settings"].get("steps", problem.steps)),
-            ("network", plain(problem.network_settings()), content["network"]),
-            ("optimizer", plain(problem.optimizer_settings()), content["optimizer"]),
-            ("seeds", config.runs, len(config.seeds)),
-            *((f"varied.{key}", config.runs, len(values)) for key, values in config.varied.items()),
-        ):
-            if found != derived:
-                raise SettingError(
-                    f"config.yaml: {name} is {found!r} where the rest of the file makes it {derived!r}; "
-                    "change the settings that it follows from."
-                )
+        _require_consistent(config, content)
         return config
 
     @classmethod
@@ -163,12 +160,28 @@ class RunConfig:
         return cls.from_dict(read_yaml(text, "config.yaml"))
 
 
+def as_now(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `config.yaml` of any version as this one would write it, with all defaults.
+
+    What this version cannot make sense of, such as a benchmark that it does not know, stays as it is.
+    """
+    try:
+        return RunConfig.from_dict(content).to_dict()
+    except (NeotenyError, TypeError, AttributeError, KeyError):
+        return brought_up_to_date(content)
+
+
+_KEYS = tuple(one.name for one in fields(RunConfig) if one.name != "resolved")
+
+
+@known_keywords()
 def resolve(
-    benchmark: str,
+    benchmark: Problem,
     *,
-    method: str = "backprop",
+    method: System = "backprop",
+    optimizer: str | Optimizer | Mapping[str, Any] | None = None,
     runs: int = DEFAULT_RUNS,
-    scale: str = DEFAULT_SCALE,
+    scale: str | None = None,
     seed: int = 0,
     settings: Overrides | None = None,
     methods: Mapping[str, Overrides] | None = None,
@@ -177,17 +190,21 @@ def resolve(
     """The complete configuration of one system on one benchmark.
 
     Args:
-        benchmark: an id, or a name without version for the newest.
-        method: a system of the benchmark, any registered method, or several joined by `+`.
+        benchmark: an id, or a name without version for the newest; or a class or an instance of one's own.
+        method: a system of the benchmark, any registered method, or several joined by `+`; or an instance of a method,
+            or a list of names and instances.
+        optimizer: a name, an instance, or a mapping with a `name` and options; it replaces the system's.
         runs: seeds at each point of the grid.
-        scale: `paper`, `small` or `tiny`.
+        scale: `paper`, `small` or `tiny`, by default `small`. An instance of a benchmark has its own settings: then it
+            is the preset from which they are told apart in the folder's name, by default `paper`.
         seed: seed of the first run; run k has seed + k.
-        settings: settings of the benchmark that replace the preset's (`{"step_size": 0.003}`).
+        settings: settings of the benchmark that replace the preset's (`{"step_size": 0.003}`), and of the optimizer
+            (`{"optimizer.betas": (0.9, 0.99)}`).
         methods: settings of methods that replace the preset's (`{"cbp": {"replacement_rate": 1e-5}}`).
         grid: values to try, by setting (`{"cbp.replacement_rate": [1e-6, 1e-5]}`); several make a product.
 
     Raises:
-        UnknownNameError: a benchmark, scale, method or setting that does not exist.
+        UnknownNameError: a benchmark, scale, method, setting or argument that does not exist.
         SettingError: a value outside its range, or a setting that cannot differ within a stack.
 
     >>> config = resolve("slowly-changing-regression", method="cbp", runs=2, seed=5,
@@ -197,16 +214,22 @@ def resolve(
     """
     _require_whole("runs", runs, 1)
     _require_whole("seed", seed, 0)
-    entry = registry.benchmark(benchmark)
-    base, acting = preset(entry.load(), method, scale)
-    problem = override(base, settings or {}, entry.name)
+    entry, cls = _benchmark(benchmark)
+    scale = scale or ("paper" if isinstance(benchmark, Benchmark) else DEFAULT_SCALE)
+    system = asked(cls, method)
+    base, acting = _preset(cls, system, scale)
+    problem = base
+    if isinstance(benchmark, Benchmark):
+        problem = override(benchmark, system_of(cls, system.name, scale, system.classes)[0], entry.name)
+    if optimizer is not None:
+        problem = override(problem, {"optimizer": optimizer}, entry.name)
+    problem = override(problem, settings or {}, entry.name)
 
-    overrides = {method_name(name): values for name, values in (methods or {}).items()}
-    active = {m.name: m for m in acting}
-    for name, values in overrides.items():
+    active = {m.name: system.instances.get(m.name, m) for m in acting}
+    for name, values in {_method_name(name, active): values for name, values in (methods or {}).items()}.items():
         if name not in active:
             raise SettingError(
-                f"Settings for {name!r} were given, but system {method!r} has "
+                f"Settings for {name!r} were given, but system {system.name!r} has "
                 f"{'the methods ' + ', '.join(active) if active else 'no method'}: leave them out, or run {name!r}."
             )
         active[name] = override(active[name], values, name)
@@ -214,24 +237,22 @@ def resolve(
     axes = axes_of(grid or {}, problem, active)
     points = list(itertools.product(*axes.values()))
     seeds = run_seeds(seed, runs)
-    return RunConfig(
-        benchmark=entry.name,
-        scale=scale,
-        method=method,
+    return _record(
+        entry,
+        system.name,
+        scale,
+        (base, acting),
+        problem,
+        active,
         seed=seed,
-        runs=len(points) * runs,
         seeds=seeds * len(points),
         varied={key: tuple(p[i] for p in points for _ in seeds) for i, key in enumerate(axes)},
-        settings=problem.settings(),
-        network=problem.network_settings(),
-        optimizer=problem.optimizer_settings(),
-        methods={name: m.settings() for name, m in active.items()},
     )
 
 
 def resolve_all(
-    benchmark: str,
-    systems: Sequence[str],
+    benchmark: Problem,
+    systems: Sequence[System],
     *,
     methods: Mapping[str, Overrides] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
@@ -241,56 +262,237 @@ def resolve_all(
 
     Args:
         benchmark: as for `resolve`.
-        systems: names of systems, each once.
+        systems: each as the `method` of `resolve`, and each once.
         methods: as for `resolve`.
         grid: as for `resolve`.
         rest: the other arguments of `resolve`.
 
     Raises:
+        UnknownNameError: as `resolve`.
         SettingError: as `resolve`, and where something is set for a method that no system has.
     """
     if not systems:
         raise SettingError("No method was given: name at least one, such as backprop.")
-    twice = sorted({name for name in systems if list(systems).count(name) > 1})
+    _, cls = _benchmark(benchmark)
+    plain_systems = [asked(cls, system) for system in systems]
+    names = [system.name for system in plain_systems]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingError(f"Method {twice[0]!r} was given twice: name each once.")
-    entry = registry.benchmark(benchmark)
-    acting = {
-        name: {m.name for m in preset(entry.load(), name, rest.get("scale", DEFAULT_SCALE))[1]} for name in systems
-    }
-    anywhere = set().union(*acting.values())
+    scale = rest.get("scale") or DEFAULT_SCALE
+    acting = [{m.name: m for m in system_of(cls, system.name, scale, system.classes)[1]} for system in plain_systems]
+    anywhere = {name: m for own in acting for name, m in own.items()}
 
-    wanted = {method_name(name): values for name, values in (methods or {}).items()}
-    axes = {key: ("" if "." not in key else method_name(key.split(".", 1)[0])) for key in grid or {}}
+    wanted = {_method_name(name, anywhere): values for name, values in (methods or {}).items()}
+    axes = {key: _owner(key, anywhere) for key in grid or {}}
     for name in [*wanted, *filter(None, axes.values())]:
         if name not in anywhere:
             raise SettingError(
-                f"Settings for {name!r} were given, but none of the systems {', '.join(systems)} has that method: "
+                f"Settings for {name!r} were given, but none of the systems {', '.join(names)} has that method: "
                 f"leave them out, or add {name!r}."
             )
     return [
         resolve(
             benchmark,
-            method=name,
+            method=system,
             methods={key: values for key, values in wanted.items() if key in own},
             grid={key: values for key, values in (grid or {}).items() if not axes[key] or axes[key] in own},
             **rest,
         )
-        for name, own in acting.items()
+        for system, own in zip(systems, acting, strict=True)
     ]
+
+
+def _benchmark(benchmark: Problem) -> tuple[registry.Entry, type[Benchmark]]:
+    """The entry and the class of a benchmark."""
+    if isinstance(benchmark, str):
+        entry = registry.benchmark(benchmark)
+        return entry, entry.load()
+    cls = benchmark if isinstance(benchmark, type) else type(benchmark)
+    if not issubclass(cls, Benchmark):
+        raise SettingError(
+            f"benchmark = {benchmark!r} is no benchmark: give a name, or a subclass of "
+            "neoteny.lab.benchmark.OnlineBenchmark or EpochBenchmark, or an instance of one."
+        )
+    return registry.entry_of(cls), cls
+
+
+def _preset(cls: type[Benchmark], system: Asked, scale: str) -> tuple[Benchmark, tuple[Method, ...]]:
+    overrides, acting = system_of(cls, system.name, scale, system.classes)
+    return cls.preset(scale, **overrides), acting
+
+
+def _record(
+    entry: registry.Entry,
+    system: str,
+    scale: str,
+    usual: tuple[Benchmark, tuple[Method, ...]],
+    problem: Benchmark,
+    active: Mapping[str, Method],
+    *,
+    seed: int,
+    seeds: tuple[int, ...],
+    varied: dict[str, tuple[Any, ...]],
+) -> RunConfig:
+    """The plain record of what was resolved."""
+    owners = [("benchmark", problem), ("optimizer", problem.optimizer)]
+    owners += [(f"methods.{name}", method) for name, method in active.items()]
+    return RunConfig(
+        benchmark=entry.name,
+        scale=scale,
+        method=system,
+        seed=seed,
+        runs=len(seeds),
+        seeds=seeds,
+        varied=varied,
+        settings=problem.settings(),
+        network=problem.network_settings(),
+        optimizer=problem.optimizer_settings(),
+        methods={name: method.settings() for name, method in active.items()},
+        classes={key: target for key, owner in owners if (target := _target(owner))},
+        resolved=Resolved(problem, tuple(active.values()), entry, _label(system, usual, problem, active, varied)),
+    )
+
+
+def _label(
+    system: str,
+    usual: tuple[Benchmark, tuple[Method, ...]],
+    problem: Benchmark,
+    active: Mapping[str, Method],
+    varied: Mapping[str, Any],
+) -> str:
+    base, acting = usual
+    before, here = _flat(base, {m.name: m for m in acting}), _flat(problem, active)
+    if base.optimizer.name != problem.optimizer.name:  # of another optimizer, what differs from its own defaults
+        before = {**_flat_optimizer(_made(type(problem.optimizer))), **before}
+    changed = {key: value for key, value in here.items() if plain(value) != plain(before.get(key))}
+    words = [f"{key}={_short(value)}" for key, value in changed.items()]
+    label = ",".join([system, *words, *(f"by-{key}" for key in varied)])
+    if len(label) <= LONGEST_LABEL:
+        return label
+    return f"{label[: LONGEST_LABEL - 9]}~{sha256(label.encode()).hexdigest()[:8]}"
+
+
+def _flat(problem: Benchmark, active: Mapping[str, Method]) -> dict[str, Any]:
+    """Every setting by its full name."""
+    found: dict[str, Any] = {}
+    for key, value in problem.settings().items():
+        found[key] = value
+        if key == "step_size":
+            found |= _flat_optimizer(problem.optimizer)
+    del found["steps"]
+    return found | {f"{name}.{key}": value for name, m in active.items() for key, value in m.settings().items()}
+
+
+def _flat_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    return {f"optimizer.{name}": value for name, value in optimizer.settings().items() if name != "step_size"}
+
+
+def _method_name(name: str, active: Mapping[str, Any]) -> str:
+    """The name of an acting method, also where it was written with underscores, or else of a registered one."""
+    return next((one for one in active if one.replace("-", "_") == name.replace("-", "_")), None) or method_name(name)
+
+
+def _owner(key: str, anywhere: Mapping[str, Any]) -> str:
+    """The method that a key of a grid varies; empty for settings of the benchmark and its optimizer."""
+    owner, dot, _ = key.partition(".")
+    return _method_name(owner, anywhere) if dot and owner != "optimizer" else ""
+
+
+def _target(owner: Any) -> str:
+    """Where a class lives that another program would not find by its name; empty for one that it finds."""
+    entry = registry.entry_of(type(owner))
+    return "" if registry.table_of(type(owner)).everywhere(entry.name) else entry.target
+
+
+def _benchmark_of(content: Mapping[str, Any]) -> tuple[registry.Entry, type[Benchmark]]:
+    """The benchmark that a file names."""
+    name, target = content["benchmark"], content["classes"].get("benchmark")
+    return _benchmark(name if target is None or name in registry.BENCHMARKS else _import(target, f"benchmark {name!r}"))
+
+
+def _own_methods(targets: Mapping[str, str]) -> dict[str, type[Method]]:
+    """The classes of the methods of a file that are not registered, by name."""
+    names = {key.removeprefix("methods."): target for key, target in targets.items() if key.startswith("methods.")}
+    return {name: _import(target, f"method {name!r}") for name, target in names.items() if name not in registry.METHODS}
+
+
+def _by_part(own: Mapping[str, type[Method]], benchmark: type[Benchmark]) -> Classes:
+    """Classes by what stands for each in the name of a system: see `neoteny.lab.presets.asked`."""
+    return {(kind.__name__ if name in benchmark.SYSTEMS else name): kind for name, kind in own.items()}
+
+
+def _made(cls: type[T]) -> T:
+    """An instance with its defaults."""
+    try:
+        return cls()
+    except TypeError as error:
+        raise SettingError(
+            f"{cls.__name__} cannot be made without arguments ({error}): give each of its settings a default."
+        ) from error
+
+
+def _optimizer_of(content: Mapping[str, Any]) -> Optimizer | dict[str, Any]:
+    """The optimizer that a file states: its name and options, or an instance of a class that is not registered."""
+    stated = dict(content["optimizer"])
+    target = content["classes"].get("optimizer")
+    if target is None or stated.get("name") in registry.OPTIMIZERS:
+        return stated
+    name = stated.pop("name", "")
+    return override(_made(_import(target, f"optimizer {name!r}")), stated, name)
+
+
+def _import(target: str, what: str) -> Any:
+    try:
+        return registry.import_target(target)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(
+            f"The {what} is not registered, and its class {target} cannot be imported ({error}): define it at the top "
+            "level of a module that can be, or register it by @neoteny.register before."
+        ) from error
+
+
+def _require_whole_file(content: Mapping[str, Any]) -> None:
+    """Every key is there, is known, and holds what it should."""
+    for key in content:
+        if key not in _KEYS:
+            raise UnknownNameError(key, _KEYS, "key in config.yaml")
+    missing = [name for name in _KEYS if name not in content]
+    if missing:
+        raise SettingError(f"config.yaml has no {', '.join(missing)}: it is cut short, or of another program.")
+    if content["schema"] != SCHEMA:
+        raise SettingError(
+            f"config.yaml has schema {content['schema']!r}, this version of neoteny reads up to {SCHEMA}: "
+            "use the version that wrote it (see provenance.json)."
+        )
+    kinds = {"seed": int, "runs": int, "schema": int, "seeds": list, "benchmark": str, "scale": str, "method": str}
+    for name in _KEYS:
+        kind = kinds.get(name, Mapping)
+        if not isinstance(content[name], kind) or isinstance(content[name], bool):
+            raise SettingError(f"config.yaml: {name} is {content[name]!r}, which it cannot be: restore the file.")
+
+
+def _require_consistent(config: RunConfig, content: Mapping[str, Any]) -> None:
+    """Settings are stated once; the sections that follow from them must not say anything else."""
+    stated = {
+        key: content["settings"][key] for key in ("optimizer", "step_size", "steps") if key in content["settings"]
+    }
+    compared = [(f"settings.{key}", config.settings[key], value) for key, value in stated.items()]
+    for name, derived in (("network", plain(config.network)), ("optimizer", plain(config.optimizer))):
+        compared += [(name, derived, {**derived, **content[name]})]  # a key that is absent is its default
+    compared += [("seeds", content["runs"], len(config.seeds))]
+    compared += [(f"varied.{key}", config.runs, len(values)) for key, values in config.varied.items()]
+    for name, derived, found in compared:
+        if found != derived:
+            raise SettingError(
+                f"config.yaml: {name} is {found!r} where the rest of the file makes it {derived!r}; "
+                "change the settings that it follows from."
+            )
 
 
 def _require_whole(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(f"{name} = {value!r} is not a whole number >= {least}; give one.")
-
-
-def _flat(prefix: str, settings: Overrides) -> dict[str, Any]:
-    return {f"{prefix}{key}": value for key, value in settings.items()}
-
-
-def _flat_methods(methods: Mapping[str, Overrides]) -> dict[str, Any]:
-    return {key: value for name, own in methods.items() for key, value in _flat(f"{name}.", own).items()}
 
 
 def _short(value: Any) -> str:

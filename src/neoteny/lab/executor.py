@@ -22,11 +22,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neoteny.checks import known_keywords
 from neoteny.errors import NeotenyError, RunFolderError, SettingError
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.folder import RunFolder
-from neoteny.lab.running import Run, folder_of
+from neoteny.lab.running import RunStack, folder_of
 from neoteny.progress import live
 
 __all__ = ["CompareError", "compare"]
@@ -42,7 +43,7 @@ class CompareError(NeotenyError):
         failures: what went wrong, by label.
     """
 
-    def __init__(self, runs: Sequence[Run], failures: Mapping[str, str]):
+    def __init__(self, runs: Sequence[RunStack], failures: Mapping[str, str]):
         self.runs, self.failures = list(runs), dict(failures)
         listed = "\n".join(f"{label}: {text}" for label, text in failures.items())
         super().__init__(
@@ -76,6 +77,7 @@ class _Worker:
             return self.log.read()
 
 
+@known_keywords(Execution)
 def compare(
     configs: Sequence[RunConfig],
     *,
@@ -84,7 +86,7 @@ def compare(
     jobs: int | None = None,
     progress: bool | Callable[[Progress], None] = True,
     **execution: Any,
-) -> list[Run]:
+) -> list[RunStack]:
     """Run several systems side by side, each into its own folder `out/<benchmark>/<label>`.
 
     Args:
@@ -99,6 +101,8 @@ def compare(
         The finished stacks, in the order of the configurations.
 
     Raises:
+        UnknownNameError: an argument that does not exist.
+        SettingError: a class of one's own that another process could not import.
         RunFolderError: a folder holds a run already; then nothing is started.
         CompareError: some failed; the others were brought to their end, and the message says what happened.
         KeyboardInterrupt: Ctrl-C was pressed; every started folder can be resumed.
@@ -106,6 +110,7 @@ def compare(
     configs = list(configs)
     how = Execution(**execution)
     labels = _distinct(configs, out)
+    _require_importable(configs)
     for config in configs:
         if not resume and RunFolder(folder_of(config, out)).status != "absent":
             RunFolder(folder_of(config, out)).create(config)  # says what to do
@@ -143,7 +148,7 @@ def compare(
             else:
                 worker.outcome = message
     runs = [
-        Run(folder_of(config, out), config)
+        RunStack(folder_of(config, out), config)
         for label, config in zip(labels, configs, strict=True)
         if label not in failures
     ]
@@ -218,6 +223,18 @@ def _stop(running: Sequence[_Worker]) -> None:
             if worker.process.poll() is None:
                 worker.process.kill()
             worker.end()
+
+
+def _require_importable(configs: Sequence[RunConfig]) -> None:
+    """Refuse classes that exist in this program alone."""
+    for config in configs:
+        for name, target in config.classes.items():
+            if target.startswith("__main__:") or "<locals>" in target:
+                raise SettingError(
+                    f"{target} ({name} of {config.label}) exists in this program alone, and each stack is run by one "
+                    "of its own: define the class at the top level of a module, or run the systems one after the "
+                    "other by neoteny.lab.run."
+                )
 
 
 def _distinct(configs: Sequence[RunConfig], out: str | Path) -> list[str]:

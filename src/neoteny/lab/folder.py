@@ -28,7 +28,8 @@ import polars as pl
 
 import neoteny
 from neoteny.errors import NeotenyError, RunFolderError
-from neoteny.lab.config import RunConfig
+from neoteny.lab import checkpoint
+from neoteny.lab.config import RunConfig, as_now
 from neoteny.lab.recorder import atomically, read_frame, read_parts
 
 __all__ = ["RunFolder", "provenance"]
@@ -132,6 +133,17 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} cannot be used ({error}): put it right, or delete the folder and run it again."
             ) from error
+
+    def state(self, config: RunConfig) -> dict[str, Any]:
+        """What the last checkpoint holds.
+
+        Args:
+            config: the configuration that it should belong to.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or belongs to another configuration.
+        """
+        return checkpoint.load(self.checkpoint, config.to_dict(), as_now=as_now)
 
     def metrics(self) -> pl.DataFrame:
         """The metrics recorded so far.

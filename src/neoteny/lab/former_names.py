@@ -1,6 +1,8 @@
-"""Names in run folders of earlier versions, and what they are called now.
+"""Names and places in run folders of earlier versions, and what they are now.
 
-Files on disk keep the names that they were written with; whoever reads them applies these tables.
+Files on disk keep the names that they were written with; whoever reads them applies these tables, so that old folders
+load, resume and are reported on. A new name is a line here. A setting that a file does not have is its default, which
+needs no word.
 """
 
 from __future__ import annotations
@@ -8,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["METRICS", "PPO", "renamed"]
+__all__ = ["METRICS", "PPO", "SCHEMA", "brought_up_to_date"]
+
+SCHEMA = 2
+"""Version of the layout of `config.yaml`."""
 
 METRICS = {"clip_share": "clip_fraction", "kl": "approx_kl"}
 """Metrics."""
@@ -21,13 +26,55 @@ PPO = {
     "gradient_norm": "max_grad_norm",
 }
 """Settings of `neoteny.rl.PPOSettings`."""
+OPTIMIZER = {"epsilon": "eps"}
+"""Settings of optimizers."""
+METHODS: Mapping[str, Mapping[str, str]] = {}
+"""Settings of methods, by method."""
+
+FLAT = ("momentum", "betas", "epsilon")
+"""Settings of the optimizer that stood among the benchmark's in schema 1, too."""
+UNSAID: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"weight_decay": 0.0},
+    "adamw": {"weight_decay": 0.0},
+    "muon": {"iterations": 5, "rest": 0.015},
+}
+"""Settings of optimizers that schema 1 did not write, as they were; its adamw did not decay."""
 
 
-def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The complete settings of a benchmark under their present names, in their order.
+def brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `config.yaml` of any version under the names of this one.
 
-    >>> renamed({"tasks": 10, "clip": "of another benchmark"})
+    What is no mapping where one is expected stays as it is: whoever uses the content says so.
+
+    >>> old = {"schema": 1, "settings": {"tasks": 2, "optimizer": "adam", "step_size": 0.1, "epsilon": 1e-8},
+    ...        "optimizer": {"name": "adam", "step_size": 0.1, "epsilon": 1e-8}}
+    >>> new = brought_up_to_date(old)
+    >>> new["settings"], new["optimizer"]
+    ({'tasks': 2, 'optimizer': 'adam', 'step_size': 0.1},
+     {'name': 'adam', 'step_size': 0.1, 'eps': 1e-08, 'weight_decay': 0.0})
+    >>> brought_up_to_date({"settings": {"tasks": 10, "clip": "of another benchmark"}})["settings"]
     {'tasks': 10, 'clip': 'of another benchmark'}
     """
-    table = PPO if PPO.keys() <= settings.keys() else {}  # a run folder has all the settings or none
-    return {table.get(name, name): value for name, value in settings.items()}
+    new = dict(content)
+    settings, optimizer, methods = (new.get(name) for name in ("settings", "optimizer", "methods"))
+    old = new.get("schema") == 1
+    if old:
+        new["schema"] = SCHEMA
+    if isinstance(settings, Mapping):
+        if old:
+            settings = {key: value for key, value in settings.items() if key not in FLAT}
+        # a run folder has all the settings of its agents or none
+        new["settings"] = _renamed(settings, PPO if PPO.keys() <= settings.keys() else {})
+    if isinstance(optimizer, Mapping):
+        unsaid = UNSAID.get(str(optimizer.get("name")), {}) if old else {}
+        new["optimizer"] = _renamed({**optimizer, **unsaid}, OPTIMIZER)
+    if isinstance(methods, Mapping):
+        new["methods"] = {
+            method: _renamed(own, METHODS.get(method, {})) if isinstance(own, Mapping) else own
+            for method, own in methods.items()
+        }
+    return new
+
+
+def _renamed(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in settings.items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 from neoteny.errors import UnknownNameError
 from neoteny.measures.catalogue import FEATURE_MEASURES, SHARES, of_features
 from neoteny.measures.weights import distance_from_init, weight_magnitude
+from neoteny.registry import import_target
 
 if TYPE_CHECKING:
     from neoteny.lab.learner import Learner
@@ -28,7 +29,9 @@ def measure(
     """Measure every run.
 
     Args:
-        names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`, `distance_from_init`.
+        names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`, `distance_from_init`;
+            or one's own, as `module:function`: of a layer's features [R, E, units, positions] it gives [R], and is
+            recorded under the function's name.
         learner: R runs.
         probe: [R, E, ...], each run's probe inputs.
 
@@ -39,6 +42,8 @@ def measure(
     Raises:
         UnknownNameError: a measure that cannot be taken here.
     """
+    own = {name.rpartition(":")[2]: import_target(name) for name in names if ":" in name}
+    names = [name for name in names if ":" not in name]
     for name in names:
         if name not in _OF_WEIGHTS and name.partition("(")[0] not in FEATURE_MEASURES:
             raise UnknownNameError(name, {*FEATURE_MEASURES, *_OF_WEIGHTS}, "measure")
@@ -50,10 +55,11 @@ def measure(
     found: dict[tuple[str, str], Tensor] = {}
     asked = [name for name in names if name not in _OF_WEIGHTS]
     units: dict[str, int] = {}
-    for layer, features in learner.features(probe).items() if asked else ():
+    for layer, features in learner.features(probe).items() if asked or own else ():
         broken |= ~_finite(features)
         units[layer] = features.shape[2]
         found |= {(name, layer): value for name, value in of_features(asked, features).items()}
+        found |= {(name, layer): function(features) for name, function in own.items()}
     for name in asked if len(units) > 1 else ():
         if name.partition("(")[0] in SHARES:
             shares = [found[name, layer] * size for layer, size in units.items()]

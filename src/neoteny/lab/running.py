@@ -12,13 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neoteny.checks import known_keywords
 from neoteny.errors import CheckpointError, RunFolderError
 from neoteny.lab import checkpoint
-from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE, RunConfig
+from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
 from neoteny.lab.config import resolve as resolve_config
 from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
-from neoteny.lab.presets import Overrides
+from neoteny.lab.overriding import Overrides
 from neoteny.progress import live
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from neoteny.optim import Optimizer
 
-__all__ = ["Run", "folder_of", "resume", "run", "start"]
+__all__ = ["RunStack", "folder_of", "resume", "run", "start"]
 
 
 @dataclass(frozen=True)
-class Run:
+class RunStack:
     """A stack of runs that lies in a folder.
 
     Attributes:
@@ -58,18 +60,20 @@ class Run:
         Raises:
             RunFolderError: the runs have not finished.
         """
-        state = checkpoint.load(RunFolder(self.folder).checkpoint, self.config.to_dict())
+        state = RunFolder(self.folder).state(self.config)
         if "weights" not in state:
             raise RunFolderError(f"{self.folder} has not finished: go on with it by `neoteny resume {self.folder}`.")
         return state["weights"]
 
 
+@known_keywords(Execution)
 def run(
-    benchmark: str | RunConfig,
+    benchmark: Problem | RunConfig,
     *,
-    method: str = "backprop",
+    method: System = "backprop",
+    optimizer: str | Optimizer | Mapping[str, Any] | None = None,
     runs: int = DEFAULT_RUNS,
-    scale: str = DEFAULT_SCALE,
+    scale: str | None = None,
     seed: int = 0,
     settings: Overrides | None = None,
     methods: Mapping[str, Overrides] | None = None,
@@ -78,14 +82,17 @@ def run(
     resume: bool = False,
     progress: bool | Callable[[Progress], None] = True,
     **execution: Any,
-) -> Run:
+) -> RunStack:
     """Run one system on one benchmark, in this process, into the folder `out/<benchmark>/<label>`.
 
     Args:
-        benchmark: its name; or a finished configuration, which makes the arguments from `method` to `grid` needless.
-        method: a system of the benchmark, any registered method, or several joined by `+`.
+        benchmark: its name; or a class or an instance of one's own; or a finished configuration, which makes the
+            arguments from `method` to `grid` needless.
+        method: a system of the benchmark, any registered method, or several joined by `+`; or an instance of a method,
+            or a list of names and instances.
+        optimizer: a name, an instance, or a mapping with a `name` and options; it replaces the system's.
         runs: how many, each with its own seed.
-        scale: `paper`, `small` or `tiny`.
+        scale: as for `neoteny.lab.resolve`.
         seed: seed of the first run.
         settings: settings of the benchmark that replace the preset's.
         methods: settings of methods that replace the preset's.
@@ -97,7 +104,7 @@ def run(
             `checkpoint_every`; see `neoteny.lab.execution.Execution`.
 
     Raises:
-        UnknownNameError, SettingError: as `neoteny.lab.resolve`.
+        UnknownNameError, SettingError: as `neoteny.lab.resolve`; also for an argument that does not exist.
         RunFolderError: there is a run in the folder already.
         DataError: the benchmark's data is missing or damaged.
         KeyboardInterrupt: Ctrl-C was pressed; the folder can be resumed. (A second one does not wait for a checkpoint.)
@@ -115,6 +122,7 @@ def run(
         config = resolve_config(
             benchmark,
             method=method,
+            optimizer=optimizer,
             runs=runs,
             scale=scale,
             seed=seed,
@@ -128,7 +136,8 @@ def run(
         )
 
 
-def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> Run:
+@known_keywords(Execution)
+def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> RunStack:
     """Go on with the run in a folder, from its last checkpoint, as it was started. A finished one is left as it is.
 
     Args:
@@ -164,7 +173,7 @@ def start(
     resume: bool = False,
     notify: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Run:
+) -> RunStack:
     """Train a stack of runs to the end, in this process and in just this folder; the core of `run` and `resume`.
 
     Args:
@@ -177,7 +186,7 @@ def start(
     """
     folder = RunFolder(path)
     status, state = folder.status, None
-    result = Run(path, config)
+    result = RunStack(path, config)
     if status != "absent" and resume:
         _require_same(folder, config)
         if status == "finished":
@@ -187,12 +196,12 @@ def start(
         folder.create(config)  # says what to do
     try:
         if status == "unfinished" and folder.checkpoint.exists():
-            state = checkpoint.load(folder.checkpoint, config.to_dict())
+            state = folder.state(config)
             # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
             execution = replace(execution, strategy=state["strategy"])
         with threads(execution.threads):
-            learn = config.problem.training()
-            training = learn(config, execution, notify, stopped)  # first: what cannot start leaves no trace
+            train = config.resolved.entry.load_trainer()
+            training = train(config, execution, notify, stopped)  # first: what cannot start leaves no trace
             if status == "absent":
                 folder.create(config)
             training.go(folder, state)

@@ -21,7 +21,7 @@ from neoteny.lab.objective import examples
 from neoteny.lab.training import Training
 
 if TYPE_CHECKING:
-    from neoteny.benchmarks.base import StreamBenchmark
+    from neoteny.lab.benchmark import StreamBenchmark
 
 __all__ = ["Supervised"]
 

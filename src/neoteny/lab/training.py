@@ -24,9 +24,8 @@ from neoteny.lab.folder import RunFolder, provenance
 from neoteny.lab.learner import Learner
 from neoteny.lab.measuring import measure
 from neoteny.lab.recorder import Recorder
-from neoteny.optim import SGD, Adam, Muon, Optimizer
 
-__all__ = ["Training", "build_optimizer"]
+__all__ = ["Training"]
 
 
 class Training(ABC):
@@ -66,7 +65,7 @@ class Training(ABC):
         config, execution = self.config, self.execution
         varied = {key if "." in key else f"optimizer.{key}": list(values) for key, values in config.varied.items()}
         return {
-            "optimizer": build_optimizer(config.problem.optimizer_settings()),
+            "optimizer": config.problem.optimizer,
             "methods": config.interventions,
             "seeds": config.seeds,
             "varied": varied,
@@ -228,18 +227,3 @@ class Training(ABC):
                 **more,
             }
         )
-
-
-def build_optimizer(settings: Mapping[str, Any]) -> Optimizer:
-    """The laboratory's optimizer of a benchmark's `optimizer_settings`.
-
-    >>> build_optimizer({"name": "sgd", "step_size": 0.01, "momentum": 0.9})
-    SGD(step_size=0.01, momentum=0.9)
-    """
-    if settings["name"] == "sgd":
-        return SGD(step_size=settings["step_size"], momentum=settings["momentum"])
-    moments = {"betas": tuple(settings["betas"]), "eps": settings["epsilon"]}
-    if settings["name"] == "muon":
-        return Muon(step_size=settings["step_size"], momentum=settings["momentum"], **moments)
-    # adamw differs from adam in its weight decay alone, and that is the method `l2` here
-    return Adam(step_size=settings["step_size"], **moments)

@@ -25,8 +25,8 @@ import polars as pl
 
 from neoteny import registry
 from neoteny.leaderboard.reading import Numbers, read_numbers
-from neoteny.leaderboard.rows import Row
-from neoteny.leaderboard.sweep import Phase, Plan, Stack, choice, left_out
+from neoteny.leaderboard.rows import LeaderboardRow
+from neoteny.leaderboard.sweep import Phase, Plan, PlannedStack, choice, left_out
 from neoteny.report.files import write
 from neoteny.report.leaderboard.board import COLUMNS, SORT
 from neoteny.report.runs.settings import format_number
@@ -37,7 +37,7 @@ TUNED = ("mean", "first", "last")
 """Quantities that are kept of the tuning."""
 
 
-def collect(plan: Plan, rows: Sequence[Row]) -> pl.DataFrame:
+def collect(plan: Plan, rows: Sequence[LeaderboardRow]) -> pl.DataFrame:
     """The table of what is finished, on any benchmark.
 
     Args:
@@ -65,14 +65,16 @@ def write_table(frame: pl.DataFrame, path: Path) -> Path:
     return write(path, buffer.getvalue())
 
 
-def _begun(plan: Plan, benchmark: str, row: Row) -> bool:
+def _begun(plan: Plan, benchmark: str, row: LeaderboardRow) -> bool:
     """Whether there is any folder that could be the row's: then only its method is imported."""
     return any(any((plan.where(phase) / benchmark).glob(f"{row.system}*")) for phase in get_args(Phase)) and row.on(
         registry.benchmark(benchmark).load()
     )
 
 
-def _finished(plan: Plan, benchmark: str, row: Row) -> Iterator[tuple[Stack, Numbers, Mapping[str, Any]]]:
+def _finished(
+    plan: Plan, benchmark: str, row: LeaderboardRow
+) -> Iterator[tuple[PlannedStack, Numbers, Mapping[str, Any]]]:
     """The row's finished stacks with what was chosen."""
     chosen: Mapping[str, Any] | None = {}
     tuning = plan.tuning(benchmark, row)
@@ -87,7 +89,7 @@ def _finished(plan: Plan, benchmark: str, row: Row) -> Iterator[tuple[Stack, Num
         yield reporting, read_numbers(reporting.folder), chosen
 
 
-def _tidy(stack: Stack, numbers: Numbers, chosen: Mapping[str, Any]) -> pl.DataFrame:
+def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Mapping[str, Any]) -> pl.DataFrame:
     points = numbers.points if stack.phase == "tuning" else [chosen]
     quantities = TUNED if stack.phase == "tuning" else tuple(numbers.values)
     made_with = _made_with(numbers.frame.provenance)
@@ -113,7 +115,7 @@ def _tidy(stack: Stack, numbers: Numbers, chosen: Mapping[str, Any]) -> pl.DataF
     return pl.DataFrame(rows, schema=COLUMNS)
 
 
-def _refusal(plan: Plan, benchmark: str, row: Row, reason: str) -> pl.DataFrame:
+def _refusal(plan: Plan, benchmark: str, row: LeaderboardRow, reason: str) -> pl.DataFrame:
     known = {"benchmark": benchmark, "scale": plan.scale, "row": row.name, "kind": row.kind}
     return pl.DataFrame([known | {"phase": "left out", "settings": reason}], schema=COLUMNS)
 

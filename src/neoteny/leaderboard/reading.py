@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ class Numbers:
             other, and the measures at the end. NaN for a run that ended early.
     """
 
-    frame: RunFrame
+    frame: RunFrame = field(repr=False)
     metric: str
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, NDArray[np.float64]] = field(repr=False)
 
     @property
     def points(self) -> list[dict[str, Any]]:

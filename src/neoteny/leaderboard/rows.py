@@ -16,9 +16,9 @@ from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
 
 if TYPE_CHECKING:
-    from neoteny.benchmarks.base import Benchmark
+    from neoteny.lab.benchmark import Benchmark
 
-__all__ = ["BENCHMARKS", "MOST_POINTS", "Row", "find", "rows"]
+__all__ = ["BENCHMARKS", "MOST_POINTS", "LeaderboardRow", "find", "rows"]
 
 BENCHMARKS = ("slowly-changing-regression", "online-permuted-mnist", "trainability", "shuffled-labels")
 """The fast benchmarks, in the order of the page."""
@@ -31,7 +31,7 @@ MUONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 
 @dataclass(frozen=True)
-class Row:
+class LeaderboardRow:
     """One way of learning.
 
     Attributes:
@@ -61,7 +61,7 @@ class Row:
         Raises:
             SettingError: more points than a stack is meant to carry.
 
-        >>> Row("adam", "backprop", "optimizer", axes={"step_size": (1e-4, 1e-3)}).grid
+        >>> LeaderboardRow("adam", "backprop", "optimizer", axes={"step_size": (1e-4, 1e-3)}).grid
         {'step_size': (0.0001, 0.001)}
         """
         axes = self.axes
@@ -80,21 +80,21 @@ class Row:
 
 
 REFERENCES = (
-    Row("backprop", "backprop", "reference", axes={}),
-    Row("linear", "linear", "reference", axes={}),
+    LeaderboardRow("backprop", "backprop", "reference", axes={}),
+    LeaderboardRow("linear", "linear", "reference", axes={}),
 )
 OPTIMIZERS = (
-    Row("tuned-sgd", "backprop", "optimizer", axes={"step_size": STEPS_OF_SGD}),
-    Row("adam", "adam", "optimizer", axes={"step_size": STEP_SIZES}),
-    Row("tuned-adam", "tuned-adam", "optimizer", axes={"step_size": STEP_SIZES}),
-    Row("muon", "muon", "optimizer", axes={"step_size": MUONS}),
+    LeaderboardRow("tuned-sgd", "backprop", "optimizer", axes={"step_size": STEPS_OF_SGD}),
+    LeaderboardRow("adam", "adam", "optimizer", axes={"step_size": STEP_SIZES}),
+    LeaderboardRow("tuned-adam", "tuned-adam", "optimizer", axes={"step_size": STEP_SIZES}),
+    LeaderboardRow("muon", "muon", "optimizer", axes={"step_size": MUONS}),
 )
 
 
-def _variant(name: str, of: str, axes: Mapping[str, tuple[Any, ...]] | None = None, **settings: Any) -> Row:
+def _variant(name: str, of: str, axes: Mapping[str, tuple[Any, ...]] | None = None, **settings: Any) -> LeaderboardRow:
     """A method with some settings otherwise; `axes` are of its own settings."""
     full = None if axes is None else {f"{of}.{setting}": values for setting, values in axes.items()}
-    return Row(name, of, registry.METHODS[of].kind, methods={of: settings}, axes=full)
+    return LeaderboardRow(name, of, registry.METHODS[of].kind, methods={of: settings}, axes=full)
 
 
 VARIANTS = (
@@ -111,21 +111,24 @@ VARIANTS = (
 )
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[LeaderboardRow, ...]:
     """All of them, in the order in which they are run: what others are compared with comes first.
 
     >>> [row.name for row in rows()][:4]
     ['backprop', 'linear', 'tuned-sgd', 'adam']
     """
     own = {"architecture": {"step_size": STEPS_OF_SGD}}
-    methods = [Row(entry.name, entry.name, entry.kind, axes=own.get(entry.kind)) for entry in registry.METHODS.values()]
+    methods = [
+        LeaderboardRow(entry.name, entry.name, entry.kind, axes=own.get(entry.kind))
+        for entry in registry.METHODS.values()
+    ]
     found = [*REFERENCES, *OPTIMIZERS]
     for row in methods:
         found += [row, *(variant for variant in VARIANTS if variant.system == row.system)]
     return tuple(found)
 
 
-def find(names: Sequence[str], among: Iterable[Row] | None = None) -> tuple[Row, ...]:
+def find(names: Sequence[str], among: Iterable[LeaderboardRow] | None = None) -> tuple[LeaderboardRow, ...]:
     """The rows of these names, in the table's order; all of them where no name is given.
 
     Raises:

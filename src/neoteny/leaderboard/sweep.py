@@ -20,13 +20,13 @@ from neoteny import registry
 from neoteny.errors import NeotenyError, RunFolderError, SettingError
 from neoteny.lab.config import RunConfig, resolve
 from neoteny.leaderboard.choosing import TUNING_SEED, best_point
-from neoteny.leaderboard.rows import BENCHMARKS, Row
+from neoteny.leaderboard.rows import BENCHMARKS, LeaderboardRow
 
 if TYPE_CHECKING:
     from neoteny.lab.execution import Progress
     from neoteny.leaderboard.reading import Numbers
 
-__all__ = ["Executor", "Phase", "Plan", "Stack", "benchmarks", "here", "left_out", "run", "workers"]
+__all__ = ["Executor", "Phase", "Plan", "PlannedStack", "benchmarks", "here", "left_out", "run", "workers"]
 
 Phase = Literal["tuning", "reporting"]
 Executor = Callable[[Sequence[RunConfig], Path, "Callable[[Progress], None]"], Mapping[str, str]]
@@ -34,7 +34,7 @@ Executor = Callable[[Sequence[RunConfig], Path, "Callable[[Progress], None]"], M
 
 
 @dataclass(frozen=True)
-class Stack:
+class PlannedStack:
     """One stack of runs of the sweep.
 
     Attributes:
@@ -46,7 +46,7 @@ class Stack:
     """
 
     benchmark: str
-    row: Row
+    row: LeaderboardRow
     phase: Phase
     config: RunConfig
     folder: Path
@@ -117,11 +117,11 @@ class Plan:
                 f"runs = {self.runs!r}: seeds from {TUNING_SEED} on are the tuning's; give at most {TUNING_SEED}."
             )
 
-    def tuning(self, benchmark: str, row: Row) -> Stack | None:
+    def tuning(self, benchmark: str, row: LeaderboardRow) -> PlannedStack | None:
         """The stack that tries the points of the row's grid; None where it has none."""
         return self.stack("tuning", benchmark, row, {}, row.grid) if row.grid else None
 
-    def chosen(self, benchmark: str, row: Row) -> dict[str, Any] | None:
+    def chosen(self, benchmark: str, row: LeaderboardRow) -> dict[str, Any] | None:
         """The settings chosen, by full name; None while the tuning is not finished."""
         stack = self.tuning(benchmark, row)
         if stack is None:
@@ -132,21 +132,29 @@ class Plan:
 
         return choice(read_numbers(stack.folder))
 
-    def reporting(self, benchmark: str, row: Row) -> Stack | None:
+    def reporting(self, benchmark: str, row: LeaderboardRow) -> PlannedStack | None:
         """The stack that is reported; None while its settings are not chosen."""
         chosen = self.chosen(benchmark, row)
         return None if chosen is None else self.stack("reporting", benchmark, row, chosen, {})
 
     def stack(
-        self, phase: Phase, benchmark: str, row: Row, chosen: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]
-    ) -> Stack:
+        self,
+        phase: Phase,
+        benchmark: str,
+        row: LeaderboardRow,
+        chosen: Mapping[str, Any],
+        grid: Mapping[str, Sequence[Any]],
+    ) -> PlannedStack:
         """A stack of a row, with settings that were chosen, or with a grid of them."""
         from neoteny.lab.running import folder_of
 
         settings, methods = dict(row.settings), {name: dict(own) for name, own in row.methods.items()}
         for key, value in chosen.items():
             owner, dot, name = key.rpartition(".")
-            (methods.setdefault(owner, {}) if dot else settings)[name] = value
+            if dot and owner != "optimizer":
+                methods.setdefault(owner, {})[name] = value
+            else:
+                settings[key] = value
         config = resolve(
             benchmark,
             method=row.system,
@@ -157,7 +165,7 @@ class Plan:
             methods=methods,
             grid=grid,
         )
-        return Stack(config.benchmark, row, phase, config, folder_of(config, self.where(phase)))
+        return PlannedStack(config.benchmark, row, phase, config, folder_of(config, self.where(phase)))
 
     def where(self, phase: Phase) -> Path:
         """The directory of a phase's run folders."""
@@ -195,7 +203,7 @@ def benchmarks(names: Sequence[str] = ()) -> tuple[str, ...]:
 def run(
     plan: Plan,
     chosen_benchmarks: Sequence[str],
-    chosen_rows: Sequence[Row],
+    chosen_rows: Sequence[LeaderboardRow],
     execute: Executor,
     progress: bool = True,
 ) -> dict[tuple[str, str], str]:
@@ -285,7 +293,7 @@ def left_out(plan: Plan) -> dict[tuple[str, str], str]:
     return {(benchmark, row): reason for benchmark, rows in content.items() for row, reason in rows.items()}
 
 
-def _remember(plan: Plan, tried: Sequence[tuple[str, Row]], failures: Mapping[tuple[str, str], str]) -> None:
+def _remember(plan: Plan, tried: Sequence[tuple[str, LeaderboardRow]], failures: Mapping[tuple[str, str], str]) -> None:
     """Keep what could not be run, beside what earlier calls found of other rows."""
     from neoteny.report.files import write
 
@@ -300,10 +308,12 @@ def _remember(plan: Plan, tried: Sequence[tuple[str, Row]], failures: Mapping[tu
     write(plan.refusals, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _work(plan: Plan, pairs: Sequence[tuple[str, Row]], failures: dict[tuple[str, str], str]) -> dict[str, int]:
+def _work(
+    plan: Plan, pairs: Sequence[tuple[str, LeaderboardRow]], failures: dict[tuple[str, str], str]
+) -> dict[str, int]:
     """What is left to do of each stack, in examples; rows that cannot even be set up are failures."""
 
-    def found(name: str, row: Row) -> Iterator[tuple[Phase, int]]:
+    def found(name: str, row: LeaderboardRow) -> Iterator[tuple[Phase, int]]:
         tuning = plan.tuning(name, row)
         if tuning is not None:
             tuning.require_as_many()

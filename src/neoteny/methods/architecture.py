@@ -434,10 +434,9 @@ class WithLayerNorm(Normalising):
 
     def norm(self, place: Place) -> nn.Module:
         """A layer norm; for feature maps a group norm of one group."""
-        from torch import nn
+        from neoteny.nn.surgery.replacing import layer_norm
 
-        own = {"eps": self.epsilon, "device": place.value.device, "dtype": place.value.dtype}
-        return nn.LayerNorm(place.size, **own) if place.channels == -1 else nn.GroupNorm(1, place.size, **own)
+        return layer_norm(place, self.epsilon)
 
 
 @dataclass(frozen=True, kw_only=True)

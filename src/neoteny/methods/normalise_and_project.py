@@ -94,15 +94,14 @@ class NormaliseAndProject(Method):
         """A copy with norms in front of its activation modules; the network itself if it has none, but norms."""
         from torch import nn
 
-        from neoteny.nn.surgery.replacing import replace_activations
+        from neoteny.nn.surgery.replacing import layer_norm, replace_activations
         from neoteny.nn.surgery.wiring import ACTIVATIONS
         from neoteny.units.maps import is_norm
 
         def change(old: nn.Module, place: Place) -> nn.Module:
             if any(read.kind == "norm" for read in place.reads):
                 return old
-            norm = nn.LayerNorm(place.size) if place.channels == -1 else nn.GroupNorm(1, place.size)
-            return nn.Sequential(norm.to(place.value), old)
+            return nn.Sequential(layer_norm(place), old)
 
         modules = list(model.modules())
         if not any(isinstance(module, ACTIVATIONS) for module in modules) and any(map(is_norm, modules)):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.errors import SettingError
+from neoteny.checks import is_number, require, require_nonnegative
 from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        if not all(0 < beta < 1 for beta in self.betas):
-            raise SettingError(f"Adam: betas = {self.betas!r} do not lie in (0, 1); (0.9, 0.999) are usual.")
-        if not (self.eps >= 0 and self.weight_decay >= 0):
-            raise SettingError(f"Adam: eps = {self.eps!r} and weight_decay = {self.weight_decay!r} must be >= 0.")
+        require_betas(self)
+        require_nonnegative(self, "eps", "weight_decay")
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """Both averages, and `step`, the updates so far, int32 `[]`."""
@@ -87,3 +85,10 @@ class Adam(Optimizer):
             if self.weight_decay:
                 theta = theta * (1 - self.step_size * self.weight_decay)
             tensors[name] = theta - self.step_size * (m / first) / ((v / second).sqrt() + self.eps)
+
+
+def require_betas(optimizer: Any) -> None:
+    """The setting `betas` is a pair of numbers in (0, 1)."""
+    betas = optimizer.betas
+    pair = isinstance(betas, tuple) and len(betas) == 2 and all(is_number(beta) and 0 < beta < 1 for beta in betas)
+    require(optimizer, "betas", pair, "a pair of numbers in (0, 1)")

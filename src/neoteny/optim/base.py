@@ -8,11 +8,12 @@ use stand here as formulas, and tests hold them to torch's.
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neoteny.checks import require_nonnegative
 from neoteny.errors import SettingError
 from neoteny.units.newborn import Newborn, newborn_value
 
@@ -23,8 +24,23 @@ Tensors = dict[str, "Tensor"]
 Counts = Mapping[str, "Tensor | Sequence[Tensor]"]
 
 
+class _LearningRate(ABCMeta):
+    """Optimizers may be made with `learning_rate=`, which is `step_size=`."""
+
+    if not TYPE_CHECKING:  # a type checker goes by the fields
+
+        def __call__(cls, **settings: Any) -> Any:
+            if "learning_rate" in settings:
+                if "step_size" in settings:
+                    raise SettingError(
+                        f"{cls.__name__}: step_size and learning_rate are the same thing; give one of them."
+                    )
+                settings["step_size"] = settings.pop("learning_rate")
+            return super().__call__(**settings)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Optimizer(ABC):
+class Optimizer(metaclass=_LearningRate):
     """Base of the laboratory's optimizers: settings, state by parameter and name, and an update.
 
     A subclass writes `init` and `update`, and says in class variables what the laboratory has to know of its state. It
@@ -32,7 +48,7 @@ class Optimizer(ABC):
     in `grads` and `optim`.
 
     Args:
-        step_size: alpha > 0.
+        step_size: alpha > 0; `learning_rate` is taken for it as well.
 
     >>> class OwnStepSizes(Optimizer):  # a step size for each weight, moved by the sign of its gradient
     ...     newborn = {"log_step": "median"}
@@ -67,10 +83,11 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.step_size < float("inf"):
-            raise SettingError(
-                f"{type(self).__name__}: step_size = {self.step_size!r} is not a finite number >= 0; give one that is."
-            )
+        require_nonnegative(self, "step_size")
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as a plain dict."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The state of each trainable parameter before the first update."""

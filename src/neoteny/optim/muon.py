@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.errors import SettingError
-from neoteny.optim.adam import Adam
+from neoteny.checks import is_number, require, require_count, require_nonnegative, require_positive
+from neoteny.optim.adam import Adam, require_betas
 from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
@@ -70,13 +70,11 @@ class Muon(Optimizer):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise SettingError(f"Muon: momentum = {self.momentum!r} is not in [0, 1); 0.95 is usual.")
-        if not 0 < self.rest < float("inf"):
-            raise SettingError(f"Muon: rest = {self.rest!r} is not a finite number > 0; 0.015 is usual.")
-        if self.iterations < 1:
-            raise SettingError(f"Muon: iterations = {self.iterations!r}: take at least one; 5 are usual.")
-        Adam(betas=self.betas, eps=self.eps)
+        require(self, "momentum", is_number(self.momentum) and 0 <= self.momentum < 1, "a number in [0, 1)")
+        require_positive(self, "rest")
+        require_count(self, "iterations", least=1)
+        require_betas(self)
+        require_nonnegative(self, "eps")
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """Momentum of hidden matrices, Adam's averages of the others, and `step`, the updates so far, int32 `[]`."""

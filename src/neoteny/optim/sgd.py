@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.errors import SettingError
+from neoteny.checks import is_number, require
 from neoteny.optim.base import Counts, Optimizer
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise SettingError(f"SGD: momentum = {self.momentum!r} is not in [0, 1); 0.9 is usual.")
+        require(self, "momentum", is_number(self.momentum) and 0 <= self.momentum < 1, "a number in [0, 1)")
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The momentum of each parameter, where there is any."""

@@ -111,7 +111,7 @@ class Reinforcement(Training):
 
         environment = {
             "id": self._problem.ROBOT,
-            **self._problem.OPTIONS,
+            **self._problem.options,
             **{name: version(name) for name in ("gymnasium", "mujoco")},
         }
         return {

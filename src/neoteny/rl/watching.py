@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from neoteny.errors import RunFolderError, SettingError
-from neoteny.lab import checkpoint
 from neoteny.lab.folder import RunFolder
 from neoteny.rl.filming import Camera, check, film, kind
 from neoteny.rl.normalise import ObservationNorm
@@ -64,10 +63,10 @@ class LoadedPolicy:
             SettingError: the observation has the wrong size.
         """
         given = np.asarray(observation, dtype=np.float64)
-        if given.ndim not in (1, 2) or given.shape[-1] != self.problem.OBSERVATIONS:
+        if given.ndim not in (1, 2) or given.shape[-1] != self.problem.observations:
             raise SettingError(
                 f"an observation of shape {given.shape} was given to an agent of {self.problem.ID}, which observes "
-                f"{self.problem.OBSERVATIONS} values: make the environment with the benchmark's settings."
+                f"{self.problem.observations} values: make the environment with the benchmark's settings."
             )
         rows = given.reshape(1, -1, given.shape[-1])
         if self._norm is not None:
@@ -115,7 +114,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
             f"{folder.path} has no checkpoint.pt: archived copies have none, and a run that has just started writes "
             f"its first one after a while. Give the folder that `neoteny run` made, or run it again."
         )
-    state = checkpoint.load(folder.checkpoint, config.to_dict())["agents"]
+    state = folder.state(config)["agents"]
     own = slice(agent, agent + 1)
     tensors = {name: value[own] for name, value in state["learner"]["carry"]["tensors"].items()}
     if not all(torch.isfinite(value).all() for value in tensors.values()):
@@ -124,7 +123,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
         )
     norm = None
     if moments := state["actors"]["observation_norm"]:
-        norm = ObservationNorm(1, problem.OBSERVATIONS)
+        norm = ObservationNorm(1, problem.observations)
         norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
     ground = friction_in(state["actors"]["environments"])[agent * problem.environments]
     return LoadedPolicy(
@@ -144,8 +143,8 @@ class Episode:
 
     Args:
         policy: from `load_policy`, or any function from an observation to an action.
-        problem: the benchmark of the robot, such as `neoteny.benchmarks.locomotion.Ant()`; not needed for a loaded
-            policy.
+        problem: the benchmark of the robot, such as `neoteny.benchmarks.locomotion.AntLocomotion()`; not needed for a
+            loaded policy.
         seed: of the initial state.
         friction: of the ground; None for the policy's own.
         steps: greatest length of the episode.
@@ -178,10 +177,10 @@ class Episode:
         if problem is None:
             raise SettingError(
                 "A function does not say for which robot it is: give problem, such as "
-                "neoteny.benchmarks.locomotion.Ant()."
+                "neoteny.benchmarks.locomotion.AntLocomotion()."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
-        settings = base_settings(problem.ROBOT, **problem.OPTIONS)
+        settings = base_settings(problem.ROBOT, **problem.options)
         self._env: Any = gymnasium.make(problem.ROBOT, max_episode_steps=steps, disable_env_checker=True, **settings)
         if friction is not None:
             self._env = Slippery(self._env, ConstantFriction(friction))

@@ -25,7 +25,7 @@ def every(length: int, steps: int) -> NDArray[np.int64]:
     return np.unique(np.append(np.arange(length, steps, length, dtype=np.int64), np.int64(steps)))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Timeline:
     """The events of a run, each an increasing array of steps.
 
@@ -50,6 +50,10 @@ class Timeline:
     tests: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     validations: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     rates: Mapping[int, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        counts = {"tasks": self.tasks, "bins": self.bins, "looks": self.looks, "tests": self.tests}
+        return f"<Timeline of {self.steps:,} steps: {', '.join(f'{len(at):,} {what}' for what, at in counts.items())}>"
 
     @property
     def steps(self) -> int:

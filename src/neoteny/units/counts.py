@@ -28,7 +28,7 @@ def entry_counts(
         tensors: parameters by name, for their shapes.
         totals: for each parameter asked for its updates as a whole, this one included, 0-dimensional.
     """
-    counts = {name: (total,) for name, total in totals.items()}
+    counts: dict[str, tuple[Tensor, ...]] = {name: (total,) for name, total in totals.items()}
     for layer in network.layers:
         if layer.name in since:
             for slices in slices_of(layer):

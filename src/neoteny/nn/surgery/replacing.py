@@ -14,7 +14,7 @@ from neoteny.nn.surgery.wiring import ACTIVATIONS, OUTPUT, Part, hidden_activati
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
 
-__all__ = ["Place", "channels_of", "copy_of", "keep_records", "replace_activations", "runs_alike"]
+__all__ = ["Place", "channels_of", "copy_of", "keep_records", "layer_norm", "replace_activations", "runs_alike"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,12 @@ def replace_activations(
     runs_alike(copied, parts, example_inputs)
     keep_records(copied)
     return copied
+
+
+def layer_norm(place: Place, epsilon: float = 1e-5) -> nn.Module:
+    """A layer norm for what an activation reads; for feature maps a group norm of one group."""
+    own = {"eps": epsilon, "device": place.value.device, "dtype": place.value.dtype}
+    return nn.LayerNorm(place.size, **own) if place.channels == -1 else nn.GroupNorm(1, place.size, **own)
 
 
 def channels_of(part: Part, parts: Mapping[str, Part]) -> int:

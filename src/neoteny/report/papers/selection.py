@@ -103,7 +103,8 @@ def _usual(benchmark: str, system: str, scale: str) -> Mapping[str, Any]:
         problem, methods = preset(registry.benchmark(benchmark).load(), system, scale)
     except NeotenyError:
         return {}
-    return dict(flatten(problem.settings())) | dict(flatten({m.name: m.settings() for m in methods}))
+    optimizer = {f"optimizer.{key}": value for key, value in problem.optimizer.settings().items() if key != "step_size"}
+    return dict(flatten({**problem.settings(), **optimizer, **{m.name: m.settings() for m in methods}}))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -17,12 +17,11 @@ import polars as pl
 import yaml
 
 from neoteny.errors import RunFolderError
-from neoteny.lab.former_names import METRICS, renamed
+from neoteny.lab.former_names import METRICS, SCHEMA, brought_up_to_date
 from neoteny.lab.recorder import COLUMNS, SORT
 
-__all__ = ["SCHEMA", "UNFINISHED", "RunFrame", "find_folders", "read_folder"]
+__all__ = ["UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
-SCHEMA = 1
 UNFINISHED = "not finished"  # the beginning of the note on a run that has not come to its end
 
 
@@ -128,10 +127,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("benchmark", "method", "runs") if config.get(key) is None]
     if missing:
         raise RunFolderError(f"{path} lacks {', '.join(missing)}, it is half-written or no run's: {cure}.")
-    schema = config.get("schema", SCHEMA)
+    config = brought_up_to_date({"schema": SCHEMA, **config})
+    schema = config["schema"]
     if schema != SCHEMA:
         raise RunFolderError(
-            f"{path} has schema {schema!r}, this version reads {SCHEMA}: report with the version that ran it."
+            f"{path} has schema {schema!r}, this version reads up to {SCHEMA}: report with the version that ran it."
         )
     runs = config["runs"]
     if not isinstance(runs, int) or runs < 1:
@@ -140,7 +140,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     for key, values in lists.items():
         if (values or key != "seeds") and (not isinstance(values, list) or len(values) != runs):
             raise RunFolderError(f"{path} should list one value of {key} for each of its {runs} runs: {cure}.")
-    return {**config, "settings": renamed(config.get("settings") or {})}
+    return config
 
 
 def _read_metrics(path: Path) -> tuple[pl.DataFrame, list[str]]:

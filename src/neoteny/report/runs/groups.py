@@ -245,8 +245,9 @@ def _label(series: list[Series]) -> list[Series]:
         mine = settings_of(one)
         keys = differing([mine, *(settings_of(other) for other in series if other.system == one.system)])
         keys = [key for key in keys if key in mine]
-        # The network and the optimizer follow from the benchmark's settings: do not name both.
-        own = [key for key in keys if not key.startswith(("network.", "optimizer.")) or key in one.settings]
+        # The network follows from the benchmark's settings, and another optimizer has other options: do not name both.
+        implied = ("network.", "optimizer.") if "optimizer" in keys else ("network.", "optimizer.step_size")
+        own = [key for key in keys if not key.startswith(implied) or key in one.settings]
         keys = own or keys
         short = [key.removeprefix(f"{one.system}.").rpartition(".")[2] for key in keys]
         names = [key if short.count(name) > 1 else name for key, name in zip(keys, short, strict=True)]

@@ -1,11 +1,11 @@
 """What a benchmark is: a frozen record of settings that knows its stream, its network and the systems of its paper.
 
 A benchmark is one file with one subclass of `OnlineBenchmark` or `EpochBenchmark`, entered in
-`neoteny.registry.BENCHMARKS`. Like everything that the command line lists, its module does not import torch:
-`build_stream` and `build_network` import what they need.
+`neoteny.registry.BENCHMARKS`, or registered by `@neoteny.register`. Like everything that the command line lists, its
+module does not import torch: `build_stream` and `build_network` import what they need.
 
     @dataclass(frozen=True, kw_only=True)
-    class SlowlyChangingRegression(OnlineBenchmark):
+    class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
         ID = "slowly-changing-regression-v1"
         LOSS = "mse"
         MEASURES = ("dead_units", "weight_magnitude")
@@ -17,29 +17,32 @@ A benchmark is one file with one subclass of `OnlineBenchmark` or `EpochBenchmar
         }
 
         tasks: int = 100
+        optimizer: Optimizer = SGD(step_size=0.01)
         activation: str = "relu"
 
 The fields' defaults are the paper's settings, so the scale `paper` is empty; the others say what they make smaller. A
-system is what a curve of the figure stands for: some methods, and settings that differ. Lower rooms, the laboratory
-first of all, never import this room: they reach a benchmark by name through `neoteny.registry`.
+system is what a curve of the figure stands for: some methods, and settings that differ. The laboratory runs whatever
+keeps to this protocol; which class trains it follows from its kind (`neoteny.registry.TRAINERS`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from neoteny.checks import is_number, require, require_choice, require_count, require_nonnegative, require_positive
+from neoteny.checks import require, require_choice, require_count, require_positive
 from neoteny.errors import UnknownNameError
+from neoteny.lab.overriding import override
 from neoteny.methods.base import Method  # not for typing alone: the command line looks the class's annotations up
+from neoteny.optim.base import Optimizer
+from neoteny.optim.sgd import SGD
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from neoteny.lab.training import Training
     from neoteny.streams.base import Stream
     from neoteny.streams.timeline import Timeline
 
@@ -54,7 +57,7 @@ class System:
         summary: one line, for `neoteny list` and the legend.
         methods: the methods that act, as the paper set them, in the order in which they act.
         overrides: settings of the benchmark that this system has otherwise (`{"activation": "linear"}`,
-            `{"optimizer": "adam", "step_size": 1e-3}`).
+            `{"optimizer": "adam", "step_size": 1e-3, "optimizer.betas": (0.9, 0.99)}`).
         scaled: what the system is at other scales, where the paper's strengths are for its lengths and sizes.
     """
 
@@ -82,14 +85,15 @@ class Benchmark(ABC):
 
     ID: ClassVar[str]
     """The id with its version, as in the registry."""
+    KIND: ClassVar[Literal["examples", "agents"]]
+    """What its runs learn from, which says what trains them; see `neoteny.registry.TRAINERS`."""
     MEASURES: ClassVar[tuple[str, ...]] = ()
-    """Names of `neoteny.measures` taken on the probe now and then."""
-    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """Names of `neoteny.measures` taken on the probe now and then, or functions of one's own as `module:function` (see
+    `neoteny.lab.measuring.measure`)."""
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "small": {}, "tiny": {}}
     """For each scale (`paper`, `small`, `tiny`) the settings that differ from the fields' defaults."""
-    SYSTEMS: ClassVar[Mapping[str, System]]
+    SYSTEMS: ClassVar[Mapping[str, System]] = {"backprop": System("the optimizer alone")}
     """The systems of the paper, by name."""
-    VARIES: ClassVar[tuple[str, ...]] = ("step_size",)
-    """Settings that may differ between the runs of one stack."""
     PROTOCOL: ClassVar[tuple[Method, ...]] = ()
     """Methods that belong to the problem and act in every system, before the system's own."""
     CHAIN: ClassVar[bool] = False
@@ -101,27 +105,19 @@ class Benchmark(ABC):
     """examples in the fixed probe set that the measures are taken on"""
     batch_size: int = 1
     """examples a step"""
-    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
+    optimizer: Optimizer = SGD(step_size=0.01)
     """what makes a step of a gradient"""
-    step_size: float = 0.01
-    """the optimizer's step size (learning rate)"""
-    momentum: float = 0.0
-    """momentum of sgd and muon (which is usually given 0.95)"""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """decay rates of the two averages of adam and adamw, and of the adam within muon"""
-    epsilon: float = 1e-8
-    """what adam, adamw and the adam within muon add to the denominator"""
 
     def __post_init__(self) -> None:
         """Refuse what no benchmark can be run with."""
         require_count(self, "tasks", "probe_size", "batch_size", least=1)
-        require_choice(self, "optimizer", ("sgd", "adam", "adamw", "muon"))
+        require(self, "optimizer", isinstance(self.optimizer, Optimizer), "a neoteny.optim.Optimizer")
         require_positive(self, "step_size")
-        require(self, "momentum", is_number(self.momentum) and 0 <= self.momentum < 1, "a number in [0, 1)")
-        betas = self.betas
-        pair = isinstance(betas, tuple) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas)
-        require(self, "betas", pair, "two numbers in [0, 1)")
-        require_nonnegative(self, "epsilon")
+
+    @property
+    def step_size(self) -> float:
+        """The optimizer's step size (learning rate)."""
+        return self.optimizer.step_size
 
     @classmethod
     def preset(cls, scale: str = "paper", **overrides: Any) -> Self:
@@ -133,7 +129,8 @@ class Benchmark(ABC):
         """
         if scale not in cls.SCALES:
             raise UnknownNameError(scale, cls.SCALES, f"scale of {cls.ID}")
-        return cls(**{**cls.SCALES[scale], **overrides})
+        plain: Any = cls  # whose fields all have defaults
+        return override(plain(), {**cls.SCALES[scale], **overrides}, cls.ID)
 
     @property
     def steps(self) -> int:
@@ -145,13 +142,18 @@ class Benchmark(ABC):
         """When tasks and bins end, and when the network is looked at and tested."""
 
     def settings(self) -> dict[str, Any]:
-        """Every field, and `steps`, as a plain dict."""
-        return {**asdict(self), "steps": self.steps}
+        """Every field, and `steps`, as a plain dict; of the optimizer its name and step size."""
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            if one.name == "optimizer":
+                found |= {"optimizer": self.optimizer.name, "step_size": self.step_size}
+            else:
+                found[one.name] = getattr(self, one.name)
+        return {**found, "steps": self.steps}
 
     def optimizer_settings(self) -> dict[str, Any]:
-        """The optimizer: its name, and those settings that it has."""
-        own = {"sgd": ("momentum",), "muon": ("momentum", "betas", "epsilon")}.get(self.optimizer, ("betas", "epsilon"))
-        return {"name": self.optimizer, "step_size": self.step_size, **{name: getattr(self, name) for name in own}}
+        """The optimizer: its name, and all its settings."""
+        return {"name": self.optimizer.name, **self.optimizer.settings()}
 
     @abstractmethod
     def network_settings(self) -> dict[str, Any]:
@@ -160,10 +162,6 @@ class Benchmark(ABC):
     @abstractmethod
     def build_network(self) -> nn.Module:
         """A fresh network on the CPU, drawn from torch's global generator, which the caller seeds a run."""
-
-    @abstractmethod
-    def training(self) -> Callable[..., Training]:
-        """The class that trains a stack of runs of these settings; see `neoteny.lab.training`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +172,7 @@ class StreamBenchmark(Benchmark):
         SettingError: a setting is outside its range.
     """
 
+    KIND: ClassVar[Literal["examples", "agents"]] = "examples"
     LOSS: ClassVar[Literal["mse", "cross_entropy"]]
     """`mse`: outputs and targets are float [B, d]. `cross_entropy`: outputs are logits [B, classes], targets int64 [B];
     then `accuracy` is recorded beside `loss`."""
@@ -181,12 +180,6 @@ class StreamBenchmark(Benchmark):
     def classes_seen(self, task: int) -> int | None:
         """How many of the outputs take part in a task, the first ones; None: all of them."""
         return None
-
-    def training(self) -> Callable[..., Training]:
-        """What learns from a stream."""
-        from neoteny.lab.supervised import Supervised
-
-        return Supervised
 
     @abstractmethod
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:

@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "ContractError",
     "DataError",
+    "MissingPackageError",
     "NeotenyError",
     "NetworkError",
     "PlasticityWarning",
@@ -63,6 +64,10 @@ class UnknownNameError(NeotenyError, LookupError):
 
 class NetworkError(NeotenyError, ValueError):
     """A network that a method cannot work on, such as one without hidden units."""
+
+
+class MissingPackageError(NeotenyError, ImportError):
+    """An optional package is missing, such as MuJoCo."""
 
 
 class DataError(NeotenyError):

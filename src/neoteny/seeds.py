@@ -7,9 +7,13 @@ leaves the order of the data as it was.
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
-__all__ = ["DATA", "ENVIRONMENT", "METHOD", "WEIGHTS", "generator", "run_seeds"]
+from neoteny.errors import SettingError
+
+__all__ = ["DATA", "ENVIRONMENT", "METHOD", "WEIGHTS", "checked_seed", "generator", "run_seeds"]
 
 WEIGHTS = 0
 """Initial weights."""
@@ -46,3 +50,18 @@ def run_seeds(seed: int, runs: int) -> tuple[int, ...]:
     (3, 4, 5, 6)
     """
     return tuple(range(seed, seed + runs))
+
+
+def checked_seed(value: object, where: str = "seed") -> int:
+    """A seed as an int.
+
+    Raises:
+        SettingError: it is no whole number, or negative.
+    """
+    try:
+        seed = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        seed = -1
+    if seed < 0:
+        raise SettingError(f"{where} = {value!r}: a seed is a whole number of at least 0.")
+    return seed

@@ -152,7 +152,7 @@ def test_bins_of_whole_batches_are_proposed():
         cls(environments=4)
     with pytest.raises(SettingError, match=r"measure_every = 102400 .* such as 106496"):
         cls(environments=4, bin_size=24_576)
-    assert cls(environments=4, bin_size=24_576, measure_every=106_496).batch == 8_192
+    assert cls(environments=4, bin_size=24_576, measure_every=106_496).iteration_steps == 8_192
 
 
 def test_a_small_run_is_made_of_whole_batches():

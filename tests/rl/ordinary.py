@@ -80,9 +80,9 @@ class Agent:
             advantages = normal_form(advantages)
         if s.anneal_step_size:
             for group in self.optimizer.param_groups:
-                group["lr"] = self.step_size * (1 - self.iteration * s.batch / self.total)
+                group["lr"] = self.step_size * (1 - self.iteration * s.iteration_steps / self.total)
         for epoch in range(s.epochs):
-            order = torch.from_numpy(generator(self.seed, DATA, self.iteration, epoch).permutation(s.batch))
+            order = torch.from_numpy(generator(self.seed, DATA, self.iteration, epoch).permutation(s.iteration_steps))
             for chosen in order.split(s.batch_size):
                 a = advantages[chosen].float()
                 if s.normalise_advantages == "minibatch":
@@ -120,7 +120,7 @@ class Agent:
             self.returns[number] += float(reward)
             self.lengths[number] += 1
             if ended[-1]:
-                step = self.iteration * s.batch + (t + 1) * s.environments
+                step = self.iteration * s.iteration_steps + (t + 1) * s.environments
                 self.episodes.append((step, self.returns[number], self.lengths[number]))
                 self.returns[number], self.lengths[number] = 0.0, 0
                 after = env.reset()[0]

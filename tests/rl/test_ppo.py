@@ -88,7 +88,7 @@ def test_agents_are_ordinary_agents(other):
         assert [(step, length) for step, _, length in sorted(found)] == [(step, n) for step, _, n in expected]
         assert len(expected) > 8 and 12 in [length for *_, length in expected]  # falls and time-outs
         np.testing.assert_allclose([r for _, r, _ in sorted(found)], [r for _, r, _ in expected], rtol=1e-5)
-    assert [it.step for it in made] == [s.batch, 2 * s.batch, 3 * s.batch]
+    assert [it.step for it in made] == [s.iteration_steps, 2 * s.iteration_steps, 3 * s.iteration_steps]
 
 
 @pytest.mark.parametrize("strategy", ["stack", "loop"])

@@ -67,7 +67,7 @@ def test_what_is_recorded(whole):
     )
     made, line = [], problem.timeline()
     while agents.step < problem.steps:
-        if line.task(agents.step) != line.task(max(agents.step - problem.batch, 0)):
+        if line.task(agents.step) != line.task(max(agents.step - problem.iteration_steps, 0)):
             agents.learner.new_task()
         made.append(agents.iterate())
     for name, weights in whole.final_weights().items():

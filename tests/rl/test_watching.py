@@ -15,8 +15,7 @@ from neoteny import lab
 from neoteny.benchmarks.locomotion import HopperLocomotion, SlipperyAnt
 from neoteny.cli.main import main
 from neoteny.envs import ConstantFriction, Slippery
-from neoteny.envs.packages import MissingPackageError
-from neoteny.errors import RunFolderError, SettingError
+from neoteny.errors import MissingPackageError, RunFolderError, SettingError
 from neoteny.lab import checkpoint
 from neoteny.rl import Episode, filming, load_policy, record, watching
 from neoteny.rl.filming import Camera, backend, film, kind

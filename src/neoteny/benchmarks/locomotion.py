@@ -23,6 +23,7 @@ from neoteny.rl.settings import PPOSettings
 if TYPE_CHECKING:
     from torch import nn
 
+    from neoteny.rl.agents import Agents
     from neoteny.rl.environments import Environments
     from neoteny.streams.timeline import Timeline
 
@@ -107,12 +108,13 @@ class Locomotion(PPOSettings, Benchmark):
         sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
         require(self, "hidden", whole and len(sizes) > 0, "a list of whole numbers >= 1, one a layer")
+        batch = self.iteration_steps
         for name in ("bin_size", "measure_every"):
             value = getattr(self, name)
-            if rest := value % self.batch:
+            if rest := value % batch:
                 raise SettingError(
-                    f"{self.ID}: {name} = {value} is not a multiple of the {self.batch} steps that an agent collects "
-                    f"at a time (rollout_steps * environments); give one, such as {value - rest + self.batch}."
+                    f"{self.ID}: {name} = {value} is not a multiple of the {batch} steps that an agent collects "
+                    f"at a time (rollout_steps * environments); give one, such as {value - rest + batch}."
                 )
         require(self, "bin_size", self.bin_size <= self.steps, f"at most the run's {self.steps} steps")
 
@@ -139,7 +141,7 @@ class Locomotion(PPOSettings, Benchmark):
     @property
     def steps(self) -> int:
         """Length of a run: whole batches."""
-        return math.ceil(self.tasks * self.task_length / self.batch) * self.batch
+        return math.ceil(self.tasks * self.task_length / self.iteration_steps) * self.iteration_steps
 
     def timeline(self) -> Timeline:
         """Stretches of ground, bins and looks."""
@@ -150,7 +152,7 @@ class Locomotion(PPOSettings, Benchmark):
         ends = every(self.task_length, self.tasks * self.task_length)
         ends[-1] = self.steps
         # there is nothing to look at before the first batch
-        looks = np.unique(np.append(every(self.measure_every, self.steps), self.batch))
+        looks = np.unique(np.append(every(self.measure_every, self.steps), self.iteration_steps))
         return Timeline(tasks=ends, bins=every(self.bin_size, self.steps), looks=looks)
 
     def network_settings(self) -> dict[str, Any]:
@@ -185,6 +187,31 @@ class Locomotion(PPOSettings, Benchmark):
             threads=threads,
             max_episode_steps=self.max_episode_steps,
             **self.options,
+        )
+
+    def agent_class(self) -> type[Agents]:
+        """What acts and learns."""
+        from neoteny.rl.ppo import PPO
+
+        return PPO
+
+    def build_agents(self, seeds: Sequence[int], threads: int = 1, **learning: Any) -> Agents:
+        """Agents in their environments.
+
+        Args:
+            seeds: a run seed an agent.
+            threads: on which physics are stepped.
+            learning: optimizer, methods, strategy and the like, as for `neoteny.rl.PPO`.
+        """
+        build: Any = self.agent_class()
+        return build(
+            self.build_environments(seeds, threads),
+            seeds=seeds,
+            settings=self.ppo,
+            network=self.build_network,
+            total=self.steps,
+            precision=self.precision,
+            **learning,
         )
 
     def friction(self) -> Any:

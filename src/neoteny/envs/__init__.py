@@ -8,7 +8,6 @@ Importing the package registers `neoteny/SlipperyAnt-v0`, `-Hopper-`, `-Walker2d
 `-Humanoid-v0`. It needs `pip install neoteny[rl]`.
 """
 
-from neoteny.envs.packages import MissingPackageError as MissingPackageError
 from neoteny.envs.packages import require
 
 require("gymnasium", "mujoco.batch", "gymnasium.envs.mujoco")
@@ -27,7 +26,6 @@ __all__ = [
     "FrictionSchedule",
     "ListedFriction",
     "LogUniformFriction",
-    "MissingPackageError",
     "MujocoVectorEnv",
     "Slippery",
     "Steps",

@@ -7,7 +7,6 @@ steps and asks at the end of an episode which change is due. So a resumed run, w
 from __future__ import annotations
 
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,21 +38,6 @@ def checked_friction(value: object, where: str = "friction") -> float:
             "0.02, rubber near 1)."
         )
     return friction
-
-
-def checked_seed(value: object, where: str = "seed") -> int:
-    """A seed as an int.
-
-    Raises:
-        SettingError: it is no whole number, or negative.
-    """
-    try:
-        seed = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        seed = -1
-    if seed < 0:
-        raise SettingError(f"{where} = {value!r}: a seed is a whole number of at least 0.")
-    return seed
 
 
 def _checked_period(every: object) -> None:

@@ -1,16 +1,12 @@
-"""The optional packages that environments need, and the error where one is missing."""
+"""The optional packages that environments need."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from neoteny.errors import NeotenyError
+from neoteny.errors import MissingPackageError
 
-__all__ = ["MissingPackageError", "require"]
-
-
-class MissingPackageError(NeotenyError, ImportError):
-    """An optional package is missing, such as MuJoCo."""
+__all__ = ["require"]
 
 
 def require(*modules: str) -> None:
@@ -22,7 +18,7 @@ def require(*modules: str) -> None:
     >>> require("numpy.linalg")
     >>> require("no_such_engine")
     Traceback (most recent call last):
-    neoteny.envs.packages.MissingPackageError: neoteny.envs needs no_such_engine (No module named 'no_such_engine'): ...
+    neoteny.errors.MissingPackageError: neoteny.envs needs no_such_engine (No module named 'no_such_engine'): ...
     """
     for module in modules:
         try:

@@ -11,11 +11,12 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator, register, registry
 from gymnasium.utils import RecordConstructorArgs
 
-from neoteny.envs.friction import FrictionSchedule, LogUniformFriction, checked_friction, checked_seed
+from neoteny.envs.friction import FrictionSchedule, LogUniformFriction, checked_friction
 from neoteny.envs.robots import ROBOTS
 from neoteny.errors import SettingError, UnknownNameError
 
 __all__ = ["UNSTABLE", "Slippery", "base_settings", "make", "register_all"]
+from neoteny.seeds import checked_seed
 
 mujoco: Any = import_module("mujoco")  # most of it is compiled, and type checkers know nothing of that
 

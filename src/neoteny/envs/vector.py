@@ -15,12 +15,13 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import SimulationError
 from numpy.typing import NDArray
 
-from neoteny.envs.friction import FrictionSchedule, checked_friction, checked_seed
+from neoteny.envs.friction import FrictionSchedule, checked_friction
 from neoteny.envs.robots import ROBOTS, Rewards
 from neoteny.envs.slippery import UNSTABLE, base_settings
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 
-__all__ = ["MujocoVectorEnv", "Steps"]
+__all__ = ["MujocoVectorEnv", "Steps", "friction_in"]
+from neoteny.seeds import checked_seed
 
 Array = NDArray[Any]
 
@@ -365,3 +366,15 @@ class MujocoVectorEnv(VectorEnv):
         self._position = np.array(state["place"], dtype=np.float64)
         self._elapsed, self._steps = (np.array(state[name], dtype=np.int64) for name in ("elapsed", "steps"))
         self._changes, self._was_reset = list(state["changes"]), True
+
+
+def friction_in(state: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The friction of each environment in a state of `MujocoVectorEnv.state`, [n].
+
+    >>> from neoteny.envs import ListedFriction
+    >>> envs = MujocoVectorEnv("Hopper-v5", 2, friction=ListedFriction([0.5], every=10))
+    >>> _ = envs.reset(seed=0)
+    >>> friction_in(envs.state())
+    array([0.5, 0.5])
+    """
+    return np.asarray(state["sliding"])[:, 0]

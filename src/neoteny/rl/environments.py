@@ -30,7 +30,10 @@ class Environments(Protocol):
         ...
 
     def step_arrays(self, actions: NDArray[Any]) -> Steps:
-        """One step with actions [N, A]; where an episode ends, the next one starts in the same step."""
+        """One step with actions [N, A]; where an episode ends, the next one starts in the same step.
+
+        The arrays of the result are not written to later.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def check_spaces(environments: Environments) -> tuple[int, int]:
         box = type(space).__name__ == "Box" and kind is not None and np.issubdtype(kind, np.floating)
         if not box or shape is None or len(shape) != 1:
             raise SettingError(
-                f"PPO needs a continuous {what} space, a Box of one dimension; this environment's is {space}: take "
+                f"Agents need a continuous {what} space, a Box of one dimension; this environment's is {space}: take "
                 "another environment, or a wrapper such as gymnasium.wrappers.FlattenObservation."
             )
         sizes.append(int(shape[0]))

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neoteny.envs.packages import MissingPackageError
-from neoteny.errors import SettingError
+from neoteny.errors import MissingPackageError, SettingError
 
 __all__ = ["KINDS", "Camera", "backend", "film", "kind"]
 

@@ -7,56 +7,37 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from neoteny.envs.friction import checked_seed
-from neoteny.errors import CheckpointError, SettingError
+from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Objective, Phase
 from neoteny.methods.base import Method
 from neoteny.nn.actor_critic import ActorCritic
 from neoteny.optim import Adam, Optimizer
+from neoteny.rl.agents import Agents, Iteration
 from neoteny.rl.clip_grad_norm import ClipGradNorm
-from neoteny.rl.environments import Environments, check_spaces
+from neoteny.rl.environments import Environments
 from neoteny.rl.gae import gae
-from neoteny.rl.loss import PPOLoss, log_probability
 from neoteny.rl.policy import Policy
-from neoteny.rl.rollout import Actors, Episodes, Rollout
+from neoteny.rl.ppo_loss import PPOLoss, log_probability
+from neoteny.rl.rollout import Rollout, collect
 from neoteny.rl.settings import PPOSettings
-from neoteny.seeds import DATA, ENVIRONMENT, generator, run_seeds
+from neoteny.seeds import DATA, ENVIRONMENT, generator
 
-__all__ = ["PPO", "Iteration"]
+__all__ = ["PPO"]
 
-_NOISE, _RESETS = 1, 2  # which of a run's generators for its environment
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What came of collecting a batch and learning from it.
-
-    Attributes:
-        step: steps of each agent so far.
-        episodes: those that ended.
-        losses: means over the updates, [R], by name: `loss`, `policy_loss`, `value_loss`, `entropy`, `clip_fraction`,
-            `approx_kl` and `weight_change`, the mean |dw| of an update.
-        friction: at the end, NaN where there is none, [R].
-    """
-
-    step: int
-    episodes: Episodes
-    losses: dict[str, NDArray[np.float64]]
-    friction: NDArray[np.float64]
+_NOISE = 1  # which of a run's generators for its environment
 
 
-class PPO:
+class PPO(Agents):
     """R independent agents, each with its own environments, seed, network and minibatches.
 
     An iteration collects T steps in each of an agent's E environments, then makes K epochs of updates on minibatches of
@@ -93,6 +74,8 @@ class PPO:
     array([200, 200])
     """
 
+    settings: PPOSettings
+
     def __init__(
         self,
         environments: Environments,
@@ -111,21 +94,8 @@ class PPO:
         device: torch.device | str = "cpu",
         precision: str = "float32",
     ):
-        self.settings = settings = settings or PPOSettings()
-        self.environments = environments
-        self._observations, self._actions = check_spaces(environments)
-        own = settings.environments
-        agents, rest = divmod(environments.num_envs, own)
-        if rest:
-            raise SettingError(
-                f"{environments.num_envs} environments cannot be shared by agents of {own} each; give a multiple."
-            )
-        self.seeds = tuple(run_seeds(0, agents) if seeds is None else (checked_seed(seed, "seeds") for seed in seeds))
-        if len(self.seeds) != agents:
-            raise SettingError(f"{len(self.seeds)} seeds were given for {agents} agents; give one each.")
-        self._total = total
-        if settings.anneal_step_size and (total or 0) < 1:
-            raise SettingError("anneal_step_size = True needs the length of the run: give total, in steps of an agent.")
+        settings = settings or PPOSettings()
+        super().__init__(environments, settings, seeds, total)
         optimizer = optimizer or Adam(step_size=1e-4)
         own_methods = [methods] if isinstance(methods, Method) else list(methods)
         _require_instances("methods", own_methods, Method, "neoteny.L2()")
@@ -150,27 +120,6 @@ class PPO:
         if "log_std" not in self.learner.parameters or not self.learner.tensors("actor."):
             raise SettingError("network makes no agent: it lacks a parameter log_std, or a submodule actor.")
         self.policy = Policy(self.learner.module("actor"))
-        self.iteration = 0
-        self.alive = np.ones(agents, dtype=bool)
-        """Agents whose networks are finite; the others stand still."""
-        self.seconds = {"physics": 0.0, "policy": 0.0, "update": 0.0}
-        """Seconds spent so far."""
-        firsts = [
-            int(lot) for seed in self.seeds for lot in generator(seed, ENVIRONMENT, _RESETS).integers(2**31, size=own)
-        ]
-        self._actors = Actors(environments, agents, settings, firsts)
-        self.states = torch.zeros(agents, 0, self._observations)
-        """What the agents saw in the last batch, as they see it, in order of time, [R, T E, observations]."""
-
-    @property
-    def agents(self) -> int:
-        """R."""
-        return len(self.seeds)
-
-    @property
-    def step(self) -> int:
-        """Steps of each agent so far."""
-        return self.iteration * self.settings.batch
 
     def iterate(self) -> Iteration:
         """Collect a batch, and learn from it.
@@ -178,39 +127,43 @@ class PPO:
         Raises:
             SettingError: an environment gave an observation that is not a number.
         """
-        began = time.perf_counter()
-        if self.settings.anneal_step_size:
-            assert self._total is not None
-            self.learner.scale_step_size(max(1 - self.step / self._total, 0.0))
-        physics = self._actors.physics
-        rollout = self._collect()
+        began, physics = time.perf_counter(), self.actors.physics
+        s, number = self.settings, self.step // self.settings.iteration_steps
+        self._anneal()
+        rollout = self._collect(number)
         collected = time.perf_counter()
-        sums = self.learner.advance(self._minibatches(rollout))
-        losses = {name: value.double().cpu().numpy() / self.settings.updates for name, value in sums.items()}
+        sums = self.learner.advance(self._minibatches(rollout, number))
+        losses = {name: value.double().cpu().numpy() / s.updates for name, value in sums.items()}
         self._drop_broken()
-        self.iteration += 1
-        physics = self._actors.physics - physics
-        spent = {"physics": physics, "policy": collected - began - physics, "update": time.perf_counter() - collected}
-        self.seconds = {name: self.seconds[name] + value for name, value in spent.items()}
-        return Iteration(self.step, rollout.episodes, losses, rollout.friction)
+        self._seconds["policy"] += collected - began - (self.actors.physics - physics)
+        self._seconds["update"] += time.perf_counter() - collected
+        return Iteration(self.step, self.actors.episodes.flush(), losses, self.actors.friction)
 
-    def _drop_broken(self) -> None:
-        """Leave out agents whose networks are not finite any more."""
-        broken = self.alive & ~self.learner.finite().cpu().numpy()
-        self.alive = self.alive & ~broken
-        for agent in np.flatnonzero(broken):
-            self.learner.drop(int(agent))
-
-    def _collect(self) -> Rollout:
+    def _collect(self, iteration: int) -> Rollout:
         """T steps in every environment."""
         shape = (self.settings.rollout_steps, self.settings.environments, self._actions)
         self.policy.use(self.learner.tensors("actor."))
         spread = self.learner.tensors("log_std")[""].exp().cpu().numpy()
         noise = [
-            generator(seed, ENVIRONMENT, _NOISE, self.iteration).standard_normal(shape).astype(np.float32) * own
+            generator(seed, ENVIRONMENT, _NOISE, iteration).standard_normal(shape).astype(np.float32) * own
             for seed, own in zip(self.seeds, spread, strict=True)
         ]
-        return self._actors.act(self.policy, np.stack(noise, axis=1))
+        return collect(self.actors, self.policy, np.stack(noise, axis=1))
+
+    @classmethod
+    def acting(
+        cls, network: nn.Module, tensors: Mapping[str, Tensor]
+    ) -> Callable[[NDArray[np.float32], np.random.Generator | None], NDArray[np.float32]]:
+        """The mean of the policy, or a sample; see `Agents.acting`."""
+        policy = Policy(network.get_submodule("actor"))
+        policy.use({name[6:]: value for name, value in tensors.items() if name.startswith("actor.")})
+        spread = tensors["log_std"].exp().cpu().numpy()[0]
+
+        def act(states: NDArray[np.float32], lots: np.random.Generator | None) -> NDArray[np.float32]:
+            mean = policy(states)
+            return mean if lots is None else mean + spread * lots.standard_normal(mean.shape).astype(np.float32)
+
+        return act
 
     def _judge(self, made: Rollout) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]:
         """Of what was met the log-probabilities, values and values of what followed, by the networks that acted."""
@@ -219,7 +172,7 @@ class PPO:
         log_probs = log_probability(actions, mean[:-1], log_std[:-1])
         values = value.double().cpu().numpy()
         follows = np.where(made.ended, 0.0, values[1:])
-        for final in made.finals:
+        for final in made.finals if self.settings.bootstrap_timeouts else ():
             states = np.zeros((1, *made.states.shape[1:]), dtype=np.float32)
             states[0, final.agents, final.numbers] = final.states
             *_, beyond = ActorCritic.split(self._outputs(states))
@@ -232,7 +185,7 @@ class PPO:
         rows = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 1, 0)))
         return self.learner.outputs(rows.flatten(1, 2)).unflatten(1, rows.shape[1:3]).movedim(0, 1)
 
-    def _minibatches(self, made: Rollout) -> dict[str, Tensor]:
+    def _minibatches(self, made: Rollout, iteration: int) -> dict[str, Tensor]:
         """What was met, shuffled into minibatches anew each epoch: [R, updates, batch_size, ...] by name."""
         s, device = self.settings, self.learner.device
         log_probs, values, follows = self._judge(made)
@@ -251,7 +204,7 @@ class PPO:
         met = {name: value.movedim(0, 1).flatten(1, 2) for name, value in met.items()}
         self.states = met["states"]
         orders = [
-            [generator(seed, DATA, self.iteration, epoch).permutation(s.batch) for epoch in range(s.epochs)]
+            [generator(seed, DATA, iteration, epoch).permutation(s.iteration_steps) for epoch in range(s.epochs)]
             for seed in self.seeds
         ]
         places = torch.from_numpy(np.array(orders)).flatten(1).to(device)
@@ -264,39 +217,6 @@ class PPO:
         if s.normalise_advantages == "minibatch":
             batches["advantages"] = _standardised(batches["advantages"], -1)
         return batches
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next iterations depend on, the environments' state included.
-
-        Raises:
-            SettingError: the environments' state cannot be read.
-        """
-        return {
-            "seeds": list(self.seeds),
-            "learner": self.learner.state_dict(),
-            "actors": self._actors.state_dict(),
-            "iteration": self.iteration,
-            "alive": self.alive.copy(),
-            "states": self.states.cpu().clone(),
-            "seconds": dict(self.seconds),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`.
-
-        Raises:
-            CheckpointError: the state belongs to other agents.
-        """
-        if tuple(state["seeds"]) != self.seeds:
-            raise CheckpointError(
-                f"the checkpoint is of agents with seeds {list(state['seeds'])}, these have {list(self.seeds)}: "
-                "resume with the seeds that it was made with."
-            )
-        self.learner.load_state_dict(state["learner"])
-        self._actors.load_state_dict(state["actors"])
-        self.iteration, self.alive = int(state["iteration"]), np.array(state["alive"])
-        self.states = state["states"].to(self.learner.device)
-        self.seconds = dict(state["seconds"])
 
 
 def _require_instances(name: str, values: Sequence[Any], kind: type, example: str) -> None:

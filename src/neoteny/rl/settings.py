@@ -1,21 +1,49 @@
-"""The settings of proximal policy optimisation (PPO), for benchmarks and the command line; needs no torch."""
+"""The settings of agents, for benchmarks and the command line; needs no torch."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
 
-__all__ = ["PPOSettings"]
+__all__ = ["AgentSettings", "PPOSettings"]
 
 Advantages = Literal["batch", "minibatch", "none"]
 
 
+class AgentSettings(ABC):
+    """What the settings of every agent hold, whatever it learns from.
+
+    Subclasses are dataclasses. Each lists these fields among its own, in its own order, as that decides the names of
+    run folders.
+    """
+
+    environments: int
+    gamma: float
+    max_grad_norm: float
+    normalise_observations: bool
+    normalise_rewards: bool
+    clip_actions: bool
+    anneal_step_size: bool
+
+    @property
+    @abstractmethod
+    def iteration_steps(self) -> int:
+        """Steps of each agent in an iteration; between two iterations agents are looked at and saved."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require_count(self, "environments", least=1)
+        require_fraction(self, "gamma")
+        require(self, "max_grad_norm", is_number(self.max_grad_norm) and self.max_grad_norm > 0, "a number > 0")
+
+
 @dataclass(frozen=True, kw_only=True)
-class PPOSettings:
+class PPOSettings(AgentSettings):
     """The settings of PPO; the defaults are those of the Nature paper's agents.
 
     Raises:
@@ -62,30 +90,31 @@ class PPOSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        require_count(self, "rollout_steps", "environments", "epochs", "batch_size", least=1)
-        require_fraction(self, "gamma", "gae_lambda")
+        AgentSettings.__post_init__(self)
+        require_count(self, "rollout_steps", "epochs", "batch_size", least=1)
+        require_fraction(self, "gae_lambda")
         require_nonnegative(self, "vf_coef", "ent_coef")
-        for name in ("clip_coef", "max_grad_norm"):
-            require(self, name, is_number(getattr(self, name)) and getattr(self, name) > 0, "a number > 0")
+        require(self, "clip_coef", is_number(self.clip_coef) and self.clip_coef > 0, "a number > 0")
         require_choice(self, "normalise_advantages", get_args(Advantages))
-        of = {"batch": self.batch, "minibatch": self.batch_size}.get(self.normalise_advantages)
+        batch = self.iteration_steps
+        of = {"batch": batch, "minibatch": self.batch_size}.get(self.normalise_advantages)
         if of == 1:
             raise SettingError(
                 f"normalise_advantages = {self.normalise_advantages!r} divides by the standard deviation of a single "
                 "step, which is not defined: give 'none', or a larger batch."
             )
-        if self.batch % self.batch_size:
+        if batch % self.batch_size:
             raise SettingError(
-                f"rollout_steps * environments = {self.batch} is not a multiple of batch_size = {self.batch_size}: "
+                f"rollout_steps * environments = {batch} is not a multiple of batch_size = {self.batch_size}: "
                 "give numbers that divide evenly."
             )
 
     @property
-    def batch(self) -> int:
+    def iteration_steps(self) -> int:
         """Steps that each agent collects before a phase of updates."""
         return self.rollout_steps * self.environments
 
     @property
     def updates(self) -> int:
         """Updates in a phase."""
-        return self.epochs * self.batch // self.batch_size
+        return self.epochs * self.iteration_steps // self.batch_size

@@ -12,13 +12,13 @@ from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.former_names import METRICS
 from neoteny.lab.learner import Learner
 from neoteny.lab.training import Training
-from neoteny.rl.ppo import PPO, Iteration
+from neoteny.rl.agents import Agents, Iteration
 
 __all__ = ["Reinforcement"]
 
 
 class Reinforcement(Training):
-    """A stack of agents that learn to act; a segment is a batch and the updates made of it.
+    """A stack of agents that learn to act; a segment is one iteration of them (`Agents.iterate`).
 
     `step` in the metrics counts the steps of one agent. Of every episode its sum of rewards and its length are recorded
     where it ended (`episode_reward`, `episode_length`; `episode_unstable` where the simulation did not hold), and for
@@ -36,14 +36,7 @@ class Reinforcement(Training):
         problem: Any = config.problem
         super().__init__(config, execution, notify, stopped, problem.steps, "episodic_return", "steps")
         self._problem, self._timeline = problem, problem.timeline()
-        self._agents = PPO(
-            problem.build_environments(config.seeds, execution.threads),
-            settings=problem.ppo,
-            network=problem.build_network,
-            total=problem.steps,
-            precision=problem.precision,
-            **self._learning(),
-        )
+        self._agents: Agents = problem.build_agents(threads=execution.threads, **self._learning())
         self._probe = self._agents.states
         self._bin = _Bin(config.runs)
 
@@ -65,10 +58,10 @@ class Reinforcement(Training):
         return self._step >= self._timeline.steps
 
     def _segment(self) -> None:
-        """Collect a batch, learn from it, and record what came of it."""
-        before = self._step - self._problem.batch
+        """Act, learn, and record what came of it."""
+        before = self._step - self._problem.iteration_steps
         if before >= 0 and self._timeline.task(before) != self._timeline.task(self._step):
-            self.learner.new_task()  # batches are not cut: this is the first to begin on the new ground
+            self.learner.new_task()  # iterations are not cut: this is the first on the new ground
         made = self._agents.iterate()
         self._end_runs(~self._agents.alive)
         episodes = made.episodes
@@ -80,7 +73,7 @@ class Reinforcement(Training):
             if unstable:
                 self._event("episode_unstable", 1.0, agent, step)
         self._bin.add(made)
-        if self._agents.iteration == 1:
+        if before < 0:
             self._probe = self._agents.states[:, : self._problem.probe_size].clone()
         if self._timeline.among(self._step, self._timeline.bins):
             for metric, values in self._bin.take().items():

@@ -15,8 +15,7 @@ from neoteny.errors import RunFolderError, SettingError
 from neoteny.lab.folder import RunFolder
 from neoteny.rl.filming import Camera, check, film, kind
 from neoteny.rl.normalise import ObservationNorm
-from neoteny.rl.policy import Policy
-from neoteny.rl.settings import PPOSettings
+from neoteny.rl.settings import AgentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,16 +50,14 @@ class LoadedPolicy:
     ):
         self.problem, self.agent, self.seed, self.step, self.friction = problem, agent, seed, step, friction
         with torch.random.fork_rng(devices=()):  # only the structure is needed; random generators stay as they are
-            network: Any = problem.build_network()
-        self._policy = Policy(network.actor)
-        self._policy.use({name[6:]: value for name, value in tensors.items() if name.startswith("actor.")})
-        self._spread = tensors["log_std"].exp().cpu().numpy()[0]
+            network = problem.build_network()
+        self._act = problem.agent_class().acting(network, tensors)
         self._norm, self._sampling = norm, sampling
 
     def __call__(self, observation: ArrayLike) -> NDArray[np.float32]:
         """The action for an observation [observations], or the actions for several [n, observations].
 
-        It is the mean of the policy, or a sample if the policy was loaded with `sampled=True`.
+        It is the one that the policy prefers, or a sample if the policy was loaded with `sampled=True`.
 
         Raises:
             SettingError: the observation has the wrong size.
@@ -75,9 +72,7 @@ class LoadedPolicy:
         if self._norm is not None:
             rows = self._norm(rows, learn=False)
         with torch.inference_mode():
-            action = self._policy(rows.astype(np.float32))[0]
-        if self._sampling is not None:
-            action = action + self._spread * self._sampling.standard_normal(action.shape).astype(np.float32)
+            action = self._act(rows.astype(np.float32), self._sampling)[0]
         if self.problem.clip_actions:
             action = np.clip(action, -1.0, 1.0)
         return action.reshape(*given.shape[:-1], -1)
@@ -89,7 +84,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
     Args:
         run_dir: the run folder, with config.yaml and checkpoint.pt.
         agent: number of the agent, from 0.
-        sampled: whether to sample actions, as in training, instead of taking the mean.
+        sampled: whether to sample actions, as in training, instead of taking the preferred ones.
         seed: of these samples.
 
     Raises:
@@ -100,10 +95,12 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
     >>> policy = load_policy("runs/slippery-ant-v1/cbp", agent=2)  # doctest: +SKIP
     >>> action = policy(observation)  # doctest: +SKIP
     """
+    from neoteny.envs.vector import friction_in
+
     folder = RunFolder(run_dir)
     config = folder.config()
     problem: Any = config.problem
-    if not issubclass(type(problem), PPOSettings):
+    if not isinstance(problem, AgentSettings):
         raise SettingError(
             f"{folder.path} is a run of {config.benchmark}, which has no agents: give the folder of a run of agents, "
             "such as one of slippery-ant."
@@ -128,14 +125,14 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
     if moments := state["actors"]["observation_norm"]:
         norm = ObservationNorm(1, problem.observations)
         norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
-    ground = state["actors"]["environments"]["sliding"][agent * problem.environments]
+    ground = friction_in(state["actors"]["environments"])[agent * problem.environments]
     return LoadedPolicy(
         problem,
         tensors,
         agent=agent,
         seed=config.seeds[agent],
-        step=int(state["iteration"]) * problem.batch,
-        friction=None if problem.friction() is None else float(ground[0]),
+        step=int(state["actors"]["taken"]),
+        friction=None if problem.friction() is None else float(ground),
         norm=norm,
         sampling=np.random.default_rng(seed) if sampled else None,
     )
@@ -261,7 +258,7 @@ def record(
         friction: of the ground; by default the agent's at the checkpoint.
         size: width and height in pixels.
         steps: greatest length of the episode.
-        sampled: whether to sample actions, as in training, instead of taking the mean.
+        sampled: whether to sample actions, as in training, instead of taking the preferred ones.
         camera: called with the model, the width and the height, gives an object that draws as
             `neoteny.rl.filming.Camera`, the default, does.
         notify: called with the number of steps since the last call.

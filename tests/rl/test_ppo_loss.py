@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from neoteny.rl.loss import PPOLoss, log_probability
 from neoteny.rl.ppo import _standardised
+from neoteny.rl.ppo_loss import PPOLoss, log_probability
 
 ACTIONS, BATCH = 3, 7
 

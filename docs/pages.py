@@ -8,11 +8,12 @@ import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import method_pages
 from docstrings import markdown
 
-from neoteny.registry import BENCHMARKS
+from neoteny.registry import BENCHMARKS, OPTIMIZERS
 
 ROOMS = (
     *("units", "nn", "measures", "methods", "optim", "streams", "data", "envs"),
@@ -26,6 +27,7 @@ def write(folder: Path) -> None:
     texts = {
         **method_pages.pages(),
         "benchmarks": _benchmarks(),
+        "optimizers": _optimizers(),
         "errors": _module(importlib.import_module("neoteny.errors"), level=1),
         **{f"room-{room}": _room(room) for room in ROOMS},
     }
@@ -42,7 +44,7 @@ def _benchmarks() -> str:
     blocks = ["# Benchmarks", "A version changes whenever results would; a name without one means the newest."]
     for entry in BENCHMARKS.values():
         cls = entry.load()
-        presets = {scale: cls.preset(scale).settings() for scale in cls.SCALES}
+        presets = {scale: _settings(cls.preset(scale)) for scale in cls.SCALES}
         rows = [f"| setting | {' | '.join(presets)} |", "|---" * (len(presets) + 1) + "|"]
         for setting in next(iter(presets.values())):
             rows.append(f"| `{setting}` | " + " | ".join(f"{preset[setting]}" for preset in presets.values()) + " |")
@@ -54,6 +56,23 @@ def _benchmarks() -> str:
             "\n".join(rows),
             "\n".join(["| system | what it is |", "|---|---|", *systems]),
         ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _settings(problem: Any) -> dict[str, Any]:
+    """Every setting of a benchmark, those of its optimizer included."""
+    options = {
+        f"optimizer.{name}": value for name, value in problem.optimizer.settings().items() if name != "step_size"
+    }
+    return {**problem.settings(), **options}
+
+
+def _optimizers() -> str:
+    blocks = ["# Optimizers", "Each is `--optimizer NAME` of every benchmark; its settings are `--optimizer.SETTING`."]
+    for entry in OPTIMIZERS.values():
+        cls = entry.load()
+        settings = ", ".join(f"`{name}` {value}" for name, value in cls().settings().items())
+        blocks += [f"## {entry.name}", entry.source, markdown(inspect.getdoc(cls) or ""), f"Defaults: {settings}."]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -4,46 +4,37 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import lazy_loader
+
 
 def exports(
-    package: str, homes: Mapping[str, str], renamed: Mapping[str, str] = MappingProxyType({})
-) -> tuple[Callable[[str], Any], Callable[[], Sequence[str]]]:
-    """A package's `__getattr__` and `__dir__`.
+    package: str, file: str, renamed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """A package's `__getattr__`, `__dir__` and `__all__`: the names that its stub `__init__.pyi` imports.
 
     Args:
         package: the package's `__name__`.
-        homes: for each name the submodule that it lives in; `submodule:` is the submodule itself.
+        file: its `__file__`, beside which the stub lies.
         renamed: for each old name the new one; the old one still works, with a `FutureWarning`.
-
-    >>> getattribute, _ = exports("collections", {"Mapping": "abc"})
-    >>> getattribute("Mapping").__name__
-    'Mapping'
     """
+    find, names, exported = lazy_loader.attach_stub(package, file)
 
     def __getattr__(name: str) -> Any:
-        if name in renamed:
-            new = renamed[name]
-            warnings.warn(
-                f"{package}.{name} is now called {new}, and the old name will go; write {package}.{new}.",
-                FutureWarning,
-                stacklevel=2,
-            )
-            return getattr(sys.modules[package], new)
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = homes[name]
-        module = import_module(f"{package}.{home.rstrip(':')}")
-        value = module if home.endswith(":") else getattr(module, name)
-        # remembered, also where importing a submodule has just put itself under the same name
-        setattr(sys.modules[package], name, value)
-        return value
+        if name not in renamed:
+            return find(name)
+        new = renamed[name]
+        warnings.warn(
+            f"{package}.{name} is now called {new}, and the old name will go; write {package}.{new}.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return getattr(sys.modules[package], new)
 
-    def __dir__() -> Sequence[str]:
-        return sorted({*vars(sys.modules[package]), *homes})
+    def __dir__() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *names()})
 
-    return __getattr__, __dir__
+    return __getattr__, __dir__, exported

@@ -219,4 +219,5 @@ def test_learning_rate_is_another_word_for_step_size(arguments):
 def test_records_are_shown_in_few_words(tmp_path):
     config = lab.resolve("ant", runs=500, grid={"step_size": [1e-4 * k for k in range(1, 20)]})
     shown = [config, lab.RunStack(tmp_path, config), config.problem, config.problem.timeline(), registry.METHODS]
+    assert "<td>optimizer</td><td>adam</td>" in config._repr_html_() and "<td>absent</td>" in shown[1]._repr_html_()
     assert all(len(repr(one)) < 2_000 for one in [*shown, *registry.METHODS.values(), *registry.BENCHMARKS.values()])

@@ -126,6 +126,5 @@ def test_every_check_says_what_a_violation_means():
 
 
 def test_exports():
-    assert set(neoteny.testing.__all__) == set(neoteny.testing._HOME)
     assert all(getattr(neoteny.testing, name) is not None for name in neoteny.testing.__all__)
     assert callable(neoteny.testing.checks)

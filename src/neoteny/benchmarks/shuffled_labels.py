@@ -1,4 +1,4 @@
-"""Shuffled labels: the same images of MNIST in every task, each time with new labels that only memory can tell.
+"""Shuffled labels: the same images of MNIST in every task, each time with new random labels to memorise.
 
 Lyle et al., "Understanding plasticity in neural networks", ICML 2023; the settings are those of "Random Label MNIST" in
 Kumar, Marklund & Van Roy, "Maintaining plasticity in continual learning via regenerative regularization", arXiv

@@ -21,7 +21,7 @@ STYLE = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not y
 
 
 @dataclass(frozen=True)
-class Options:
+class ClaimsOptions:
     """Hold the papers' claims against run folders: which hold, which do not, which are undecided or not yet run."""
 
     runs_dir: Annotated[Path, tyro.conf.Positional] = RUNS
@@ -38,7 +38,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Show the verdicts, or write them and print where they are."""
-    options = tyro.cli(Options, args=list(arguments), prog="neoteny claims")
+    options = tyro.cli(ClaimsOptions, args=list(arguments), prog="neoteny claims")
     if options.out is not None and options.out.suffix != ".md":
         raise SettingError(f"--out {options.out}: the page of claims is Markdown; end its name with .md.")
     from neoteny.report.claims.page import markdown

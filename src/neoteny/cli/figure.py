@@ -22,7 +22,7 @@ RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
-class Options:
+class FigureOptions:
     """Draw a figure of a paper from run folders, or list which runs each figure needs."""
 
     name: Annotated[str | None, tyro.conf.Positional] = None
@@ -41,7 +41,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> None:
     """Draw the figure and print where it is, or list."""
-    options = tyro.cli(Options, args=[*arguments], prog="neoteny figure")
+    options = tyro.cli(FigureOptions, args=[*arguments], prog="neoteny figure")
     if options.out is not None and options.out.suffix not in KINDS:
         raise SettingError(f"--out {options.out}: a figure is one of {', '.join(KINDS)}; end its name like that.")
     if options.name is None and not options.list:

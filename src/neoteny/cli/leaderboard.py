@@ -25,7 +25,7 @@ TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboa
 class LeaderboardOptions:
     """Run every method on the fast benchmarks, choose hyper-parameters on seeds of their own, and make the table.
 
-    Any subset, at any time, killed at any time: what is finished is never run again, and every call adds to the table.
+    Run any part of it, and stop it whenever you like. What is finished is not run again; each call adds to the table.
     """
 
     method: str = ""

@@ -7,26 +7,6 @@ function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from neoteny.lazy import exports
 
-if TYPE_CHECKING:
-    from neoteny.lab.config import RunConfig, resolve, resolve_all
-    from neoteny.lab.executor import compare
-    from neoteny.lab.running import RunStack, folder_of, resume, run
-
-__all__ = ["RunConfig", "RunStack", "compare", "folder_of", "resolve", "resolve_all", "resume", "run"]
-
-_HOME = {
-    "RunConfig": "config",
-    "resolve": "config",
-    "resolve_all": "config",
-    "compare": "executor",
-    "RunStack": "running",
-    "folder_of": "running",
-    "resume": "running",
-    "run": "running",
-}
-
-__getattr__, __dir__ = exports(__name__, _HOME, {"Run": "RunStack"})
+__getattr__, __dir__, __all__ = exports(__name__, __file__, {"Run": "RunStack"})

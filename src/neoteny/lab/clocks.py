@@ -45,7 +45,7 @@ class Clocks:
         if self._used == self._length:
             self._before = self.state_dict()
             self._rows = self._map(lambda clocks: np.stack([clock.take(self._length) for clock in clocks]))
-            found = [rows.any(axis=(0, 2)).nonzero()[0].tolist() for rows in self._rows if rows is not None]
+            found = [np.flatnonzero(rows.any(axis=(0, 2))).tolist() for rows in self._rows if rows is not None]
             self._busy, self._used = set().union(*found), 0
         step = self._used
         self._used += 1

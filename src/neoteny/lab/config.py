@@ -22,6 +22,7 @@ from neoteny.lab.overriding import Overrides, override
 from neoteny.lab.plain import plain, read_yaml, write_yaml
 from neoteny.lab.presets import Asked, Classes, asked, axes_of, method_name, system_of
 from neoteny.methods.base import Method
+from neoteny.notebook import table
 from neoteny.optim.base import Optimizer
 from neoteny.seeds import run_seeds
 
@@ -115,6 +116,12 @@ class RunConfig:
             f"<RunConfig of {self.benchmark} at scale {self.scale}: {self.label}, "
             f"{self.runs} runs from seed {self.seed}; to_yaml() says everything>"
         )
+
+    def _repr_html_(self) -> str:
+        """Every setting, as a table for notebooks."""
+        caption = f"{self.benchmark} at scale {self.scale}: {self.label}, {self.runs} runs from seed {self.seed}"
+        rows = _flat(self.problem, {method.name: method for method in self.interventions}).items()
+        return table(caption, ("setting", "value"), [row for row in rows if row[0] not in self.varied])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers."""

@@ -110,7 +110,8 @@ class _Forward:
         knobs: Tensors,
     ):
         self._owner, self._tensors, self._buffers, self._slow, self._key = owner, tensors, buffers, slow, key
-        self.knobs, self._calls = knobs, 0
+        self.knobs: Mapping[str, Tensor] = knobs
+        self._calls = 0
 
     def __call__(self, *inputs: Any, network: str = "", slow: str | None = None, observed: bool = True) -> Any:
         own, dropping, observer = self._owner, self._owner._dropping, self._owner._observer

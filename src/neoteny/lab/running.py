@@ -20,6 +20,7 @@ from neoteny.lab.config import resolve as resolve_config
 from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.overriding import Overrides
+from neoteny.notebook import table
 from neoteny.progress import live
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ class RunStack:
 
     folder: Path
     config: RunConfig
+
+    def _repr_html_(self) -> str:
+        """The folder and the configuration, as a table for notebooks."""
+        rows = [
+            ("folder", self.folder),
+            ("status", RunFolder(self.folder).status),
+            ("benchmark", self.config.benchmark),
+        ]
+        rows += [(name, getattr(self.config, name)) for name in ("scale", "method", "runs", "seed")]
+        return table(self.config.label, ("", ""), rows)
 
     @cached_property
     def metrics(self) -> pl.DataFrame:

@@ -142,7 +142,9 @@ class TrainingStep:
         if len(optimizers) == 1:
             return optimizers[0].newborn_state
         owners = {name: own for own, names in zip(optimizers, self.groups, strict=True) for name in names}
-        return lambda parameter, *rest: owners[parameter].newborn_state(parameter, *rest)
+        return lambda parameter, state, old, weight, new: owners[parameter].newborn_state(
+            parameter, state, old, weight, new
+        )
 
     def bound(self, hyper: Tensors) -> tuple[list[Optimizer], list[Method]]:
         """The phases' optimizers and the methods with this run's own settings put in."""

@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Read a job from standard input, do it, and tell of it on standard output."""
-    # What anything else prints must not get between the messages: it goes where errors go.
+    # Other output must not mix with the messages: standard output becomes standard error.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     job = json.loads(sys.stdin.readline())

@@ -28,7 +28,7 @@ def best_point(scores: ArrayLike, higher_is_better: bool) -> int:
     Raises:
         SettingError: there is no score.
 
-    The mean of scores of which some are beyond all bounds is decided by how many they are, and then by the others:
+    Points with non-finite scores are ordered by how many of these they have, then by their other scores:
 
     >>> best_point([[0.5, 0.5], [0.9, 0.9], [0.9, 0.9], [1.0, float("nan")]], higher_is_better=True)
     1

@@ -1,4 +1,4 @@
-"""Slowly-changing regression: a target network that is never moved, seen through inputs that slowly are.
+"""Slowly-changing regression: the target network stays as it is, and its inputs slowly change.
 
 Of m input bits the first f are held and change from task to task; the rest are random in every example. So a task has
 only 2^(m-f) different examples (32): they are tabulated once a task, and an example is a row of the table.

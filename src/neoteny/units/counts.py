@@ -28,14 +28,16 @@ def entry_counts(
         tensors: parameters by name, for their shapes.
         totals: for each parameter asked for its updates as a whole, this one included, 0-dimensional.
     """
-    counts: dict[str, tuple[Tensor, ...]] = {name: (total,) for name, total in totals.items()}
+    counts: dict[str, tuple[Tensor, ...]] = {}
     for layer in network.layers:
         if layer.name in since:
             for slices in slices_of(layer):
-                if slices.name in counts:
-                    own = slices.spread(since[layer.name] + 1, tensors[slices.name], totals[slices.name])
-                    counts[slices.name] += (own,)
-    return counts
+                if slices.name in totals:
+                    total = totals[slices.name]
+                    own = torch.minimum(since[layer.name] + 1, total)
+                    own = slices.spread(own, tensors[slices.name], total)
+                    counts[slices.name] = (*counts.get(slices.name, ()), own)
+    return {name: counts.get(name, (total,)) for name, total in totals.items()}
 
 
 def average_weight(beta: float | Tensor, count: Tensor | Sequence[Tensor]) -> Tensor:

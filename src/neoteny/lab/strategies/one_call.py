@@ -11,13 +11,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from neoteny.lab.clocks import Due
 from neoteny.lab.in_place import InPlace
 from neoteny.lab.objective import Batch, Tensors
 from neoteny.lab.step import Carry
-from neoteny.lab.strategies.base import LAYERS_COMPILED, Due
+from neoteny.lab.strategies.base import LAYERS_COMPILED
 from neoteny.lab.strategies.loop import Loop
+
+Names = str | tuple[str, ...] | TreeSpec
+"""Of what a call is given: the names in a batch, or its structure; or the name of what acts."""
 
 
 class OneCall(Loop):
@@ -27,15 +31,15 @@ class OneCall(Loop):
 
     def load(self, carry: Carry) -> None:
         """Take over a carry of all runs; written into the tensors that there are, once there are any."""
-        given = [tree_map(lambda leaf, run=run: leaf[run], carry) for run in range(self.runs)]
-        if not hasattr(self, "_leaves"):
-            self._carries = [tree_map(lambda leaf: leaf.clone().contiguous(), own) for own in given]
-            self._leaves = [tree_leaves(own) for own in self._carries]
-            self._own_keys, self._idle = list(self.keys), (False,) * len(self.step.methods)
+        runs = [tree_map(lambda leaf, run=run: leaf[run], carry) for run in range(self.runs)]
+        if not hasattr(self, "_calls"):
             self._calls: dict[Any, InPlace] = {}
-            return
-        for own, new in zip(self._carries, given, strict=True):
-            tree_map(Tensor.copy_, own, new)
+            self._idle = (False,) * len(self.step.methods)
+            self._carries = [tree_map(lambda leaf: leaf.clone().contiguous(), own) for own in runs]
+            self._leaves = [[*tree_leaves(own), key] for own, key in zip(self._carries, self.keys, strict=True)]
+        else:
+            for old, new in zip(self._carries, runs, strict=True):
+                tree_map(Tensor.copy_, old, new)
 
     def take_sums(self) -> dict[str, Tensor]:
         """The sums, which start anew."""
@@ -52,82 +56,103 @@ class OneCall(Loop):
         return sum(call.seconds for call in self._calls.values())
 
     def _advance_one(self, run: int, batches: Batch, due: Due) -> None:
-        names, leaves, build = _taken_apart(batches)
+        names, leaves = _taken_apart(batches)
         for step in range(leaves[0].shape[0]):
-            rows = [None if rows is None else rows[step : step + 1] for rows in due]
-            self._learn_one(run, names, [leaf[step : step + 1] for leaf in leaves], build, rows)
+            row = [None if rows is None else rows[step : step + 1] for rows in due]
+            self._learn_one(run, names, [leaf[step : step + 1] for leaf in leaves], row)
 
     def learn(self, batch: Batch, due: Due | None) -> None:
         """One step on a batch, a pytree of tensors `[R, B, ...]`, with what is due in it, `[R, columns]` a method."""
-        names, leaves, build = _taken_apart(batch)
+        names, leaves = _taken_apart(batch)
         for run in range(self.runs):
             if run not in self.dropped:
-                rows = None if due is None else [None if row is None else row[run : run + 1] for row in due]
-                self._learn_one(run, names, self._own(run, leaves), build, rows)
+                row = None if due is None else [None if rows is None else rows[run : run + 1] for rows in due]
+                self._learn_one(run, names, self._part(run, leaves), row)
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
         """`evaluated(function, *inputs)`, compiled; `name` tells one function from another."""
-
-        def acting(carry: Carry, hyper: Tensors, key: Tensor, *x: Tensor) -> tuple[Carry, Any]:
-            return carry, function(self.step.evaluated(carry, hyper), *x)
-
-        found = [self._call(run, name, None, acting, self._own(run, inputs)) for run in range(self.runs)]
+        found = [self._call(run, name, None, self._part(run, inputs), function) for run in range(self.runs)]
         return found[0] if self.runs == 1 else tree_map(lambda *leaves: torch.cat(leaves), *found)
 
-    def _own(self, run: int, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
-        """A run's part, `[1, ...]`."""
+    def _part(self, run: int, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
+        """A run's part of tensors `[R, ...]`, `[1, ...]`."""
         return leaves if self.runs == 1 else [leaf[run : run + 1] for leaf in leaves]
 
-    def _learn_one(
-        self, run: int, names: Any, leaves: Sequence[Tensor], build: Callable[..., Batch], due: Sequence[Any] | None
-    ) -> None:
-        active, rows = self._idle, []
+    def _learn_one(self, run: int, names: Names, leaves: Sequence[Tensor], due: Sequence[Any] | None) -> None:
+        active = self._idle
         if due is not None:
-            active = tuple(row is not None and bool(row.any()) for row in due)
-            rows = [torch.as_tensor(row) for row, on in zip(due, active, strict=True) if on]
-
-        def learning(carry: Carry, hyper: Tensors, key: Tensor, *given: Tensor) -> tuple[Carry, tuple[()]]:
-            own, drawn = iter(given[len(leaves) :]), iter(self.step.noise(key, carry["count"], 1))
-            noise = [next(drawn)[0] if draws else None for draws in self.step.draws]
-            acting = [next(own) if on else None for on in active]
-            return self.step(carry, hyper, key, build(given[: len(leaves)]), acting, noise), ()
-
-        self._call(run, names, active, learning, [*leaves, *rows])
+            active = tuple(rows is not None and bool(rows.any()) for rows in due)
+            leaves = [*leaves, *(torch.as_tensor(rows) for rows, on in zip(due, active, strict=True) if on)]
+        self._call(run, names, active, leaves)
 
     def _call(
         self,
         run: int,
-        name: Any,
+        names: Names,
         active: tuple[bool, ...] | None,
-        function: Callable[..., Any],
         given: Sequence[Tensor],
+        function: Callable[..., Any] | None = None,
     ) -> Any:
-        """A function of (carry, hyper, key, *given) of this run, compiled when such shapes are first met.
-
-        What is given has a leading dimension of one run, which the function does not see; its result gets one.
-        """
-        given = [leaf.contiguous() for leaf in (*self._own(run, list(self.hyper.values())), *given)]
-        known = name, active, *[(leaf.shape, leaf.dtype) for leaf in given]
+        """The call that learns, or with a `function` acts, compiled when tensors of these shapes are first met."""
+        if self.hyper:
+            given = [*self._part(run, list(self.hyper.values())), *given]
+        given = [leaf.contiguous() for leaf in given]
+        known = (names, active, *[(leaf.shape, leaf.dtype) for leaf in given])
         call = self._calls.get(known)
         if call is None:
-            names = list(self.hyper)
-
-            def one_run(carry: Carry, key: Tensor, *given: Tensor) -> tuple[Carry, Any]:
-                inner = [leaf[0] for leaf in given]
-                own = dict(zip(names, inner[: len(names)], strict=True))
-                carry, result = function(carry, own, key, *inner[len(names) :])
-                return carry, tree_map(lambda leaf: leaf.unsqueeze(0), result)
-
+            inner = self._learning(names, active) if active is not None else self._acting(function)
             few = not any(active or ()) or len(self.step.network.layers) <= LAYERS_COMPILED
-            example = [self._own_keys[run], *given]
-            call = self._calls[known] = InPlace(one_run, self._carries[run], example, self.compile and few)
-        return call([*self._leaves[run], self._own_keys[run], *given])
+            example = [self.keys[run], *given]
+            call = InPlace(self._of_one_run(inner), self._carries[run], example, self.compile and few)
+            self._calls[known] = call
+        return call([*self._leaves[run], *given])
+
+    def _of_one_run(self, function: Callable[..., tuple[Carry, Any]]) -> Callable[..., tuple[Carry, Any]]:
+        """A function of (carry, hyper, key, *tensors) as one of (carry, key, *tensors `[1, ...]`), result alike."""
+        names = list(self.hyper)
+
+        def call(carry: Carry, key: Tensor, *given: Tensor) -> tuple[Carry, Any]:
+            own = [leaf[0] for leaf in given]
+            hyper = dict(zip(names, own[: len(names)], strict=True))
+            carry, result = function(carry, hyper, key, *own[len(names) :])
+            return carry, tree_map(lambda leaf: leaf.unsqueeze(0), result)
+
+        return call
+
+    def _learning(self, names: Names, active: tuple[bool, ...]) -> Callable[..., tuple[Carry, tuple[()]]]:
+        def learn(carry: Carry, hyper: Tensors, key: Tensor, *given: Tensor) -> tuple[Carry, tuple[()]]:
+            batch, due = _put_together(names, given)
+            rows, drawn = iter(due), iter(self.step.noise(key, carry["count"], 1))
+            noise = [next(drawn)[0] if draws else None for draws in self.step.draws]
+            return self.step(carry, hyper, key, batch, [next(rows) if on else None for on in active], noise), ()
+
+        return learn
+
+    def _acting(self, function: Callable[..., Any] | None) -> Callable[..., tuple[Carry, Any]]:
+        assert function is not None
+
+        def act(carry: Carry, hyper: Tensors, key: Tensor, *inputs: Tensor) -> tuple[Carry, Any]:
+            return carry, function(self.step.evaluated(carry, hyper), *inputs)
+
+        return act
 
 
-def _taken_apart(batch: Batch) -> tuple[Any, list[Tensor], Callable[[Sequence[Tensor]], Batch]]:
-    """What names a batch's tensors, the tensors, and how to build such a batch of them."""
-    if type(batch) is dict and all(isinstance(value, Tensor) for value in batch.values()):
-        names = tuple(batch)  # the usual case, in a tenth of the time
-        return names, list(batch.values()), lambda leaves: dict(zip(names, leaves, strict=True))
+def _taken_apart(batch: Batch) -> tuple[Names, list[Tensor]]:
+    """A batch as what its tensors are called, or its structure, and the tensors."""
+    leaves = list(batch.values()) if type(batch) is dict else []
+    for leaf in leaves:
+        if type(leaf) is not Tensor:
+            break
+    else:
+        if leaves:  # the usual batch, in a tenth of the time
+            return tuple(batch), leaves
     leaves, spec = tree_flatten(batch)
-    return str(spec), leaves, lambda leaves: tree_unflatten(list(leaves), spec)
+    return spec, leaves
+
+
+def _put_together(names: Names, tensors: Sequence[Tensor]) -> tuple[Batch, Sequence[Tensor]]:
+    """The batch again, and the tensors that are not part of it."""
+    if isinstance(names, TreeSpec):
+        count = names.num_leaves
+        return tree_unflatten(list(tensors[:count]), names), tensors[count:]
+    return dict(zip(names, tensors, strict=False)), tensors[len(names) :]

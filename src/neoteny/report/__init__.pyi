@@ -1,0 +1,14 @@
+from .figures.curves import learning_curves as learning_curves
+from .figures.curves import plot as plot
+from .figures.panels import measures as measures
+from .page.html import build as build
+from .runs.folders import RunFrame as RunFrame
+from .runs.groups import Group as Group
+from .runs.groups import Runs as Runs
+from .runs.groups import load as load
+from .runs.series import Series as Series
+from .statistics.final_table import FinalTable as FinalTable
+from .statistics.final_table import final_table as final_table
+from .statistics.intervals import Interval as Interval
+from .statistics.intervals import iqm_interval as iqm_interval
+from .statistics.intervals import mean_interval as mean_interval

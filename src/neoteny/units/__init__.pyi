@@ -1,0 +1,10 @@
+from .activations import Activations as Activations
+from .declaring import declare as declare
+from .finding import find as find
+from .initialise import Initialiser as Initialiser
+from .observe import Observer as Observer
+from .records import Network as Network
+from .records import Reader as Reader
+from .records import UnitLayer as UnitLayer
+from .reset import make_new as make_new
+from .slices import Slices as Slices

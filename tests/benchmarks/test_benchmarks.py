@@ -83,12 +83,12 @@ def test_lengths_fit_together(cls, scale, system):
     problem = of(cls, scale, system)
     if isinstance(problem, Locomotion):
         line = problem.timeline()
-        assert problem.steps == line.steps and not problem.steps % problem.batch
-        assert 0 <= problem.steps - problem.tasks * problem.task_length < problem.batch
+        assert problem.steps == line.steps and not problem.steps % problem.iteration_steps
+        assert 0 <= problem.steps - problem.tasks * problem.task_length < problem.iteration_steps
         assert len(line.tasks) == problem.tasks
         for events in (line.bins, line.looks):  # all fall between two batches
-            assert not (events % problem.batch).any() and events[-1] == problem.steps
-        assert line.looks[0] == problem.batch
+            assert not (events % problem.iteration_steps).any() and events[-1] == problem.steps
+        assert line.looks[0] == problem.iteration_steps
         return
     if scale == "tiny":
         assert problem.steps <= 1_000 and problem.tasks >= 3

@@ -173,7 +173,7 @@ def agents(system: str = "backprop", runs: int = 3, bins: int = 20, end: float =
                 rows += [(run, where, task, name, "", 100.0) for name in ("episode_reward", "episode_length")]
     rows.append((0, 777, 0, "episode_unstable", "", 1.0))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(SORT)
-    own = {"rollout_steps": 2_048, "task_length": 100_000, "bin_size": size} | settings
+    own = {"task_length": 100_000, "bin_size": size} | settings
     return RunFrame(config(system, runs, benchmark="slippery-ant-v1", scale="small", settings=own), frame)
 
 
@@ -209,8 +209,6 @@ def paper_runs(
                     for step in steps
                 ]
         own = {key: value for key, value in line.settings.items() if "." not in key}
-        if figure.axis == "steps":
-            own |= {"rollout_steps": 2_048}
         methods: dict[str, dict[str, Any]] = {}
         for key, value in line.settings.items():
             if "." in key:

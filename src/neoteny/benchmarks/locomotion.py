@@ -7,6 +7,7 @@ and 6, and Methods.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,19 +19,21 @@ from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.l2 import L2
 from neoteny.methods.redo import ReDo
 from neoteny.optim import Adam, Muon, Optimizer
-from neoteny.rl.settings import PPOSettings
+from neoteny.rl.settings import AgentSettings, PPOSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
     from neoteny.rl.agents import Agents
     from neoteny.rl.environments import Environments
+    from neoteny.rl.ppo import PPO
     from neoteny.streams.timeline import Timeline
 
 __all__ = [
     "AntLocomotion",
     "HopperLocomotion",
     "Locomotion",
+    "PPOLocomotion",
     "SlipperyAnt",
     "SlipperyHalfCheetah",
     "Walker2dLocomotion",
@@ -46,10 +49,10 @@ def _replacing(maturity_threshold: int) -> ContinualBackprop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Locomotion(PPOSettings, Benchmark):
-    """Agents of proximal policy optimisation in a robot of MuJoCo; see `neoteny.rl.PPO`.
+class Locomotion(AgentSettings, Benchmark):
+    """Agents in a robot of MuJoCo, whatever they learn from. Everything is counted in steps of one agent.
 
-    Everything is counted in steps of one agent.
+    A benchmark of PPO is a `PPOLocomotion`. For other agents, derive from this class and from their settings.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -62,15 +65,6 @@ class Locomotion(PPOSettings, Benchmark):
     """Taken on what the agent saw in its last 1,000 steps."""
     PROBED: ClassVar[tuple[str, ...]] = ("srank_99",)
     """Taken on fixed states: what the agent saw in its first 1,000 steps."""
-    SYSTEMS: ClassVar[Mapping[str, System]] = {
-        "backprop": System("standard PPO: Adam with its usual averages"),
-        "tuned-adam": System("PPO, Adam with averages of equal length", overrides=TUNED),
-        "l2": System("tuned Adam and L2 regularisation", (L2(strength=1e-3),), TUNED),
-        "cbp": System(
-            "tuned Adam, continual backpropagation and a little L2", (L2(strength=1e-4), _replacing(10_000)), TUNED
-        ),
-        "redo": System("tuned Adam, dormant units made new", (ReDo(tau=0.1, period=100),), TUNED),
-    }
 
     tasks: int = 1
     """stretches between two changes of the ground; a robot on unchanging ground has one"""
@@ -88,18 +82,14 @@ class Locomotion(PPOSettings, Benchmark):
     """of products in updates; weights and what acts stay in float32"""
     max_episode_steps: int = 1_000
     """after which an episode is cut off"""
-    # those of Benchmark and of PPOSettings that are otherwise here
     probe_size: int = 1_000
-    """steps that units are looked at on: an agent's last ones, and its first ones for ranks; a batch has no more"""
-    batch_size: int = 128
-    """steps in a minibatch, of which one update is made"""
+    """steps that units are looked at on: an agent's last ones, its first ones for ranks; an iteration has no more"""
     optimizer: Optimizer = Adam(step_size=1e-4)
     """what makes a step of a gradient"""
 
     def __post_init__(self) -> None:
         """Check the settings."""
         Benchmark.__post_init__(self)
-        PPOSettings.__post_init__(self)
         require_count(self, "task_length", "bin_size", "measure_every", "max_episode_steps", least=1)
         # it takes the first matrix and the last for input and output, and here there are two networks side by side
         require(self, "optimizer", not isinstance(self.optimizer, Muon), "an optimizer for two networks at once")
@@ -108,13 +98,13 @@ class Locomotion(PPOSettings, Benchmark):
         sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
         require(self, "hidden", whole and len(sizes) > 0, "a list of whole numbers >= 1, one a layer")
-        batch = self.iteration_steps
+        each = self.iteration_steps
         for name in ("bin_size", "measure_every"):
             value = getattr(self, name)
-            if rest := value % batch:
+            if rest := value % each:
                 raise SettingError(
-                    f"{self.ID}: {name} = {value} is not a multiple of the {batch} steps that an agent collects "
-                    f"at a time (rollout_steps * environments); give one, such as {value - rest + batch}."
+                    f"{self.ID}: {name} = {value} is not a multiple of the {each} steps that an agent takes at a time "
+                    f"({self.ITERATION}); give one, such as {value - rest + each}."
                 )
         require(self, "bin_size", self.bin_size <= self.steps, f"at most the run's {self.steps} steps")
 
@@ -134,13 +124,8 @@ class Locomotion(PPOSettings, Benchmark):
         return {"observation": "paper"} if self.ROBOT == "Ant-v5" else {}
 
     @property
-    def ppo(self) -> PPOSettings:
-        """How the agents learn."""
-        return PPOSettings(**{field.name: getattr(self, field.name) for field in fields(PPOSettings)})
-
-    @property
     def steps(self) -> int:
-        """Length of a run: whole batches."""
+        """Length of a run: whole iterations."""
         return math.ceil(self.tasks * self.task_length / self.iteration_steps) * self.iteration_steps
 
     def timeline(self) -> Timeline:
@@ -151,24 +136,9 @@ class Locomotion(PPOSettings, Benchmark):
 
         ends = every(self.task_length, self.tasks * self.task_length)
         ends[-1] = self.steps
-        # there is nothing to look at before the first batch
+        # there is nothing to look at before the first iteration
         looks = np.unique(np.append(every(self.measure_every, self.steps), self.iteration_steps))
         return Timeline(tasks=ends, bins=every(self.bin_size, self.steps), looks=looks)
-
-    def network_settings(self) -> dict[str, Any]:
-        """Actor and critic, of equal hidden layers."""
-        return {
-            "kind": "actor-critic",
-            "sizes": [self.observations, *self.hidden, self.actions],
-            "activation": self.activation,
-            "initialisation": "lecun",
-        }
-
-    def build_network(self) -> nn.Module:
-        """A fresh agent."""
-        from neoteny.nn.actor_critic import ActorCritic
-
-        return ActorCritic(self.observations, self.actions, self.hidden, self.activation)
 
     def build_environments(self, seeds: Sequence[int], threads: int = 1) -> Environments:
         """The environments of some agents, those of the first agent first.
@@ -189,22 +159,80 @@ class Locomotion(PPOSettings, Benchmark):
             **self.options,
         )
 
+    def friction(self) -> Any:
+        """The schedule of the friction of the ground; None leaves it as it is."""
+        return None
+
+    @abstractmethod
     def agent_class(self) -> type[Agents]:
         """What acts and learns."""
-        from neoteny.rl.ppo import PPO
 
-        return PPO
-
+    @abstractmethod
     def build_agents(self, seeds: Sequence[int], threads: int = 1, **learning: Any) -> Agents:
         """Agents in their environments.
 
         Args:
             seeds: a run seed an agent.
             threads: on which physics are stepped.
-            learning: optimizer, methods, strategy and the like, as for `neoteny.rl.PPO`.
+            learning: optimizer, methods, strategy and the like, as for `neoteny.lab.learner.Learner`.
         """
-        build: Any = self.agent_class()
-        return build(
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOLocomotion(Locomotion, PPOSettings):
+    """Agents of proximal policy optimisation in a robot of MuJoCo; see `neoteny.rl.PPO`.
+
+    Raises:
+        SettingError: a setting is outside its range.
+    """
+
+    SYSTEMS: ClassVar[Mapping[str, System]] = {
+        "backprop": System("standard PPO: Adam with its usual averages"),
+        "tuned-adam": System("PPO, Adam with averages of equal length", overrides=TUNED),
+        "l2": System("tuned Adam and L2 regularisation", (L2(strength=1e-3),), TUNED),
+        "cbp": System(
+            "tuned Adam, continual backpropagation and a little L2", (L2(strength=1e-4), _replacing(10_000)), TUNED
+        ),
+        "redo": System("tuned Adam, dormant units made new", (ReDo(tau=0.1, period=100),), TUNED),
+    }
+
+    batch_size: int = 128
+    """steps in a minibatch, of which one update is made"""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        PPOSettings.__post_init__(self)
+        Locomotion.__post_init__(self)
+
+    @property
+    def ppo(self) -> PPOSettings:
+        """How the agents learn."""
+        return PPOSettings(**{field.name: getattr(self, field.name) for field in fields(PPOSettings)})
+
+    def network_settings(self) -> dict[str, Any]:
+        """Actor and critic, of equal hidden layers."""
+        return {
+            "kind": "actor-critic",
+            "sizes": [self.observations, *self.hidden, self.actions],
+            "activation": self.activation,
+            "initialisation": "lecun",
+        }
+
+    def build_network(self) -> nn.Module:
+        """A fresh agent."""
+        from neoteny.nn.actor_critic import ActorCritic
+
+        return ActorCritic(self.observations, self.actions, self.hidden, self.activation)
+
+    def agent_class(self) -> type[PPO]:
+        """What acts and learns."""
+        from neoteny.rl.ppo import PPO
+
+        return PPO
+
+    def build_agents(self, seeds: Sequence[int], threads: int = 1, **learning: Any) -> PPO:
+        """Agents in their environments; see `Locomotion`."""
+        return self.agent_class()(
             self.build_environments(seeds, threads),
             seeds=seeds,
             settings=self.ppo,
@@ -213,10 +241,6 @@ class Locomotion(PPOSettings, Benchmark):
             precision=self.precision,
             **learning,
         )
-
-    def friction(self) -> Any:
-        """The schedule of the friction of the ground; None leaves it as it is."""
-        return None
 
 
 _TINY = {
@@ -233,7 +257,7 @@ _TINY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AntLocomotion(Locomotion):
+class AntLocomotion(PPOLocomotion):
     """An ant of eight torques learns to walk, and goes on learning long after it can.
 
     It observes 27 values and pays no contact cost: where the authors ran Ant-v3, contact forces were constantly 0. This
@@ -315,7 +339,7 @@ class Walker2dLocomotion(AntLocomotion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlipperyAnt(Locomotion):
+class SlipperyAnt(PPOLocomotion):
     """An ant learns to walk on ground whose friction changes, as between ice and rubber.
 
     Friction is drawn log-uniformly from [0.02, 2] for every agent by itself, and changes at the end of the episode

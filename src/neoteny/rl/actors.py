@@ -103,7 +103,8 @@ class Actors:
         self.episodes.add(made.rewards, made.terminations, made.truncations, made.unstable)
         self._friction = made.friction
         shape = self._shape
-        rewards, terminated, truncated = (values.reshape(shape) for values in made[1:4])
+        rewards = made.rewards.reshape(shape)
+        terminated, truncated = made.terminations.reshape(shape), made.truncations.reshape(shape)
         if self._reward_norm is not None:
             rewards = self._reward_norm(rewards, terminated | truncated)
         seen, last = self.observations, None

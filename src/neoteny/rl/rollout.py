@@ -60,10 +60,10 @@ def collect(actors: Actors, policy: Policy, noise: NDArray[np.float32]) -> Rollo
         made = [actors.step(policy(actors.observations) + lots) for lots in noise]
     seen, actions, rewards, _, terminated, truncated = zip(*made, strict=True)
     late = np.array(truncated) & ~np.array(terminated)
-    finals = [
-        Final(t, *np.nonzero(late[t]), made[t].next_observations[late[t]])
-        for t in np.flatnonzero(late.any((1, 2))).tolist()
-    ]
+    finals = []
+    for t in np.flatnonzero(late.any((1, 2))).tolist():
+        agents, numbers = np.nonzero(late[t])
+        finals.append(Final(t, agents, numbers, made[t].next_observations[agents, numbers]))
     ended = np.array(truncated) | np.array(terminated)
     states = np.array([*seen, actors.observations])
     return Rollout(states, np.array(actions), np.array(rewards), ended, tuple(finals))

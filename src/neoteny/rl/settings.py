@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
@@ -21,6 +21,9 @@ class AgentSettings(ABC):
     Subclasses are dataclasses. Each lists these fields among its own, in its own order, as that decides the names of
     run folders.
     """
+
+    ITERATION: ClassVar[str]
+    """What `iteration_steps` is made of, for messages."""
 
     environments: int
     gamma: float
@@ -54,6 +57,8 @@ class PPOSettings(AgentSettings):
     ...
     neoteny.errors.SettingError: rollout_steps * environments = 1000 is not a multiple of batch_size = 128: ...
     """
+
+    ITERATION: ClassVar[str] = "rollout_steps * environments"
 
     rollout_steps: int = 2_048
     """steps in each environment between two phases of updates"""
@@ -105,7 +110,7 @@ class PPOSettings(AgentSettings):
             )
         if batch % self.batch_size:
             raise SettingError(
-                f"rollout_steps * environments = {batch} is not a multiple of batch_size = {self.batch_size}: "
+                f"{self.ITERATION} = {batch} is not a multiple of batch_size = {self.batch_size}: "
                 "give numbers that divide evenly."
             )
 

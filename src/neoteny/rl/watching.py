@@ -100,7 +100,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
     folder = RunFolder(run_dir)
     config = folder.config()
     problem: Any = config.problem
-    if not isinstance(problem, AgentSettings):
+    if not issubclass(type(problem), AgentSettings):
         raise SettingError(
             f"{folder.path} is a run of {config.benchmark}, which has no agents: give the folder of a run of agents, "
             "such as one of slippery-ant."

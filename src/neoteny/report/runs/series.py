@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from neoteny import registry
 from neoteny.lab.recorder import SORT
 from neoteny.report.runs.curve import Curve, rebin, spacing
 from neoteny.report.runs.folders import UNFINISHED, RunFrame
@@ -51,8 +52,8 @@ class Series:
     @property
     def unit(self) -> Unit:
         """What `step` counts."""
-        agents = "rollout_steps" in (self.sources[0].config.get("settings") or {})
-        return "steps" if agents else "examples"
+        entry = registry.BENCHMARKS.get(self.sources[0].config.get("benchmark", ""))
+        return "steps" if entry and entry.kind == "agents" else "examples"
 
     @property
     def finished(self) -> bool:

@@ -23,8 +23,14 @@ Tree = Any
 """A nested dict, list or tuple of tensors."""
 Call = Callable[[list[Tensor]], Sequence[Tensor]]
 
-OPTIONS = {"cpp.enable_floating_point_contract_flag": "fast", "size_asserts": False, "alignment_asserts": False}
-"""As in `neoteny.lab.compiling`, without the checks of every input at every call."""
+OPTIONS = {
+    "cpp.enable_floating_point_contract_flag": "fast",  # as in `neoteny.lab.compiling`
+    # no checks of every input at every call
+    "size_asserts": False,
+    "alignment_asserts": False,
+    # it would leave out copies of what is overwritten later
+    "pattern_matcher": False,
+}
 
 
 class InPlace:

@@ -228,7 +228,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("a_network_of_mine --inputs probe.npz", "MODULE:FACTORY"),
         ("no_such_module:build --inputs probe.npz", "no_such_module"),
         ("a_network_of_mine:bild --inputs probe.npz", "bild"),
-        ("a_network_of_mine:number --inputs probe.npz", "gives int"),
+        ("a_network_of_mine:number --inputs probe.npz", "returns int"),
         ("a_network_of_mine:nn.Linear --inputs probe.npz", "nn.Linear"),
         ("a_network_of_mine:three --inputs probe.npz", "without arguments"),
         ("a_network_of_mine:build --inputs none.npz", "none.npz"),
@@ -242,7 +242,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("a_network_of_mine:build --inputs probe.npz --checkpoint none.pt", "none.pt"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint probe.npz", "probe.npz"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint other.pt", "not this network's"),
-        ("a_network_of_mine:build --inputs probe.npz --checkpoint list.pt", "no weights"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint list.pt", "not weights"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_told(mine, arguments: str, message: str):

@@ -148,7 +148,7 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
         ("ruin", "no command called 'ruin'. Did you mean 'run'"),
         ("run slowly-changing-regresion", "Did you mean 'slowly-changing-regression-v1'"),
         ("run slowly", "Did you mean 'slowly-changing-regression-v1'"),
-        ("run --runs 3", "where the benchmark should"),
+        ("run --runs 3", "in the place of the benchmark"),
         (f"run {NAME} --stepsize 1", "no option called '--stepsize'. Did you mean '--step-size'"),
         (f"run {NAME} --optimizer adma", "optimizer called 'adma'. Did you mean 'adam'"),
         (f"run {NAME} --optimizer.betas 0.9 0.9", "no option called '--optimizer.betas'"),

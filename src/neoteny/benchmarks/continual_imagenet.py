@@ -1,4 +1,4 @@
-"""Continual ImageNet: to tell one class of ImageNet from another, then two others, thousands of times.
+"""Continual ImageNet: thousands of binary tasks, each with two classes of ImageNet to tell apart.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Fig. 1 and Methods; images of 32x32:
 Chrabaszcz, Loshchilov & Hutter, arXiv 1707.08819.
@@ -32,7 +32,7 @@ __all__ = ["ContinualImageNet"]
 
 
 def _cbp(rate: float) -> ContinualBackprop:
-    """As the authors have it on this problem."""
+    """With the authors' settings for this problem."""
     return ContinualBackprop(
         replacement_rate=rate, maturity_threshold=100, utility="adaptable_contribution", replacement="accumulate"
     )
@@ -40,22 +40,22 @@ def _cbp(rate: float) -> ContinualBackprop:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinualImageNet(HiddenLayers, EpochBenchmark):
-    """A task is to tell two classes apart, from 600 images of each, in 250 epochs; then come two other classes.
+    """In each task the network learns to tell two classes apart, from 600 images of each, in 250 epochs.
 
     Three convolutions and three linear layers, SGD with momentum 0.9, batches of 100, cross-entropy. At each change of
-    task the output layer is set to zero, in every system. What counts is the accuracy on 100 other images of each class
-    at the end of a task. The classes come in the run's own order, and in a new one when all have been used.
+    task the output layer is set to zero, in every system. The score is the accuracy on 100 other images of each class
+    at the end of a task. Each run has its own order of the classes, and draws a new one when all have been used.
 
-    Known (paper, 30 runs, bins of 50 tasks, per cent; read off the figures): first task about 89; backprop 0.01 84.3 in
-    the first bin, about 74 after 2,000 tasks; 0.001 78.7 and 0.0001 78.4 then, a linear network 77.1. After 5,000:
-    continual backpropagation 90.4 (from 84.4), L2 89.2, shrink and perturb 89.2.
+    Known (paper, 30 runs, bins of 50 tasks, per cent; read off the figures): first task about 89; backprop with
+    step size 0.01 84.3 in the first bin and about 74 after 2,000 tasks, where 0.001 has 78.7, 0.0001 78.4 and a linear
+    network 77.1. After 5,000 tasks: continual backpropagation 90.4 (from 84.4), L2 89.2, shrink and perturb 89.2.
 
-    Where a class has fewer images than asked for, a task keeps its number of updates and goes through them more often;
-    the run's provenance says so, and which images they were.
+    If a class has fewer images than asked for, a task goes through them more often, with the same number of updates.
+    The run's provenance says so, and which images were used.
 
     Scales: `paper` is 2,000 tasks of 250 epochs (the paper's comparison of methods has 5,000: `--tasks 5000`); `small`
-    changes the task soon and learns fast, where plasticity is lost soonest: a quarter of the width, 100 images a class,
-    batches of 20, 15 epochs, standardised pixels and a larger step size; `tiny` is for tests.
+    has short tasks and a larger step size, with which plasticity is lost soonest: a quarter of the width, 100 images a
+    class, batches of 20, 15 epochs, standardised pixels; `tiny` is for tests.
 
     Versions:
         v1: as published; pixels are bytes, as the authors' code feeds them to the network.
@@ -115,7 +115,7 @@ class ContinualImageNet(HiddenLayers, EpochBenchmark):
                 )
             },
         ),
-        "redo": System("units that are silent made new", (ReDo(tau=0.025, period=1_000),)),
+        "redo": System("resets of dormant units", (ReDo(tau=0.025, period=1_000),)),
         "cbp": System(
             "continual backpropagation",
             (_cbp(3e-4),),
@@ -133,21 +133,21 @@ class ContinualImageNet(HiddenLayers, EpochBenchmark):
     test_every: int = 1
     """tasks between two tests, each at the end of a task"""
     measure_every: int = 50
-    """tasks between two looks at the units and weights"""
+    """tasks between two measurements of units and weights"""
     probe_size: int = 1_000
     """images of the coming task that the measures are taken on"""
     batch_size: int = 100
     """images a step"""
     optimizer: Optimizer = SGD(step_size=0.01, momentum=0.9)
-    """what makes a step of a gradient"""
+    """the optimizer and its settings"""
     network: Literal["convolutional", "linear"] = "convolutional"
     """the paper's network, or one that is linear in the pixels"""
     width: float = 1.0
-    """share of the paper's feature maps and hidden units that each layer has"""
+    """each layer's share of the paper's feature maps or hidden units"""
     pixels: Literal["bytes", "unit", "imagenet"] = "bytes"
-    """0 to 255; or 0 to 1; or standardised by ImageNet's means and deviations"""
+    """values from 0 to 255, from 0 to 1, or standardised by ImageNet's means and deviations"""
     class_order: Literal["fresh", "repeated"] = "fresh"
-    """when all classes have been used: another order of them, or the same again, as in the authors' code"""
+    """after all classes have been used: a new order, or the same one again, as in the authors' code"""
 
     def __post_init__(self) -> None:
         """Check the settings of the problem and the network."""
@@ -170,7 +170,7 @@ class ContinualImageNet(HiddenLayers, EpochBenchmark):
         return self.epochs * 2 * self.images_per_class // self.batch_size
 
     def timeline(self) -> Timeline:
-        """A bin is a task; tests at the ends of tasks, looks before each stretch of tasks."""
+        """A bin is a task. Tests come at the ends of tasks, measurements before every `measure_every` tasks."""
         import numpy as np
 
         from neoteny.streams.timeline import Timeline, every
@@ -190,7 +190,7 @@ class ContinualImageNet(HiddenLayers, EpochBenchmark):
         return {"kind": "continual-imagenet", "width": self.width, **self.hidden_layers()}
 
     def build_network(self) -> nn.Module:
-        """The network with its head at zero, as every task begins."""
+        """The network with its output layer at zero, as at the beginning of every task."""
         import torch
 
         from neoteny.nn import ContinualImageNetNet, LinearNetwork

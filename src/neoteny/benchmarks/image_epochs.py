@@ -1,7 +1,7 @@
-"""What the benchmarks have in common whose tasks are the same few images, changed and learned from in epochs.
+"""The base of benchmarks whose tasks are the same images, changed in some way and learned in several epochs.
 
-As in Lyle et al., "Understanding plasticity in neural networks", ICML 2023, and beside Dohare et al., Nature 632, 2024,
-a learner is judged by how well it still fits what it is trained on.
+As in Lyle et al., "Understanding plasticity in neural networks", ICML 2023, a learner is judged by how well it still
+fits what it is trained on. Dohare et al., Nature 632, 2024, judge it by examples that it has not seen.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def systems(
     tuned_adam: tuple[float, float],
     muon: tuple[float, float] = (0.02, 0.05),
 ) -> dict[str, System]:
-    """The systems of such a benchmark, whose strengths are for its paper's lengths and for those of scale `fast`.
+    """The systems of such a benchmark, with strengths for the paper's scale and for scale `fast`.
 
     Args:
         pull: strength of L2 towards the initial weights.
-        period: updates between two looks of ReDo, at the paper's scale and at `fast`.
-        adam: step sizes, likewise.
-        tuned_adam: likewise.
-        muon: likewise.
+        period: updates between two resets by ReDo, at the paper's scale and at `fast`.
+        adam: step sizes of Adam, likewise.
+        tuned_adam: step sizes of tuned Adam, likewise.
+        muon: step sizes of Muon, likewise.
     """
 
     def both(summary: str, make: Callable[[Any], dict[str, Any]], values: tuple[Any, Any]) -> System:
@@ -64,9 +64,9 @@ def systems(
         "shrink-and-perturb": System(
             "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-3, sigma=1e-4),)
         ),
-        "redo": both("dormant units made new", lambda period: {"methods": (ReDo(tau=0.1, period=period),)}, period),
-        "head-reset": System("the output layer made new with each task", (HeadReset(),)),
-        "full-reset": System("the whole network made new with each task", (FullReset(),)),
+        "redo": both("resets of dormant units", lambda period: {"methods": (ReDo(tau=0.1, period=period),)}, period),
+        "head-reset": System("reset of the output layer at each task", (HeadReset(),)),
+        "full-reset": System("reset of the whole network at each task", (FullReset(),)),
         "cbp": both(
             "continual backpropagation",
             lambda rate: {"methods": (ContinualBackprop(replacement_rate=rate),)},
@@ -84,11 +84,10 @@ def systems(
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
-    """Some images of MNIST, in every task changed and learned from in several epochs; judged on these very images.
+    """Some images of MNIST, changed in every task, learned in several epochs, and used for the score as well.
 
-    A bin is an epoch, so that the loss and accuracy of a task's last epoch (`step` in `last_epochs`), which say what
-    the network can still be trained to, and their mean over all epochs, which also says how fast, are both in the
-    metrics.
+    A bin is an epoch. So the metrics have the loss and accuracy of a task's last epoch (`step` in `last_epochs`), which
+    show how far the network can still be trained. Their mean over all epochs also shows how fast.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -111,7 +110,7 @@ class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
     images: int
     """images in a run's own subset, the same in every task"""
     measure_every: int = 1
-    """tasks between two looks at the units and weights, which come at the ends of tasks"""
+    """tasks between two measurements of units and weights, each at the end of a task"""
     initialisation: Literal["kaiming_uniform", "default"] = "kaiming_uniform"
     """how weights are drawn: Kaiming uniform with biases 0, or both as torch draws them by default"""
 
@@ -120,7 +119,7 @@ class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
         super().__post_init__()
         require_count(self, "epochs", "images", "measure_every", least=1)
         self.require_perceptron()
-        require(self, "images", self.images <= 60_000, "at most the 60,000 that there are")
+        require(self, "images", self.images <= 60_000, "at most 60,000, as many as MNIST has")
         whole = self.images % self.batch_size == 0
         require(self, "batch_size", whole, f"a divisor of the {self.images} images of an epoch")
         require_choice(self, "initialisation", ("kaiming_uniform", "default"))
@@ -141,7 +140,7 @@ class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
         return [int(end) * self.batch_size for end in self.timeline().tasks]
 
     def timeline(self) -> Timeline:
-        """A bin is an epoch; looks come before the first step and after every `measure_every` tasks."""
+        """A bin is an epoch. Measurements come before the first step and after every `measure_every` tasks."""
         import numpy as np
 
         from neoteny.streams.timeline import Timeline, every

@@ -33,23 +33,24 @@ _DECAY = L2(strength=5e-4, norms=True)
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalCIFAR100(EpochBenchmark):
-    """Every 200 epochs five more classes join the data that a ResNet-18 is trained on, from 5 to 100 of them.
+    """A ResNet-18 learns five classes of CIFAR-100; every 200 epochs five more are added, up to 100.
 
-    450 images of a class to learn from, 50 to validate with, 100 to test with; batches of 90; logits of the classes
-    seen so far only. SGD 0.1 with momentum 0.9 and weight decay 5e-4, in every system; within an increment the step
-    size is multiplied by 0.2 at epochs 60, 120 and 160. Images are flipped, cropped after padding by 4 and rotated by
-    up to 15 degrees. At the end of an increment the weights of its best validation accuracy come back and are tested.
-    Before an increment dormant units and ranks are measured on images of the classes that it brings. Hidden units are
-    the outputs of all 17 convolutions of the network's main path, those on the residual stream included.
+    Of each class 450 images are for training, 50 for validation, 100 for testing. Batches of 90; only the logits of the
+    classes seen so far are used. SGD with step size 0.1, momentum 0.9 and weight decay 5e-4 (the system `no-l2` has no
+    weight decay); within an increment the step size is multiplied by 0.2 at epochs 60, 120 and 160. Images are flipped,
+    cropped after padding by 4 and rotated by up to 15 degrees. At the end of an increment the weights with its best
+    validation accuracy are restored and tested. Before an increment dormant units and ranks are measured on images of
+    the classes that it adds. Hidden units are the outputs of all 17 convolutions of the network's main path, those on
+    the residual stream included.
 
     Known (paper, 30 runs, end, per cent; read off the figures): base 71.1, head reset 73.7, shrink and perturb 74.5,
     continual backpropagation 76.15, retrained 76.05; dormant units 55.5, 41, 7.6 and 1.4; srank_99 75, 89.6, 89.4 and
-    92.7 (base, head reset, shrink and perturb, continual backpropagation). The base system gains from what it learned
-    before at first, and falls behind the retrained one after about 40 classes.
+    92.7 (base, head reset, shrink and perturb, continual backpropagation). At first the base system profits from what
+    it learned before; after about 40 classes it falls behind the retrained one.
 
-    Scales: `paper` is 20 increments of 200 epochs; `small` has 6 of 20 on images shrunk to 16x16, a network of an
-    eighth of the width, 45 images a class to learn from, batches of 45, no augmentation, and ten times the step size,
-    under which units become dormant soon; `tiny` is for tests.
+    Scales: `paper` is 20 increments of 200 epochs; `small` has 6 increments of 20 epochs on images shrunk to 16x16, an
+    eighth of the width, 45 training images a class, batches of 45, no augmentation, and ten times the step size, with
+    which units soon become dormant; `tiny` is for tests.
 
     Versions:
         v1: as published. The weight decay covers norms and biases, as torch's does.
@@ -95,7 +96,7 @@ class IncrementalCIFAR100(EpochBenchmark):
     }
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("the base system: the network goes on learning", (_DECAY,)),
-        "head-reset": System("the output layer made new with each increment", (_DECAY, HeadReset())),
+        "head-reset": System("reset of the output layer at each increment", (_DECAY, HeadReset())),
         "shrink-and-perturb": System(
             "noise on every weight, at every step",
             (ShrinkAndPerturb(weight_decay=5e-4, sigma=1e-5, norms=True),),
@@ -118,7 +119,7 @@ class IncrementalCIFAR100(EpochBenchmark):
     tasks: int = 20
     """number of increments"""
     classes_per_increment: int = 5
-    """classes that each increment brings"""
+    """classes that each increment adds"""
     epochs: int = 200
     """passes over the images in each increment"""
     images_per_class: int = 450
@@ -126,13 +127,13 @@ class IncrementalCIFAR100(EpochBenchmark):
     validation_images_per_class: int = 50
     """images of a class to choose the best weights with"""
     early_stopping: bool = True
-    """at the end of an increment go back to the weights of its best validation accuracy"""
+    """at the end of an increment go back to the weights with its best validation accuracy"""
     probe_size: int = 1_000
     """images of the coming classes that the measures are taken on"""
     batch_size: int = 90
     """images a step"""
     optimizer: Optimizer = SGD(step_size=0.1, momentum=0.9)
-    """what makes a step of a gradient; its step size is that at the beginning of an increment"""
+    """the optimizer and its settings; the step size is that at the beginning of an increment"""
     drops: tuple[float, ...] = (0.3, 0.6, 0.8)
     """after which shares of an increment's epochs the step size is multiplied by `drop_factor`"""
     drop_factor: float = 0.2
@@ -152,7 +153,7 @@ class IncrementalCIFAR100(EpochBenchmark):
         require(self, "tasks", most, f"few enough for {self.classes_per_increment} classes each: there are 100")
         whole = self.classes_per_increment * self.images_per_class % self.batch_size == 0
         brings = self.classes_per_increment * self.images_per_class
-        require(self, "batch_size", whole, f"a divisor of the {brings} images that an increment brings")
+        require(self, "batch_size", whole, f"a divisor of the {brings} images that an increment adds")
         drops = isinstance(self.drops, tuple) and all(0 < drop < 1 for drop in self.drops)
         require(self, "drops", drops, "shares between 0 and 1")
         factor = isinstance(self.drop_factor, (int, float)) and 0 < self.drop_factor <= 1
@@ -171,7 +172,7 @@ class IncrementalCIFAR100(EpochBenchmark):
         return [steps * self.epochs for steps in self.epoch_steps]
 
     def timeline(self) -> Timeline:
-        """A bin is an epoch, validated at its end; increments are tested at theirs, and looked at before they begin."""
+        """A bin is an epoch, validated at its end. Increments are measured before they begin and tested at their end."""
         import numpy as np
 
         from neoteny.streams.timeline import Timeline
@@ -193,7 +194,7 @@ class IncrementalCIFAR100(EpochBenchmark):
         )
 
     def classes_seen(self, task: int) -> int:
-        """The classes up to and with an increment."""
+        """The number of classes up to and including an increment."""
         return self.classes_per_increment * (task + 1)
 
     def network_settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Robots that learn to walk, on ground that stays as it is or grows slippery and rough again.
+"""Robots that learn to walk, on ground that does not change or whose friction changes.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Figs. 3 and 4, Extended Data Figs. 5
 and 6, and Methods.
@@ -50,7 +50,7 @@ def _replacing(maturity_threshold: int) -> ContinualBackprop:
 
 @dataclass(frozen=True, kw_only=True)
 class Locomotion(AgentSettings, Benchmark):
-    """Agents in a robot of MuJoCo, whatever they learn from. Everything is counted in steps of one agent.
+    """Agents that control a robot of MuJoCo, by any way of learning. Everything is counted in steps of one agent.
 
     A benchmark of PPO is a `PPOLocomotion`. For other agents, derive from this class and from their settings.
 
@@ -62,36 +62,36 @@ class Locomotion(AgentSettings, Benchmark):
     ROBOT: ClassVar[str]
     """Gymnasium's name of the environment, one of `ROBOTS`."""
     MEASURES: ClassVar[tuple[str, ...]] = ("dormant_units", "dead_units", "weight_magnitude")
-    """Taken on what the agent saw in its last 1,000 steps."""
+    """Measured on what the agent saw in its last 1,000 steps."""
     PROBED: ClassVar[tuple[str, ...]] = ("srank_99",)
-    """Taken on fixed states: what the agent saw in its first 1,000 steps."""
+    """Measured on fixed states: what the agent saw in its first 1,000 steps."""
 
     tasks: int = 1
     """stretches between two changes of the ground; a robot on unchanging ground has one"""
     task_length: int
-    """steps of a stretch; the ground changes at the end of the episode under way"""
+    """steps of a stretch; the ground changes at the end of the current episode"""
     bin_size: int = 20_480
-    """steps that one recorded return is the mean of, over the episodes that ended in them"""
+    """steps of a bin; a recorded return is the mean over the episodes that ended in it"""
     measure_every: int = 102_400
-    """steps between two looks at the units and weights"""
+    """steps between two measurements of units and weights"""
     hidden: tuple[int, ...] = (256, 256)
     """units of the hidden layers, of the actor and of the critic"""
     activation: Literal["relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"] = "relu"
     """activation of the hidden layers"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of products in updates; weights and what acts stay in float32"""
+    """of the products in updates; weights and acting stay in float32"""
     max_episode_steps: int = 1_000
-    """after which an episode is cut off"""
+    """steps after which an episode is cut off"""
     probe_size: int = 1_000
-    """steps that units are looked at on: an agent's last ones, its first ones for ranks; an iteration has no more"""
+    """states that units are measured on: an agent's last ones, for ranks its first; at most those of an iteration"""
     optimizer: Optimizer = Adam(step_size=1e-4)
-    """what makes a step of a gradient"""
+    """the optimizer and its settings"""
 
     def __post_init__(self) -> None:
         """Check the settings."""
         Benchmark.__post_init__(self)
         require_count(self, "task_length", "bin_size", "measure_every", "max_episode_steps", least=1)
-        # it takes the first matrix and the last for input and output, and here there are two networks side by side
+        # Muon takes the first and the last matrix for input and output, but here are two networks side by side
         require(self, "optimizer", not isinstance(self.optimizer, Muon), "an optimizer for two networks at once")
         require_choice(self, "activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
         require_choice(self, "precision", ("float32", "bfloat16"))
@@ -110,12 +110,12 @@ class Locomotion(AgentSettings, Benchmark):
 
     @property
     def observations(self) -> int:
-        """Values that an agent observes."""
+        """The number of values that an agent observes."""
         return ROBOTS[self.ROBOT][0]
 
     @property
     def actions(self) -> int:
-        """Torques that it acts by."""
+        """The number of its torques."""
         return ROBOTS[self.ROBOT][1]
 
     @property
@@ -129,14 +129,14 @@ class Locomotion(AgentSettings, Benchmark):
         return math.ceil(self.tasks * self.task_length / self.iteration_steps) * self.iteration_steps
 
     def timeline(self) -> Timeline:
-        """Stretches of ground, bins and looks."""
+        """Stretches of ground, bins and measurements."""
         import numpy as np
 
         from neoteny.streams.timeline import Timeline, every
 
         ends = every(self.task_length, self.tasks * self.task_length)
         ends[-1] = self.steps
-        # there is nothing to look at before the first iteration
+        # there is nothing to measure before the first iteration
         looks = np.unique(np.append(every(self.measure_every, self.steps), self.iteration_steps))
         return Timeline(tasks=ends, bins=every(self.bin_size, self.steps), looks=looks)
 
@@ -145,7 +145,7 @@ class Locomotion(AgentSettings, Benchmark):
 
         Args:
             seeds: a run seed an agent; friction is drawn from it.
-            threads: on which physics are stepped.
+            threads: number of threads that step the physics.
         """
         from neoteny.envs import MujocoVectorEnv
 
@@ -165,7 +165,7 @@ class Locomotion(AgentSettings, Benchmark):
 
     @abstractmethod
     def agent_class(self) -> type[Agents]:
-        """What acts and learns."""
+        """The class of the agents."""
 
     @abstractmethod
     def build_agents(self, seeds: Sequence[int], threads: int = 1, **learning: Any) -> Agents:
@@ -173,7 +173,7 @@ class Locomotion(AgentSettings, Benchmark):
 
         Args:
             seeds: a run seed an agent.
-            threads: on which physics are stepped.
+            threads: number of threads that step the physics.
             learning: optimizer, methods, strategy and the like, as for `neoteny.lab.learner.Learner`.
         """
 
@@ -193,11 +193,11 @@ class PPOLocomotion(Locomotion, PPOSettings):
         "cbp": System(
             "tuned Adam, continual backpropagation and a little L2", (L2(strength=1e-4), _replacing(10_000)), TUNED
         ),
-        "redo": System("tuned Adam, dormant units made new", (ReDo(tau=0.1, period=100),), TUNED),
+        "redo": System("tuned Adam and resets of dormant units", (ReDo(tau=0.1, period=100),), TUNED),
     }
 
     batch_size: int = 128
-    """steps in a minibatch, of which one update is made"""
+    """steps in a minibatch; each minibatch is one update"""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -225,7 +225,7 @@ class PPOLocomotion(Locomotion, PPOSettings):
         return ActorCritic(self.observations, self.actions, self.hidden, self.activation)
 
     def agent_class(self) -> type[PPO]:
-        """What acts and learns."""
+        """The class of the agents."""
         from neoteny.rl.ppo import PPO
 
         return PPO
@@ -258,10 +258,10 @@ _TINY = {
 
 @dataclass(frozen=True, kw_only=True)
 class AntLocomotion(PPOLocomotion):
-    """An ant of eight torques learns to walk, and goes on learning long after it can.
+    """An ant with eight torques learns to walk, and goes on learning long after that.
 
-    It observes 27 values and pays no contact cost: where the authors ran Ant-v3, contact forces were constantly 0. This
-    is Gymnasium's Ant-v5 without them; Ant-v3 also paid the reward for being upright in the step of falling.
+    It observes 27 values and pays no contact cost: in the Ant-v3 that the authors ran, contact forces were always 0.
+    This is Gymnasium's Ant-v5 without them. Ant-v3 also gave the reward for being upright in the step of falling.
 
     Known (paper, 30 runs, 50 M steps, return an episode; read off the figures): standard PPO reaches about 2,600, then
     0 or less by 17 M steps; tuned Adam about 3,950, then 0 by 40 M; L2 ends at 4,000, continual backpropagation with L2
@@ -294,7 +294,7 @@ class AntLocomotion(PPOLocomotion):
 
 @dataclass(frozen=True, kw_only=True)
 class HopperLocomotion(AntLocomotion):
-    """A robot of one leg and three torques learns to hop, and goes on learning.
+    """A robot with one leg and three torques learns to hop, and goes on learning.
 
     Known (paper, 30 runs): as for the ant, standard PPO falls after a peak, less steeply; continual backpropagation
     with L2 does not. The settings are the ant's.
@@ -317,7 +317,7 @@ class HopperLocomotion(AntLocomotion):
 
 @dataclass(frozen=True, kw_only=True)
 class Walker2dLocomotion(AntLocomotion):
-    """A robot of two legs and six torques learns to walk, and goes on learning.
+    """A robot with two legs and six torques learns to walk, and goes on learning.
 
     Known (paper, 30 runs): as for the ant, standard PPO falls after a peak; continual backpropagation with L2 does not.
     The settings are the ant's.
@@ -342,8 +342,8 @@ class Walker2dLocomotion(AntLocomotion):
 class SlipperyAnt(PPOLocomotion):
     """An ant learns to walk on ground whose friction changes, as between ice and rubber.
 
-    Friction is drawn log-uniformly from [0.02, 2] for every agent by itself, and changes at the end of the episode
-    under way when `task_length` steps have passed. Ant and agents are those of `ant-v1`.
+    Friction is drawn log-uniformly from [0.02, 2] for each agent separately. After `task_length` steps it changes at
+    the end of the current episode. Ant and agents are those of `ant-v1`.
 
     Known (paper, 100 runs, 20 M steps): standard PPO fails, tuned Adam less severely; L2 and continual backpropagation
     with L2 go on improving.
@@ -372,14 +372,14 @@ class SlipperyAnt(PPOLocomotion):
     tasks: int = 10
     """stretches between two changes of the friction"""
     task_length: int = 2_000_000
-    """steps of a stretch; the friction changes at the end of the episode under way"""
+    """steps of a stretch; the friction changes at the end of the current episode"""
     least_friction: float = 0.02
     """the smallest friction that is drawn"""
     greatest_friction: float = 2.0
-    """the largest"""
+    """the greatest friction that is drawn"""
 
     def __post_init__(self) -> None:
-        """Check the friction too."""
+        """Check the friction as well."""
         super().__post_init__()
         least, greatest = self.least_friction, self.greatest_friction
         require_positive(self, "least_friction")
@@ -396,10 +396,10 @@ class SlipperyAnt(PPOLocomotion):
 
 @dataclass(frozen=True, kw_only=True)
 class SlipperyHalfCheetah(SlipperyAnt):
-    """A robot of two legs in a plane learns to run on ground whose friction changes.
+    """A robot with two legs in a plane learns to run on ground whose friction changes.
 
-    Its physics cost a sixth of the ant's, so that a laptop sees many changes in an hour. It cannot fall: every episode
-    is as long as the others.
+    Its physics cost a sixth of the ant's, so a laptop simulates many changes in an hour. It cannot fall, so all
+    episodes have the same length.
 
     Known: not in the paper; the settings are those of `slippery-ant-v1`.
 

@@ -1,4 +1,4 @@
-"""Online Permuted MNIST: the same digits again and again, each time under another permutation of the pixels.
+"""Online Permuted MNIST: the same digits in every task, under a new permutation of the pixels.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Methods and Extended Data Figs. 3 and
 4; the permutations are Goodfellow et al.'s, arXiv 1312.6211.
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 __all__ = ["OnlinePermutedMNIST"]
 
-_REDO = "units that are silent at a change made new"
+_REDO = "reset of the units that are silent at a change"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlinePermutedMNIST(ImagePerceptron, OnlineBenchmark):
     """A task is one pass over the 60,000 training images of MNIST under a new pixel permutation, one example at a time.
 
-    The network is 784-2000-2000-2000-10 with ReLU, Kaiming uniform, biases 0; pixels lie in [0, 1]; cross-entropy; what
-    is recorded is the online accuracy: the prediction is compared before the example is learned from.
+    The network is 784-2000-2000-2000-10 with ReLU, Kaiming uniform, biases 0; pixels lie in [0, 1]; cross-entropy. The
+    score is the online accuracy: each example is predicted before it is learned from.
 
-    Known (paper, 30 runs, first task and 800th, per cent; read off the figures): SGD 0.003 95.2, then 93.7; 0.001 94.8,
-    then 93.95; 0.01 94.7, then 90.2; width 100 at 0.003 93.3, then under 88 by task 150; continual backpropagation
-    loses nothing, shrink and perturb nearly nothing.
+    Known (paper, 30 runs, first task and 800th, per cent; read off the figures): SGD with step size 0.003 95.2, then
+    93.7; with 0.001 94.8, then 93.95; with 0.01 94.7, then 90.2; width 100 with 0.003 93.3, then under 88 by task 150.
+    Continual backpropagation loses nothing, shrink and perturb nearly nothing.
 
-    Scales: `paper` is 800 tasks; `small` is 100 tasks of 10,000 examples with 100 units a layer: small networks and
-    frequent changes are where plasticity is lost soonest; `fast` is 40 tasks of 1,024 examples of 14x14 pixels, with 40
-    units a layer and step size 0.015: backprop falls from 60 to 49 per cent within seconds; `tiny` is for tests.
+    Scales: `paper` is 800 tasks; `small` is 100 tasks of 10,000 examples with 100 units a layer: with small
+    networks and frequent changes plasticity is lost soonest; `fast` is 40 tasks of 1,024 examples of 14x14 pixels, with
+    40 units a layer and step size 0.015: backprop falls from 60 to 49 per cent within seconds; `tiny` is for tests.
 
     Versions:
         v1: as published.
@@ -108,8 +108,8 @@ class OnlinePermutedMNIST(ImagePerceptron, OnlineBenchmark):
         "redo": System(
             _REDO, (ReDo(tau=0.0, period=60_000),), scaled={"fast": System(_REDO, (ReDo(tau=0.0, period=1_024),))}
         ),
-        "head-reset": System("the output layer made new", (HeadReset(),)),
-        "full-reset": System("the whole network made new", (FullReset(),)),
+        "head-reset": System("reset of the output layer", (HeadReset(),)),
+        "full-reset": System("reset of the whole network", (FullReset(),)),
         "cbp": System(
             "continual backpropagation",
             (
@@ -142,15 +142,15 @@ class OnlinePermutedMNIST(ImagePerceptron, OnlineBenchmark):
     tasks: int = 800
     """number of tasks (permutations of the pixels)"""
     task_length: int = 60_000
-    """examples a task: fewer than 60,000 are the first of its order, more go round again"""
+    """examples a task: fewer than 60,000 are the first of its order, more repeat the order"""
     bin_size: int = 60_000
-    """examples that one recorded accuracy is the mean of"""
+    """examples over which a recorded accuracy is averaged"""
     measure_every: int = 60_000
-    """examples between two looks at the units and weights"""
+    """examples between two measurements of units and weights"""
     probe_size: int = 2_000
-    """images, under the task's permutation, that the measures are taken on"""
+    """images that the measures are taken on, under the task's permutation"""
     optimizer: Optimizer = SGD(step_size=0.003)
-    """what makes a step of a gradient"""
+    """the optimizer and its settings"""
     width: int = 2_000
     """units of each hidden layer"""
 

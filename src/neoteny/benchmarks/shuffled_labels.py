@@ -1,4 +1,4 @@
-"""Shuffled labels: the same images of MNIST in every task, each time with new random labels to memorise.
+"""Shuffled labels: the same images of MNIST in every task, with new random labels to memorise.
 
 Lyle et al., "Understanding plasticity in neural networks", ICML 2023; the settings are those of "Random Label MNIST" in
 Kumar, Marklund & Van Roy, "Maintaining plasticity in continual learning via regenerative regularization", arXiv
@@ -19,15 +19,15 @@ __all__ = ["ShuffledLabels"]
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffledLabels(ImageEpochsBenchmark):
-    """A 784-100-100-10 network memorises random labels of 1,200 images, then others, fifty times.
+    """A 784-100-100-10 network memorises random labels of 1,200 images, and new ones in each of 50 tasks.
 
-    At every task each image gets one of the ten labels at random, 400 epochs in batches of 16 to learn them; ReLU,
-    torch's default initialisation, cross-entropy. Nothing generalises, so accuracy says what was memorised: of the last
-    epoch, how much; averaged over all epochs (the paper's), how fast.
+    In every task each image gets one of the ten labels at random, and the network has 400 epochs in batches of 16 to
+    learn them; ReLU, torch's default initialisation, cross-entropy. Nothing generalises, so the accuracy shows what was
+    memorised: that of the last epoch how much, the mean over all epochs (the paper's) how fast.
 
     Known (in words, Kumar et al., Fig. 1 and 7): under Adam the network soon fails to memorise and L2 hardly helps,
-    while L2 towards the initial weights, continual backpropagation and ReDo go on; under SGD the best step size is the
-    smallest tried, 0.001. Lyle et al.: after a few sets of labels training under Adam stops at a plateau.
+    while L2 towards the initial weights, continual backpropagation and ReDo still work; under SGD the best step size is
+    the smallest tried, 0.001. Lyle et al.: after a few sets of labels training under Adam stays at a plateau.
 
     Scales: `paper` is 50 tasks; `small` has 20 of 400 images and 100 epochs; `fast` 20 of 160 images of 7x7 and 30
     epochs, with three layers of 32 units, Kaiming uniform, and step size 0.1: backprop falls from half to what
@@ -67,7 +67,7 @@ class ShuffledLabels(ImageEpochsBenchmark):
     )
 
     tasks: int = 50
-    """number of tasks (drawings of the labels)"""
+    """number of tasks (sets of random labels)"""
     epochs: int = 400
     """passes over the images in each task"""
     images: int = 1_200

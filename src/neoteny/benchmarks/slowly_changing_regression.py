@@ -1,4 +1,4 @@
-"""Slowly-changing regression: the idealised problem in which a network first learns, then learns worse and worse.
+"""Slowly-changing regression: an idealised problem that a network learns well at first, then worse and worse.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Methods and Extended Data Fig. 1;
 first in Dohare, Sutton & Mahmood, arXiv 2108.06325.
@@ -33,14 +33,14 @@ __all__ = ["SlowlyChangingRegressionBenchmark"]
 class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
     """A 20-5-1 network follows a fixed target of 100 threshold units, seen through inputs that slowly change.
 
-    Of 20 input bits, 15 are held and drawn anew every 10,000 examples; 5 are random in every example. The learner is
-    too small for the target, so the best it can do is to track; squared error, one example at a time, binned over
+    Of 20 input bits, 15 are held for 10,000 examples and then drawn anew; 5 are random in every example. The learner is
+    too small for the target, so it can only track it. Squared error, one example at a time, averaged over bins of
     20,000.
 
     Known (100 runs, SGD 0.01; read off the paper's figures): ReLU about 0.62 at first and 1.25 after 1 M examples; a
     linear network about 0.88 throughout; tanh about 0.40, then 0.9; continual backpropagation keeps what it had.
 
-    Scales: `paper` is 1 M examples; `small` 300,000, after which the loss of a ReLU network shows; `fast`
+    Scales: `paper` is 1 M examples; `small` 300,000, after which a ReLU network's loss of plasticity shows; `fast`
     600,000, which take seconds; `tiny` is for tests.
 
     Versions:
@@ -80,9 +80,9 @@ class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
         "shrink-and-perturb": System(
             "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-2, sigma=1e-3),)
         ),
-        "redo": System("units that are silent at a change made new", (ReDo(tau=0.0, period=10_000),)),
-        "head-reset": System("the output layer made new", (HeadReset(),)),
-        "full-reset": System("the whole network made new", (FullReset(),)),
+        "redo": System("reset of the units that are silent at a change", (ReDo(tau=0.0, period=10_000),)),
+        "head-reset": System("reset of the output layer", (HeadReset(),)),
+        "full-reset": System("reset of the whole network", (FullReset(),)),
         "cbp": System(
             "continual backpropagation",
             (
@@ -100,7 +100,7 @@ class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
             overrides={"optimizer": "adam", "step_size": 0.01, "optimizer.betas": (0.99, 0.99)},
         ),
         "muon": System(
-            "Muon alone, which leaves a network of one hidden layer to Adam",
+            "Muon alone; it leaves a network of one hidden layer to Adam",
             overrides={"optimizer": "muon", "step_size": 0.3},
         ),
     }
@@ -110,11 +110,11 @@ class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
     task_length: int = 10_000
     """examples between two changes"""
     bin_size: int = 20_000
-    """examples that one recorded error is the mean of"""
+    """examples over which a recorded error is averaged"""
     measure_every: int = 20_000
-    """examples between two looks at the units and weights"""
+    """examples between two measurements of units and weights"""
     flip: Literal["all", "one"] = "all"
-    """at a change draw all held bits anew, or flip a single one"""
+    """at a change draw all held bits anew, or flip one of them"""
     inputs: int = 20
     """input bits"""
     held_bits: int = 15
@@ -122,13 +122,13 @@ class SlowlyChangingRegressionBenchmark(OnlineBenchmark):
     features: int = 100
     """linear threshold units of the target"""
     beta: float = 0.7
-    """share of its inputs that a threshold unit of the target wants to agree"""
+    """share of its inputs that must agree for a threshold unit of the target to fire"""
     threshold: Literal["authors", "paper"] = "authors"
-    """how the target's thresholds count the bias: as the authors' code, or as the paper"""
+    """how the target's thresholds count the bias: as in the authors' code, or as in the paper"""
     hidden: int = 5
     """hidden units of the learner"""
     activation: Literal["relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish", "linear"] = "relu"
-    """activation of the hidden units; linear means a network without any"""
+    """activation of the hidden units; linear: a network without hidden units"""
 
     def __post_init__(self) -> None:
         """Check the settings of the network; those of the problem are checked with it."""

@@ -1,9 +1,9 @@
-"""Trainability: the same images of MNIST under a new permutation of the pixels, task by task, in several epochs each.
+"""Trainability: the same images of MNIST in every task, under a new permutation of the pixels, in several epochs.
 
 The images and tasks are those of Kumar, Marklund & Van Roy, "Maintaining plasticity in continual learning via
-regenerative regularization", arXiv 2308.11958, 2023, where each task is seen once; the question, whether what is
-trained on can still be fitted, is Lyle et al.'s, ICML 2023. Other than in Dohare et al., Nature 632, 2024, nothing is
-asked of examples that were not seen before.
+regenerative regularization", arXiv 2308.11958, 2023, where each task is seen once. The question whether the
+network can still fit its training data is that of Lyle et al., ICML 2023. Unlike in Dohare et al., Nature 632, 2024,
+the score is not taken on new examples.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["TrainabilityBenchmark"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainabilityBenchmark(ImageEpochsBenchmark):
-    """A 784-100-100-100-10 network fits the same 10,000 images under one permutation of the pixels after the other.
+    """A 784-100-100-100-10 network fits the same 10,000 images under a new permutation of the pixels in each task.
 
-    Every task is equally hard: a network made new each time would reach the same loss in the last epoch of the first
-    task and of the last. Five epochs a task in batches of 16; ReLU, Kaiming uniform, pixels in [0, 1], cross-entropy.
-    Axes to vary: `step_size`, `depth`, `epochs` (how often the task changes) and the optimizer.
+    Every task is equally hard: a new network would reach the same loss in the last epoch of the first task and of the
+    last. Five epochs a task in batches of 16; ReLU, Kaiming uniform, pixels in [0, 1], cross-entropy.
+    Settings to vary: `step_size`, `depth`, `epochs` (how often the task changes) and the optimizer.
 
     Known (in words): the training loss that is reached rises from task to task, sooner with larger step sizes,
-    shallower networks and more frequent changes, and more under Adam than under SGD; with it rise the dead units and
-    the weights, and the effective rank falls. L2, dropout and norms do not cure it; L2 towards the initial weights and
-    concatenated ReLUs do. Of 500 tasks of one epoch (Kumar et al., best step sizes) SGD goes best with 0.01 and Adam
+    shallower networks and more frequent changes, and more under Adam than under SGD. Dead units and weights grow as
+    well, and the effective rank falls. L2, dropout and norms do not cure it; L2 towards the initial weights and
+    concatenated ReLUs do. In 500 tasks of one epoch (Kumar et al., best step sizes) SGD is best with 0.01, and Adam
     with 1e-4, where it loses least.
 
     Scales: `paper` is 500 tasks; `small` has 60 of 1,600 images and ten epochs; `fast` 20 of 400 images of 7x7 and

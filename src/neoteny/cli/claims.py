@@ -22,7 +22,7 @@ STYLE = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not y
 
 @dataclass(frozen=True)
 class ClaimsOptions:
-    """Hold the papers' claims against run folders: which hold, which do not, which are undecided or not yet run."""
+    """Judge the papers' claims by run folders: which hold, which do not, which are undecided or not yet run."""
 
     runs_dir: Annotated[Path, tyro.conf.Positional] = RUNS
     """the folder that `neoteny run --out` wrote to, or any above it"""

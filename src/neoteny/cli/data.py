@@ -1,4 +1,4 @@
-"""`neoteny data`: which data sets there are and where they lie; `neoteny data NAME` fetches, checks and decodes one."""
+"""`neoteny data`: which data sets there are and where they are; `neoteny data NAME` fetches, checks and decodes one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which data sets there are and where they lie; with names: fetch, check and decode these, each once."""
+    """Which data sets there are and where they are; with names: fetch, check and decode these, each once."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """data sets to have ready"""
+    """data sets to prepare"""
     data_dir: Path | None = None
-    """where data sets lie; otherwise NEOTENY_DATA, or they are downloaded once"""
+    """folder of data sets; otherwise NEOTENY_DATA, or they are downloaded once"""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table, or have data sets ready and say what they are."""
+    """Print the table, or prepare data sets and print what they are."""
     options = tyro.cli(DataOptions, args=list(arguments), prog="neoteny data")
     for name in options.names:
         if name not in DATA_SETS:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         try:
             shown = DATA_SETS[name].load(options.data_dir)
         except KeyboardInterrupt:
-            print("neoteny: stopped; the same command goes on with a download where it stopped.", file=sys.stderr)
+            print("neoteny: stopped; the same command resumes the download.", file=sys.stderr)
             raise SystemExit(130) from None
         print(f"{name}: {shown}\n  {DATA_SETS[name].find(options.data_dir)}")
     if not options.names:

@@ -18,7 +18,7 @@ SYSTEMS = ("linear", "backprop", "l2", "shrink-and-perturb", "cbp")
 class DemoOptions:
     """Slowly-changing regression as in the paper: a linear network, backprop, and three methods that keep plasticity.
 
-    What is there already is kept, what was interrupted goes on; delete the folder to run all anew.
+    Finished runs are kept and interrupted ones go on; delete the folder to run all again.
     """
 
     runs: int = 30
@@ -30,7 +30,7 @@ class DemoOptions:
     out: Path = Path("runs/demo")
     """where the run folders and the report go"""
     compile: bool = True
-    """compile chunks of steps; for very short runs it takes longer than it saves"""
+    """compile chunks of steps; for very short runs this takes longer than it saves"""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`neoteny diagnose`: a check-up of somebody's own network."""
+"""`neoteny diagnose`: a check-up of your own network."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ KINDS = (".png", ".pdf", ".svg")
 
 @dataclass(frozen=True)
 class DiagnoseOptions:
-    """Tell whether a network is losing its ability to learn, layer by layer, and which methods act on that."""
+    """Show, layer by layer, whether a network is losing its ability to learn, and which methods help."""
 
     network: Annotated[str, tyro.conf.Positional]
-    """MODULE:FACTORY, a function or class without arguments that gives the network, such as mymodel:build"""
+    """MODULE:FACTORY, a function or class without arguments that returns the network, such as mymodel:build"""
     inputs: Path
     """an .npz file with the inputs to look at: one array, or one for each argument of the network, by its name"""
     checkpoint: Path | None = None
     """the trained weights: a state_dict saved by torch.save, or a dict that has it under model or state_dict"""
     reference: Path | None = None
-    """the weights at the start, saved likewise; without it those that FACTORY gives, if there is a checkpoint"""
+    """the initial weights, saved likewise; by default those that FACTORY returns, if there is a checkpoint"""
     targets: str | None = None
     """the array of the inputs' file that holds the targets, for gradient norms: whole numbers are classes"""
     trainability: tyro.conf.FlagCreatePairsOff[bool] = False
-    """train copies on fresh targets, to tell how well the network can still learn"""
+    """train copies on new targets, to measure how well the network can still learn"""
     figure: Path | None = Path("checkup.png")
     """draw it here, as .png, .pdf or .svg; None draws nothing"""
 
@@ -85,12 +85,12 @@ def _network(target: str) -> nn.Module:
     module, colon, name = target.partition(":")
     if not (module and colon and name):
         raise NetworkError(f"{target!r} is not MODULE:FACTORY; write it like mymodel:build.")
-    sys.path.insert(0, "")  # the user's module lies in the folder that the command is called from
+    sys.path.insert(0, "")  # the user's module is in the folder that the command is called from
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise NetworkError(
-            f"{target!r} cannot be imported ({error}): call from the folder with {module}, or put that on PYTHONPATH."
+            f"{target!r} cannot be imported ({error}): call from the folder with {module}, or put it on PYTHONPATH."
         ) from error
     finally:
         sys.path.remove("")
@@ -102,7 +102,7 @@ def _network(target: str) -> nn.Module:
             "the network."
         ) from error
     if not isinstance(network, nn.Module):
-        raise NetworkError(f"{target!r} gives {type(network).__name__}, not an nn.Module: let it return the network.")
+        raise NetworkError(f"{target!r} returns {type(network).__name__}, not an nn.Module: let it return the network.")
     return network
 
 
@@ -110,7 +110,7 @@ def _load(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(_weights(path))
     except RuntimeError as error:
-        raise CheckpointError(f"{path} is not this network's ({error}): give the factory that made it.") from error
+        raise CheckpointError(f"{path} does not fit this network ({error}): give the factory that made it.") from error
 
 
 def _weights(path: Path) -> Mapping[str, Any]:
@@ -125,7 +125,7 @@ def _weights(path: Path) -> Mapping[str, Any]:
             content = content[key]
             break
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds {type(content).__name__}, no weights: save model.state_dict().")
+        raise CheckpointError(f"{path} holds {type(content).__name__}, not weights: save model.state_dict().")
     return content
 
 

@@ -33,31 +33,31 @@ class LeaderboardOptions:
     benchmark: str = ""
     """benchmarks, with commas between; all four fast ones by default"""
     scale: str = "fast"
-    """of the benchmarks"""
+    """scale of the benchmarks"""
     runs: int = 30
-    """that are reported of each row"""
+    """reported runs of each row"""
     tuning_runs: int = 5
-    """at each point of a row's grid, with seeds of their own"""
+    """runs at each point of a row's grid, with seeds of their own"""
     jobs: int | None = None
-    """stacks at once; by default as many as the cores have room for; 0 trains one after the other in this process"""
+    """stacks at once; by default as many as fit on the cores; 0: one after the other in this process"""
     out: Path = Path("runs/leaderboard")
     """where run folders go"""
     to: Path | None = None
     """write the page, its figure and its table here, such as docs/evidence"""
     draw: Path | None = None
-    """run nothing: write page and figure anew from this table, beside it or to --to"""
+    """run nothing: write page and figure again from this table, beside it or to --to"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps or auto"""
     strategy: Literal["auto", "stack", "loop"] = "stack"
-    """how the runs of a stack are trained"""
+    """how the runs of a stack are computed"""
     compile: bool = True
-    """compile chunks of steps; stacks of short runs are done sooner without"""
+    """compile chunks of steps; short runs finish sooner without"""
     threads: int = 1
-    """of the CPU, for each stack"""
+    """CPU threads for each stack"""
     data_dir: Path | None = None
-    """where data sets lie; otherwise NEOTENY_DATA, or they are downloaded once"""
+    """folder of data sets; otherwise NEOTENY_DATA, or they are downloaded once"""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """list the stacks and what they stand at, and stop"""
+    """list the stacks and their state, and stop"""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`neoteny COMMAND ...`: finds the command, and turns errors of ours into one line and exit status 2."""
+"""`neoteny COMMAND ...`: finds the command, and prints our errors on one line with exit status 2."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ COMMANDS = {
     "watch": "film an episode of an agent: neoteny watch RUN_DIR",
     "archive": "slim copies of finished run folders, to commit: neoteny archive RUN_DIR... --to DIR",
     "diagnose": "check up on a network of your own: neoteny diagnose MODULE:FACTORY --inputs F.npz",
-    "data": "where the data sets lie; fetch, check and decode them: neoteny data cifar100",
+    "data": "where the data sets are; fetch, check and decode them: neoteny data cifar100",
     "demo": "see plasticity being lost, and kept, in a few minutes",
 }
 """Each is the module of that name in this package, whose `main` takes the remaining arguments."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status: 0, 2 for what the caller can put right, 130 after Ctrl-C."""
+    """Run a command. Exit status: 0, 2 for errors that the caller can correct, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("neoteny: stopped; `neoteny resume RUN_DIR` goes on from the last checkpoint.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader (`| head`) has seen enough; what Python would still flush at its exit goes nowhere
+        # the reader (`| head`) has closed the pipe; what Python flushes at its exit goes to /dev/null
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0

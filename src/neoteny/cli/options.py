@@ -1,7 +1,7 @@
 """The options of `neoteny run`: a benchmark's settings, the methods' settings, and how to run.
 
-All are made from the dataclasses themselves, so a new setting is an option without a word here. What counts is only
-what the user said, on the command line or in a YAML file of the same keys; everything else stays the system's preset.
+All are made from the dataclasses themselves, so a new setting is an option without any change here. Only what the user
+gave counts, on the command line or in a YAML file with the same keys; everything else is the system's preset.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Running:
     """How to run."""
 
     method: str = "backprop"
-    """systems to run side by side, with commas between; a+b is both at once"""
+    """systems to run side by side, separated by commas; a+b is both at once"""
     runs: int = DEFAULT_RUNS
     """runs of each system, differing in their seeds (at each point of a grid)"""
     seed: int = 0
-    """seed of the first run; the next has the next"""
+    """seed of the first run; the others follow: seed + 1, ..."""
     scale: str = DEFAULT_SCALE
     """paper, small (minutes) or tiny (seconds)"""
     grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -51,20 +51,20 @@ class Running:
     compile: bool = True
     """compile chunks of steps"""
     threads: int = 1
-    """of the CPU, for each system; as many systems run at once as the cores have room for"""
+    """CPU threads for each system; as many systems run at once as fit on the cores"""
     out: Path = Path("runs")
     """where run folders go: OUT/BENCHMARK/SYSTEM"""
     data_dir: Path | None = None
-    """where data sets lie; otherwise NEOTENY_DATA, or they are downloaded once"""
+    """folder of data sets; otherwise NEOTENY_DATA, or they are downloaded once"""
     config: Path | None = None
-    """a YAML file of these same keys (step_size: 0.003, cbp: {replacement_rate: 1e-5}); options go before it"""
+    """a YAML file with the same keys (step_size: 0.003, cbp: {replacement_rate: 1e-5}); options override it"""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """go on with unfinished runs of the same configuration, and keep finished ones"""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """print the resolved configuration and stop"""
 
     def __post_init__(self) -> None:
-        """Check what a file may say wrongly, too."""
+        """Check the strategy, as a file may give any."""
         if self.strategy not in (known := get_args(Strategy)):
             raise UnknownNameError(self.strategy, known, "strategy")
 
@@ -105,7 +105,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
 
     Raises:
         UnknownNameError: there is no such benchmark, option or key.
-        SettingError: a value that cannot be.
+        SettingError: a value is not possible.
     """
     entry = registry.benchmark(benchmark)
     cls = entry.load()
@@ -115,7 +115,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     scale = _value_of("scale", arguments) or written.get("scale", DEFAULT_SCALE)
     systems = _value_of("method", arguments) or str(written.get("method", ""))
     methods = _method_presets(cls, {*_named(systems), *map(_dashed, written), *_owners(arguments)})
-    # The file's ways of running are the defaults here; its settings join below those of the command line.
+    # The file's ways of running are the defaults here; its settings are joined with the command line's below.
     filed, settings, own, grid = _sort_out(written, cls.preset(scale), methods, str(path))
     shown = _with_optimizer(cls, scale, _named(systems), settings, _value_of("optimizer", arguments))
     options = make_dataclass(
@@ -152,7 +152,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         elif group != "running":
             own.setdefault(named[group], {})[name] = value
     running = parsed.running
-    # On the command line only what it says itself: the file's grid is kept apart in `grid`.
+    # `running.grid` has the axes of the command line only; those of the file are in `grid`.
     return Request(
         benchmark=entry.name,
         running=running,
@@ -164,7 +164,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
 
 
 def _as_step_size(token: str) -> str:
-    """`--learning-rate` and `--optimizer.learning-rate` are options of that other name."""
+    """`--learning-rate` and `--optimizer.learning-rate` are other names of the step size."""
     flag, equals, value = token.partition("=")
     if _dashed(flag) in ("--learning-rate", "--optimizer.learning-rate"):
         flag = flag[: -len("learning-rate")] + "step-size"
@@ -180,14 +180,14 @@ def _with_optimizer(
         return override(cls.preset(scale), {"optimizer": asked}, cls.ID)
     try:
         return replace(cls.preset(scale), optimizer=preset(cls, systems[0], scale)[0].optimizer)
-    except NeotenyError:  # there is no such system, or none was named: resolving it says so
+    except NeotenyError:  # there is no such system, or none was named: `resolve` raises the error
         return cls.preset(scale)
 
 
 def _method_presets(cls: type[Benchmark], asked: Collection[str]) -> dict[str, Any]:
-    """The methods of the benchmark's systems, and those asked for, as its own system has them where there is one.
+    """The methods of the benchmark's systems and those asked for, with the settings of the system of that name, if any.
 
-    They are what the help shows; all of them at once would be too much to read, and to wait for.
+    The help shows these; all methods would be too much to read, and slow to import.
     """
     presets = {m.name: m for system in reversed(list(cls.SYSTEMS.values())) for m in system.methods}
     presets |= {m.name: m for name, system in cls.SYSTEMS.items() for m in system.methods if m.name == name}

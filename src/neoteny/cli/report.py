@@ -1,4 +1,4 @@
-"""`neoteny report`: everything that was run, on one page."""
+"""`neoteny report`: all runs on one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that run something print in the end."""
+"""What commands print at the end of their runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def show(runs: Sequence[RunStack], window: int | None = None) -> None:
     """Print a table of each benchmark and scale, and the run folders.
 
     Args:
-        runs: what was run.
+        runs: the stacks that were run.
         window: examples at the beginning and at the end that are compared; None for a tenth of the stream.
     """
     from rich.console import Console

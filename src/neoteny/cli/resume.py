@@ -19,11 +19,11 @@ class ResumeOptions:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """the run folder: the one with config.yaml"""
     device: str | None = None
-    """another device than at the start"""
+    """the device; by default that of the start"""
     data_dir: Path | None = None
-    """where data sets lie now, if they have moved"""
+    """folder of data sets, if it has moved"""
     compile: bool | None = None
-    """compile chunks of steps, or not, unlike at the start"""
+    """compile chunks of steps or not; by default as at the start"""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ examples:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run, show the result, and print where it lies."""
+    """Run, show the result, and print where it is."""
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, registry.BENCHMARKS))
         lines = (f"  {entry.name:<{width}}  {entry.summary}" for entry in registry.BENCHMARKS.values())
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     name, *options = arguments
     if name.startswith("-"):
-        raise SettingError(f"{name!r} stands where the benchmark should: write neoteny run BENCHMARK [OPTIONS].")
+        raise SettingError(f"{name!r} is in the place of the benchmark: write neoteny run BENCHMARK [OPTIONS].")
     from neoteny.cli.options import parse
     from neoteny.lab.config import resolve_all
 

@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """Film an episode of an agent, as its run's last checkpoint has it; no screen is needed.
+    """Film an episode of an agent from the last checkpoint of its run; no screen is needed.
 
     The film is an MP4 where imageio-ffmpeg is installed, otherwise a GIF.
     """
@@ -26,17 +26,17 @@ class WatchOptions:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """the run folder: the one with config.yaml and checkpoint.pt"""
     agent: int = 0
-    """which of its agents"""
+    """number of the agent, from 0"""
     seed: int = 0
     """seed of the initial state"""
     out: Path | None = None
     """the film, .mp4 or .gif; BENCHMARK-SYSTEM-agentN by default"""
     friction: float | None = None
-    """of the ground; by default that which the agent was on"""
+    """friction of the ground; by default the agent's at the checkpoint"""
     size: str = "480x480"
     """width and height in pixels"""
     steps: int = 1_000
-    """after which the episode is cut off"""
+    """steps after which the episode is cut off"""
     sampled: tyro.conf.FlagCreatePairsOff[bool] = False
     """draw actions as in training, instead of taking the mean of the policy"""
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         raise SettingError(f"--size {options.size} is not WIDTHxHEIGHT in pixels; write it like 480x480.")
     from neoteny.progress import bar
 
-    named = os.environ.pop("MUJOCO_GL", None)  # one that does not work here would stop the import of MuJoCo already
+    named = os.environ.pop("MUJOCO_GL", None)  # a value that does not work here would make the import of MuJoCo fail
     from neoteny.rl.watching import record
 
     if named is not None:

@@ -1,8 +1,8 @@
 """The rule by which hyper-parameters are chosen.
 
 Every point of a row's grid is run with the tuning seeds, none of which is among those that are reported. A run's score
-is the mean of the benchmark's metric over its whole stream. The point of the best mean score is chosen; a run that
-turned non-finite is worse than any that did not, and of equal points the weaker one, the earlier in the grid, wins.
+is the mean of the benchmark's metric over its whole stream. The point with the best mean score is chosen. A run
+that turned non-finite is worse than any that did not. Of equal points the first in the grid, the weakest, is chosen.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def best_point(scores: ArrayLike, higher_is_better: bool) -> int:
     """The number of the point that is chosen.
 
     Args:
-        scores: [points, seeds]; a non-finite score is that of a run that turned non-finite.
-        higher_is_better: of accuracies, not of losses.
+        scores: [points, seeds]; the score of a run that turned non-finite is non-finite.
+        higher_is_better: true for accuracies, false for losses.
 
     Raises:
         SettingError: there is no score.
@@ -35,7 +35,7 @@ def best_point(scores: ArrayLike, higher_is_better: bool) -> int:
     """
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or not table.size:
-        raise SettingError(f"Scores of the shape {table.shape} are none of points and seeds: run the tuning first.")
+        raise SettingError(f"Scores have the shape {table.shape}, not [points, seeds]: run the tuning first.")
     finite = np.isfinite(table)
     sums = np.where(finite, table, 0.0).sum(axis=1) * (-1 if higher_is_better else 1)
     ended = (~finite).sum(axis=1)

@@ -3,7 +3,7 @@
 One row a run and quantity:
 
     benchmark, scale, metric    what the run was on, and what it was judged by
-    row, kind                   which way of learning
+    row, kind                   the row of the leaderboard
     phase                       tuning, reporting, or left out (then `settings` is the reason)
     point, settings             the point of the grid: its number, and its settings as `name=value, ...`
     chosen                      whether these settings were chosen
@@ -11,7 +11,7 @@ One row a run and quantity:
     quantity, value             see `neoteny.leaderboard.reading.Numbers`
     made_with                   versions, processor and commit
 
-The bytes depend on the runs alone, not on when or in which pieces they were made.
+The bytes depend only on the runs, not on when or in which parts they were made.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from neoteny.report.runs.settings import format_number
 __all__ = ["collect", "write_table"]
 
 TUNED = ("mean", "first", "last")
-"""Quantities that are kept of the tuning."""
+"""Quantities that are recorded of the tuning."""
 
 
 def collect(plan: Plan, rows: Sequence[LeaderboardRow]) -> pl.DataFrame:
     """The table of what is finished, on any benchmark.
 
     Args:
-        plan: how it was made.
+        plan: how the table was made.
         rows: of the table, in any order.
 
     Raises:
@@ -66,7 +66,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> Path:
 
 
 def _begun(plan: Plan, benchmark: str, row: LeaderboardRow) -> bool:
-    """Whether there is any folder that could be the row's: then only its method is imported."""
+    """Whether there may be a folder of the row; its method is imported only then."""
     return any(any((plan.where(phase) / benchmark).glob(f"{row.system}*")) for phase in get_args(Phase)) and row.on(
         registry.benchmark(benchmark).load()
     )

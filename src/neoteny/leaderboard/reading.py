@@ -18,7 +18,7 @@ from neoteny.report.runs.series import Series
 __all__ = ["MEASURES", "Numbers", "metric_of", "numbers_of", "read_numbers"]
 
 MEASURES = ("dead_units", "srank_99", "weight_magnitude")
-"""What is taken of the network at the end."""
+"""Measures of the network at the end of the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def _over(curve: Curve, start: int, stop: int) -> NDArray[np.float64]:
 
 
 def _at_the_end(series: Series, name: str) -> NDArray[np.float64]:
-    """A measure of the whole network as it was last; where there is none, the mean over its layers."""
+    """The last value of a measure of the whole network; if there is none, the mean over its layers."""
     layers = series.layers(name)
     last = [
         curve.values[:, -1] for layer in ([""] if "" in layers else layers) for curve in [series.curve(name, layer)]

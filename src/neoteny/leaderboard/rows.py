@@ -1,8 +1,8 @@
 """The rows of the table: references, optimizers, every registered method, and a few named variants of methods.
 
-A row learns with the step size of the benchmark, except where that is what its grid varies: for other optimizers, and
-for other architectures, which may not even stay finite with the step size of the benchmark. Grids are declared with the
-methods (`Method.grid`), from the weakest value on, and no larger than a stack can carry.
+A row has the benchmark's step size, unless its grid varies it: the grids of other optimizers do, and those of other
+architectures, which may turn non-finite with the benchmark's step size. Grids are declared with the methods
+(`Method.grid`), the weakest value first, and have at most `MOST_POINTS` points.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["BENCHMARKS", "MOST_POINTS", "LeaderboardRow", "find", "rows"]
 BENCHMARKS = ("slowly-changing-regression", "online-permuted-mnist", "trainability", "shuffled-labels")
 """The fast benchmarks, in the order of the page."""
 MOST_POINTS = 6
-"""Points of a grid at most: with five tuning seeds as many runs as are reported."""
+"""The most points of a grid: with five tuning seeds these are as many runs as are reported."""
 STEPS_OF_SGD = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 STEP_SIZES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 MUONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-"""Of muon, whose Adam for input and output layers has 0.015 of that."""
+"""Step sizes of Muon; its Adam for input and output layers has 0.015 of them."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class LeaderboardRow:
     Attributes:
         name: what it is called in the table.
         system: what the laboratory calls it: a system of the benchmark, or a registered method.
-        kind: what sort of thing it is: the registry's kinds, `reference` or `optimizer`.
-        settings: of the benchmark, that it has otherwise.
-        methods: settings of methods that it has otherwise.
+        kind: one of the registry's kinds, `reference` or `optimizer`.
+        settings: settings of the benchmark that it changes.
+        methods: settings of methods that it changes.
         axes: values to choose from, by setting; None for the grid that the method declares.
     """
 
@@ -59,7 +59,7 @@ class LeaderboardRow:
         """Values to choose from, by the full name of the setting; empty where there is nothing to choose.
 
         Raises:
-            SettingError: more points than a stack is meant to carry.
+            SettingError: more than `MOST_POINTS` points.
 
         >>> LeaderboardRow("adam", "backprop", "optimizer", axes={"step_size": (1e-4, 1e-3)}).grid
         {'step_size': (0.0001, 0.001)}
@@ -92,7 +92,7 @@ OPTIMIZERS = (
 
 
 def _variant(name: str, of: str, axes: Mapping[str, tuple[Any, ...]] | None = None, **settings: Any) -> LeaderboardRow:
-    """A method with some settings otherwise; `axes` are of its own settings."""
+    """A method with some settings changed; `axes` are axes of its own settings."""
     full = None if axes is None else {f"{of}.{setting}": values for setting, values in axes.items()}
     return LeaderboardRow(name, of, registry.METHODS[of].kind, methods={of: settings}, axes=full)
 
@@ -112,7 +112,7 @@ VARIANTS = (
 
 
 def rows() -> tuple[LeaderboardRow, ...]:
-    """All of them, in the order in which they are run: what others are compared with comes first.
+    """All rows, in the order in which they are run: first those that the others are compared with.
 
     >>> [row.name for row in rows()][:4]
     ['backprop', 'linear', 'tuned-sgd', 'adam']
@@ -129,7 +129,7 @@ def rows() -> tuple[LeaderboardRow, ...]:
 
 
 def find(names: Sequence[str], among: Iterable[LeaderboardRow] | None = None) -> tuple[LeaderboardRow, ...]:
-    """The rows of these names, in the table's order; all of them where no name is given.
+    """The rows of these names, in the table's order; without names, all of them.
 
     Raises:
         UnknownNameError: there is no such row.

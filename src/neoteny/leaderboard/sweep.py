@@ -3,8 +3,8 @@
     OUT/SCALE/tuning/<benchmark>/<label>       every point of the grid with every tuning seed, in one stack
     OUT/SCALE/reporting/<benchmark>/<label>    the chosen point with the seeds that are reported
 
-Everything is in these folders: which stacks are finished, and so which settings are chosen. A finished stack is never
-run again, an unfinished one goes on from its last checkpoint; so a sweep may be cut into any pieces, in any order, and
+These folders hold everything: which stacks are finished, and so which settings are chosen. A finished stack is never
+run again, an unfinished one goes on from its last checkpoint. So a sweep may be run in any pieces, in any order, and
 killed at any time.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["Executor", "Phase", "Plan", "PlannedStack", "benchmarks", "here", "l
 
 Phase = Literal["tuning", "reporting"]
 Executor = Callable[[Sequence[RunConfig], Path, "Callable[[Progress], None]"], Mapping[str, str]]
-"""Trains stacks into a directory, tells of the progress, and gives back what went wrong, by label."""
+"""Trains stacks into a directory, reports the progress, and returns the errors by label."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class PlannedStack:
 
     Attributes:
         benchmark: its id.
-        row: of the table.
-        phase: what it is for.
+        row: its row of the table.
+        phase: tuning or reporting.
         config: what is run.
-        folder: where.
+        folder: its run folder.
     """
 
     benchmark: str
@@ -71,7 +71,7 @@ class PlannedStack:
         return folder.status == "finished"
 
     def require_as_many(self) -> None:
-        """Refuse a folder with another number of runs than are asked for.
+        """Refuse a folder whose number of runs is not the one asked for.
 
         Raises:
             RunFolderError: there is one.
@@ -88,7 +88,7 @@ class PlannedStack:
 
     @property
     def work(self) -> int:
-        """Examples that all of its runs together see."""
+        """Examples that all of its runs see together."""
         return self.config.runs * self.config.settings["steps"] * self.config.settings["batch_size"]
 
 
@@ -98,12 +98,12 @@ class Plan:
 
     Attributes:
         out: where run folders go.
-        scale: of the benchmarks.
-        runs: that are reported of each row, with the seeds 0, 1, ...
-        tuning_runs: at each point of a grid, with the seeds `TUNING_SEED` + 0, 1, ...
+        scale: scale of the benchmarks.
+        runs: reported runs of each row, with the seeds 0, 1, ...
+        tuning_runs: runs at each point of a grid, with the seeds `TUNING_SEED` + 0, 1, ...
 
     Raises:
-        SettingError: so many runs that their seeds would be those of the tuning.
+        SettingError: so many runs that they would use the tuning seeds.
     """
 
     out: Path
@@ -114,11 +114,11 @@ class Plan:
     def __post_init__(self) -> None:
         if self.runs > TUNING_SEED:
             raise SettingError(
-                f"runs = {self.runs!r}: seeds from {TUNING_SEED} on are the tuning's; give at most {TUNING_SEED}."
+                f"runs = {self.runs!r}: seeds from {TUNING_SEED} on are for tuning; give at most {TUNING_SEED}."
             )
 
     def tuning(self, benchmark: str, row: LeaderboardRow) -> PlannedStack | None:
-        """The stack that tries the points of the row's grid; None where it has none."""
+        """The stack that tries the points of the row's grid; None if it has no grid."""
         return self.stack("tuning", benchmark, row, {}, row.grid) if row.grid else None
 
     def chosen(self, benchmark: str, row: LeaderboardRow) -> dict[str, Any] | None:
@@ -183,7 +183,7 @@ def choice(numbers: Numbers) -> dict[str, Any]:
 
 
 def benchmarks(names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Ids of the benchmarks of these names, in the table's order; of all its benchmarks where no name is given.
+    """Ids of the benchmarks of these names, in the table's order; without names, all its benchmarks.
 
     Raises:
         UnknownNameError: there is no such benchmark.
@@ -210,11 +210,11 @@ def run(
     """Run what is not finished of these rows on these benchmarks.
 
     Args:
-        plan: how.
-        chosen_benchmarks: ids.
-        chosen_rows: rows; those that a benchmark does not have are passed over.
+        plan: how it is run.
+        chosen_benchmarks: ids of the benchmarks.
+        chosen_rows: rows; those that a benchmark does not have are left out.
         execute: `workers` or `here`.
-        progress: whether to show it.
+        progress: whether to show the progress.
 
     Returns:
         Why rows could not be run, by benchmark and name; the others are finished.
@@ -278,7 +278,7 @@ def here(**execution: Any) -> Executor:
                 train(config, out=out, resume=True, progress=notify, **execution)
             except NeotenyError as error:
                 wrong[config.label] = str(error)
-            except Exception as error:  # as in a process of its own: the others go on
+            except Exception as error:  # the others go on, as they do in processes of their own
                 wrong[config.label] = f"{type(error).__name__}: {error}"
         return wrong
 
@@ -294,7 +294,7 @@ def left_out(plan: Plan) -> dict[tuple[str, str], str]:
 
 
 def _remember(plan: Plan, tried: Sequence[tuple[str, LeaderboardRow]], failures: Mapping[tuple[str, str], str]) -> None:
-    """Keep what could not be run, beside what earlier calls found of other rows."""
+    """Write down what could not be run; rows that were not tried now keep their entries."""
     from neoteny.report.files import write
 
     now = {(name, row.name) for name, row in tried}
@@ -303,15 +303,15 @@ def _remember(plan: Plan, tried: Sequence[tuple[str, LeaderboardRow]], failures:
         return
     content: dict[str, dict[str, str]] = {}
     for (benchmark, row), reason in sorted(known.items()):
-        # Of a worker that broke off, the last line says why.
-        content.setdefault(benchmark, {})[row] = reason.strip().splitlines()[-1] if reason.strip() else "it broke off"
+        # The last line of a failed worker's output says why.
+        content.setdefault(benchmark, {})[row] = reason.strip().splitlines()[-1] if reason.strip() else "no message"
     write(plan.refusals, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _work(
     plan: Plan, pairs: Sequence[tuple[str, LeaderboardRow]], failures: dict[tuple[str, str], str]
 ) -> dict[str, int]:
-    """What is left to do of each stack, in examples; rows that cannot even be set up are failures."""
+    """What is left to do for each stack, in examples; rows that cannot be set up are failures."""
 
     def found(name: str, row: LeaderboardRow) -> Iterator[tuple[Phase, int]]:
         tuning = plan.tuning(name, row)
@@ -339,7 +339,7 @@ def _work(
 
 
 def _what(config: RunConfig) -> tuple[Any, ...]:
-    """What is run, but for how often."""
+    """What is run, apart from the number of runs."""
     content = config.to_dict()
     points = list(zip(*content["varied"].values(), strict=True))
     return (

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["Augmentation", "Moves"]
 
 _TOGETHER = 2**17
-"""Pixels whose places are worked out at once: few calls, and what they pass on stays in a core's cache."""
+"""Pixels that are computed at once: few calls, whose intermediate results stay in a core's cache."""
 
 
 class Moves(NamedTuple):
     """How each image is moved, `[..., B]`.
 
     Attributes:
-        flipped: whether left and right change places, bool.
-        down: rows by which the crop begins below that of the unmoved image, int64 in -pad .. pad.
-        right: columns by which it begins to the right.
+        flipped: whether left and right are exchanged, bool.
+        down: rows by which the crop is shifted downwards, int64 in -pad .. pad.
+        right: columns by which it is shifted to the right, likewise.
         degrees: the angle of rotation, counter-clockwise, float64.
     """
 
@@ -42,8 +42,8 @@ class Augmentation:
     """A horizontal flip, then a crop of the reflected surroundings, then a rotation, drawn anew for every image.
 
     The crop has the image's own size and begins anywhere in the image padded by `pad` reflected pixels on each side.
-    The rotation is about the centre; a pixel takes the value of the nearest one, and 0 where there is none: normalised
-    images, to which this is applied, are 0 where their colour is the mean.
+    The rotation is about the centre; a pixel takes the value of the nearest one, and 0 where there is none: in the
+    normalised images to which this is applied, 0 is the mean colour.
 
     Draws are a pure function of the key: image i of a batch is moved in the same way whatever the number of images, on
     every device, alone and in a stack of runs.
@@ -132,7 +132,7 @@ class Augmentation:
 
 
 def _move(images: Tensor, moves: Moves) -> Tensor:
-    """The images `[B, C, H, W]`, moved, with `[B]` moves; in double precision, lest devices round differently."""
+    """The images `[B, C, H, W]`, moved, with `[B]` moves; in double precision, so that all devices round alike."""
     import torch
 
     height, width = images.shape[-2:]
@@ -140,16 +140,16 @@ def _move(images: Tensor, moves: Moves) -> Tensor:
     sine, cosine = degrees.deg2rad().sin(), degrees.deg2rad().cos()
     y, x = (torch.arange(side, device=images.device).double() - (side - 1) / 2 for side in (height, width))
 
-    # [B, H, 1] + [B, 1, W]: where in the crop a pixel comes from, rows counted downwards
+    # [B, H, 1] + [B, 1, W]: the place in the crop that a pixel comes from, rows counted downwards
     row = ((cosine * y + (height - 1) / 2).unsqueeze(2) + (sine * x).unsqueeze(1)).round_().long()
     column = ((sine * -y + (width - 1) / 2).unsqueeze(2) + (cosine * x).unsqueeze(1)).round_().long()
     outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
 
     def reflected(place: Tensor, side: int) -> Tensor:
-        """Where in the image a place in its padded surroundings comes from; some other place where it lies outside."""
+        """The place in the image that a place in its reflected padding shows; any place if that lies outside."""
         return (side - 1 - (side - 1 - place.abs()).abs()).clamp_(min=0)
 
-    # in front of rotation and crop, so along each axis a table of what is at each place of the crop
+    # flip and padding come before crop and rotation: along each axis a table of what is at each place of the crop
     rows = reflected(torch.arange(height, device=images.device) + down, height) * width
     columns = reflected(torch.arange(width, device=images.device) + right, width)
     columns = torch.where(flipped, width - 1 - columns, columns)

@@ -1,8 +1,8 @@
-"""What every stream does: hand out a stack of runs' examples step by step, and remember where it stands.
+"""The base of all streams: gives a stack of runs their examples step by step, and remembers its position.
 
-Randomness is addressed, not consumed: each task of each run draws from a generator of its own, made from the run's seed
-and the task's number. So a stream can be cut into calls anywhere, its place is a step number (and what a task inherits
-from the one before), and run k draws the same numbers alone and in a stack.
+Each task of each run draws from a generator of its own, made from the run's seed and the task's number. So a stream can
+be cut into calls anywhere, its position is a step number (and what a task inherits from the one before), and run k
+draws the same numbers alone and in a stack.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
-# Which of a run's generators for data; 0 is left out, as a seed sequence does not tell it from none.
+# Which of a run's generators for data; not 0, as a seed sequence takes that for no number at all.
 _PROBLEM, _TASK, _PROBE = 1, 2, 3
 
 
@@ -31,8 +31,8 @@ class Stream(ABC):
 
     Args:
         seeds: the runs' seeds, one a run.
-        task_length: steps from one change of the problem to the next; or the length of each task, after the last of
-            which the stream ends.
+        task_length: steps between two changes of the problem; or the length of each task, and the stream ends after
+            the last.
         batch_size: examples a step, B.
 
     Attributes:
@@ -40,7 +40,7 @@ class Stream(ABC):
         position: steps taken so far.
         task_length: steps a task, or the steps of each.
         batch_size: examples a step.
-        device: where what it hands out lies.
+        device: where its examples are.
 
     Raises:
         SettingError: no seeds, a negative seed, a task or batch without examples.
@@ -60,7 +60,7 @@ class Stream(ABC):
         if min((*lengths, self.batch_size) if lengths else (0,)) < 1:
             raise SettingError(f"task_length = {task_length}, batch_size = {batch_size}: both must be at least 1.")
         self._ends = np.cumsum(lengths)
-        self._entered = -1  # the task whose tables are at hand
+        self._entered = -1  # the task whose tables are prepared
 
     @property
     def runs(self) -> int:
@@ -69,7 +69,7 @@ class Stream(ABC):
 
     @property
     def task(self) -> int:
-        """The number of the current task, from 0: that of the next step; at the end of the stream the last."""
+        """The number, from 0, of the task of the next step; at the end of the stream that of the last task."""
         if isinstance(self.task_length, int):
             return self.position // self.task_length
         return int(min(np.searchsorted(self._ends, self.position, side="right"), len(self._ends) - 1))
@@ -85,12 +85,12 @@ class Stream(ABC):
         return self.task_length[task] if isinstance(self.task_length, tuple) else self.task_length
 
     def to(self, device: torch.device | str) -> Self:
-        """Hand out examples on a device; streams with data sets keep them there."""
+        """Give examples on a device; streams with data sets keep them there."""
         self.device = device
         return self
 
     def next(self, steps: int) -> tuple[Tensor, Tensor]:
-        """The next `steps` steps of every run, however a range is cut into calls.
+        """The next `steps` steps of every run, the same however a range is cut into calls.
 
         Returns:
             Inputs [R, steps, B, ...] float32, and targets [R, steps, B, ...] float32 or labels [R, steps, B] int64.
@@ -120,8 +120,8 @@ class Stream(ABC):
     def probe(self, examples: int) -> Tensor:
         """Fixed inputs of the current task's distribution, [R, examples, ...] float32, for measures.
 
-        They come from a generator of their own and take nothing from the stream. In every task the same draws are seen
-        through that task's distribution: a measure changes because the network or the task does, not its sample.
+        They come from a generator of their own and do not change the stream. Every task uses the same draws under its
+        own distribution, so a measure changes only if the network or the task does.
 
         Raises:
             SettingError: `examples` is below 1.
@@ -149,7 +149,7 @@ class Stream(ABC):
         )
 
     def describe(self) -> dict[str, Any]:
-        """What the provenance of a run says about its data; empty for a stream that makes its examples."""
+        """What the provenance of a run says about its data; empty for a stream that generates its examples."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Stream(ABC):
         self._enter(again=True)
 
     def _enter(self, again: bool = False) -> None:
-        """Have the current task's tables at hand. A task is entered once, in order, or again after loading a state."""
+        """Prepare the current task's tables: once for each task, in order, or again after loading a state."""
         if again or self._entered != self.task:
             self._begin_task(self.task, again)
             self._entered = self.task
@@ -202,7 +202,7 @@ class Stream(ABC):
         return {}
 
     def _load_task_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most tasks inherit nothing)
-        """Take back what `_task_state` gave."""
+        """Restore what `_task_state` gave."""
 
     @abstractmethod
     def _begin_task(self, task: int, again: bool) -> None:

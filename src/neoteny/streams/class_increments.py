@@ -1,4 +1,4 @@
-"""Classification of more and more classes: a few new ones join those of before, whose images stay.
+"""Classification of more and more classes: each increment adds some, and keeps the images of those before.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Methods (class-incremental CIFAR-100).
 """
@@ -29,10 +29,10 @@ _BLOCK = 500  # images a run that are tested at once
 class ClassIncrements(Stream):
     """Increment k (from 0) is learned from the first (k + 1) c classes of the run's own order, in whole epochs.
 
-    Of each class the first `validation` images are kept back to choose the best weights with, the next `train` ones are
-    learned from; an epoch goes through those of all classes seen so far, in an order of its own, changed a little at
-    random (`augmentation`). Labels count the classes in the order in which they come, so that the classes seen so far
-    are the first outputs.
+    Of each class the first `validation` images are kept back to choose the best weights with, and the next `train` ones
+    are learned from. An epoch goes through the training images of all classes seen so far, in an order of its own, each
+    changed at random (`augmentation`). Labels count the classes in the order in which they come, so the classes seen so
+    far are the first outputs.
 
     Args:
         images: bytes [N, 3, H, H] to learn from and validate with.
@@ -40,17 +40,17 @@ class ClassIncrements(Stream):
         test_images: bytes to test with.
         test_labels: their classes.
         seeds: the runs' seeds.
-        increments: how many.
-        classes: classes that each increment brings, c.
+        increments: number of increments.
+        classes: classes that each increment adds, c.
         epochs: passes of an increment.
-        batch_size: images a step; a divisor of the images that an increment brings.
+        batch_size: images a step; a divisor of the images that an increment adds.
         train: images of a class to learn from.
         validation: images of a class to validate with.
         test: images of a class to test with, the first ones.
         side: pixels of a side, to which the images are shrunk.
         augmentation: how images are changed at random; None leaves them as they are.
         pixels: how bytes become numbers, one of `neoteny.streams.images.PIXELS`.
-        source: what the images are, for the record.
+        source: what the images are, for the provenance.
 
     Raises:
         SettingError: there are fewer classes or images of a class than asked for, or batches do not fill an epoch.
@@ -78,7 +78,7 @@ class ClassIncrements(Stream):
     ):
         if classes * train % batch_size:
             raise SettingError(
-                f"batch_size = {batch_size} does not divide the {classes * train} images that an increment brings: "
+                f"batch_size = {batch_size} does not divide the {classes * train} images that an increment adds: "
                 "give a divisor, so that an epoch is a whole number of steps."
             )
         self._epoch_steps = [classes * train * (k + 1) // batch_size for k in range(increments)]
@@ -96,7 +96,7 @@ class ClassIncrements(Stream):
         self._orders = [self._problem_generator(seed).permutation(len(self._rows)) for seed in self.seeds]
         seeds = [int(generator(seed, DATA, _AUGMENT).integers(2**62)) for seed in self.seeds]
         self._roots = torch.stack([key(seed) for seed in seeds])  # of the augmentation's keys, [R, 2]
-        self._epoch: tuple[int, int] | None = None  # the task and epoch whose order is at hand
+        self._epoch: tuple[int, int] | None = None  # the task and epoch whose order is prepared
 
     def class_order(self, run: int) -> list[int]:
         """The classes in the order in which they come to a run."""
@@ -120,7 +120,7 @@ class ClassIncrements(Stream):
         }
 
     def held_out(self, split: str, task: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images that are validated or tested with, of all classes up to the task's, `_BLOCK` at once."""
+        """The images to validate or test with, of all classes up to the task's, `_BLOCK` at once."""
         if split not in ("test", "validation"):
             yield from super().held_out(split, task)
         if split == "test":
@@ -157,7 +157,7 @@ class ClassIncrements(Stream):
         return torch.cat(inputs, dim=1), torch.cat(labels, dim=1)
 
     def _begin_epoch(self, task: int, epoch: int) -> None:
-        """Have an epoch's order at hand: images and labels [R, n]."""
+        """Prepare an epoch's order: images and labels [R, n]."""
         if self._epoch == (task, epoch):
             return
         rows = slice(self._validation, self._validation + self._train)
@@ -180,7 +180,7 @@ class ClassIncrements(Stream):
         return fold_in(self._roots.unsqueeze(1).expand(-1, steps, 2), at)
 
     def _probe(self, examples: int) -> Tensor:
-        """Images, unchanged, of the classes that the task brings."""
+        """Images of the classes that the task adds, without augmentation."""
         rows, new = slice(self._validation, self._validation + self._train), self._classes * self.task
         drawn = []
         for seed, order in zip(self.seeds, self._orders, strict=True):
@@ -212,7 +212,7 @@ class ClassIncrements(Stream):
 
 
 def _rows_by_class(labels: np.ndarray, images: int, classes: int, purpose: str) -> list[np.ndarray]:
-    """For each class, in the order of the labels, where its images are."""
+    """For each class, in the order of the labels, the rows of its images."""
     rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     if len(rows) < classes:
         raise SettingError(f"{classes} classes were asked for, but there are {len(rows)}: make fewer increments.")

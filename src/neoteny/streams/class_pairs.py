@@ -1,4 +1,4 @@
-"""A sequence of binary tasks: to tell one class of images from another, then two others, and so on.
+"""A sequence of binary tasks, each with two other classes of images to tell apart.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Methods (Continual ImageNet).
 """
@@ -21,11 +21,11 @@ __all__ = ["ClassPairs"]
 
 
 class ClassPairs(Stream):
-    """Two classes a task, learned from in pass after pass over their images, tested on images that are kept back.
+    """Two classes a task, learned in several passes over their images, tested on images that are kept back.
 
-    The classes are drawn without return until none (or a single one) is left, then all anew. Each pass goes through the
-    images of both classes in an order of its own. A task is a number of steps: with fewer images a class than asked for
-    there are more passes, not fewer updates.
+    The classes are drawn without replacement until at most one is left, then from all again. Each pass goes through the
+    images of both classes in an order of its own. A task has a fixed number of steps: with fewer images a class than
+    asked for there are more passes, not fewer updates.
 
     Args:
         images: for each class its images, bytes [n, 3, H, W]; memory-mapped arrays are read task by task.
@@ -35,9 +35,9 @@ class ClassPairs(Stream):
         train: images of a class to learn from, the first ones; fewer where a class has fewer.
         test: images of a class to test with, the last ones.
         pixels: how bytes become numbers, one of `neoteny.streams.images.PIXELS`.
-        order: `fresh` draws another order of the classes each time that all have been used; `repeated` takes the first
+        order: `fresh` draws a new order of the classes each time that all have been used; `repeated` takes the first
             one again, as the authors' code does, so that the same pairs come back.
-        source: what the images are, for the record.
+        source: what the images are, for the provenance.
 
     Raises:
         SettingError: fewer than two classes, or a class without images to learn from.
@@ -96,7 +96,7 @@ class ClassPairs(Stream):
         return said
 
     def held_out(self, split: str, task: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of the task's two classes that are tested with, one run's block after the other as one."""
+        """The images of the task's two classes that are tested with, as one block."""
         import torch
 
         if split != "test":

@@ -1,4 +1,4 @@
-"""The same few images again and again: every task moves their pixels anew, or names them anew, and learns in epochs."""
+"""The same images in every task, with permuted pixels or with new labels, learned in several epochs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Change = Literal["pixels", "labels"]
 
 
 class ImageEpochs(PermutedImages):
-    """A fixed subset of the images, learned from in several epochs a task; what a task changes can always be learned.
+    """A fixed subset of the images, learned in several epochs a task; every task can be learned.
 
     Each run draws `count` images once. A task then changes either
         `pixels`: x = image[permutation_t] / 255 with a new permutation of the pixels, labels as they are; or
-        `labels`: every image has a new label, drawn uniformly from the classes: nothing but memory can tell it.
+        `labels`: every image has a new label, drawn uniformly from the classes, which can only be memorised.
     An epoch goes through all of the subset in an order of its own.
 
     Args:

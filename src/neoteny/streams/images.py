@@ -26,8 +26,8 @@ PIXELS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxy
         ),
     }
 )
-"""What is taken off each colour of an image of bytes, and what it is then divided by: `bytes` leaves 0 to 255, `unit`
-makes 0 to 1; the others standardise with the data set's means and standard deviations."""
+"""What is subtracted from each colour of an image of bytes, and what it is then divided by: `bytes` leaves 0 to 255,
+`unit` makes 0 to 1; the others standardise with the data set's means and standard deviations."""
 
 
 def as_floats(images: Tensor, pixels: str) -> Tensor:

@@ -28,9 +28,9 @@ class PermutedImages(Stream):
         images: [N, D] uint8.
         labels: [N], whole numbers.
         seeds: the runs' seeds.
-        task_length: steps a task; by default as many as the images fill. A shorter task takes the first images of its
-            order only; a longer one goes through the same order again (both as the authors do when the permutation
-            changes every 10,000 or every 1,000,000 examples).
+        task_length: steps a task; by default as many as the images fill. A shorter task takes only the first images of
+            its order; a longer one repeats the order (both as the authors do when the permutation changes every 10,000
+            or every 1,000,000 examples).
         batch_size: images a step, B.
 
     Shapes: x [R, steps, B, D] float32 in [0, 1], y [R, steps, B] int64.
@@ -65,7 +65,7 @@ class PermutedImages(Stream):
                 f"there must be one whole number for each of the {len(images)} images."
             )
         super().__init__(seeds, len(images) // max(batch_size, 1) if task_length is None else task_length, batch_size)
-        # Copied only where torch could not look at the array itself (it takes no read-only or strided ones in silence).
+        # Copied only if torch cannot share the array itself: it warns of read-only ones and may refuse strided ones.
         self._images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         self._labels = torch.from_numpy(labels.astype(np.int64))
 

@@ -38,9 +38,9 @@ class SlowlyChangingRegression(Stream):
     `threshold` says what S_i is:
         `paper`: the number of -1 among the m + 1 input weights, b_i included. A unit then fires when more than a share
             beta of its inputs agree with the signs of its weights.
-        `authors`: (m - sum_j W_ij + b_i) / 2, as their public code has it, where the sign of the bias is turned round:
-            units with b_i = -1 hardly ever fire. The published figures were made with it - a linear learner with step
-            size 0.01 errs by 0.87 (the paper's figure: about 0.88), with `paper` by 1.20 - so it is the default.
+        `authors`: (m - sum_j W_ij + b_i) / 2, as in their public code, where the sign of the bias is reversed: units
+            with b_i = -1 hardly ever fire. The published figures were made with it, so it is the default: a linear
+            learner with step size 0.01 has error 0.87 (the paper's figure: about 0.88), with `paper` 1.20.
 
     Args:
         seeds: the runs' seeds. Each run has its own target, held bits and examples.
@@ -131,7 +131,7 @@ class SlowlyChangingRegression(Stream):
                 self._held[run] = rng.integers(0, 2, self.held_bits)
             else:
                 bit = rng.integers(self.held_bits)
-                self._held[run, bit] ^= not again  # a loaded state holds the flip already
+                self._held[run, bit] ^= not again  # a loaded state already contains the flip
             drawn[run] = rng.integers(0, rows, drawn.shape[1], dtype)
         patterns = np.arange(rows)[:, None] >> np.arange(self.inputs - self.held_bits) & 1
         table = np.empty((self.runs, rows, self.inputs))

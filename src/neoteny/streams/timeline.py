@@ -1,4 +1,4 @@
-"""When what happens in a run: ends of tasks and bins, looks at the network, tests, changes of the step size.
+"""When things happen in a run: ends of tasks and bins, measurements, tests, changes of the step size.
 
 Everything is known before the run begins and counted in steps from its beginning, so that a run can be cut into
 segments anywhere between two events and a resumed one is cut as the first was.
@@ -17,7 +17,7 @@ __all__ = ["Timeline", "every"]
 
 
 def every(length: int, steps: int) -> NDArray[np.int64]:
-    """The ends of stretches of `length` steps; a shorter rest makes the last.
+    """The ends of stretches of `length` steps; the last may be shorter.
 
     >>> every(30, 100)
     array([ 30,  60,  90, 100])
@@ -31,11 +31,11 @@ class Timeline:
 
     Attributes:
         tasks: ends of the tasks, [T]; the last is the end of the run.
-        bins: ends of the stretches that one recorded loss is the mean of; the last is the end of the run.
+        bins: ends of the stretches over which a recorded loss is averaged; the last is the end of the run.
         looks: when the measures are taken; 0 is before the first step.
         tests: when the networks are tested on examples they never learn from.
-        validations: when they are validated; the best weights of a task come back at its end.
-        rates: factors of the step size, by the step from which on they hold; without one it is 1.
+        validations: when they are validated; the best weights of a task are restored at its end.
+        rates: factors of the step size, by the first step at which they hold; 1 before the first.
 
     >>> line = Timeline(tasks=every(50, 100), bins=every(30, 100), looks=np.array([0, 100]), rates={0: 1.0, 80: 0.2})
     >>> line.steps, line.task(49), line.task(50), line.start(1), line.bin_size(100), line.rate(90)

@@ -26,6 +26,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(BIN)/python bench/speed.py $(ARGS)
+	$(BIN)/python bench/one_call.py --out docs/evidence/one_call.md
 	$(BIN)/python bench/overhead.py --out docs/evidence/overhead.md
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
 	$(BIN)/python bench/agents.py --out docs/evidence/agents.md

@@ -17,12 +17,20 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from neoteny.lab.compiling import Compiled, own_code
+
 Tree = Any
 """A nested dict, list or tuple of tensors."""
 Call = Callable[[list[Tensor]], Sequence[Tensor]]
 
-OPTIONS = {"cpp.enable_floating_point_contract_flag": "fast", "size_asserts": False, "alignment_asserts": False}
-"""As in `neoteny.lab.compiling`, without the checks of every input at every call."""
+OPTIONS = {
+    "cpp.enable_floating_point_contract_flag": "fast",  # as in `neoteny.lab.compiling`
+    # no checks of every input at every call
+    "size_asserts": False,
+    "alignment_asserts": False,
+    # it would leave out copies of what is overwritten later
+    "pattern_matcher": False,
+}
 
 
 class InPlace:
@@ -32,7 +40,7 @@ class InPlace:
         function: pure, over trees of tensors; the new state has the structure of the old one.
         state: a state, whose tensors show shapes, types and strides. It is not written to here.
         arguments: the same of the arguments.
-        compile: False calls the function as it is.
+        compile: False calls the function as it is. On a GPU it is compiled by `torch.compile` and the new state copied.
 
     >>> def count(state, by):
     ...     return {"sum": state["sum"] + by}, state["sum"] * 2
@@ -49,8 +57,11 @@ class InPlace:
         leaves, self._state = tree_flatten(state)
         given, self._arguments = tree_flatten(list(arguments))
         self._function, self._kept = function, len(leaves)
+        on_cpu = all(leaf.device.type == "cpu" for leaf in leaves)
+        if compile and not on_cpu:
+            self._function = Compiled(own_code(function), enabled=True)
         with torch.no_grad():
-            self._call = compiled(self._flat, [*leaves, *given]) if compile else self._flat
+            self._call = compiled(self._flat, [*leaves, *given]) if compile and on_cpu else self._flat
         self.seconds = time.perf_counter() - begun
 
     def __call__(self, tensors: list[Tensor]) -> Tree:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from neoteny.lab.clocks import Due
-from neoteny.lab.compiling import Compiled
+from neoteny.lab.compiling import Compiled, own_code
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
@@ -191,19 +190,6 @@ def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Calla
         return carry
 
     return chunk
-
-
-def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with a code object of its own.
-
-    Dynamo files compiled graphs under the code object and gives up after eight; graphs of different strategies, lengths
-    and learners share the code of `unrolled` and would count against one another.
-    """
-
-    def call(*arguments: Any) -> Any:
-        return function(*arguments)
-
-    return types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__)
 
 
 def stack(carries: Sequence[Carry]) -> Carry:

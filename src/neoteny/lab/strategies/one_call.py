@@ -20,8 +20,10 @@ from neoteny.lab.step import Carry
 from neoteny.lab.strategies.base import LAYERS_COMPILED
 from neoteny.lab.strategies.loop import Loop
 
-Names = str | tuple[str, ...] | TreeSpec
-"""Of what a call is given: the names in a batch, or its structure; or the name of what acts."""
+Names = tuple[str, ...] | TreeSpec
+"""What a batch's tensors are called, or the batch's structure."""
+Step = Callable[..., tuple[Carry, Any]]
+"""A function of (carry, hyper, key, *tensors) of one run that gives the new carry and a result."""
 
 
 class OneCall(Loop):
@@ -34,7 +36,7 @@ class OneCall(Loop):
         runs = [tree_map(lambda leaf, run=run: leaf[run], carry) for run in range(self.runs)]
         if not hasattr(self, "_calls"):
             self._calls: dict[Any, InPlace] = {}
-            self._idle = (False,) * len(self.step.methods)
+            self._idle, self._draws = (False,) * len(self.step.methods), any(self.step.draws)
             self._carries = [tree_map(lambda leaf: leaf.clone().contiguous(), own) for own in runs]
             self._leaves = [[*tree_leaves(own), key] for own, key in zip(self._carries, self.keys, strict=True)]
         else:
@@ -71,7 +73,11 @@ class OneCall(Loop):
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
         """`evaluated(function, *inputs)`, compiled; `name` tells one function from another."""
-        found = [self._call(run, name, None, self._part(run, inputs), function) for run in range(self.runs)]
+
+        def acting(carry: Carry, hyper: Tensors, key: Tensor, *own: Tensor) -> tuple[Carry, Any]:
+            return carry, function(self.step.evaluated(carry, hyper), *own)
+
+        found = [self._call(run, ("act", name), lambda: acting, self._part(run, inputs)) for run in range(self.runs)]
         return found[0] if self.runs == 1 else tree_map(lambda *leaves: torch.cat(leaves), *found)
 
     def _part(self, run: int, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -83,32 +89,27 @@ class OneCall(Loop):
         if due is not None:
             active = tuple(rows is not None and bool(rows.any()) for rows in due)
             leaves = [*leaves, *(torch.as_tensor(rows) for rows, on in zip(due, active, strict=True) if on)]
-        self._call(run, names, active, leaves)
+        if self._draws:  # in a call of its own: many draws in the graph of a step would take minutes to compile
+            leaves = [*leaves, *self._call(run, ("noise",), lambda: self._noising, ())]
+        self._call(run, (names, active), lambda: self._learning(names, active), leaves)
 
-    def _call(
-        self,
-        run: int,
-        names: Names,
-        active: tuple[bool, ...] | None,
-        given: Sequence[Tensor],
-        function: Callable[..., Any] | None = None,
-    ) -> Any:
-        """The call that learns, or with a `function` acts, compiled when tensors of these shapes are first met."""
+    def _call(self, run: int, what: tuple[Any, ...], make: Callable[[], Step], given: Sequence[Tensor]) -> Any:
+        """Call what `make` makes, compiled when tensors of these shapes are first given to it."""
         if self.hyper:
             given = [*self._part(run, list(self.hyper.values())), *given]
         given = [leaf.contiguous() for leaf in given]
-        known = (names, active, *[(leaf.shape, leaf.dtype) for leaf in given])
+        known = (*what, *[(leaf.shape, leaf.dtype) for leaf in given])
         call = self._calls.get(known)
         if call is None:
-            inner = self._learning(names, active) if active is not None else self._acting(function)
-            few = not any(active or ()) or len(self.step.network.layers) <= LAYERS_COMPILED
+            resets = isinstance(what[-1], tuple) and any(what[-1])
+            few = not resets or len(self.step.network.layers) <= LAYERS_COMPILED
             example = [self.keys[run], *given]
-            call = InPlace(self._of_one_run(inner), self._carries[run], example, self.compile and few)
+            call = InPlace(self._of_one_run(make()), self._carries[run], example, self.compile and few)
             self._calls[known] = call
         return call([*self._leaves[run], *given])
 
-    def _of_one_run(self, function: Callable[..., tuple[Carry, Any]]) -> Callable[..., tuple[Carry, Any]]:
-        """A function of (carry, hyper, key, *tensors) as one of (carry, key, *tensors `[1, ...]`), result alike."""
+    def _of_one_run(self, function: Step) -> Callable[..., tuple[Carry, Any]]:
+        """The same of (carry, key, *tensors `[1, ...]`), those of the settings first; the result is `[1, ...]` too."""
         names = list(self.hyper)
 
         def call(carry: Carry, key: Tensor, *given: Tensor) -> tuple[Carry, Any]:
@@ -119,22 +120,22 @@ class OneCall(Loop):
 
         return call
 
-    def _learning(self, names: Names, active: tuple[bool, ...]) -> Callable[..., tuple[Carry, tuple[()]]]:
+    def _learning(self, names: Names, active: tuple[bool, ...]) -> Step:
+        """A step on a batch's tensors, with what is due for the methods marked `active` and the noise of those that
+        draw any.
+        """
+
         def learn(carry: Carry, hyper: Tensors, key: Tensor, *given: Tensor) -> tuple[Carry, tuple[()]]:
-            batch, due = _put_together(names, given)
-            rows, drawn = iter(due), iter(self.step.noise(key, carry["count"], 1))
-            noise = [next(drawn)[0] if draws else None for draws in self.step.draws]
-            return self.step(carry, hyper, key, batch, [next(rows) if on else None for on in active], noise), ()
+            batch, rest = _put_together(names, given)
+            rest = iter(rest)
+            due = [next(rest) if on else None for on in active]
+            noise = [next(rest) if draws else None for draws in self.step.draws]
+            return self.step(carry, hyper, key, batch, due, noise), ()
 
         return learn
 
-    def _acting(self, function: Callable[..., Any] | None) -> Callable[..., tuple[Carry, Any]]:
-        assert function is not None
-
-        def act(carry: Carry, hyper: Tensors, key: Tensor, *inputs: Tensor) -> tuple[Carry, Any]:
-            return carry, function(self.step.evaluated(carry, hyper), *inputs)
-
-        return act
+    def _noising(self, carry: Carry, hyper: Tensors, key: Tensor) -> tuple[Carry, list[Tensor]]:
+        return carry, [drawn[0] for drawn in self.step.noise(key, carry["count"], 1)]
 
 
 def _taken_apart(batch: Batch) -> tuple[Names, list[Tensor]]:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from neoteny.lab import compiling
-from neoteny.lab.compiling import Compiled
+from neoteny.lab.compiling import Compiled, own_code
 from neoteny.lab.losses import MeanSquaredError
 from neoteny.lab.objective import Batch, Prediction
 from neoteny.lab.step import Carry, TrainingStep
-from neoteny.lab.strategies.base import Due, own_code, plan
+from neoteny.lab.strategies.base import Due, plan
 from neoteny.lab.strategies.loop import Loop
 from neoteny.methods import ContinualBackprop
 from neoteny.methods.shared import order

@@ -1,4 +1,4 @@
-"""Sphinx's settings. Methods, benchmarks and the reference are written from the package itself, anew each time."""
+"""Sphinx's settings. Pages on methods and benchmarks and the reference are generated from the package."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Docstrings become Markdown, to which they are close: backticks, indented formulas, sections such as `Raises:`."""
+"""Docstrings as Markdown: backticks, indented formulas, sections such as `Raises:`."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def _index(methods: Mapping[str, Entry]) -> str:
 def _page(entry: Entry, classes: Mapping[str, type[Method]], measured: list[dict[str, Any]]) -> str:
     cls = classes[entry.name]
     doc, home = inspect.getdoc(cls) or "", ""
-    if sum(other.__module__ == cls.__module__ for other in classes.values()) == 1:  # else the file is about several
+    if (
+        sum(other.__module__ == cls.__module__ for other in classes.values()) == 1
+    ):  # otherwise the file describes several
         home = inspect.getdoc(inspect.getmodule(cls)) or ""
     blocks = [
         f"# {entry.name}",
@@ -71,14 +73,14 @@ def _page(entry: Entry, classes: Mapping[str, type[Method]], measured: list[dict
         markdown(examples(doc)),
         "## What it needs",
         "\n".join(f"- {need}" for need in _needs(cls)),
-        "## When it acts, and with whom",
+        "## When it acts, and with which others",
         _order(cls),
         _excluded(entry, classes),
         "## What it costs",
         _costs(cls, measured),
         "## When not to use it",
         escaped(cls.avoid),
-        "## What is worth tuning",
+        "## What to tune",
         _grid(cls),
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"

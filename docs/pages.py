@@ -1,4 +1,4 @@
-"""The pages that follow from the package: methods, benchmarks, and the reference from the docstrings."""
+"""The pages generated from the package: methods, benchmarks, optimizers, and the reference from docstrings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write(folder: Path) -> None:
 
 
 def _benchmarks() -> str:
-    blocks = ["# Benchmarks", "A version changes whenever results would; a name without one means the newest."]
+    blocks = ["# Benchmarks", "If results change, so does the version; a name without a version means the newest."]
     for entry in BENCHMARKS.values():
         cls = entry.load()
         presets = {scale: _settings(cls.preset(scale)) for scale in cls.SCALES}

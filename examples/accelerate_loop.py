@@ -1,7 +1,7 @@
 """Continual backpropagation in a loop of Accelerate with gradient accumulation; needs `pip install accelerate`.
 
 python examples/accelerate_loop.py             # trains and leaves Accelerate's checkpoint
-python examples/accelerate_loop.py --resume    # goes on from it, as if it had never stopped
+python examples/accelerate_loop.py --resume    # goes on from it, with the same result as without the stop
 """
 
 import sys
@@ -15,7 +15,7 @@ import neoteny
 
 
 def main(epochs=2, folder="runs/accelerate_loop", resume_from=0):
-    """Train up to `epochs`, from the beginning or the end of one; returns the network and what neoteny attached."""
+    """Train up to `epochs`, from the start or the end of an epoch; returns the network and what neoteny attached."""
     torch.manual_seed(0)
     x, rule = torch.randn(200 * 32, 16), torch.randn(16, 4)  # made-up data
     data = DataLoader(TensorDataset(x, (x @ rule).argmax(1)), batch_size=16, shuffle=True)

@@ -1,11 +1,11 @@
-"""A small transformer learns to continue texts, and every few steps the text is another one, written in another code.
+"""A small transformer learns to continue texts; in each task the text is another one, written in another code.
 
     python examples/character_stream.py                            # every system and seed; goes on where it stopped
     python examples/character_stream.py --systems cbp --seeds 1 --tasks 8
 
-A task is the source code of one package of Python's standard library with its characters exchanged for one another at
-random, so no task is like any before it, and none is harder than an earlier one of the same package. A network that
-stays able to learn reaches the same loss at the end of every task.
+A task is the source code of one package of Python's standard library with randomly permuted characters. So no task is
+like an earlier one, and all tasks of one package are equally hard. A network that stays able to learn reaches the same
+loss at the end of each of them.
 """
 
 import argparse
@@ -27,12 +27,12 @@ CONTEXT, BATCH, STEP_SIZE = 64, 8, 3e-3
 LAST = 0.2  # share of a task's steps whose losses count as the loss at its end
 
 CBP = neoteny.ContinualBackprop(replacement_rate=0.02, maturity_threshold=50, replacement="accumulate")
-SYSTEMS = {  # what `neoteny.attach` is told
+SYSTEMS = {  # arguments of `neoteny.attach`
     "backprop": {},
     "cbp": {"methods": CBP},
     "cbp-stream": {"methods": CBP, "residual_stream": True},
-    "cbp-random": {"methods": replace(CBP, utility="random")},  # which units are replaced is drawn by lot
-    "restart": {},  # a new network in every task: what a network learns that has learned nothing before
+    "cbp-random": {"methods": replace(CBP, utility="random")},  # replaces units at random
+    "restart": {},  # a new network in every task: what a network without earlier tasks learns
     "l2": {"methods": neoteny.L2(strength=1.0, decoupled=True)},
 }
 
@@ -78,14 +78,14 @@ def read(package):
 
 
 def task(texts, number, seed):
-    """The text of a task in its own code; each eight tasks have all packages, in an order of their own."""
+    """The text of a task in its own code; every eight tasks have all packages, in a new order."""
     cycle = torch.Generator().manual_seed(1_000_003 * seed + number // len(texts))
     text = texts[torch.randperm(len(texts), generator=cycle)[number % len(texts)]]
     return torch.randperm(len(CHARACTERS), generator=torch.Generator().manual_seed(1_000_003 * seed - 1 - number))[text]
 
 
 def new(system):
-    """A network, its optimizer, and what keeps it able to learn."""
+    """A network and its optimizer, with the system's methods attached."""
     model = Transformer()
     optimizer = torch.optim.Adam(model.parameters(), lr=STEP_SIZE)
     if SYSTEMS[system]:
@@ -133,7 +133,7 @@ def save(checkpoint, path):
 
 
 def main(arguments=None):
-    """Every system with every seed; the losses go into one file."""
+    """Run every system with every seed, and write the losses into one file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--seeds", type=int, default=4)

@@ -1,10 +1,10 @@
-"""PPO for continuous actions in a single file, in the manner of CleanRL; needs `pip install gymnasium`.
+"""PPO for continuous actions in a single file, like CleanRL's; needs `pip install gymnasium`.
 
 Schulman, Wolski, Dhariwal, Radford & Klimov, "Proximal policy optimization algorithms", 2017; generalised advantages:
 Schulman, Moritz, Levine, Jordan & Abbeel, ICLR 2016.
 
 python examples/cleanrl_ppo.py --env-id Pendulum-v1
-python examples/cleanrl_ppo.py --env-id Pendulum-v1 --plastic  # kept able to learn by neoteny: see cleanrl_ppo.diff
+python examples/cleanrl_ppo.py --env-id Pendulum-v1 --plastic  # with neoteny: see cleanrl_ppo.diff
 """
 
 from collections import deque
@@ -39,13 +39,13 @@ class Args:
     ent_coef: float = 0.0
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
-    plastic: bool = False  # neoteny: replace the units that are of least use
-    replacement_rate: float = 1e-4  # neoteny: share of the units an update
+    plastic: bool = False  # neoteny: replace units of least utility
+    replacement_rate: float = 1e-4  # neoteny: share of units replaced in an update
     maturity_threshold: int = 1000  # neoteny: updates before a new unit can be replaced
 
 
 def layer(inputs, outputs, gain=2**0.5):
-    """A linear layer of orthogonal weights and no bias."""
+    """A linear layer with orthogonal weights and zero biases."""
     linear = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(linear.weight, gain)
     nn.init.zeros_(linear.bias)
@@ -68,12 +68,12 @@ class Agent(nn.Module):
         return self.critic(x).squeeze(-1)
 
     def get_action_and_value(self, x, action=None):
-        """The action, drawn where none is given, its log-probability, the policy's entropy, and V(x)."""
+        """The action (drawn if none is given), its log-probability, the policy's entropy, and V(x)."""
         policy = Normal(self.actor_mean(x), self.actor_logstd.exp())
         action = policy.sample() if action is None else action
         return action, policy.log_prob(action).sum(-1), policy.entropy().sum(-1), self.get_value(x)
 
-    forward = get_action_and_value  # neoteny: the pass that shows who feeds whom
+    forward = get_action_and_value  # neoteny: shows which layer feeds which
 
 
 def make_env(args):
@@ -134,7 +134,7 @@ def main(args):
             recent.extend(running[done])
             running[done] = 0
             rewards[step], dones[step] = torch.as_tensor(reward), torch.as_tensor(done)
-            for k in np.flatnonzero(truncated & ~terminated):  # a time-out ends the episode, but not the value
+            for k in np.flatnonzero(truncated & ~terminated):  # a time-out ends the episode, not the value
                 last = torch.as_tensor(infos["final_obs"][k], dtype=torch.float32)
                 with torch.no_grad():
                     rewards[step, k] += args.gamma * agent.get_value(last)

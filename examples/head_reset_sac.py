@@ -1,9 +1,9 @@
 """ReDo and periodic resets of the last layers under SAC of Stable-Baselines3; needs `pip install stable-baselines3`.
 
-Nikishin, Schwarzer, D'Oro, Bacon & Courville, "The primacy bias in deep reinforcement learning", ICML 2022: what is
-reset starts anew together with its optimizer's moments, its copy in the target network and the temperature; the replay
-buffer stays, and from it the agent soon learns again. They reset SAC as a whole (`--layers 3`, as many as there are),
-and DrQ, which has an encoder worth keeping, from the encoder on.
+Nikishin, Schwarzer, D'Oro, Bacon & Courville, "The primacy bias in deep reinforcement learning", ICML 2022: layers
+are reset together with their optimizer's moments, their copy in the target network and the temperature. The replay
+buffer is kept, and from it the agent soon learns again. They reset all layers of SAC (`--layers 3`), and those of DrQ
+after its encoder.
 
 python examples/head_reset_sac.py             # trains and leaves Stable-Baselines3's checkpoint
 python examples/head_reset_sac.py --resume    # goes on from it
@@ -28,8 +28,8 @@ class Args:
 
     total_timesteps: int = 10_000
     reset_every: int = 4_000  # steps of the environment between two resets
-    layers: int = 2  # how many of the last layers of actor and critic start anew
-    redo: int = 500  # updates between two recyclings of dormant units
+    layers: int = 2  # how many of the last layers of actor and critic are reset
+    redo: int = 500  # updates between two resets of dormant units
     seed: int = 0
     folder: str = "runs/head_reset_sac"
     resume: bool = False
@@ -37,7 +37,7 @@ class Args:
 
 # [callback]
 class Resets(BaseCallback):
-    """Resets the last layers of actor and critic every so many steps of the environment."""
+    """Resets the last layers of actor and critic, every `every` steps of the environment."""
 
     def __init__(self, actor, critic, every, layers):
         super().__init__()
@@ -49,7 +49,7 @@ class Resets(BaseCallback):
             self.critic.new_task()
             fresh, target = self.model.critic.state_dict(), self.model.critic_target.state_dict()
             for name in last_layers(self.critic.units, self.layers):
-                target[name].copy_(fresh[name])  # else it goes on teaching what was to be forgotten
+                target[name].copy_(fresh[name])  # otherwise targets come from the old weights
             with torch.no_grad():
                 self.model.log_ent_coef.zero_()
             self.model.ent_coef_optimizer.state.clear()
@@ -78,7 +78,7 @@ def build(args):
     # [attached]
 
     if args.resume:
-        model.set_parameters(checkpoint)  # once more: when `load` read it, nothing was attached yet
+        model.set_parameters(checkpoint)  # again: when `load` read it, nothing was attached yet
     return model, Resets(actor, critic, args.reset_every, args.layers)
 
 

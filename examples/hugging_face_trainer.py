@@ -3,7 +3,7 @@
 A tiny BERT is made from its configuration (nothing is fetched) and learns whether a sequence has more 1s than 2s.
 
 python examples/hugging_face_trainer.py             # trains and leaves the Trainer's checkpoints
-python examples/hugging_face_trainer.py --resume    # goes on from the last, as if it had never stopped
+python examples/hugging_face_trainer.py --resume    # goes on from the last, with the same result as without the stop
 """
 
 import sys
@@ -37,7 +37,7 @@ def main(steps=200, folder="runs/hugging_face_trainer", resume=False, **options)
             folder,
             max_steps=steps,
             save_steps=100,
-            lr_scheduler_type="constant",  # what goes on for ever has no end to decay towards
+            lr_scheduler_type="constant",  # continual training has no end to decay to
             report_to="none",
             use_cpu=True,
             **options,

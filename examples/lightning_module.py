@@ -1,7 +1,7 @@
 """Continual backpropagation in a Lightning module; needs `pip install lightning`.
 
 python examples/lightning_module.py             # trains and leaves Lightning's checkpoint
-python examples/lightning_module.py --resume    # goes on from it, as if it had never stopped
+python examples/lightning_module.py --resume    # goes on from it, with the same result as without the stop
 """
 
 import sys
@@ -16,7 +16,7 @@ import neoteny
 
 
 class Classifier(lightning.LightningModule):
-    """A small network; nothing but `configure_optimizers` knows of neoteny."""
+    """A small network; only `configure_optimizers` uses neoteny."""
 
     def __init__(self):
         super().__init__()

@@ -1,7 +1,7 @@
 """Continual backpropagation in a plain PyTorch loop, with a checkpoint and a resume.
 
 python examples/plain_pytorch.py             # trains and leaves a checkpoint
-python examples/plain_pytorch.py --resume    # goes on from it, as if it had never stopped
+python examples/plain_pytorch.py --resume    # goes on from it, with the same result as without the stop
 """
 
 import sys
@@ -14,7 +14,7 @@ import neoteny
 
 
 def batch(step):
-    """Made-up data, a function of the step: every 100 steps the rule that gives the labels is another one."""
+    """Made-up data, a function of the step: every 100 steps the rule for the labels changes."""
     rule = torch.randn(16, 4, generator=torch.Generator().manual_seed(step // 100))
     x = torch.randn(32, 16, generator=torch.Generator().manual_seed(10_000 + step))
     return x, (x @ rule).argmax(1)
@@ -36,7 +36,7 @@ def main(steps=400, folder="runs/plain_pytorch", resume=False):
         # [resume]
         checkpoint = torch.load(path)
         model.load_state_dict(checkpoint["model"])
-        optimizer.load_state_dict(checkpoint["optimizer"])  # brings what neoteny knows back, too
+        optimizer.load_state_dict(checkpoint["optimizer"])  # restores neoteny's state as well
         # [resumed]
         start = checkpoint["step"]
 

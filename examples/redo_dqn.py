@@ -1,8 +1,8 @@
 """A small DQN on CartPole, with ReDo and resets of its head; needs `pip install gymnasium`.
 
 Mnih et al., Nature 518, 2015. ReDo: Sokar, Agarwal, Castro & Evci, ICML 2023. Resets: Nikishin, Schwarzer, D'Oro, Bacon
-& Courville, "The primacy bias in deep reinforcement learning", ICML 2022. The replay buffer outlives them, so what was
-seen is soon learned again.
+& Courville, "The primacy bias in deep reinforcement learning", ICML 2022. The replay buffer is kept, so the agent soon
+learns again.
 
 python examples/redo_dqn.py                          # with both
 python examples/redo_dqn.py --redo 0 --head-reset 0  # an ordinary run
@@ -32,7 +32,7 @@ class Args:
     gamma: float = 0.98
     target_every: int = 100  # updates between two copies of the network into its target
     explore: float = 0.1
-    redo: int = 500  # updates between two recyclings of dormant units; 0: never
+    redo: int = 500  # updates between two resets of dormant units; 0: never
     tau: float = 0.025  # units below this share of their layer's mean activity are dormant
     head_reset: int = 2000  # updates between two resets of the last layer; 0: never
 
@@ -50,7 +50,7 @@ class Replay:
         self.count, self.random = 0, np.random.default_rng(seed)
 
     def add(self, observation, action, reward, following, end):
-        """One transition; `end` where nothing follows, which is not so at a time-out."""
+        """Add a transition; `end`: the episode terminated (a time-out does not count)."""
         row = self.count
         self.observations[row], self.actions[row], self.rewards[row] = observation, action, reward
         self.following[row], self.ends[row] = following, end
@@ -69,7 +69,7 @@ def network(observations=4, actions=2):
 
 
 def attach(q, optimizer, args):
-    """What keeps `q` able to learn; None where that is nothing."""
+    """Attach the methods to `q`; None if there are none."""
     # [attach]
     methods = []
     if args.redo:
@@ -81,7 +81,7 @@ def attach(q, optimizer, args):
 
 
 def main(args, watch=None):
-    """Train; returns network, what neoteny attached to it, and the returns. `watch(update, q, target)` may look on."""
+    """Train; returns the network, what neoteny attached, and the returns. Calls `watch(update, q, target)` if given."""
     torch.manual_seed(args.seed)
     random = np.random.default_rng(args.seed)
     env = gym.make("CartPole-v1")
@@ -114,9 +114,9 @@ def main(args, watch=None):
             optimizer.zero_grad()
             loss.backward()
             # [target]
-            optimizer.step()  # where a reset is due, it happens here
+            optimizer.step()  # a reset that is due happens here
             updates += 1
-            if updates % args.target_every == 0:  # it divides the period of resets: then the target starts anew as well
+            if updates % args.target_every == 0:  # divides the period of resets: the target is reset as well
                 target.load_state_dict(q.state_dict())
             # [targeted]
             if watch is not None:

@@ -26,7 +26,7 @@ def build(checkpoint=None):
 
     if checkpoint:
         # [resume]
-        model.set_parameters(checkpoint)  # once more: when `load` read it, nothing was attached yet
+        model.set_parameters(checkpoint)  # again: when `load` read it, nothing was attached yet
         # [resumed]
     return model, plasticity
 

@@ -1,6 +1,6 @@
 """Continual backpropagation under SAC of Stable-Baselines3; needs `pip install stable-baselines3`.
 
-Actor and critic have an optimizer each, so each gets its line. Target networks follow as they always do.
+Actor and critic have an optimizer each, so neoteny is attached to each. Target networks follow as usual.
 
 python examples/stable_baselines3_sac.py             # trains and leaves Stable-Baselines3's checkpoint
 python examples/stable_baselines3_sac.py --resume    # goes on from it
@@ -36,7 +36,7 @@ def build(folder, resume):
 
     if resume:
         # [resume]
-        model.set_parameters(f"{folder}/sac.zip")  # once more: when `load` read it, nothing was attached yet
+        model.set_parameters(f"{folder}/sac.zip")  # again: when `load` read it, nothing was attached yet
         # [resumed]
     return model, actor, critic
 

@@ -241,7 +241,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("a_network_of_mine:build --inputs one.npy", "one.npy"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint none.pt", "none.pt"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint probe.npz", "probe.npz"),
-        ("a_network_of_mine:build --inputs probe.npz --checkpoint other.pt", "not this network's"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint other.pt", "does not fit this network"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint list.pt", "not weights"),
     ],
 )

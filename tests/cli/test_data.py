@@ -72,4 +72,4 @@ def test_ctrl_c(capsys, monkeypatch):
     monkeypatch.setattr(data, "DATA_SETS", {"mnist": replace(data.DATA_SETS["mnist"], load=stopped)})
     with pytest.raises(SystemExit, match="130"):
         main(["data", "mnist"])
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err

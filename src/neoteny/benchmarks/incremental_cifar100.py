@@ -172,7 +172,7 @@ class IncrementalCIFAR100(EpochBenchmark):
         return [steps * self.epochs for steps in self.epoch_steps]
 
     def timeline(self) -> Timeline:
-        """A bin is an epoch, validated at its end. Increments are measured before they begin and tested at their end."""
+        """A bin is an epoch, validated at its end. An increment is measured before it begins, tested at its end."""
         import numpy as np
 
         from neoteny.streams.timeline import Timeline

@@ -1,1 +1,1 @@
-"""A method, an optimizer, a network, a stream, a measure and a benchmark of one's own, for neoteny's laboratory."""
+"""A method, an optimizer, a network, a stream, a measure and a benchmark of your own, for neoteny's laboratory."""

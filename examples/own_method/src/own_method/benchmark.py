@@ -1,4 +1,4 @@
-"""A benchmark of one's own: a small network follows a sum whose terms change."""
+"""A benchmark of your own: a small network follows a sum whose terms change."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @neoteny.register(summary="a small network follows a sum whose terms change", source="an example")
 @dataclass(frozen=True, kw_only=True)
 class OwnBenchmark(OnlineBenchmark):
-    """Three of the inputs make up the target, and in every task it is three others.
+    """The target is the sum of three inputs, which change in every task.
 
     Versions:
-        v1: the first. A change of the numbers would make a v2.
+        v1: the first. If the numbers change, it becomes v2.
     """
 
     ID: ClassVar[str] = "own-benchmark-v1"
@@ -38,8 +38,8 @@ class OwnBenchmark(OnlineBenchmark):
     }
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stochastic gradient descent alone"),
-        "signed": System("steps of one length", overrides={"optimizer": "signed", "step_size": 1e-3}),
-        "mine": System("biases that fade", methods=(Mine(rate=0.01),)),
+        "signed": System("steps of the same size", overrides={"optimizer": "signed", "step_size": 1e-3}),
+        "mine": System("biases that decay", methods=(Mine(rate=0.01),)),
     }
 
     tasks: int = 100
@@ -47,11 +47,11 @@ class OwnBenchmark(OnlineBenchmark):
     task_length: int = 1_000
     """examples between two changes"""
     bin_size: int = 500
-    """examples that one recorded error is the mean of"""
+    """examples over which a recorded error is averaged"""
     measure_every: int = 1_000
-    """examples between two looks at the units and weights"""
+    """examples between two measurements of units and weights"""
     optimizer: Optimizer = SGD(step_size=0.01)
-    """what makes a step of a gradient"""
+    """the optimizer and its settings"""
     inputs: int = 10
     """size of an input"""
     hidden: int = 16

@@ -1,4 +1,4 @@
-"""A figure of one's own: `python -m own_method.figure RUNS_DIR FIGURE.png`."""
+"""A figure of your own: `python -m own_method.figure RUNS_DIR FIGURE.png`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A measure of one's own, which a benchmark names as `own_method.measure:spread`."""
+"""A measure of your own, which a benchmark names as `own_method.measure:spread`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def spread(features: Tensor) -> Tensor:
-    """How differently the units of a layer act: the deviation of their mean activations, [R].
+    """How much the units of a layer differ: the standard deviation of their mean activations, [R].
 
     Args:
-        features: of a layer, [R, examples, units, positions].
+        features: activations of a layer, [R, examples, units, positions].
     """
     return features.mean(dim=(1, 3)).std(dim=-1)

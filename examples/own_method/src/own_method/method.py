@@ -1,4 +1,4 @@
-"""A method of one's own: biases of hidden layers fade."""
+"""A method of your own: biases of hidden layers decay."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @neoteny.register(source="an example")
 @dataclass(frozen=True, kw_only=True)
 class Mine(Method):
-    """Let the biases of hidden layers fade: after every step b <- (1 - rate) b.
+    """Let the biases of hidden layers decay: after every step b <- (1 - rate) b.
 
     Args:
-        rate: share of a bias that is lost in a step.
+        rate: share of a bias that is taken off in a step.
 
     Raises:
         SettingError: the rate is not in [0, 1].

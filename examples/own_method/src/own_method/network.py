@@ -1,4 +1,4 @@
-"""A network of one's own: any module of PyTorch, whose hidden units neoteny finds by itself."""
+"""A network of your own: any module of PyTorch; neoteny finds its hidden units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class TwoWays(nn.Module):
-    """A hidden layer of sines beside one of rectifiers, read together."""
+    """Two hidden layers side by side, one of sines and one of rectifiers, read by one output layer."""
 
     def __init__(self, inputs: int, hidden: int):
         super().__init__()

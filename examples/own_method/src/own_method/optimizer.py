@@ -1,4 +1,4 @@
-"""An optimizer of one's own: steps of one length, whatever the gradient."""
+"""An optimizer of your own: all steps have the same size, whatever the gradient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Signed(Optimizer):
 
     Args:
         step_size: alpha.
-        decay: of the average m, in [0, 1].
+        decay: decay rate of the average m, in [0, 1].
     """
 
     name: ClassVar[str] = "signed"

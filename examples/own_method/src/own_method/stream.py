@@ -1,4 +1,4 @@
-"""A problem of one's own: the sum of a few inputs, which others of them make up in each task."""
+"""A problem of your own: the sum of a few inputs, which change in every task."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class ChangingSum(Stream):
     """x is drawn from a normal distribution, y is the sum of the three inputs that count in this task.
 
-    Everything random comes from generators that follow from a run's seed and the number of the task, so that a run can
-    be stopped anywhere and go on.
+    All random numbers come from generators made from a run's seed and the number of the task, so a run can be stopped
+    anywhere and resumed.
 
     Args:
-        seeds: a seed a run.
+        seeds: the seed of each run.
         task_length: steps of a task.
         inputs: size of x.
 

@@ -122,7 +122,7 @@ def test_a_class_that_cannot_be_imported_says_so_when_it_is_to_go_on(tmp_path):
     assert run.folder.name == "local"
     with pytest.raises(RunFolderError, match=r"'local' is not registered.*register it by @neoteny.register"):
         lab.resume(run.folder, progress=False)
-    with pytest.raises(SettingError, match="exists in this program alone"):
+    with pytest.raises(SettingError, match="exists only in this program"):
         lab.compare([run.config], out=tmp_path / "other", compile=False, progress=False)
     neoteny.register(Local)
     assert lab.resume(run.folder, progress=False).config == run.config

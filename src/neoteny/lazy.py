@@ -24,8 +24,10 @@ def exports(
     find, names, exported = lazy_loader.attach_stub(package, file)
 
     def __getattr__(name: str) -> Any:
-        if name not in renamed:
+        if name in exported:
             return find(name)
+        if name not in renamed:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
         new = renamed[name]
         warnings.warn(
             f"{package}.{name} is now called {new}, and the old name will go; write {package}.{new}.",

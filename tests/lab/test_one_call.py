@@ -8,6 +8,7 @@ import torch
 
 from neoteny.lab import compiling
 from neoteny.lab.clocks import Clocks
+from neoteny.lab.compiling import CompileWarning
 from neoteny.lab.in_place import InPlace
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
@@ -177,3 +178,19 @@ def test_clocks_asked_for_one_step_or_for_many_tell_the_same():
             single.load_state_dict(state)
         due = [single.take(1)[0][:, 0], None] if step % 100 == 99 else single.next()
         assert (want[:, step] == (0 if due is None else due[0])).all()
+
+
+@pytest.mark.slow
+@NEEDS_COMPILER
+def test_a_torch_with_other_internals_goes_through_its_compiler(monkeypatch):
+    def gone(*arguments):
+        raise AttributeError("no compile_fx_inner")
+
+    monkeypatch.setattr("neoteny.lab.in_place.compiled", gone)
+    state = {"sum": torch.tensor(3.0)}
+    with pytest.warns(CompileWarning, match="through torch.compile"):
+        call = InPlace(
+            lambda state, by: ({"sum": state["sum"] + by}, state["sum"] * 2), state, [torch.tensor(0.0)], True
+        )
+    assert call([state["sum"], torch.tensor(4.0)]) == 6.0
+    assert state["sum"] == 7.0

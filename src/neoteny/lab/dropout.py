@@ -40,7 +40,7 @@ class Dropping:
                             f"{f'{parent_name}.{name}'.lstrip('.')} is {type(child).__name__}, whose draws the "
                             "laboratory cannot make repeatable: use nn.Dropout there."
                         )
-                    if child not in kept:  # a layer that is used in several places
+                    if child not in kept:  # one layer in several places stays one layer
                         kind = _KeyedIntervals if isinstance(child, IntervalDropout) else _Keyed
                         kept[child] = kind(child, len(kept), self)
                         kept[child].train(child.training)

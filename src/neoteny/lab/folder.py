@@ -55,7 +55,7 @@ class RunFolder:
 
     @property
     def status(self) -> Literal["absent", "unfinished", "finished"]:
-        """How far the run in the folder is.
+        """Whether the folder holds a run, and whether that has finished.
 
         Raises:
             RunFolderError: the path is something other than a run folder.
@@ -113,7 +113,7 @@ class RunFolder:
             ) from error
 
     def unlock(self) -> None:
-        """Release the folder."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

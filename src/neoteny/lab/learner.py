@@ -285,7 +285,7 @@ class Learner:
 
     @torch.no_grad()
     def outputs(self, *inputs: Tensor, network: str = "") -> Any:
-        """The outputs on inputs `[R, E, ...]` in evaluation mode; of the network named, if there are several."""
+        """The outputs on inputs `[R, E, ...]` in evaluation mode; `network` names one of several networks."""
         before = (network,) if network else ()
         return self.strategy.evaluated(
             lambda tensors, *x: functional_call(self._meta, tensors, (*before, *x)),
@@ -294,8 +294,7 @@ class Learner:
 
     @torch.no_grad()
     def accuracy(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        """The share of examples that each run classifies correctly in evaluation mode, among the outputs that take
-        part.
+        """The share of examples that each run classifies correctly in evaluation mode, among the outputs in use.
 
         Args:
             blocks: inputs `[R, E, ...]` and labels `[R, E]`, in pieces.

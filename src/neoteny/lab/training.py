@@ -124,7 +124,7 @@ class Training(ABC):
         if state is not None:
             self._restore(state)
         else:
-            self._recorder.load_state_dict({"parts": 0})  # parts of a run that was killed early
+            self._recorder.load_state_dict({"parts": 0})  # drops parts of a run that was killed early
         self._write_provenance()
         if state is None or "weights" not in state:  # else only the metrics have to be joined
             self._train()

@@ -172,7 +172,7 @@ class Table(Mapping[str, Entry]):
             ) from error
         if table_of(cls) is not self or getattr(cls, self.attribute, None) != name:
             raise NeotenyError(
-                f"{point.value} is no {self.kind} whose {self.attribute} is {name!r}, as its entry point says: {cure}."
+                f"{point.value} is no {self.kind} with the {self.attribute} {name!r} of its entry point: {cure}."
             )
         if name not in self._added:  # else importing it has registered it
             self.add(_described(self, cls))
@@ -673,9 +673,7 @@ def entry_of(cls: type) -> Entry:
 
 
 def _described(table: Table, cls: Any, summary: str = "", source: str = "", trainer: str = "") -> Entry:
-    """The entry of a class, from its attributes and docstring; a class without a name gets one made of the class's
-    name.
-    """
+    """The entry of a class, from its attributes and docstring; without a name it is named after the class."""
     if not getattr(cls, table.attribute, ""):
         setattr(cls, table.attribute, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
     said = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())

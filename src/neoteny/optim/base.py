@@ -118,9 +118,7 @@ class Optimizer(metaclass=_LearningRate):
     def newborn_state(
         self, parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]
     ) -> Tensor | float:
-        """What a state tensor holds for weights that were just made new, as `newborn` says; a `NewbornState`
-        function.
-        """
+        """What a state tensor holds for weights that were just made new, as `newborn` says; a `NewbornState`."""
 
         def initial() -> Tensor:
             return self.init({parameter: weight})[parameter][state]

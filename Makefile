@@ -1,5 +1,5 @@
 # make demo | test | lint | bench | costs | docs | evidence | nature | leaderboard | architectures | character-stream:
-# each makes .venv first, once.
+# each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -13,7 +13,7 @@ CACHE := .cache/data
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
 
-# Two workers, one thread each: the suite is many small things, and more threads would only wait for each other.
+# Two workers with one thread each: the suite is many small tests, for which more threads would only wait.
 test: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") \
 		$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 $(ARGS)
@@ -62,7 +62,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The official files where they lie beside the checkout; without them the tests that need them say so and are skipped.
+# The official data files, if they lie beside the checkout; without them the tests that need them are skipped.
 $(CACHE)/.unpacked: $(DATA) | $(INSTALLED)
 	mkdir -p $(CACHE)
 	$(BIN)/python $(DATA) $(CACHE)

@@ -1,8 +1,8 @@
-"""Agents: our PPO beside the one-file PPO that a good user of PyTorch and Gymnasium would write.
+"""Agents: our PPO against the one-file PPO that a good user of PyTorch and Gymnasium would write.
 
-`make bench` runs it: the Nature paper's settings on Gymnasium's ant (27 observed values), actor and critic of 256-256,
-in one process and in turns, best of several. The ordinary loop has one environment from `gymnasium.make`, an
-`nn.Module`, `torch.optim.Adam(fused=True)` and nothing that it could leave out.
+`make bench` runs it with the Nature paper's settings on Gymnasium's ant (27 observed values), actor and critic of
+256-256. Both take turns in one process, and the best turn counts. The ordinary loop has one environment from
+`gymnasium.make`, an `nn.Module`, `torch.optim.Adam(fused=True)` and nothing that it does not need.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What each registered method costs: time of a step against plain backpropagation, and memory, on three networks.
 
-`make costs` attaches each method with its default settings and lets it take turns with the bare loop, in one process
-with one thread, by gradient descent; the cost is the median of the ratios of neighbouring turns, in seconds of the core
-that it uses. Memory is counted in tensors, with the settings of `Method.contract`, which act within the ten steps that
-are looked at. It writes `docs/evidence/costs.parquet` and `costs.md`; the methods' pages and the leaderboard read them.
+`make costs` attaches each method with its default settings. This loop and the bare one take turns by gradient descent,
+in one process with one thread. The cost is the median of the ratios of neighbouring turns, in seconds of the core.
+Memory is that of tensors, with the settings of `Method.contract`, which act within the ten steps measured. It writes
+`docs/evidence/costs.parquet` and `costs.md`; the methods' pages and the leaderboard read them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TURN = 0.004  # seconds, at least
 
 @dataclass(frozen=True)
 class Problem:
-    """A network with batches of one size, of inputs as they come and of those it is compared on."""
+    """A network with a batch to train on, and reference inputs for methods that compare outputs."""
 
     make: Callable[[], nn.Module]
     x: Tensor
@@ -64,7 +64,7 @@ def rectified(*widths: int) -> Callable[[], nn.Module]:
 
 
 def problems() -> dict[str, Problem]:
-    """Small, middle and convolutional."""
+    """A small, a middle and a convolutional network."""
     classes, images = torch.randint(10, (32,)), (3, 16, 16)
     return {
         "MLP 20-5-1, batch 1": Problem(
@@ -90,7 +90,7 @@ class Loop:
             neoteny.attach(self.model, self.optimizer, method, problem.reference, reference=problem.reference)
 
     def turn(self, steps: int) -> float:
-        """Seconds of the core for so many steps."""
+        """Seconds of the core for `steps` steps."""
         start = time.process_time()
         for _ in range(steps):
             self.optimizer.zero_grad()
@@ -114,14 +114,14 @@ def time_of(method: Method, problem: Problem, seconds: float) -> tuple[float, fl
 
 
 def memory_of(cls: type[Method], problem: Problem) -> tuple[float, float]:
-    """What it keeps and what a step allocates, at most, as multiples of the parameters' memory."""
+    """The most that it keeps and that a step allocates, as multiples of the parameters' memory."""
     torch.manual_seed(0)
     found = [memory(method, problem.make(), problem.x, problem.y, problem.loss) for method in cls.contract()[0]]
     return max(kept for kept, _ in found), max(allocated for _, allocated in found)
 
 
 def measure(seconds: float) -> pl.DataFrame:
-    """A row for each method and network; none where it refuses the network."""
+    """A row for each method and network; none if the method refuses the network."""
     rows = []
     each = seconds / len(METHODS) / len(problems())
     for network, problem in problems().items():

@@ -1,9 +1,8 @@
-"""The benchmarks of images at their paper's settings: what a step costs, and where its time goes.
+"""The image benchmarks at their paper's settings: what a step costs, and where its time goes.
 
-`make bench` runs it: one run, one thread, real images where they are at hand, else made-up ones of their sizes.
-Continual ImageNet stands beside the loop that a good user of PyTorch would write, in the same process and in turns, on
-the same batches, and must give the same losses. Where there is a GPU, stacks of 30 runs stand beside 30 runs one after
-the other.
+`make bench` runs it: one run, one thread, real images if they are here, else made-up ones of the same sizes. Continual
+ImageNet is compared with the loop that a good user of PyTorch would write: in the same process, in turns, on the same
+batches, and with the same losses. On a GPU, a stack of 30 runs is compared with runs one after the other.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ ROUNDS = 5
 
 
 def have_data() -> str:
-    """The real data where they are at hand, else noise in their sizes; says which."""
+    """Use the real data if they are here, else noise of the same sizes; returns which."""
     try:
         data.cifar100()
         return data.imagenet32().source
@@ -49,7 +48,7 @@ def have_data() -> str:
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, when everything asked for has been done."""
+    """The time in seconds, after the device has done everything asked for."""
     if device.type != "cpu":
         torch.accelerator.synchronize()
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a learner pays that acts between its steps: an action for one observation, then one step on one example.
+"""What acting between steps costs a learner: an action for one observation, then one step on one example.
 
 `make bench` prints a row for each optimizer, method and strategy: microseconds of the core for either call, of the best
 turn, and for both, of the best turn and of the median one. The strategies take turns in one process with one thread.
@@ -52,7 +52,7 @@ class Side:
         else:
             self.learn, self.act = self.learner.advance, self.learner.outputs
             self.batches = [examples(X[:, step : step + 1], Y[:, step : step + 1]) for step in range(STEPS)]
-        self.turn()  # compiles, and the first units come of age
+        self.turn()  # compiles, and the first units become mature
         self.turns: list[tuple[float, float]] = []
 
     def turn(self) -> tuple[float, float]:

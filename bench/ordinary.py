@@ -1,4 +1,4 @@
-"""The other side of every ratio: the training loops that a good user of PyTorch would write by hand."""
+"""What neoteny is compared with: the training loops that a good user of PyTorch would write by hand."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class OrdinaryCBP:
-    """Continual backpropagation as one would add it to a loop over one `nn.Sequential`, without fuss.
+    """Continual backpropagation as one would simply add it to a loop over one `nn.Sequential`.
 
-    Adaptable contribution, one unit drawn a layer at a time; layers are `nn.Linear` or `nn.Conv2d`, alternating with
-    activations (and pooling).
+    Adaptable contribution; one unit is drawn at a time in each layer; layers are `nn.Linear` or `nn.Conv2d`,
+    alternating with activations (and pooling).
     """
 
     def __init__(self, net: nn.Sequential, rate: float = 1e-4, decay: float = 0.99, maturity: int = 100):

@@ -2,8 +2,8 @@
 
 `make bench` prints a row for each network and optimizer: milliseconds of a training step, the ratio, and what stays
 allocated between steps. The two loops take turns and each one's best turn counts, so that a busy machine disturbs both
-alike. Continual backpropagation has its default settings and stands where it would after 10,000 updates: all units
-mature, replacements under way, and as many young units, whose bias correction differs, as there would be.
+alike. Continual backpropagation has its default settings and the state that it would have after 10,000 updates: all
+units are mature, replacements happen, and there are the usual young units, whose bias correction differs.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def measure(make: Callable[[], nn.Module], x: Tensor, y: Tensor, optimizer: str,
 
 
 def keep_memory() -> None:
-    """Have the C library keep what is freed: else one loop or the other pays for fetching pages anew, as it happens."""
+    """Make the C library keep freed memory: else one loop or the other, by chance, pays for getting pages again."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD

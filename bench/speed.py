@@ -1,8 +1,8 @@
 """Speed side by side: neoteny's learner against an ordinary PyTorch loop, in one process, one thread each.
 
-`make bench` prints one row a case: microseconds of a run-step in both loops, their ratio, the ratio asked for, and what
-compiling took. The two sides take turns, and each side's best round counts, so that a busy machine disturbs both alike.
-A run-step is one whole training step of one run with its loss recorded.
+`make bench` prints one row for each case: microseconds of a run-step in both loops, their ratio, the ratio asked for,
+and what compiling took. The two sides take turns, and each side's best round counts, so that a busy machine disturbs
+both alike. A run-step is one whole training step of one run with its loss recorded.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def measure(case: Case, rounds: int) -> tuple[float, float, Learner]:
     cbp = OrdinaryCBP(net, case.rate) if case.cbp else None
     x0, y0 = case.data(1, case.ordinary_steps)
     train(net, x0[0][:20], y0[0][:20], case.step_size, case.momentum, cbp)
-    # twice: the second time also the graphs with replacements have been met
+    # twice: the second call also compiles the graphs with replacements
     learner.advance(examples(x, y))
     learner.advance(examples(x, y))
     ordinary, ours = [], []
@@ -176,7 +176,7 @@ def main() -> None:
         lines.append("| " + " | ".join(row) + " |")
         console.print("  ".join(row), style="dim")
         if "2000" in case.name and not case.cbp:
-            # unavoidable: each weight is read once forward, and once backward, where the same pass may write it
+            # unavoidable: each weight is read once forward, and read and written once backward
             traffic = 3 * 4 * about["parameters"] / (ours * 1e-6)
             share = f"traffic {traffic / 1e9:.1f} GB/s = {traffic / copy_bandwidth() * 100:.0f} % of memory bandwidth"
             lines.append(f"| | {share} | | | | | | | |")

@@ -1,7 +1,7 @@
-"""Checks of settings and keywords: what is refused is told by an error that names the value, the cause and the cure.
+"""Checks of settings and keywords. Their errors name the value, the cause and the cure.
 
 Methods, benchmarks and optimizers are dataclasses that call these in `__post_init__`. A message names the record by its
-`ID` where it has one (benchmarks), otherwise by its class.
+`ID` if it has one (benchmarks), otherwise by its class.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def require(record: object, name: str, condition: bool, range_: str) -> None:
-    """Refuse the setting `name` of a record unless the condition holds; `range_` says what it should have been.
+    """Refuse the setting `name` of a record unless the condition holds; `range_` says what it should be.
 
     Raises:
         SettingError: the condition does not hold.
@@ -105,7 +105,7 @@ def is_finite(value: object) -> bool:
 
 
 def is_zero(value: object) -> bool:
-    """Whether a setting is the number 0, known without asking a tensor: then its term is left out altogether."""
+    """Whether a setting is the number 0, and not a tensor: then its term is left out."""
     return isinstance(value, (int, float)) and value == 0
 
 
@@ -114,10 +114,10 @@ def _title(record: object) -> str:
 
 
 def known_keywords(*records: type) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A decorator: an unknown keyword argument is an error that brings the near ones, as of any other name.
+    """A decorator: an unknown keyword argument is an error that suggests similar names.
 
     Args:
-        records: dataclasses whose fields are taken as keywords, too.
+        records: dataclasses whose fields are keywords, too.
 
     Raises:
         UnknownNameError: by the function, for an unknown keyword.

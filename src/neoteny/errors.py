@@ -1,7 +1,7 @@
 """The errors neoteny raises on purpose.
 
-Every message names the value at fault, the cause and the cure. All derive from `NeotenyError`, so that a caller (the
-command line, for one) can tell them from bugs; where a builtin says the same, the error is one of those as well.
+Every message names the value at fault, the cause and the cure. All derive from `NeotenyError`, so that a caller such as
+the command line can tell them from bugs. If a builtin error means the same, the error derives from it as well.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = [
     "UnknownNameError",
 ]
 
-_FEW = 16  # more names than this are no help beside the near ones
+_FEW = 16  # more names than this are not listed beside similar ones
 
 
 class NeotenyError(Exception):
-    """Anything the caller can put right: the message says how."""
+    """Something that the caller can correct; the message says how."""
 
 
 class SettingError(NeotenyError, ValueError):
@@ -34,12 +34,12 @@ class SettingError(NeotenyError, ValueError):
 
 
 class UnknownNameError(NeotenyError, LookupError):
-    """A name that nothing goes by, with the names that come near it.
+    """An unknown name, with the known names that are similar.
 
     Args:
         name: what was asked for.
         known: every name that would have been accepted.
-        kind: what it should have been the name of, for the message.
+        kind: what the name should stand for, for the message.
 
     >>> print(UnknownNameError("cpb", ["cbp", "l2", "redo"], kind="method"))
     There is no method called 'cpb'. Did you mean 'cbp'? Known: cbp, l2, redo.
@@ -57,8 +57,8 @@ class UnknownNameError(NeotenyError, LookupError):
         super().__init__(message)
 
     def __reduce__(self):
-        # An exception is rebuilt from `args`, here the finished message: without this the pickle that brings an error
-        # back from a worker process would build a message about the message.
+        # Pickle rebuilds an exception from `args`, here the finished message. Without this, an error that comes back
+        # from a worker process would have a message about the message.
         return type(self), (self.name, self.known, self.kind)
 
 
@@ -71,11 +71,11 @@ class MissingPackageError(NeotenyError, ImportError):
 
 
 class DataError(NeotenyError):
-    """A data file that is missing, truncated or not what its checksum says."""
+    """A data file that is missing, truncated, or does not match its checksum."""
 
 
 class RunFolderError(NeotenyError):
-    """A run folder that is missing, half-written, or stands in the way of a new run."""
+    """A run folder that is missing or incomplete, or already holds another run."""
 
 
 class CheckpointError(NeotenyError):
@@ -95,4 +95,4 @@ class ContractError(NeotenyError, AssertionError):
 
 
 class PlasticityWarning(UserWarning):
-    """An attached method can never do anything, does not see what it needs, or got no state back."""
+    """An attached method can never act, does not see what it needs, or its state was not restored."""

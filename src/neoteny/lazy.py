@@ -1,4 +1,4 @@
-"""Names that are imported on first use, so that importing a package costs nothing (PEP 562)."""
+"""Names that are imported on first use, so that importing a package is fast (PEP 562)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def exports(
 
     Args:
         package: the package's `__name__`.
-        file: its `__file__`, beside which the stub lies.
+        file: its `__file__`; the stub lies beside it.
         renamed: for each old name the new one; the old one still works, with a `FutureWarning`.
     """
     find, names, exported = lazy_loader.attach_stub(package, file)
@@ -30,7 +30,7 @@ def exports(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         new = renamed[name]
         warnings.warn(
-            f"{package}.{name} is now called {new}, and the old name will go; write {package}.{new}.",
+            f"{package}.{name} is now called {new}, and the old name will be removed; write {package}.{new}.",
             FutureWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Tables for notebooks: what `_repr_html_` of methods, handles and records is made with."""
+"""Tables for notebooks, for `_repr_html_` of methods, handles and records."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Progress on the terminal (standard error): a bar for one task, live lines for stacks of runs.
 
-In a log, where no terminal shows anything move, there is one line for each thing that is done.
+Without a terminal, as in a log, one line is written for each task or stack that is done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Rate", "bar", "describe", "live", "time_left"]
 
 PATIENCE = 5.0
-"""Seconds until a bar appears that is only shown for what takes long."""
+"""Seconds until a bar with `late` appears."""
 
 
 @contextmanager
@@ -33,14 +33,15 @@ def bar(
     late: bool = False,
     console: Console | None = None,
 ) -> Iterator[Callable[..., None]]:
-    """A bar for one task; gives `advance(count=1)`, and appears with its first call.
+    """A bar for one task; gives `advance(count=1)`, whose first call shows the bar.
 
     Args:
         label: what stands before the bar.
         total: how much there is to do.
         done: how much of it is done already.
         unit: whether bytes are counted, with their speed, or anything else.
-        late: for what is mostly quick: the bar appears after 5 seconds, on a terminal alone, and is gone at the end.
+        late: for tasks that are mostly quick: the bar appears after 5 seconds, only on a terminal, and disappears at
+            the end.
         console: where; by default standard error.
 
     >>> with bar("decoding", total=60_000) as advance:
@@ -69,7 +70,7 @@ def bar(
 
 
 class Rate:
-    """How fast something grows, over the last seconds: compiling at the start does not count for long.
+    """How fast something grows, over the last seconds, so that compiling at the start soon stops counting.
 
     Args:
         window: seconds to look back.
@@ -84,7 +85,7 @@ class Rate:
         self._seen: deque[tuple[float, float]] = deque()
 
     def update(self, value: float, now: float | None = None) -> float | None:
-        """Take the value now; its growth a second, or None while that cannot be told."""
+        """Add the present value; returns the growth per second, or None while it is unknown."""
         now = time.monotonic() if now is None else now
         self._seen.append((now, value))
         while len(self._seen) > 2 and self._seen[1][0] < now - self._window:
@@ -94,10 +95,10 @@ class Rate:
 
 
 def describe(progress: Progress, rate: float | None) -> str:
-    """What stands behind the line of a stack: examples a second of all runs together, time to go, current error.
+    """The text on the line of a stack: examples a second of all runs together, time to go, current metric.
 
     Args:
-        progress: where the stack stands.
+        progress: how far the stack is.
         rate: examples a second of one run.
 
     >>> from neoteny.lab.execution import Progress
@@ -140,15 +141,15 @@ def live(
     show: bool = True,
     console: Console | None = None,
 ) -> Iterator[Callable[..., None]]:
-    """Lines on the terminal, one a stack; gives `notify(progress, name=None)`, which is told where a stack stands.
+    """Lines on the terminal, one for each stack; gives `notify(progress, name=None)`, which updates a stack's line.
 
-    Where there is no terminal, a line is written for each stack that is done. A stack's name is its label, unless
-    `notify` is given another.
+    Without a terminal, a line is written for each stack that is done. A stack's name is its label, unless `notify` is
+    given another.
 
     Args:
         labels: stacks whose lines are there from the start and stay.
-        sweep: by name, what is left of each stack of a sweep, in examples of all its runs. A line for the whole sweep
-            then comes first, and the stacks' lines come and go with them.
+        sweep: the work left of each stack of a sweep, by name, in examples of all its runs. Then a line for the whole
+            sweep comes first, and a stack's line is removed when the stack is done.
         show: whether to show anything.
         console: where; by default standard error.
     """
@@ -197,10 +198,10 @@ def live(
 
 
 class _Total:
-    """Where all stacks of a sweep stand together.
+    """How far all stacks of a sweep are together.
 
     Args:
-        work: what is left of each, in examples of all its runs.
+        work: the work left of each, in examples of all its runs.
     """
 
     def __init__(self, work: Mapping[str, float]):
@@ -209,7 +210,7 @@ class _Total:
         self._share: dict[str, float] = {}
 
     def update(self, name: str, share: float) -> tuple[float, str]:
-        """Take in the share of a stack that is done; gives the examples that are done, and what to show."""
+        """Set the share of a stack that is done; returns the examples that are done, and the text to show."""
         self._begun.setdefault(name, share)
         self._share[name] = share
         finished = sum(value * self._work.get(one, 0) for one, value in self._share.items())

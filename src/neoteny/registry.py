@@ -1,9 +1,9 @@
-"""What there is, as data in one place: it feeds the command line, the documentation and the contract tests.
+"""All methods, optimizers and benchmarks as data, for the command line, the documentation and the contract tests.
 
-An `Entry` names a class without importing it, so that listing costs nothing. Names of benchmarks carry a version, which
-changes whenever results would; a name without one means the newest.
+An `Entry` names a class without importing it, so listing is fast. Names of benchmarks have a version, which changes
+when results would change; a name without a version means the newest.
 
-A class of one's own joins the tables by `@neoteny.register`, or as an entry point of an installed package, in the group
+You add a class of your own with `@neoteny.register`, or as an entry point of an installed package, in the group
 `neoteny.methods`, `neoteny.optimizers` or `neoteny.benchmarks`:
 
     [project.entry-points."neoteny.methods"]
@@ -50,15 +50,15 @@ _registered: dict[str, Any] = {}  # classes that were registered while this prog
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that has a name.
+    """A class that has a name here.
 
     Attributes:
         name: what users call it.
         target: where its class lives, as `module:Class`.
         summary: one line on what it does.
         source: the publication it comes from.
-        kind: of a method its stage (see `neoteny.methods.shared.order`); of a benchmark a key of `TRAINERS`.
-        trainer: of a benchmark the class that trains it, where it is not the usual one of its kind.
+        kind: for a method its stage (see `neoteny.methods.shared.order`); for a benchmark a key of `TRAINERS`.
+        trainer: for a benchmark the class that trains it, if it is not the usual one of its kind.
     """
 
     name: str
@@ -94,14 +94,14 @@ def import_target(target: str) -> Any:
 class Table(Mapping[str, Entry]):
     """Entries by name: those of this package, those of installed packages, and those that were registered.
 
-    Iterating over names imports nothing; an entry of an installed package is imported when it is looked at.
+    Iterating over names imports nothing; an entry of an installed package is imported when it is looked up.
 
     Args:
         kind: what it holds, for messages.
         base: the class that all of them derive from, as `module:Class`.
         attribute: the class attribute that holds the name.
-        group: of the entry points.
-        entries: of this package.
+        group: the group of entry points.
+        entries: the entries of this package.
     """
 
     def __init__(self, kind: str, base: str, attribute: str, group: str, *entries: Entry):
@@ -129,19 +129,19 @@ class Table(Mapping[str, Entry]):
         return f"<{len(self)} entries: {', '.join(self)[:1_000]}>"
 
     def everywhere(self, name: str) -> bool:
-        """Whether any program on this machine finds the name: it is this package's, or an installed one's."""
+        """Whether every program on this machine finds the name: this package or an installed one has it."""
         return name in self._own or name in self._installed
 
     def add(self, entry: Entry) -> None:
-        """Take in an entry; one of the same class replaces the former.
+        """Add an entry; it replaces an earlier entry of the same class.
 
         Raises:
-            SettingError: the name is another class's.
+            SettingError: the name belongs to another class, or is not allowed.
         """
         there = self._own.get(entry.name) or self._added.get(entry.name)
         if there is not None and there.target != entry.target:
             raise SettingError(
-                f"{entry.target} would be the {self.kind} {entry.name!r}, which is {there.target} already: "
+                f"{entry.target} cannot be the {self.kind} {entry.name!r}, which is already {there.target}: "
                 f"give it another {self.attribute}."
             )
         if not _NAME.fullmatch(entry.name) or entry.name in _RESERVED:
@@ -172,9 +172,9 @@ class Table(Mapping[str, Entry]):
             ) from error
         if table_of(cls) is not self or getattr(cls, self.attribute, None) != name:
             raise NeotenyError(
-                f"{point.value} is no {self.kind} with the {self.attribute} {name!r}, as its entry point says: {cure}."
+                f"{point.value} is no {self.kind} with the {self.attribute} {name!r} of its entry point: {cure}."
             )
-        if name not in self._added:  # else it was registered as it was imported
+        if name not in self._added:  # else importing it has registered it
             self.add(_described(self, cls))
 
 
@@ -550,7 +550,7 @@ def _base_and_version(name: str) -> tuple[str, int]:
 
 
 def resolve(name: str, table: Mapping[str, Entry], kind: str = "name") -> Entry:
-    """The entry of a name; of the newest version where the name carries none.
+    """The entry of a name; of the newest version if the name has none.
 
     Args:
         name: a name of the table, or such a name without its `-v<number>`.
@@ -558,7 +558,7 @@ def resolve(name: str, table: Mapping[str, Entry], kind: str = "name") -> Entry:
         kind: what the table holds, for the error message.
 
     Raises:
-        UnknownNameError: nothing goes by that name; the message suggests the near ones.
+        UnknownNameError: the name is unknown; the message suggests similar names.
 
     >>> resolve("online-permuted-mnist", BENCHMARKS).name
     'online-permuted-mnist-v1'
@@ -603,17 +603,17 @@ def register(cls: T, /) -> T: ...
 @overload
 def register(*, name: str = "", summary: str = "", source: str = "", trainer: str = "") -> Callable[[T], T]: ...
 def register(cls: Any = None, /, *, name: str = "", summary: str = "", source: str = "", trainer: str = "") -> Any:
-    """Give a method, optimizer or benchmark of one's own a name that the laboratory and the command line know.
+    """Give your own method, optimizer or benchmark a name that the laboratory and the command line know.
 
-    A decorator of the class, above `@dataclass`, with or without arguments. A program knows the name once the module
-    was imported; for `neoteny run` let an installed package name the class as an entry point.
+    A decorator of the class, above `@dataclass`, with or without arguments. A program knows the name after it has
+    imported the module. For `neoteny run`, name the class as an entry point of an installed package.
 
     Args:
         cls: a subclass of `neoteny.methods.Method`, `neoteny.optim.Optimizer` or `neoteny.lab.benchmark.Benchmark`.
         name: what it is called; by default its `name` (or `ID`), else the class's name as in `my-method`.
         summary: one line on what it does; by default the first sentence of its docstring.
         source: the publication it comes from.
-        trainer: of a benchmark the class that trains it, as `module:Class`, where it is not the usual one.
+        trainer: for a benchmark the class that trains it, as `module:Class`, if it is not the usual one.
 
     Raises:
         SettingError: the class is none of these, or the name is taken.
@@ -667,13 +667,13 @@ def entry_of(cls: type) -> Entry:
         return entry
     if there.target != entry.target:
         raise SettingError(
-            f"{entry.target} is called {entry.name!r}, as {there.target} is: give it another {table.attribute}."
+            f"{entry.target} is called {entry.name!r}, like {there.target}: give it another {table.attribute}."
         )
     return there
 
 
 def _described(table: Table, cls: Any, summary: str = "", source: str = "", trainer: str = "") -> Entry:
-    """What a class says of itself; one without a name is given that of the class."""
+    """The entry of a class, from its attributes and docstring; without a name it is named after the class."""
     if not getattr(cls, table.attribute, ""):
         setattr(cls, table.attribute, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower())
     said = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())

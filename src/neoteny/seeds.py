@@ -1,8 +1,8 @@
-"""Where randomness comes from: one independent generator a run and purpose.
+"""Random numbers: one independent generator for each run and purpose.
 
-Run k of an experiment with seed s has run seed s + k. Everything random in a run derives from its run seed alone, so
-run k draws the same numbers alone and in a stack; and from its purpose, so that measuring more, or another method,
-leaves the order of the data as it was.
+Run k of an experiment with seed s has run seed s + k. A generator depends on the run seed and the purpose alone. So run
+k draws the same numbers alone and in a stack, and more measurements or another method do not change the order of the
+data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEIGHTS = 0
 DATA = 1
 """The problem: targets, permutations, the order of the examples."""
 METHOD = 2
-"""What a method draws: fresh weights, perturbations, lots."""
+"""What a method draws: fresh weights, perturbations, random choices."""
 ENVIRONMENT = 3
 """Environments and the actions taken in them."""
 
@@ -31,7 +31,7 @@ def generator(run_seed: int, purpose: int, *extra: int) -> np.random.Generator:
     Args:
         run_seed: the run's own seed, at least 0.
         purpose: `WEIGHTS`, `DATA`, `METHOD` or `ENVIRONMENT`.
-        extra: further whole numbers where a purpose needs several generators (a layer, a probe).
+        extra: further whole numbers, if a purpose needs several generators (a layer, a probe).
 
     The same arguments give the same numbers on every machine:
 
@@ -56,7 +56,7 @@ def checked_seed(value: object, where: str = "seed") -> int:
     """A seed as an int.
 
     Raises:
-        SettingError: it is no whole number, or negative.
+        SettingError: it is not a whole number, or negative.
     """
     try:
         seed = operator.index(value)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Trains in forked children that are killed when asked: one warm process instead of an import of torch for every life.
+"""Trains in forked children that are killed when asked, so that torch is imported only once.
 
-Reads jobs from standard input, one JSON object a line: what to run, and when the child is to be killed: so many seconds
-after it began (`life`), or after it wrote its first checkpoint (`training`). Answers with the child's status and how
-long both were. A program of its own, as polars must not have been used in a process that forks.
+Reads jobs from standard input, one JSON object a line: what to run, and when to kill the child, in seconds after it
+began (`life`) or after it wrote its first checkpoint (`training`). Answers with the child's status and how long both
+were. It is a program of its own, because a process that has used polars must not fork.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_damage_is_noticed(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"nonsense", whole[:-50], whole[: len(whole) // 2], pickle.dumps({"format": 1})):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        with pytest.raises(CheckpointError, match="no complete checkpoint"):
             checkpoint.load(path, IDENTITY)
     flipped = bytearray(whole)
     flipped[whole.index(np.float32(500).tobytes())] ^= 1

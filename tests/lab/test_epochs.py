@@ -163,7 +163,7 @@ def test_incremental_cifar100_is_the_ordinary_loop(tmp_path, monkeypatch):
     for metric in ("validation_accuracy", "test_accuracy"):
         np.testing.assert_allclose(rows(run, metric)["value"].to_numpy(), found[metric], atol=1e-9)
     validated = np.array(found["validation_accuracy"]).reshape(3, -1)
-    assert (validated.argmax(axis=1) < 5).any()  # else coming back to the best weights would show nowhere
+    assert (validated.argmax(axis=1) < 5).any()  # else restoring the best weights would make no difference
     for name, weights in run.final_weights().items():
         torch.testing.assert_close(weights[0], net.get_parameter(name).detach(), rtol=1e-5, atol=1e-7)
 

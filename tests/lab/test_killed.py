@@ -1,4 +1,4 @@
-"""Killed with SIGKILL at random moments and resumed, a run leaves what an uninterrupted one leaves, to the bit."""
+"""A run that is killed with SIGKILL at random moments and resumed writes the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BUSY = {"cbp": {"replacement_rate": 0.02, "maturity_threshold": 5}, "redo": {"ta
 
 @pytest.fixture(scope="module")
 def life():
-    """A call that has a child work until it is done or killed."""
+    """A function that lets a child work until it is done or killed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("forking.py"))],
@@ -80,7 +80,7 @@ def killed_equals_whole(life, tmp_path, config, execution, kills=THRICE, **more)
 
 
 ONLINE = ("slowly-changing-regression", "online-permuted-mnist")
-# Of each kind of state and clock one; of every method tests/lab/test_every_method.py saves and loads the learner.
+# One method for each kind of state and clock; test_every_method.py saves and loads the learner with every method.
 SYSTEMS = ("backprop", "cbp", "shrink-and-perturb", "redo", "snr", "hare-and-tortoise", "c-chain", "aid")
 OTHER_ROBOTS = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # which go through the same code as slippery-ant
 

@@ -159,7 +159,7 @@ def test_batch_norm_is_the_ordinary_loops_running_statistics_included(name, stra
     for run, net in enumerate(nets):
         for key, value in net.state_dict().items():
             torch.testing.assert_close(tensors[key][run], value, rtol=1e-6, atol=1e-9)
-        # who looks at a network sees it with its running statistics, and leaves them as they are
+        # evaluation uses the running statistics and does not change them
         torch.testing.assert_close(outputs[run], net.eval()(x[run, 0]), rtol=1e-6, atol=1e-9)
     assert {value.item() for key, values in tensors.items() if "batches" in key for value in values} == {6}
     after = made.strategy.carry()["tensors"]
@@ -168,7 +168,7 @@ def test_batch_norm_is_the_ordinary_loops_running_statistics_included(name, stra
 
 @pytest.mark.parametrize("strategy", ["stack", "loop"])
 def test_a_step_leaves_the_state_before_it_as_it_was(strategy):
-    """A norm moves its running statistics in place; who kept an earlier state must not find them moved."""
+    """A norm changes its running statistics in place; an earlier state that was kept must not change."""
     build, shape = NORMALISED["mlp"]
     made = Learner(build, torch.zeros(shape), loss="cross_entropy", optimizer=SGD(), strategy=strategy, compile=False)
     before = made.strategy.carry() if strategy == "stack" else made.strategy._carries[0]

@@ -285,7 +285,7 @@ def test_units_are_those_of_each_network_and_outputs_are_none():
 
 
 def test_units_are_judged_by_the_phase_that_trains_them():
-    """The critic is called thrice in a step; what its units did counts on the batch of its own loss alone."""
+    """The critic is called three times in a step; only the activations in its own loss count."""
     batches = transitions()
     ours = learner((ContinualBackprop(replacement_rate=1e-9, decay_rate=0.0, utility="contribution"),), seeds=(0,))
     before = {name: value[0].clone() for name, value in ours.weights().items()}
@@ -350,7 +350,7 @@ def test_a_shared_encoders_units_are_read_by_both_networks():
 
 
 def test_units_that_are_one_networks_output_are_not_made_new():
-    """Where the encoder's output is what the first network gives out, a new unit would change it."""
+    """If the encoder's output is the first network's output, a new unit would change it."""
     encoder = nn.Sequential(nn.Linear(S, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH))
     networks = Networks({"encoder": encoder, "critic": Shared(encoder, 1)})
     found = find_each(networks, {"encoder": torch.zeros(B, S), "critic": torch.zeros(B, S)})
@@ -402,7 +402,7 @@ class TraceSGD(Optimizer):
 
 
 def td(forward, batch, key):
-    """TD(lambda): what is followed is the gradient of the prediction, scaled by the TD error through a trace."""
+    """TD(lambda): the optimizer follows the trace of the prediction's gradients, scaled by the TD error."""
     value = forward(batch["states"]).squeeze()
     after = forward(batch["after"], observed=False).squeeze().detach()
     error = batch["rewards"].squeeze() + GAMMA * after * ~batch["ended"].squeeze() - value.detach()
@@ -463,7 +463,7 @@ def test_every_parameter_belongs_to_one_phase():
     twice = (*phases, Phase(name="again", evaluate=actor, group=("actor.4",), optimizer=SGD(), metrics=("entropy",)))
     with pytest.raises(SettingError, match="phases actor, again train it, parameter 'actor.4.weight'"):
         learner(objective=Objective(phases=twice, slow=soft_actor_critic().slow))
-    with pytest.raises(SettingError, match="names of their own"):
+    with pytest.raises(SettingError, match="need different names"):
         Objective(phases=(phases[0], phases[0]))
 
 

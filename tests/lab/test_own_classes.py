@@ -120,9 +120,9 @@ def test_a_class_that_cannot_be_imported_says_so_when_it_is_to_go_on(tmp_path):
 
     run = lab.run(NAME, method=Local(), out=tmp_path, **TINY)
     assert run.folder.name == "local"
-    with pytest.raises(RunFolderError, match=r"'local' is not registered.*register it by @neoteny.register"):
+    with pytest.raises(RunFolderError, match=r"'local' is not registered.*register it with @neoteny.register"):
         lab.resume(run.folder, progress=False)
-    with pytest.raises(SettingError, match="exists in this program alone"):
+    with pytest.raises(SettingError, match="exists only in this program"):
         lab.compare([run.config], out=tmp_path / "other", compile=False, progress=False)
     neoteny.register(Local)
     assert lab.resume(run.folder, progress=False).config == run.config
@@ -157,7 +157,7 @@ def test_a_registered_class_is_known_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"name": "cbp"}, "is neoteny.methods.continual_backprop:ContinualBackprop already"),
+        ({"name": "cbp"}, "is already neoteny.methods.continual_backprop:ContinualBackprop"),
         ({"name": "My_Method"}, "small letters, digits and single dashes"),
         ({"name": "optimizer"}, "none of optimizer"),
     ],

@@ -1,8 +1,7 @@
-"""The laboratory: learners over an axis of runs, recorders, checkpoints, and how to start them.
+"""The laboratory: starts, trains, records and saves stacks of runs.
 
-Names are imported on first use; what only reads and checks configurations needs no torch. No module in here may carry
-the name of one of these functions (no `run.py` beside `run`): importing it would put the module in the place of the
-function.
+Names are imported on first use, so reading and checking a configuration does not import torch. No module here may have
+the name of one of these functions (no `run.py` beside `run`): importing the module would replace the function.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ module does not import torch: `build_stream` and `build_network` import what the
         optimizer: Optimizer = SGD(step_size=0.01)
         activation: str = "relu"
 
-The fields' defaults are the paper's settings, so the scale `paper` is empty; the others say what they make smaller. A
-system is what a curve of the figure stands for: some methods, and settings that differ. The laboratory runs whatever
-keeps to this protocol; which class trains it follows from its kind (`neoteny.registry.TRAINERS`).
+The defaults of the fields are the paper's settings, so the scale `paper` is empty; the other scales list what they make
+smaller. A system is one curve of the paper's figure: some methods, and the settings that differ. The laboratory runs
+every class that follows this protocol. Its kind decides which class trains it (`neoteny.registry.TRAINERS`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from neoteny.checks import require, require_choice, require_count, require_positive
 from neoteny.errors import UnknownNameError
 from neoteny.lab.overriding import override
-from neoteny.methods.base import Method  # not for typing alone: the command line looks the class's annotations up
+from neoteny.methods.base import Method  # needed at run time: the command line reads the class's annotations
 from neoteny.optim.base import Optimizer
 from neoteny.optim.sgd import SGD
 
@@ -56,9 +56,9 @@ class System:
     Args:
         summary: one line, for `neoteny list` and the legend.
         methods: the methods that act, as the paper set them, in the order in which they act.
-        overrides: settings of the benchmark that this system has otherwise (`{"activation": "linear"}`,
+        overrides: settings of the benchmark that differ in this system (`{"activation": "linear"}`,
             `{"optimizer": "adam", "step_size": 1e-3, "optimizer.betas": (0.9, 0.99)}`).
-        scaled: what the system is at other scales, where the paper's strengths are for its lengths and sizes.
+        scaled: the system at other scales, where values that suit the paper's lengths and sizes do not fit.
     """
 
     summary: str
@@ -75,9 +75,9 @@ class System:
 class Benchmark(ABC):
     """A protocol: problem, network, optimizer, schedule and measures, as settings.
 
-    Lengths are counted in steps, that is optimizer updates; `step` in the metrics counts examples, which is the same
-    where a step learns from one example. (Of agents both count steps in the environment.) How a run is divided is for
-    `OnlineBenchmark`, `EpochBenchmark` and `Locomotion` to say.
+    Lengths are counted in steps, that is optimizer updates. `step` in the metrics counts examples, which is the same if
+    a step learns from one example. (For agents both count steps in the environment.) `OnlineBenchmark`,
+    `EpochBenchmark` and `Locomotion` say how a run is divided.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -86,9 +86,9 @@ class Benchmark(ABC):
     ID: ClassVar[str]
     """The id with its version, as in the registry."""
     KIND: ClassVar[Literal["examples", "agents"]]
-    """What its runs learn from, which says what trains them; see `neoteny.registry.TRAINERS`."""
+    """What its runs learn from; it decides which class trains them (`neoteny.registry.TRAINERS`)."""
     MEASURES: ClassVar[tuple[str, ...]] = ()
-    """Names of `neoteny.measures` taken on the probe now and then, or functions of one's own as `module:function` (see
+    """Measures taken on the probe set: names of `neoteny.measures`, or your own functions as `module:function` (see
     `neoteny.lab.measuring.measure`)."""
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "small": {}, "tiny": {}}
     """For each scale (`paper`, `small`, `tiny`) the settings that differ from the fields' defaults."""
@@ -100,16 +100,16 @@ class Benchmark(ABC):
     """Whether hidden units are those of the authors' chain (see `neoteny.units.find`)."""
 
     tasks: int
-    """number of tasks (stretches between two changes of the problem)"""
+    """number of tasks (periods between two changes of the problem)"""
     probe_size: int = 1_000
     """examples in the fixed probe set that the measures are taken on"""
     batch_size: int = 1
-    """examples a step"""
+    """examples in a step"""
     optimizer: Optimizer = SGD(step_size=0.01)
-    """what makes a step of a gradient"""
+    """computes the update from the gradient"""
 
     def __post_init__(self) -> None:
-        """Refuse what no benchmark can be run with."""
+        """Refuse settings that no benchmark can run with."""
         require_count(self, "tasks", "probe_size", "batch_size", least=1)
         require(self, "optimizer", isinstance(self.optimizer, Optimizer), "a neoteny.optim.Optimizer")
         require_positive(self, "step_size")
@@ -129,7 +129,7 @@ class Benchmark(ABC):
         """
         if scale not in cls.SCALES:
             raise UnknownNameError(scale, cls.SCALES, f"scale of {cls.ID}")
-        plain: Any = cls  # whose fields all have defaults
+        plain: Any = cls  # its fields all have defaults
         return override(plain(), {**cls.SCALES[scale], **overrides}, cls.ID)
 
     @property
@@ -139,10 +139,10 @@ class Benchmark(ABC):
 
     @abstractmethod
     def timeline(self) -> Timeline:
-        """When tasks and bins end, and when the network is looked at and tested."""
+        """When tasks and bins end, and when the network is measured and tested."""
 
     def settings(self) -> dict[str, Any]:
-        """Every field, and `steps`, as a plain dict; of the optimizer its name and step size."""
+        """Every field and `steps` as a plain dict; for the optimizer its name and step size."""
         found: dict[str, Any] = {}
         for one in fields(self):
             if one.name == "optimizer":
@@ -161,12 +161,12 @@ class Benchmark(ABC):
 
     @abstractmethod
     def build_network(self) -> nn.Module:
-        """A fresh network on the CPU, drawn from torch's global generator, which the caller seeds a run."""
+        """A fresh network on the CPU, drawn from torch's global generator; the caller seeds it for each run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamBenchmark(Benchmark):
-    """A protocol of examples: a stream hands them out, a loss says how well they were predicted.
+    """A protocol with examples: a stream provides them, a loss says how well they were predicted.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -178,19 +178,19 @@ class StreamBenchmark(Benchmark):
     then `accuracy` is recorded beside `loss`."""
 
     def classes_seen(self, task: int) -> int | None:
-        """How many of the outputs take part in a task, the first ones; None: all of them."""
+        """How many outputs take part in a task (the first ones); None means all."""
         return None
 
     @abstractmethod
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:
-        """The problem for a stack of runs, one independent stream a run seed.
+        """The problem for a stack of runs: one independent stream for each run seed.
 
         Args:
-            seeds: one run seed a run.
-            data_dir: where data sets lie; None for the usual places.
+            seeds: the run seed of each run.
+            data_dir: where the data sets are; None for the usual places.
 
         Raises:
-            DataError: the data is missing, or not what its checksum says.
+            DataError: the data is missing, or does not match its checksum.
         """
 
 
@@ -205,9 +205,9 @@ class OnlineBenchmark(StreamBenchmark):
     task_length: int
     """steps between two changes"""
     bin_size: int
-    """steps that one recorded value of loss and accuracy is the mean of"""
+    """steps over which one recorded value of loss and accuracy is the mean"""
     measure_every: int
-    """steps between two looks at the units and weights"""
+    """steps between two measurements of the units and weights"""
 
     def __post_init__(self) -> None:
         """Check the lengths."""
@@ -221,7 +221,7 @@ class OnlineBenchmark(StreamBenchmark):
         return self.tasks * self.task_length
 
     def timeline(self) -> Timeline:
-        """Tasks, bins and looks, each of its own length."""
+        """Tasks, bins and measurements, each with its own length."""
         import numpy as np
 
         from neoteny.streams.timeline import Timeline, every
@@ -235,7 +235,7 @@ class OnlineBenchmark(StreamBenchmark):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochBenchmark(StreamBenchmark):
-    """A protocol of data sets: a task is learned from in many epochs, then tested on images that were kept back.
+    """A protocol with data sets: a task is learned in many epochs, then tested on held-out images.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -244,11 +244,11 @@ class EpochBenchmark(StreamBenchmark):
     epochs: int
     """passes over the images of a task"""
     images_per_class: int
-    """images of a class to learn from"""
+    """training images of each class"""
     test_images_per_class: int = 100
-    """images of a class to test with"""
+    """test images of each class"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of products and convolutions, forwards and backwards; weights and their updates stay in float32"""
+    """precision of products and convolutions, forward and backward; weights and updates stay in float32"""
 
     def __post_init__(self) -> None:
         """Check the lengths."""

@@ -1,4 +1,4 @@
-"""What a learner is built of: networks drawn from the seeds of their runs, their units, settings that differ."""
+"""The parts of a learner: networks drawn from the seeds of the runs, their units, settings that differ."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = [
 ]
 
 REFERENCES = 32
-"""How many examples before the present batch make up the reference batch of methods that need one."""
+"""How many examples before the present batch are the reference batch of methods that need one."""
 FEW = 2
-"""Up to so many vectors a product is faster as a broadcast product and a sum (`use_products`)."""
+"""For up to this many vectors, a broadcast product and a sum are faster than a matrix product (`use_products`)."""
 
 
 def seeded(build_network: Callable[[], nn.Module], methods: Sequence[Method], example: Any, seed: int) -> nn.Module:
-    """A network as the methods want it, drawn from the run's own generator of weights; torch's global one stays.
+    """A network, changed as the methods need, drawn from the run's own seed; torch's global generator does not change.
 
     Raises:
         SettingError: a method changes networks, and there are several.
@@ -48,7 +48,7 @@ def seeded(build_network: Callable[[], nn.Module], methods: Sequence[Method], ex
     if changing and isinstance(example, Mapping):
         raise SettingError(
             f"{changing[0]} changes the network, and this learner has several ({', '.join(example)}): leave it out, "
-            "and call neoteny.prepare on the networks that it is to change where they are built."
+            "and call neoteny.prepare on the networks that it should change where you build them."
         )
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(int(randomness.generator(seed, randomness.WEIGHTS).integers(2**62)))
@@ -57,13 +57,13 @@ def seeded(build_network: Callable[[], nn.Module], methods: Sequence[Method], ex
 
 
 def past(examples: Tensor) -> Tensor:
-    """`REFERENCES` examples a run of some `[R, E, ...]`, again and again where these are fewer."""
+    """`REFERENCES` examples for each run out of `[R, E, ...]`, repeated if there are fewer."""
     times = -(-REFERENCES // examples.shape[1])
     return examples.repeat(1, times, *[1] * (examples.dim() - 2))[:, :REFERENCES].clone()
 
 
 def units_of(module: nn.Module, example: Any, chain: bool, needed: bool) -> Network:
-    """The networks' units; a network without any will do where no method acts on units."""
+    """The networks' units; there may be none if no method acts on units."""
     if isinstance(example, Mapping):
         found = find_each(module, example, chain=chain, allow_none=True)
         if needed and not found.layers:
@@ -79,12 +79,12 @@ def units_of(module: nn.Module, example: Any, chain: bool, needed: bool) -> Netw
 
 
 def by_network(inputs: Any) -> Mapping[str, Any]:
-    """Inputs by network; those of the only one by no name."""
+    """Inputs by the network's name; a single network has the name ''."""
     return inputs if isinstance(inputs, Mapping) else {"": inputs}
 
 
 def largest(example: Any) -> Tensor:
-    """The example's tensor of most entries: it tells how much a step computes."""
+    """The example's largest tensor: it tells how much a step computes."""
     return max(tree_leaves(example), key=Tensor.numel)
 
 
@@ -112,7 +112,7 @@ def settings_of_runs(
             can = [f"{who}.{what}" for who, it in owners.items() for what in it.varies]
             raise SettingError(f"{name} cannot differ between the runs of one stack; these can: {', '.join(can)}.")
         if len(values) != runs:
-            raise SettingError(f"{name} has {len(values)} values for {runs} runs; give one a run.")
+            raise SettingError(f"{name} has {len(values)} values for {runs} runs; give one for each run.")
         hyper[f"{owner}.{setting}"] = torch.tensor(values, dtype=torch.float32, device=device)
     return hyper
 
@@ -120,8 +120,8 @@ def settings_of_runs(
 class _Product(nn.Linear):
     """A linear layer as a broadcast product and a sum.
 
-    For one example (or a few) a compiled product is fused with what surrounds it; a batched matrix product of one row
-    is a call of its own, and twenty times slower over a stack of runs.
+    For one example (or a few) this compiles into one kernel with the operations around it. A batched matrix product of
+    one row is a call of its own, and twenty times slower for a stack of runs.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class _Product(nn.Linear):
 
 
 def use_products(module: nn.Module, example: Tensor) -> None:
-    """Turn the linear layers of the laboratory's own copy into products where a batch is one or two vectors."""
+    """Turn the linear layers of the laboratory's own copy into `_Product` if a batch is one or two vectors."""
     if example.shape[0] <= FEW and example.dim() == 2 and example.device.type == "cpu":
         for child in module.modules():
             if type(child) is nn.Linear:

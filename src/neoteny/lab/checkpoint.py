@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, complete, and tied to the configuration they belong to.
 
-A checkpoint is a dict of plain values, NumPy arrays and tensors. It is read without unpickling code, so that one from
-elsewhere can be loaded without trusting it, and every byte of it is checked.
+A checkpoint is a dict of plain values, NumPy arrays and tensors. Reading one runs no pickled code, so a checkpoint from
+elsewhere is safe to load; every byte is checked.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from neoteny.lab.recorder import atomically
 __all__ = ["FORMAT", "load", "save"]
 
 FORMAT = 1
-"""Version of the layout; raised when an older program could not read it."""
+"""Version of the layout; it is increased when an older program could not read it."""
 
 _ARRAY = "__numpy__"
 
 
 def save(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Write a checkpoint; until the moment it is complete the former one stays.
+    """Write a checkpoint; the old one stays until the new one is complete.
 
     Args:
         path: where.
@@ -50,7 +50,7 @@ def load(
         path: where it is.
         identity: the configuration it should belong to.
         device: where its tensors go.
-        as_now: makes of the configuration in the file, which an earlier version may have written, one of this version.
+        as_now: converts the configuration in the file, which an earlier version may have written, to this version.
 
     Raises:
         CheckpointError: there is none, it is damaged, of another version, or belongs to another configuration; the
@@ -60,9 +60,9 @@ def load(
 
     cure = "delete it to start this run again from the beginning, or restore an intact copy"
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist: there is nothing to go on from.")
+        raise CheckpointError(f"{path} does not exist: there is nothing to resume.")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.save writes a zip but does not check its sums when loading
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check the sums of the zip
             damaged = archive.testzip()
         if damaged is not None:
             raise CheckpointError(f"{path} is damaged (checksum of {damaged}): {cure}.")
@@ -70,8 +70,8 @@ def load(
         found, saved, state = content["format"], _decode(content["identity"]), _decode(content["state"])
     except CheckpointError:
         raise
-    except Exception as error:  # zipfile, pickle and torch raise a dozen kinds at a damaged file
-        raise CheckpointError(f"{path} is no whole checkpoint ({type(error).__name__}: {error}): {cure}.") from error
+    except Exception as error:  # a damaged file raises a dozen kinds of errors
+        raise CheckpointError(f"{path} is no complete checkpoint ({type(error).__name__}: {error}): {cure}.") from error
     if found != FORMAT:
         raise CheckpointError(
             f"{path} has format {found!r}, this version reads {FORMAT}: resume with the version that wrote it."
@@ -106,7 +106,7 @@ def differences(theirs: Any, ours: Any, name: str = "") -> list[tuple[str, Any, 
 
 
 def _encode(value: Any) -> Any:
-    """Arrays as tensors with a mark: the safe unpickler knows no NumPy."""
+    """Arrays as marked tensors: the safe unpickler does not know NumPy."""
     import torch
 
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""The clocks of all runs and methods: when resets are due, asked for a segment of steps or for one step at a time."""
+"""The clocks of all runs and methods: when resets are due, for a segment of steps or for one step at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neoteny.methods.base import Schedule
 Due = list[np.ndarray | None]
 """For each method what is due at each step, int `[R, S, columns]`, or None for a method without a schedule."""
 AHEAD = 1024
-"""Steps that clocks are asked for at once where steps are taken one by one."""
+"""Steps that clocks are asked for at once when steps are taken one by one."""
 
 
 class Clocks:
@@ -41,7 +41,7 @@ class Clocks:
         return self._map(lambda clocks: np.stack([clock.take(steps) for clock in clocks]))
 
     def next(self) -> Due | None:
-        """What is due at the next step, `[R, columns]`; None where nothing is."""
+        """What is due at the next step, `[R, columns]`; None if nothing is."""
         if self._used == self._length:
             self._before = self.state_dict()
             self._rows = self._map(lambda clocks: np.stack([clock.take(self._length) for clock in clocks]))
@@ -57,14 +57,14 @@ class Clocks:
         return self._map(lambda clocks: [clock.state_dict() for clock in clocks])
 
     def load_state_dict(self, state: Sequence[Any]) -> None:
-        """Go on where `state` was taken."""
+        """Go back to where `state` was taken."""
         self._used = self._length
         for clocks, saved in zip(self._methods, state, strict=True):
             for clock, own in zip(clocks or (), saved or (), strict=True):
                 clock.load_state_dict(own)
 
     def _settle(self) -> None:
-        """Let the clocks stand where the steps stand: they may have been asked for more than were taken."""
+        """Set the clocks back to the steps that were taken: they may have been asked for more."""
         used = self._used
         if used < self._length:
             self.load_state_dict(self._before)

@@ -1,4 +1,4 @@
-"""Compiled code where a C++ compiler is at hand, and plain PyTorch with one clear warning where none is."""
+"""Compiled code if there is a C++ compiler; else plain PyTorch, after one warning."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class CompileWarning(UserWarning):
 
 @functools.cache
 def compiler() -> str | None:
-    """The C++ compiler that `torch.compile` would take, or None."""
+    """The C++ compiler that `torch.compile` would use, or None."""
     return next((name for name in (os.environ.get("CXX"), "g++", "clang++") if name and shutil.which(name)), None)
 
 
 @functools.cache
 def available() -> bool:
-    """Whether code for the CPU can be compiled here; warns once where it cannot."""
+    """Whether code for the CPU can be compiled here; warns once if it cannot."""
     if compiler() is None:
         warnings.warn(
             "no C++ compiler was found, so training runs uncompiled: the same results, but many times slower. "
@@ -43,7 +43,7 @@ def available() -> bool:
     return compiler() is not None
 
 
-# Not -ffast-math: it would switch the whole process to flush denormals, and a loss that is not finite must stay so.
+# Not -ffast-math: it would make the whole process flush denormals to zero, and a loss that is not finite must stay so.
 _FLAGS = (
     *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp-simd", "-std=c++17", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
@@ -55,7 +55,7 @@ def kernel(source: Path) -> ctypes.CDLL:
     """A C++ file compiled for this processor and loaded; built once, in torch's cache folder.
 
     Raises:
-        SettingError: the compiler refuses it.
+        SettingError: the compiler reports an error.
     """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
@@ -77,7 +77,7 @@ def kernel(source: Path) -> ctypes.CDLL:
 
 
 def _processor() -> str:
-    """What -march=native depends on: a cache folder may be shared by unlike machines."""
+    """What -march=native depends on: different machines may share a cache folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -92,8 +92,8 @@ def _no_guards(guards: Sequence[Any]) -> list[bool]:
 def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a code object of its own.
 
-    Dynamo files compiled graphs under the code object and gives up after eight; graphs of different strategies, lengths
-    and learners share the code of `unrolled` and would count against one another.
+    Dynamo keeps compiled graphs for each code object and stops compiling after eight. Graphs of different strategies,
+    lengths and learners share the code of `unrolled`, so together they would reach this limit.
     """
 
     def call(*arguments: Any) -> Any:
@@ -103,11 +103,11 @@ def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Compiled:
-    """A function compiled at its first call, which remembers how long its compilations took.
+    """A function that is compiled at its first call; it records how long that took.
 
     Args:
         function: pure, over nested dicts of tensors.
-        enabled: False leaves it as it is.
+        enabled: False does not compile it.
     """
 
     def __init__(self, function: Callable[..., Any], enabled: bool):
@@ -117,8 +117,8 @@ class Compiled:
         self._called = False
         self._function = function
         if enabled:
-            # a fused multiply-add rounds once instead of twice and is what the hardware has
-            # and the learner calls each graph with the same structure of tensors always, so there is nothing to guard
+            # fused multiply-add: the hardware has it, and it rounds once instead of twice
+            # no guards: the learner always calls a graph with the same structure of tensors
             self._function = torch.compile(
                 function,
                 fullgraph=True,

@@ -1,8 +1,9 @@
 """From names and overrides to the complete settings of a stack of runs, checked before anything starts.
 
-A stack is one system of one benchmark, R rows that train side by side. The rows differ in the seed and, where a grid is
-asked for, in numeric settings: a grid of g points and n seeds is a stack of g * n rows. `resolve` works it out once;
-`RunConfig` is the result and the content of a run folder's `config.yaml`. No torch in here: `--dry-run` needs none.
+A stack is one system of one benchmark: R runs that train side by side. The runs differ in the seed and, with a grid, in
+numeric settings: a grid of g points and n seeds is a stack of g * n runs. `resolve` computes the settings once;
+`RunConfig` is the result and the content of a run folder's `config.yaml`. Nothing here imports torch: `--dry-run` does
+not need it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "Resolved", "RunConfig", "as_now", "
 
 DEFAULT_SCALE = "small"
 DEFAULT_RUNS = 10
-LONGEST_LABEL = 200  # file systems take names of 255 bytes, and films and archives add to it
+LONGEST_LABEL = 200  # file systems allow names of 255 bytes; films and archives make the name longer
 
 T = TypeVar("T")
 System = str | Method | Sequence[str | Method]
@@ -46,7 +47,7 @@ class Resolved:
     Attributes:
         problem: the benchmark, with its optimizer.
         methods: those that act, in order.
-        entry: of the benchmark.
+        entry: the benchmark's entry in the registry.
         label: the name of the run folder.
     """
 
@@ -66,15 +67,16 @@ class RunConfig:
         scale: the preset that the settings started from.
         method: the system's name; `cbp+l2` is both at once.
         seed: seed of the first run.
-        runs: rows of the stack, R: grid points times seeds.
-        seeds: the run seed of each row.
-        varied: settings that differ between rows, by name (`step_size`, `cbp.replacement_rate`), one value a row.
-        settings: the benchmark's fields, and `steps`; of the optimizer its name and step size.
-        network: what the settings make of the network; derived from them.
+        runs: number of runs in the stack, R: grid points times seeds.
+        seeds: the run seed of each run.
+        varied: settings that differ between runs, by name (`step_size`, `cbp.replacement_rate`), one value for each
+            run.
+        settings: the benchmark's fields, and `steps`; for the optimizer its name and step size.
+        network: the network's own settings, derived from `settings`.
         optimizer: the optimizer's name and all its settings.
         methods: the settings of each method that acts, in order.
-        classes: where the classes live that no installed package names (`{"methods.mine": "mine:Mine"}`).
-        resolved: the objects that all this describes, made once with it.
+        classes: where to import the classes that no installed package registers (`{"methods.mine": "mine:Mine"}`).
+        resolved: the objects that all this describes, made once.
     """
 
     schema: int = SCHEMA
@@ -104,10 +106,10 @@ class RunConfig:
 
     @property
     def label(self) -> str:
-        """The name of the run folder: the system, and what the user set otherwise than its preset.
+        """The name of the run folder: the system, and the settings that differ from its preset.
 
-        `cbp`, `cbp,step_size=0.003`, `cbp,by-cbp.replacement_rate`. One too long for file systems is cut, and ends in
-        a hash of the whole.
+        `cbp`, `cbp,step_size=0.003`, `cbp,by-cbp.replacement_rate`. A label that is too long for file systems is cut
+        and ends in a hash of the whole label.
         """
         return self.resolved.label
 
@@ -134,7 +136,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RunConfig:
-        """The inverse of `to_dict`, also of what earlier versions wrote.
+        """The inverse of `to_dict`, also for what earlier versions wrote.
 
         Raises:
             UnknownNameError: a key, benchmark or method that does not exist.
@@ -168,9 +170,9 @@ class RunConfig:
 
 
 def as_now(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a `config.yaml` of any version as this one would write it, with all defaults.
+    """The content of a `config.yaml` of any version as this version would write it, with all defaults.
 
-    What this version cannot make sense of, such as a benchmark that it does not know, stays as it is.
+    Content that this version cannot read, such as an unknown benchmark, only gets the new names.
     """
     try:
         return RunConfig.from_dict(content).to_dict()
@@ -197,13 +199,13 @@ def resolve(
     """The complete configuration of one system on one benchmark.
 
     Args:
-        benchmark: an id, or a name without version for the newest; or a class or an instance of one's own.
+        benchmark: an id, or a name without version for the newest; or your own class, or an instance of it.
         method: a system of the benchmark, any registered method, or several joined by `+`; or an instance of a method,
             or a list of names and instances.
         optimizer: a name, an instance, or a mapping with a `name` and options; it replaces the system's.
         runs: seeds at each point of the grid.
-        scale: `paper`, `small` or `tiny`, by default `small`. An instance of a benchmark has its own settings: then it
-            is the preset from which they are told apart in the folder's name, by default `paper`.
+        scale: `paper`, `small` or `tiny`, by default `small`. An instance of a benchmark has its own settings; then
+            `scale` is the preset that the folder's name compares them with, by default `paper`.
         seed: seed of the first run; run k has seed + k.
         settings: settings of the benchmark that replace the preset's (`{"step_size": 0.003}`), and of the optimizer
             (`{"optimizer.betas": (0.9, 0.99)}`).
@@ -265,7 +267,7 @@ def resolve_all(
     grid: Mapping[str, Sequence[Any]] | None = None,
     **rest: Any,
 ) -> list[RunConfig]:
-    """One configuration a system: what is set for a method applies to the systems that have it.
+    """One configuration for each system; settings of a method apply to the systems that have it.
 
     Args:
         benchmark: as for `resolve`.
@@ -276,7 +278,7 @@ def resolve_all(
 
     Raises:
         UnknownNameError: as `resolve`.
-        SettingError: as `resolve`, and where something is set for a method that no system has.
+        SettingError: as `resolve`, and if something is set for a method that no system has.
     """
     if not systems:
         raise SettingError("No method was given: name at least one, such as backprop.")
@@ -370,7 +372,7 @@ def _label(
 ) -> str:
     base, acting = usual
     before, here = _flat(base, {m.name: m for m in acting}), _flat(problem, active)
-    if base.optimizer.name != problem.optimizer.name:  # of another optimizer, what differs from its own defaults
+    if base.optimizer.name != problem.optimizer.name:  # for another optimizer, what differs from its own defaults
         before = {**_flat_optimizer(_made(type(problem.optimizer))), **before}
     changed = {key: value for key, value in here.items() if plain(value) != plain(before.get(key))}
     words = [f"{key}={_short(value)}" for key, value in changed.items()]
@@ -396,7 +398,7 @@ def _flat_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _method_name(name: str, active: Mapping[str, Any]) -> str:
-    """The name of an acting method, also where it was written with underscores, or else of a registered one."""
+    """The name of an acting method, or else of a registered one; underscores stand for dashes."""
     return next((one for one in active if one.replace("-", "_") == name.replace("-", "_")), None) or method_name(name)
 
 
@@ -407,7 +409,7 @@ def _owner(key: str, anywhere: Mapping[str, Any]) -> str:
 
 
 def _target(owner: Any) -> str:
-    """Where a class lives that another program would not find by its name; empty for one that it finds."""
+    """Where to import a class that another program would not find by its name; empty if it would find it."""
     entry = registry.entry_of(type(owner))
     return "" if registry.table_of(type(owner)).everywhere(entry.name) else entry.target
 
@@ -419,13 +421,13 @@ def _benchmark_of(content: Mapping[str, Any]) -> tuple[registry.Entry, type[Benc
 
 
 def _own_methods(targets: Mapping[str, str]) -> dict[str, type[Method]]:
-    """The classes of the methods of a file that are not registered, by name."""
+    """The classes of a file's methods that are not registered, by name."""
     names = {key.removeprefix("methods."): target for key, target in targets.items() if key.startswith("methods.")}
     return {name: _import(target, f"method {name!r}") for name, target in names.items() if name not in registry.METHODS}
 
 
 def _by_part(own: Mapping[str, type[Method]], benchmark: type[Benchmark]) -> Classes:
-    """Classes by what stands for each in the name of a system: see `neoteny.lab.presets.asked`."""
+    """Classes by the part of a system's name that stands for each; see `neoteny.lab.presets.asked`."""
     return {(kind.__name__ if name in benchmark.SYSTEMS else name): kind for name, kind in own.items()}
 
 
@@ -455,18 +457,18 @@ def _import(target: str, what: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise SettingError(
             f"The {what} is not registered, and its class {target} cannot be imported ({error}): define it at the top "
-            "level of a module that can be, or register it by @neoteny.register before."
+            "level of an importable module, or register it with @neoteny.register first."
         ) from error
 
 
 def _require_whole_file(content: Mapping[str, Any]) -> None:
-    """Every key is there, is known, and holds what it should."""
+    """Refuse missing and unknown keys, and values of the wrong type."""
     for key in content:
         if key not in _KEYS:
             raise UnknownNameError(key, _KEYS, "key in config.yaml")
     missing = [name for name in _KEYS if name not in content]
     if missing:
-        raise SettingError(f"config.yaml has no {', '.join(missing)}: it is cut short, or of another program.")
+        raise SettingError(f"config.yaml has no {', '.join(missing)}: it is incomplete, or not written by neoteny.")
     if content["schema"] != SCHEMA:
         raise SettingError(
             f"config.yaml has schema {content['schema']!r}, this version of neoteny reads up to {SCHEMA}: "
@@ -476,24 +478,24 @@ def _require_whole_file(content: Mapping[str, Any]) -> None:
     for name in _KEYS:
         kind = kinds.get(name, Mapping)
         if not isinstance(content[name], kind) or isinstance(content[name], bool):
-            raise SettingError(f"config.yaml: {name} is {content[name]!r}, which it cannot be: restore the file.")
+            raise SettingError(f"config.yaml: {name} is {content[name]!r}, which has the wrong type: restore the file.")
 
 
 def _require_consistent(config: RunConfig, content: Mapping[str, Any]) -> None:
-    """Settings are stated once; the sections that follow from them must not say anything else."""
+    """Refuse sections that contradict the settings from which they are derived."""
     stated = {
         key: content["settings"][key] for key in ("optimizer", "step_size", "steps") if key in content["settings"]
     }
     compared = [(f"settings.{key}", config.settings[key], value) for key, value in stated.items()]
     for name, derived in (("network", plain(config.network)), ("optimizer", plain(config.optimizer))):
-        compared += [(name, derived, {**derived, **content[name]})]  # a key that is absent is its default
+        compared += [(name, derived, {**derived, **content[name]})]  # a missing key has its default value
     compared += [("seeds", content["runs"], len(config.seeds))]
     compared += [(f"varied.{key}", config.runs, len(values)) for key, values in config.varied.items()]
     for name, derived, found in compared:
         if found != derived:
             raise SettingError(
-                f"config.yaml: {name} is {found!r} where the rest of the file makes it {derived!r}; "
-                "change the settings that it follows from."
+                f"config.yaml: {name} is {found!r}, but the rest of the file gives {derived!r}; "
+                "change the settings from which it is derived."
             )
 
 

@@ -1,6 +1,7 @@
-"""Dropout whose lots are a pure function of the step's key.
+"""Dropout whose random numbers are a pure function of the step's key.
 
-torch's own draws from a hidden generator: a resumed run would draw other numbers, and a stack of runs cannot share it.
+torch's dropout draws from a hidden generator: a resumed run would draw other numbers, and a stack of runs cannot share
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Dropping:
         module: the laboratory's own copy of a network; its dropout layers are replaced in place.
 
     Raises:
-        NetworkError: a dropout layer that does more than drop.
+        NetworkError: a kind of dropout that is not known here.
     """
 
     def __init__(self, module: nn.Module):
@@ -39,7 +40,7 @@ class Dropping:
                             f"{f'{parent_name}.{name}'.lstrip('.')} is {type(child).__name__}, whose draws the "
                             "laboratory cannot make repeatable: use nn.Dropout there."
                         )
-                    if child not in kept:  # one that stands in several places is one
+                    if child not in kept:  # one layer in several places stays one layer
                         kind = _KeyedIntervals if isinstance(child, IntervalDropout) else _Keyed
                         kept[child] = kind(child, len(kept), self)
                         kept[child].train(child.training)
@@ -53,7 +54,7 @@ class _Keyed(nn.Module):
     def __init__(self, dropout: _DropoutNd | IntervalDropout, number: int, dropping: Dropping):
         super().__init__()
         self.p, self.number, self.whole = float(dropout.p), number, isinstance(dropout, _WHOLE_MAPS)
-        self._given = dropout, dropping  # in a tuple, as they are no part of the network
+        self._given = dropout, dropping  # in a tuple: they are no submodules
 
     def lots(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
         """Uniform numbers of the present step."""
@@ -70,10 +71,10 @@ class _Keyed(nn.Module):
 
 
 class _KeyedIntervals(_Keyed):
-    """An interval-wise dropout that is given its lots."""
+    """An interval-wise dropout that is given its random numbers."""
 
     def train(self, mode: bool = True) -> _KeyedIntervals:
-        """Into training mode, or evaluation mode, together with what is inside."""
+        """Set training or evaluation mode, also of the dropout layer inside."""
         self._given[0].train(mode)
         return super().train(mode)
 

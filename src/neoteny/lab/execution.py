@@ -1,4 +1,4 @@
-"""How a stack of runs is trained, and how it says where it stands: plain records that cross between processes."""
+"""How a stack of runs is trained, and how far it is: plain records that are sent between processes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ __all__ = ["Execution", "Progress", "threads"]
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a stack is trained; it changes the numbers by no more than rounding.
+    """How a stack is trained; it changes the results only by rounding.
 
     Args:
-        device: `cpu`, `cuda`, ..., or `auto` for the accelerator where there is one.
+        device: `cpu`, `cuda`, ..., or `auto` for the accelerator if there is one.
         strategy: how runs are laid out, `auto` or one of `neoteny.lab.strategies`.
         compile: whether steps are compiled.
-        data_dir: where data sets lie; None for the usual places.
-        threads: of the CPU, for each stack. The number enters the order in which sums are taken, so it is not left to
-            the machine.
-        checkpoint_every: seconds between two checkpoints. Where writing one takes long they come more rarely, so that
-            no more than a twentieth of the time goes into them.
+        data_dir: where the data sets are; None for the usual places.
+        threads: CPU threads for each stack. The number changes the order of sums, so it does not depend on the machine.
+        checkpoint_every: seconds between two checkpoints. If writing one takes long, they are written less often, so
+            that they take at most a twentieth of the time.
     """
 
     device: str = "auto"
@@ -40,7 +39,7 @@ class Execution:
     checkpoint_every: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.data_dir is not None:  # so that it can be found again from elsewhere
+        if self.data_dir is not None:  # so that it is found from other working directories
             object.__setattr__(self, "data_dir", os.path.abspath(os.path.expanduser(self.data_dir)))
         if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
             raise SettingError(f"threads = {self.threads!r} is not a whole number >= 1; give one.")
@@ -71,15 +70,15 @@ class Execution:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stack stands.
+    """How far a stack is.
 
     Attributes:
         label: the name of its folder.
         examples: examples that each run has seen.
-        total: examples that each run is to see.
+        total: examples that each run will see.
         runs: runs that are still being trained.
         metric: `accuracy` or `loss`.
-        value: its mean over these runs in the last bin; NaN before there is one.
+        value: its mean over these runs in the last bin; NaN before the first bin ends.
         unit: what is counted: examples, or steps of an agent.
     """
 
@@ -94,7 +93,7 @@ class Progress:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Within it, so many threads compute on the CPU."""
+    """A context in which `count` threads compute on the CPU."""
     import torch
 
     before = torch.get_num_threads()

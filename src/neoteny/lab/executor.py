@@ -1,9 +1,9 @@
-"""Several stacks of runs side by side, each in a process of its own on this machine.
+"""Runs several stacks side by side, each in a process of its own on this machine.
 
 A worker is started as a program (`python -m neoteny.lab.worker`), not forked: that works from a notebook or a script
-without a main guard, and shares no threads or accelerator state. It reads its job from its standard input, tells of its
-progress on its standard output, one JSON object a line, and stops cleanly - with a checkpoint - when its input is
-closed, so also when this process is killed. Jobs wait until a core is free.
+without a main guard, and shares no threads or accelerator state. It reads its job from standard input and reports its
+progress on standard output, one JSON object per line. When its input is closed, also because this process was killed,
+it writes a checkpoint and stops. Jobs wait until a core is free.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PATIENCE = 60.0  # seconds that a worker has for its last checkpoint
 
 
 class CompareError(NeotenyError):
-    """Some of the stacks failed; those that did not are finished.
+    """Some of the stacks failed; the others are finished.
 
     Attributes:
         runs: the finished ones.
@@ -56,7 +56,7 @@ class CompareError(NeotenyError):
 
 @dataclass
 class _Worker:
-    """A running process and what it has said."""
+    """A running process and its last message."""
 
     label: str
     process: subprocess.Popen[str]
@@ -65,7 +65,7 @@ class _Worker:
     reader: threading.Thread | None = None
 
     def end(self) -> str:
-        """When the process has ended: leave nothing open, and give what it wrote to its standard error."""
+        """Wait for the process to end, close its files, and return what it wrote to standard error."""
         self.process.wait()
         if self.process.stdin:
             with suppress(BrokenPipeError):
@@ -93,8 +93,8 @@ def compare(
         configs: what to run, as from `neoteny.lab.resolve_all`.
         out: the directory of run folders.
         resume: go on with unfinished folders of these configurations, and leave finished ones as they are.
-        jobs: how many at once; by default as many as the cores have room for, on an accelerator one.
-        progress: whether to show it live; or what to tell it to.
+        jobs: how many run at once; by default as many as the cores allow, or one on an accelerator.
+        progress: whether to show it live; or a function that is called with it.
         execution: as for `neoteny.lab.run`.
 
     Returns:
@@ -102,9 +102,9 @@ def compare(
 
     Raises:
         UnknownNameError: an argument that does not exist.
-        SettingError: a class of one's own that another process could not import.
-        RunFolderError: a folder holds a run already; then nothing is started.
-        CompareError: some failed; the others were brought to their end, and the message says what happened.
+        SettingError: a class that another process could not import.
+        RunFolderError: a folder already holds a run; then nothing is started.
+        CompareError: some stacks failed; the others are finished, and the message says what happened.
         KeyboardInterrupt: Ctrl-C was pressed; every started folder can be resumed.
     """
     configs = list(configs)
@@ -113,7 +113,7 @@ def compare(
     _require_importable(configs)
     for config in configs:
         if not resume and RunFolder(folder_of(config, out)).status != "absent":
-            RunFolder(folder_of(config, out)).create(config)  # says what to do
+            RunFolder(folder_of(config, out)).create(config)  # raises the error that says what to do
     if jobs is None:
         jobs = max(_cores() // how.threads, 1) if how.resolved_device().type == "cpu" else 1
     if jobs < 1:
@@ -160,13 +160,13 @@ def compare(
 def _next(messages: queue.SimpleQueue) -> Any:
     while True:
         try:
-            return messages.get(timeout=1.0)  # not for ever: so that Ctrl-C is noticed everywhere
+            return messages.get(timeout=1.0)  # a timeout, so that Ctrl-C is noticed on every system
         except queue.Empty:
             continue
 
 
 def _start(label: str, job: Mapping[str, Any], messages: queue.SimpleQueue) -> _Worker:
-    """Start a worker, hand it its job, and have a thread pass on what it says."""
+    """Start a worker, send it its job, and start a thread that passes on its messages."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
     environment["OMP_NUM_THREADS"] = str(job["execution"]["threads"])
     log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in _finish
@@ -178,7 +178,7 @@ def _start(label: str, job: Mapping[str, Any], messages: queue.SimpleQueue) -> _
         text=True,
         encoding="utf-8",
         env=environment,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its workers
+        start_new_session=True,  # Ctrl-C reaches only this process, which then stops its workers
     )
     worker = _Worker(label, process, log)
     assert process.stdin and process.stdout
@@ -198,7 +198,7 @@ def _read(worker: _Worker, stream: io.TextIOBase, messages: queue.SimpleQueue) -
 
 
 def _finish(worker: _Worker, failures: dict[str, str]) -> None:
-    """Take note of how a worker ended."""
+    """Record how a worker ended."""
     log = worker.end()
     if not worker.outcome.get("done"):
         text = (
@@ -209,7 +209,7 @@ def _finish(worker: _Worker, failures: dict[str, str]) -> None:
 
 
 def _stop(running: Sequence[_Worker]) -> None:
-    """Have every worker write a checkpoint and end; those that do not in time are killed."""
+    """Tell every worker to write a checkpoint and end; kill those that take too long."""
     for worker in running:
         if worker.process.stdin and not worker.process.stdin.closed:
             with suppress(BrokenPipeError):
@@ -226,25 +226,23 @@ def _stop(running: Sequence[_Worker]) -> None:
 
 
 def _require_importable(configs: Sequence[RunConfig]) -> None:
-    """Refuse classes that exist in this program alone."""
+    """Refuse classes that other processes cannot import."""
     for config in configs:
         for name, target in config.classes.items():
             if target.startswith("__main__:") or "<locals>" in target:
                 raise SettingError(
-                    f"{target} ({name} of {config.label}) exists in this program alone, and each stack is run by one "
-                    "of its own: define the class at the top level of a module, or run the systems one after the "
-                    "other by neoteny.lab.run."
+                    f"{target} ({name} of {config.label}) exists only in this program, and each stack runs in a "
+                    "process of its own: define the class at the top level of a module, or run the systems one after "
+                    "the other with neoteny.lab.run."
                 )
 
 
 def _distinct(configs: Sequence[RunConfig], out: str | Path) -> list[str]:
-    """A label for each: the name of its folder, with the benchmark where there are several."""
+    """A label for each: the name of its folder, with the benchmark if there are several."""
     folders = [folder_of(config, out) for config in configs]
     for path in folders:
         if folders.count(path) > 1:
-            raise RunFolderError(
-                f"Two of the runs would go into the same folder {path}: run them into different --out."
-            )
+            raise RunFolderError(f"Two of the runs would go into the same folder {path}: give them different --out.")
     several = len({config.benchmark for config in configs}) > 1
     return [f"{config.benchmark}/{config.label}" if several else config.label for config in configs]
 

@@ -1,13 +1,13 @@
-"""The folder of a run: what is in it, and what state it is in.
+"""The folder of a run: its files and its status.
 
     config.yaml         the resolved configuration; written first
     provenance.json     versions, hardware, command, git commit, seconds
     checkpoint.pt       the whole state at the last checkpoint
     metrics/            the metrics so far, in parts
-    metrics.parquet     the metrics, whole; written last, so that a folder with it is finished
+    metrics.parquet     all metrics; written last, so a folder that has it is finished
 
-A folder is never overwritten. While a process writes into it, it holds a lock, which the system takes back when the
-process ends in whatever way.
+A run is never overwritten. A process that writes into a folder holds its lock; the system releases the lock when the
+process ends, for whatever reason.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RunFolder:
     """One run folder.
 
     Args:
-        path: where it is, or is to be.
+        path: where it is or will be.
     """
 
     def __init__(self, path: str | Path):
@@ -55,10 +55,10 @@ class RunFolder:
 
     @property
     def status(self) -> Literal["absent", "unfinished", "finished"]:
-        """How far the run in it has come.
+        """Whether the folder holds a run, and whether that has finished.
 
         Raises:
-            RunFolderError: there is something at the path that is no run folder.
+            RunFolderError: the path is something other than a run folder.
         """
         if not self.path.exists() or (self.path.is_dir() and not self._visible()):
             return "absent"
@@ -83,7 +83,7 @@ class RunFolder:
                 )
             case "unfinished":
                 raise RunFolderError(
-                    f"{self.path} holds an unfinished run: go on with it by `neoteny resume {self.path}`, "
+                    f"{self.path} holds an unfinished run: resume it with `neoteny resume {self.path}`, "
                     "give another --out, or delete the folder."
                 )
         try:
@@ -94,7 +94,7 @@ class RunFolder:
         atomically(self.path / "config.yaml", lambda path: path.write_text(config.to_yaml(), encoding="utf-8"))
 
     def lock(self) -> None:
-        """Make sure that no other process writes here, from now on until `unlock` or the end of this process.
+        """Keep other processes from writing here, until `unlock` or the end of this process.
 
         Raises:
             RunFolderError: another process does.
@@ -113,7 +113,7 @@ class RunFolder:
             ) from error
 
     def unlock(self) -> None:
-        """Give the folder free."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -131,7 +131,7 @@ class RunFolder:
             return RunConfig.from_yaml(path.read_text(encoding="utf-8"))
         except (NeotenyError, OSError, UnicodeDecodeError, TypeError, AttributeError, KeyError) as error:
             raise RunFolderError(
-                f"{path} cannot be used ({error}): put it right, or delete the folder and run it again."
+                f"{path} cannot be used ({error}): correct it, or delete the folder and run it again."
             ) from error
 
     def state(self, config: RunConfig) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class RunFolder:
             ) from error
 
     def read_provenance(self) -> dict[str, Any]:
-        """What `provenance.json` holds; empty where it is missing or cannot be read, as no result depends on it."""
+        """What `provenance.json` holds; empty if it is missing or cannot be read, since no result depends on it."""
         try:
             content = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -180,7 +180,7 @@ class RunFolder:
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:
-    """Where and with what numbers are made: versions, platform, processor, command, git commit, time.
+    """Where and how the numbers are made: versions, platform, processor, command, git commit, time.
 
     >>> sorted(provenance("neoteny demo"))
     ['command', 'cpu', 'git_commit', 'platform', 'started', 'versions']
@@ -197,7 +197,7 @@ def provenance(command: str | None = None) -> dict[str, Any]:
 
 
 def _command() -> str:
-    """What was typed, the program without its folder; `python -m neoteny` is neoteny as well."""
+    """The command that was typed, without the program's folder; `python -m neoteny` counts as `neoteny`."""
     program, *arguments = sys.argv or [""]
     path = Path(program)
     return shlex.join([path.parent.name if path.name == "__main__.py" else path.name, *arguments])
@@ -214,7 +214,7 @@ def _cpu() -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of neoteny's own source, `+` after it where files were changed; None for an installed package."""
+    """The commit of neoteny's own source, with `+` after it if files were changed; None for an installed package."""
     source = Path(neoteny.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -224,7 +224,7 @@ def _git_commit() -> str | None:
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # else the repository is somebody else's
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails if the repository is not neoteny's
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,8 +1,8 @@
-"""Names and places in run folders of earlier versions, and what they are now.
+"""Names and places of settings in run folders of earlier versions, and the present ones.
 
-Files on disk keep the names that they were written with; whoever reads them applies these tables, so that old folders
-load, resume and are reported on. A new name is a line here. A setting that a file does not have is its default, which
-needs no word.
+Files on disk keep the names that they were written with. Code that reads them applies these tables, so that old folders
+can be loaded, resumed and reported on. To rename something, add a line here. A setting that is missing in a file has
+its default value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SCHEMA = 2
 """Version of the layout of `config.yaml`."""
 
 METRICS = {"clip_share": "clip_fraction", "kl": "approx_kl"}
-"""Metrics."""
+"""Metrics: the old name and the new one."""
 PPO = {
     "discount": "gamma",
     "trace_decay": "gae_lambda",
@@ -32,19 +32,19 @@ METHODS: Mapping[str, Mapping[str, str]] = {}
 """Settings of methods, by method."""
 
 FLAT = ("momentum", "betas", "epsilon")
-"""Settings of the optimizer that stood among the benchmark's in schema 1, too."""
+"""Settings of the optimizer that schema 1 also wrote among the benchmark's settings."""
 UNSAID: Mapping[str, Mapping[str, Any]] = {
     "adam": {"weight_decay": 0.0},
     "adamw": {"weight_decay": 0.0},
     "muon": {"iterations": 5, "rest": 0.015},
 }
-"""Settings of optimizers that schema 1 did not write, as they were; its adamw did not decay."""
+"""Settings of optimizers that schema 1 did not write, with the values they had; its adamw did not decay."""
 
 
 def brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a `config.yaml` of any version under the names of this one.
+    """The content of a `config.yaml` of any version, with the names of this version.
 
-    What is no mapping where one is expected stays as it is: whoever uses the content says so.
+    A value that should be a mapping but is not stays as it is; the code that uses the content reports it.
 
     >>> old = {"schema": 1, "settings": {"tasks": 2, "optimizer": "adam", "step_size": 0.1, "epsilon": 1e-8},
     ...        "optimizer": {"name": "adam", "step_size": 0.1, "epsilon": 1e-8}}
@@ -63,7 +63,7 @@ def brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(settings, Mapping):
         if old:
             settings = {key: value for key, value in settings.items() if key not in FLAT}
-        # a run folder has all the settings of its agents or none
+        # rename only if all are there: another benchmark may have a setting of the same name
         new["settings"] = _renamed(settings, PPO if PPO.keys() <= settings.keys() else {})
     if isinstance(optimizer, Mapping):
         unsaid = UNSAID.get(str(optimizer.get("name")), {}) if old else {}

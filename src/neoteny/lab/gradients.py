@@ -1,7 +1,8 @@
 """Gradients of a phase's value by `torch.func`, over the user's plain modules on the meta device.
 
-The loss of a phase calls the networks as often as it likes, with the weights that learn or with slow tensors. In these
-calls observers see what hidden units do. Running statistics of norms come back as the buffers after the step.
+The loss of a phase may call the networks any number of times, with the trained weights or with slow tensors. Observers
+see the hidden units in calls with the trained weights. Running statistics of norms are returned as the buffers after
+the step.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from neoteny.units.observe import Observer
 
 __all__ = ["Evaluated", "Gradients"]
 
-_LOSS = -1  # which key of a phase its loss draws with; dropout layers are counted from 0
+_LOSS = -1  # folded into a phase's key for its loss; dropout layers use numbers from 0
 
 
 class Evaluated(NamedTuple):
-    """What came of differentiating a phase's value.
+    """The result of differentiating a phase's value.
 
     Args:
         grads: of the parameters that the phase trains, by name.
         value: the value itself, `[]`.
         metrics: what else is recorded, by name.
-        signals: what the optimizer reads beside gradients, by name.
+        signals: what the optimizer reads besides gradients, by name.
         features: what hidden units did, `[batch, units, positions]` by layer.
         buffers: the networks' buffers afterwards, by name.
     """
@@ -75,14 +76,14 @@ class Gradients:
             names: of the parameters that it trains.
             tensors: all parameters.
             buffers: all buffers.
-            slow: slow tensors, by their name and by that of the parameter which they copy.
+            slow: slow tensors, by their name and the name of the parameter that they copy.
             batch: the batch.
             key: of this step and phase.
             knobs: settings that may change between segments.
         """
 
         def value(own: Tensors) -> tuple[Tensor, tuple[Tensors, Tensors, Tensors, Tensors]]:
-            # norms move their running statistics in place, and the state before the step is not theirs to change
+            # norms change their running statistics in place; the state before the step must not change
             now = {name: buffer.clone() for name, buffer in buffers.items()}
             forward = _Forward(self, {**tensors, **own}, now, slow, key, knobs)
             found: Evaluation = phase.evaluate(forward, batch, random.fold_in(key, _LOSS))
@@ -117,14 +118,14 @@ class _Forward:
         own, dropping, observer = self._owner, self._owner._dropping, self._owner._observer
         tensors = {**self._tensors, **self._buffers}
         if slow is not None:
-            # clones of the buffers: what slow networks see must not move the running statistics of those that learn
+            # clones of the buffers: slow networks must not change the running statistics of the trained ones
             tensors = {**tensors, **{name: value.clone() for name, value in self._buffers.items()}, **self._slow[slow]}
-        if dropping.active:  # each call of a step drops other units
+        if dropping.active:  # each call in a step drops other units
             dropping.key = random.fold_in(self._key, _LOSS - self._calls) if self._calls else self._key
         self._calls += 1
         if observer is not None:
             observer.enabled = observed and slow is None
-        # without autocast's cache, which would hand tensors of one trace to another
+        # without autocast's cache, which would pass tensors of one trace to another
         device = next(iter(self._tensors.values())).device.type
         with torch.autocast(device, torch.bfloat16, enabled=own._coarse, cache_enabled=False):
             outputs = functional_call(own._module, tensors, (network, *inputs) if network else inputs)

@@ -1,7 +1,7 @@
 """A pure function of a state as one compiled call that writes the new state into the tensors of the old one.
 
-A call of `torch.compile` looks at every tensor that goes in, makes every tensor that comes out, and hands both through
-several layers of Python: some 100 to 200 microseconds for the 30 or so tensors of a small network's carry, where the
+A call of what `torch.compile` returns checks every input tensor, makes every output tensor, and passes both through
+several layers of Python: about 100 to 200 microseconds for the 30 or so tensors of a small network's carry, while the
 step itself takes 20. Here the function is traced once for its flat list of tensors, the new state is copied into the
 old one inside the graph, and what TorchInductor compiles of it is called directly. Nothing is checked at a call: the
 caller gives tensors of the same shapes, types and strides each time.
@@ -26,10 +26,10 @@ Call = Callable[[list[Tensor]], Sequence[Tensor]]
 
 OPTIONS = {
     "cpp.enable_floating_point_contract_flag": "fast",  # as in `neoteny.lab.compiling`
-    # no checks of every input at every call
+    # no checks of the inputs at each call
     "size_asserts": False,
     "alignment_asserts": False,
-    # it would leave out copies of what is overwritten later
+    # it would remove copies of what is overwritten later
     "pattern_matcher": False,
 }
 
@@ -39,8 +39,8 @@ class InPlace:
 
     Args:
         function: pure, over trees of tensors; the new state has the structure of the old one.
-        state: a state, whose tensors show shapes, types and strides. It is not written to here.
-        arguments: the same of the arguments.
+        state: an example, for shapes, types and strides; it is not changed.
+        arguments: an example of the arguments.
         compile: False calls the function as it is. On a GPU it is compiled by `torch.compile` and the new state copied.
 
     >>> def count(state, by):
@@ -96,7 +96,7 @@ class InPlace:
         state, result = self._function(tree_unflatten(old, self._state), *arguments)
         found, self._result = tree_flatten(result)
         self._alone = self._result.is_leaf()
-        # what shares memory with the old state is copied before any of that is overwritten
+        # what shares memory with the old state is copied before that is overwritten
         memory = {_memory(tensor) for tensor in old}
         found = [tensor.clone() if _memory(tensor) in memory else tensor for tensor in found]
         moves = [(a, b) for a, b in zip(old, self._state.flatten_up_to(state), strict=True) if a is not b]
@@ -111,7 +111,7 @@ def _memory(tensor: Tensor) -> int:
 
 
 def compiled(function: Callable[[list[Tensor]], list[Tensor]], examples: Sequence[Tensor]) -> Call:
-    """A function of a list of tensors, which may write to them, compiled by TorchInductor without what surrounds it."""
+    """A function of a list of tensors, which may write to them, compiled by TorchInductor alone."""
     from torch._guards import TracingContext, detect_fake_mode, tracing
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner

@@ -1,7 +1,7 @@
 """The learner: R independent runs of one network, optimizer and set of methods, trained side by side.
 
-It builds every run's network from the run's own seed, reads the network's units once, keeps the host's clocks of when
-resets are due, and leaves the steps themselves to a strategy. Nothing is read from the device while it trains.
+It builds every run's network from the run's own seed, finds the network's units once, keeps the clocks of resets on the
+host, and lets a strategy do the steps. Nothing is read from the device while it trains.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Learner:
     Args:
         build_network: makes one network on the CPU from torch's global generator, which is seeded for each run; or
             several, as a `neoteny.nn.Networks`.
-        example: one batch of inputs, `[B, ...]`; of several networks for each its inputs by name: a tensor, or a tuple
-            of arguments.
-        loss: of a supervised network: `mse` (targets like the outputs), `cross_entropy` (targets are labels, int64
+        example: one batch of inputs, `[B, ...]`; for several networks the inputs by the network's name: a tensor, or a
+            tuple of arguments.
+        loss: for a supervised network: `mse` (targets like the outputs), `cross_entropy` (targets are labels, int64
             `[B]`), or a `Loss`; batches are then those of `neoteny.lab.objective.examples`.
-        optimizer: of a supervised network, one of `neoteny.optim`.
-        objective: instead of a loss and an optimizer, what is learned from a batch, in one phase or several.
+        optimizer: for a supervised network, one of `neoteny.optim`.
+        objective: in place of a loss and an optimizer, what is learned from a batch, in one phase or several.
         methods: attached methods in order.
         seeds: the run seed of each run; R of them.
-        varied: settings that differ between the runs, one value a run: `step_size`, `critic.optimizer.step_size`, or
-            `cbp.replacement_rate`.
+        varied: settings that differ between the runs, one value for each run: `step_size`,
+            `critic.optimizer.step_size`, or `cbp.replacement_rate`.
         strategy: `stack`, `loop`, `rank-one` or `auto`, or `one-call` for a learner that acts between its steps; all
             give equal results up to rounding.
         compile: whether steps are compiled (`torch.compile`).
@@ -70,10 +70,10 @@ class Learner:
         chain: whether hidden units are those of the authors' chain (see `neoteny.units.find`).
         precision: `float32`, or `bfloat16` for products and convolutions.
         rated: whether the step size will change over time (`scale_step_size`).
-        classes: how many of the outputs take part in the first task, where not all do; only the first ones.
-        watch_updates: whether the size of updates is summed, as `weight_change`.
-        reference: examples `[R, E, ...]` that stand for the past at the first step, for methods that need the network
-            on the last `REFERENCES` examples before the present batch; the example by default.
+        classes: how many outputs (the first ones) take part in the first task; None means all.
+        watch_updates: whether the size of updates is recorded as `weight_change`.
+        reference: examples `[R, E, ...]` that serve as past examples at the first step, for methods that need the
+            network on the last `REFERENCES` examples before the present batch; the example by default.
 
     Raises:
         SettingError: an unknown loss or strategy, or a setting that cannot differ between runs.
@@ -117,8 +117,8 @@ class Learner:
         self.network = units_of(template, example, chain, needed=any(m.needs_units for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
-        self._meta = copy.deepcopy(template).to("meta").eval()  # for looking
-        self._acting = copy.deepcopy(self._meta)  # for looking at a few examples between steps
+        self._meta = copy.deepcopy(template).to("meta").eval()  # for measuring and testing
+        self._acting = copy.deepcopy(self._meta)  # for a few examples between steps
         use_products(self._acting, largest(example)[:FEW])
         training = copy.deepcopy(template).to("meta").train()  # for steps
         use_products(training, largest(example))
@@ -153,7 +153,7 @@ class Learner:
         compile = compile and (self.device.type != "cpu" or compiling.available())
         hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
         self._step_sizes: dict[str, Tensor] = {}
-        if rated:  # tensors from the beginning on, as compiled graphs are called with the same structure always
+        if rated:  # tensors from the start: compiled graphs are always called with the same structure
             for phase in objective.phases:
                 size = torch.full((len(modules),), phase.optimizer.step_size, device=self.device)
                 name = f"{phase.settings_name}.step_size"
@@ -185,7 +185,7 @@ class Learner:
 
     @property
     def runs(self) -> int:
-        """R."""
+        """The number of runs, R."""
         return len(self.seeds)
 
     def advance(self, batches: Batch) -> dict[str, Tensor]:
@@ -203,7 +203,7 @@ class Learner:
         return self.strategy.take_sums()
 
     def learn(self, batch: Batch) -> None:
-        """Train one step, as `advance` does; cheap with the strategy `one-call`, where steps come one at a time.
+        """Train one step, as `advance` does; the strategy `one-call` makes single steps cheap.
 
         Args:
             batch: a pytree of tensors `[R, B, ...]`.
@@ -217,13 +217,13 @@ class Learner:
         return self.strategy.take_sums()
 
     def new_task(self, classes: int | None = None) -> None:
-        """Tell every method that the next step starts a new task, in which so many of the outputs take part."""
+        """Tell every method that the next step starts a new task, in which `classes` outputs take part."""
         if classes is not None:
             self.strategy.hyper["loss.classes"] = torch.full_like(self.strategy.hyper["loss.classes"], classes)
         self.strategy.at_task()
 
     def scale_step_size(self, factor: float) -> None:
-        """Go on with the step sizes of the beginning times a factor."""
+        """Set the step sizes to the initial ones times a factor."""
         self.strategy.hyper.update({name: size * factor for name, size in self._step_sizes.items()})
 
     def keep_best(self, scores: Tensor) -> None:
@@ -253,7 +253,7 @@ class Learner:
         """Activations in evaluation mode, `[R, E, units, positions]`, by unit layer.
 
         Args:
-            inputs: x `[R, E, ...]`; of several networks for each its inputs by name, as the learner's example.
+            inputs: x `[R, E, ...]`; for several networks the inputs by name, as in the learner's example.
         """
         if not self.network.layers:
             return {}
@@ -274,7 +274,7 @@ class Learner:
             observer.remove()
 
     def act(self, *inputs: Tensor, network: str = "") -> Any:
-        """`outputs`, compiled for these shapes by the strategy `one-call`: to act on between steps."""
+        """`outputs`, for acting between steps; the strategy `one-call` compiles it for these shapes."""
         module = self._acting if inputs[0].shape[1] <= FEW else self._meta
         before = (network,) if network else ()
         return self.strategy.act(
@@ -285,7 +285,7 @@ class Learner:
 
     @torch.no_grad()
     def outputs(self, *inputs: Tensor, network: str = "") -> Any:
-        """The outputs on inputs `[R, E, ...]` in evaluation mode; of several networks those of the one named."""
+        """The outputs on inputs `[R, E, ...]` in evaluation mode; `network` names one of several networks."""
         before = (network,) if network else ()
         return self.strategy.evaluated(
             lambda tensors, *x: functional_call(self._meta, tensors, (*before, *x)),
@@ -294,7 +294,7 @@ class Learner:
 
     @torch.no_grad()
     def accuracy(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        """The share of examples that each run classifies rightly in evaluation mode, among the outputs that take part.
+        """The share of examples that each run classifies correctly in evaluation mode, among the outputs in use.
 
         Args:
             blocks: inputs `[R, E, ...]` and labels `[R, E]`, in pieces.
@@ -315,12 +315,12 @@ class Learner:
         return self._meta.get_submodule(name)
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Parameters and buffers whose name begins like this, `[R, ...]`, by the rest of their names."""
+        """Parameters and buffers whose names begin with `prefix`, `[R, ...]`, by the rest of their names."""
         found = self.strategy.each(lambda tensors: {n: v for n, v in tensors.items() if n.startswith(prefix)})
         return {name.removeprefix(prefix): value for name, value in found.items()}
 
     def finite(self) -> Tensor:
-        """Which runs' trainable parameters are finite throughout, bool `[R]`."""
+        """Which runs' trainable parameters are all finite, bool `[R]`."""
         return self.strategy.each(
             lambda tensors: torch.stack([torch.isfinite(tensors[name]).all() for name in self.parameters]).all()
         )
@@ -341,7 +341,7 @@ class Learner:
         return total
 
     def describe(self) -> dict[str, Any]:
-        """How the runs are trained: strategy, unrolled steps, compiled or not and the seconds that took."""
+        """How the runs are trained: strategy, unrolled steps, whether compiled, and the seconds of compiling."""
         return {
             "strategy": self.strategy.name,
             "unroll": self.strategy.unroll,
@@ -365,7 +365,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`.
+        """Restore the state from `state_dict()`.
 
         Raises:
             CheckpointError: the state belongs to other methods, another network or another number of runs.
@@ -407,7 +407,7 @@ def _supervised(loss: str | Loss | None, optimizer: Optimizer | None) -> Objecti
 
 
 def _is_usual(objective: Objective) -> bool:
-    """Whether it is a supervised network with one of the losses that have a name."""
+    """Whether it is supervised learning with one of the named losses."""
     evaluate = objective.phases[0].evaluate
     alone = len(objective.phases) == 1 and not objective.slow
     return alone and isinstance(evaluate, Prediction) and evaluate.loss in LOSSES.values()

@@ -1,4 +1,4 @@
-"""What a batch is judged by: a loss to descend, and what else is recorded of it."""
+"""Losses to minimise, and what else is recorded about a batch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Loss(Protocol):
     """A loss as a pure function of tensors, so that it can be differentiated, mapped over runs and compiled."""
 
     metrics: ClassVar[tuple[str, ...]]
-    """What `judge` gives, by name."""
+    """The names of what `judge` gives."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss `[]` of outputs `[B, ...]`, a mean over the batch."""
         ...
 
     def judge(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What is recorded beside the loss, each `[]`, a mean over the batch."""
+        """What is recorded besides the loss, each `[]`, a mean over the batch."""
         ...
 
 
@@ -42,12 +42,12 @@ class MeanSquaredError:
         return (outputs - targets).square().mean()
 
     def judge(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Nothing more."""
+        """Nothing else."""
         return {}
 
 
 class CrossEntropy:
-    """Cross entropy of logits, and the share of examples that are classified rightly.
+    """Cross entropy of logits, and the share of examples that are classified correctly.
 
     >>> import torch
     >>> CrossEntropy().judge(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([1, 0]))
@@ -66,4 +66,4 @@ class CrossEntropy:
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType({"mse": MeanSquaredError(), "cross_entropy": CrossEntropy()})
-"""Those that have a name."""
+"""The losses that have a name."""

@@ -1,4 +1,4 @@
-"""Looking at a learner's units and weights: the measures of `neoteny.measures`, run by run and layer by layer."""
+"""Measures a learner's units and weights with `neoteny.measures`, for each run and layer."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def measure(
 
     Args:
         names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`, `distance_from_init`;
-            or one's own, as `module:function`: of a layer's features [R, E, units, positions] it gives [R], and is
+            or your own, as `module:function`: it maps a layer's features [R, E, units, positions] to [R] and is
             recorded under the function's name.
         learner: R runs.
         probe: [R, E, ...], each run's probe inputs.
 
     Returns:
         For each measure and layer (`""` is the whole network) the values [R]; and bool [R], the runs whose weights or
-        activations are not finite any more, and whose values mean nothing.
+        activations are no longer finite; their values mean nothing.
 
     Raises:
         UnknownNameError: a measure that cannot be taken here.
@@ -75,5 +75,5 @@ def measure(
 
 
 def _finite(values: Tensor) -> Tensor:
-    """Which runs of [R, ...] are finite throughout."""
+    """Which runs of [R, ...] have only finite values."""
     return torch.isfinite(values).flatten(1).all(dim=1)

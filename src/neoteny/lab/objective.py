@@ -1,6 +1,6 @@
 """What a learner learns: a batch, phases that each make one optimizer's step of it, and slow copies of the weights.
 
-A *batch* is any pytree of tensors whose leaves have the examples in front: `{"inputs": x, "targets": y}` for a
+A *batch* is any pytree of tensors whose first dimension is that of the examples: `{"inputs": x, "targets": y}` for a
 supervised network, `{"states": ..., "actions": ..., "rewards": ...}` for an agent.
 
 An *objective* is made of phases, which act one after the other in every step. Supervised learning and PPO have one; SAC
@@ -44,7 +44,7 @@ Tensors = dict[str, Tensor]
 
 
 class Forward(Protocol):
-    """The networks of one run as pure functions of their tensors: what a loss is given beside the batch.
+    """The networks of one run as pure functions of their tensors: what a loss gets besides the batch.
 
     Attributes:
         knobs: numbers that may change between two segments of training, by name, `[]` each; such as `classes`, how many
@@ -58,10 +58,10 @@ class Forward(Protocol):
 
         Args:
             inputs: its arguments.
-            network: its name, where the learner has several; the only one by default.
+            network: its name, if the learner has several; the only one by default.
             slow: compute with these slow tensors in place of the parameters that they copy.
-            observed: whether methods see what hidden units do in this call. Only units that the present phase trains
-                are seen at all, and never in a call with slow tensors.
+            observed: whether methods see what hidden units do in this call. They only see units that the present phase
+                trains, and none in a call with slow tensors.
         """
         ...
 
@@ -71,18 +71,18 @@ class Forward(Protocol):
 
 
 class Evaluation(NamedTuple):
-    """What a phase makes of a batch.
+    """The result of a phase on a batch.
 
     Args:
         value: what is differentiated, `[]`: a loss that the optimizer descends; or, for an optimizer that reads
             signals (eligibility traces), the prediction whose gradient it follows.
         metrics: what is recorded, by name, `[]` each.
-        signals: what the optimizer reads beside gradients, by name: a TD error, a trace's decay, whether an episode
+        signals: what the optimizer reads besides gradients, by name: a TD error, a trace's decay, whether an episode
             ended.
     """
 
     value: Tensor
-    metrics: Tensors = {}  # noqa: RUF012 - nobody writes into it
+    metrics: Tensors = {}  # noqa: RUF012 - never written to
     signals: Tensors = {}  # noqa: RUF012
 
 
@@ -96,7 +96,7 @@ class Phase:
         group: the parameters it trains: those whose names begin with one of these. `("",)` means all.
         name: goes in front of the phase's loss (`critic_loss`) and of its optimizer's settings
             (`critic.optimizer.step_size`); the only phase of an objective needs none.
-        metrics: names of what `evaluate` records beside the value.
+        metrics: names of what `evaluate` records besides the value.
         signals: names of the signals it gives.
 
     Raises:
@@ -127,7 +127,7 @@ class Phase:
 
     @property
     def settings_name(self) -> str:
-        """What stands in front of the optimizer's settings where they differ between runs."""
+        """What goes in front of the optimizer's settings that differ between runs."""
         return f"{self.name}.optimizer" if self.name else "optimizer"
 
     def trains(self, parameter: str) -> bool:
@@ -141,7 +141,7 @@ class Slow:
 
     Args:
         of: what they copy: the tensors whose names begin with one of these.
-        rate: in (0, 1]; 1 makes it a copy of the weights every so many steps, a small one a moving average.
+        rate: in (0, 1]; 1 copies the weights every `every` steps, a small rate gives a moving average.
         every: steps between two updates.
 
     >>> slow = Slow(of=("critic.",), rate=0.5)
@@ -179,10 +179,10 @@ class Objective:
     """The phases of a step in order, and the slow tensors that follow at its end.
 
     Args:
-        phases: one or more; together they train every trainable parameter, each by one of them.
+        phases: one or more; each trainable parameter is trained by exactly one of them.
         slow: slow tensors by name.
-        inputs: which leaf of the batch the network takes, where there is one network and the batch is a mapping: what
-            methods see that look at the network on examples of the past.
+        inputs: which leaf of the batch is the network's input, if there is one network and the batch is a mapping; for
+            methods that run the network on past examples.
     """
 
     phases: tuple[Phase, ...]
@@ -190,10 +190,10 @@ class Objective:
     inputs: str = "inputs"
 
     def __post_init__(self) -> None:
-        """Check that phases can be told apart."""
+        """Check that the phases have different names."""
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
-            raise SettingError(f"Objective: phases {names} need names of their own, and there must be one at least.")
+            raise SettingError(f"Objective: phases {names} need different names; give at least one phase.")
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ class Objective:
         """For each phase the names of the parameters that it trains.
 
         Raises:
-            SettingError: a parameter that no phase trains, or two of them do.
+            SettingError: no phase, or more than one, trains a parameter.
         """
         for name in parameters:
             owners = [phase.name for phase in self.phases if phase.trains(name)]
@@ -212,7 +212,7 @@ class Objective:
                 whose = f"phases {', '.join(owners)} train it" if owners else "no phase trains it"
                 raise SettingError(
                     f"Objective: {whose}, parameter {name!r}; let exactly one phase name it in its group, or make it a "
-                    "buffer where it is not to be trained."
+                    "buffer if it should not be trained."
                 )
         return [tuple(name for name in parameters if phase.trains(name)) for phase in self.phases]
 
@@ -223,7 +223,7 @@ def examples(inputs: Any, targets: Any) -> dict[str, Any]:
 
 
 def only(outputs: Tensor, classes: Tensor | None) -> Tensor:
-    """The logits `[..., outputs]` of the first `classes` outputs; the others can neither be chosen nor learn.
+    """The logits `[..., outputs]` with -inf after the first `classes`: these outputs are never chosen and do not learn.
 
     >>> only(torch.zeros(3), torch.tensor(2))
     tensor([0., 0., -inf])
@@ -244,7 +244,7 @@ class Prediction:
     loss: Loss
 
     def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
-        """Predict and judge."""
+        """The loss and the metrics of a batch."""
         outputs = only(forward(batch["inputs"]), forward.knobs.get("classes"))
         return Evaluation(self.loss(outputs, batch["targets"]), self.loss.judge(outputs.detach(), batch["targets"]))
 

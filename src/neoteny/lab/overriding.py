@@ -1,4 +1,4 @@
-"""Records of settings with some of them replaced: fields by name, and the optimizer within a benchmark."""
+"""Replaces settings in records: fields by name, and the optimizer within a benchmark."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Overrides", "names_of", "override", "setting_name"]
 
 
 def override(record: T, values: Overrides, owner: str) -> T:
-    """The record with some fields replaced; it checks the values itself.
+    """The record with some fields replaced; its class checks the values.
 
     A record that has an optimizer takes `optimizer` (a name, a mapping with a `name` and options, or an instance),
-    `optimizer.betas` for a single option, and `step_size` for that of the optimizer. Another optimizer keeps the step
-    size of the one before; its other options are its own defaults.
+    `optimizer.betas` for a single option, and `step_size` for that of the optimizer. A new optimizer given by name
+    keeps the old step size; its other options have their defaults.
 
     Args:
         record: a dataclass of settings, such as a benchmark, a method or an optimizer.
@@ -95,7 +95,7 @@ def _optimizer(current: Optimizer, changes: dict[str, Any], owner: str) -> Optim
 
 
 def _coerce(what: str, value: Any, usual: Any) -> Any:
-    """The value in the type of the usual one: 1 for 1.0, 1e6 for 1000000 and a list for a tuple are meant well."""
+    """The value in the type of the usual one: accepts 1 for 1.0, 1e6 for 1000000, and a list for a tuple."""
     if isinstance(usual, tuple) and isinstance(value, (list, tuple)):
         return tuple(value)
     if isinstance(usual, bool):

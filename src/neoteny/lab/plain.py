@@ -1,4 +1,4 @@
-"""Settings as text: YAML, as people write it."""
+"""Settings as YAML text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neoteny.errors import SettingError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes `1e-5` for a text, as it has no point: read it as the number that everybody means."""
+    """YAML 1.1 reads `1e-5` as text, because it has no point; this loader reads it as a number."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -24,7 +24,7 @@ _Loader.add_implicit_resolver(
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists on one line: a hundred seeds are one thing to look at."""
+    """Writes each list on one line, so that a hundred seeds do not take a hundred lines."""
 
 
 _Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, True))

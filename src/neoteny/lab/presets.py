@@ -41,8 +41,8 @@ class Asked:
 def asked(cls: type[Benchmark], method: str | Method | Sequence[str | Method]) -> Asked:
     """What an argument `method` asks for.
 
-    An instance stands for itself alone, without whatever a system of the benchmark by its name has beside it. So where
-    there is such a system, the instance goes by the name of its class.
+    An instance means this method alone, while a system of the benchmark with the method's name may have more methods
+    and settings. If there is such a system, the instance is called by the name of its class.
 
     Raises:
         SettingError: it is neither a name nor a method, nor a list of these.
@@ -78,12 +78,11 @@ def preset(
         cls: the benchmark.
         method: the system.
         scale: `paper`, `small` or `tiny`.
-        classes: of methods that are not registered, by the part of `method` that stands for each.
+        classes: the classes of methods that are not registered, by the part of `method` that stands for each.
 
     Raises:
         UnknownNameError: there is no such system, method or scale.
-        SettingError: two systems that contradict each other, or have a method in common, or methods that exclude each
-            other.
+        SettingError: two systems contradict each other or have a method in common, or methods exclude each other.
     """
     overrides, acting = system_of(cls, method, scale, classes)
     return cls.preset(scale, **overrides), acting
@@ -92,7 +91,7 @@ def preset(
 def system_of(
     cls: type[Benchmark], method: str, scale: str, classes: Classes = NONE
 ) -> tuple[dict[str, Any], tuple[Method, ...]]:
-    """Settings of the benchmark that a system has otherwise, and its methods; see `preset`."""
+    """The settings of the benchmark that a system changes, and its methods; see `preset`."""
     parts = [_system(cls, part, classes).at(scale) for part in method.split("+")]
     overrides: dict[str, Any] = {}
     acting: dict[str, Method] = {m.name: m for m in cls.PROTOCOL}
@@ -144,7 +143,7 @@ def _by_class(name: str) -> registry.Entry | None:
 
 
 def method_name(name: str) -> str:
-    """The registered name of a method, also where it was written with underscores."""
+    """The registered name of a method, which may be written with underscores."""
     return registry.method(name if name in registry.METHODS else name.replace("_", "-")).name
 
 

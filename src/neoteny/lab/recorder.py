@@ -1,9 +1,9 @@
-"""What a stack of runs leaves behind: tidy rows, buffered, written as Parquet in parts, put together at the end.
+"""Records a stack of runs as tidy rows: buffered, written as Parquet in parts, joined at the end.
 
-Rows come only at the ends of bins and at measurements, so they are few, however many steps a run takes. They stay in
-memory until the next checkpoint, then go to `metrics/part-00001.parquet` and so on; a checkpoint says how many parts it
-counts on, and on a resume newer ones are dropped. The finished `metrics.parquet` holds nothing but the numbers, in a
-fixed order, so that two equal invocations leave equal bytes behind, wherever their parts were cut.
+Rows are added only at the ends of bins and at measurements, so they are few. They stay in memory until the next
+checkpoint, then go to `metrics/part-00001.parquet` and so on. A checkpoint says how many parts belong to it; on a
+resume newer parts are deleted. The finished `metrics.parquet` holds only the numbers, in a fixed order: two equal runs
+write equal bytes, however their parts were divided.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ COLUMNS: dict[str, Any] = {
 }
 """The columns of `metrics.parquet`."""
 SORT = ("step", "metric", "layer", "run")
-"""Its order."""
+"""The order of its rows."""
 
 _PART_ROWS = 2**18  # rows held in memory at most: about 20 MB
 
 
 def atomically(path: Path, write: Any) -> None:
-    """Have `write(temporary)` write a file, then put it in place whole: a reader sees the old one or the new one."""
+    """Let `write(temporary)` write a file, then move it into place: a reader sees the old file or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
@@ -49,7 +49,7 @@ def atomically(path: Path, write: Any) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the new name itself must outlive a power cut
+    if hasattr(os, "O_DIRECTORY"):  # the new name must survive a power cut, too
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
@@ -80,7 +80,7 @@ class Recorder:
     def add(
         self, metric: str, values: ArrayLike, *, step: int, task: int, layer: str = "", only: ArrayLike | None = None
     ) -> None:
-        """Take one value a run.
+        """Add one value for each run.
 
         Args:
             metric: its name.
@@ -115,7 +115,7 @@ class Recorder:
         self._rows, self._buffered = [], 0
 
     def finish(self) -> pl.DataFrame:
-        """Put the parts together into `metrics.parquet`, sorted, and remove them."""
+        """Join the parts into `metrics.parquet`, sorted, and remove them."""
         self.flush()
         frame = read_parts(self._folder, self._parts)
         # Fixed settings, one chunk, single-threaded order: the bytes depend on the rows alone.
@@ -134,12 +134,12 @@ class Recorder:
             parts.rmdir()
 
     def state_dict(self) -> dict[str, Any]:
-        """How many parts there are; what is in memory is flushed first."""
+        """How many parts there are; rows in memory are written first."""
         self.flush()
         return {"parts": self._parts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after that many parts: newer ones were written after the checkpoint and come again.
+        """Continue after that many parts; newer ones are deleted, as their rows will be recorded again.
 
         Raises:
             RunFolderError: a part that the checkpoint counts on is missing.
@@ -148,7 +148,7 @@ class Recorder:
         for number in range(1, self._parts + 1):
             if not self._part(number).exists():
                 raise RunFolderError(
-                    f"{self._part(number)} is missing, though the checkpoint counts on it: the folder is damaged; "
+                    f"{self._part(number)} is missing, though the checkpoint needs it: the folder is damaged; "
                     "restore the file, or delete the folder and run it again."
                 )
         self._drop_parts_after(self._parts)
@@ -165,18 +165,18 @@ class Recorder:
 
 
 def read_frame(path: Path) -> pl.DataFrame:
-    """The rows of one file of metrics, by their present names.
+    """The rows of one file of metrics, with the present names of metrics.
 
     Raises:
-        OSError, polars.exceptions.PolarsError: it cannot be read, or is of something else.
+        OSError, polars.exceptions.PolarsError: it cannot be read, or holds something else.
     """
-    # From bytes: no memory map, so that the file may be removed or replaced everywhere.
+    # From bytes, not memory-mapped, so that every system can remove or replace the file.
     frame = pl.read_parquet(path.read_bytes()).select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
     return frame.with_columns(pl.col("metric").replace(METRICS))
 
 
 def read_parts(folder: Path, count: int | None = None) -> pl.DataFrame:
-    """The rows of a run's parts, sorted; of its first `count`, or of all there are.
+    """The rows of a run's parts, sorted: of the first `count` parts, or of all.
 
     Raises:
         RunFolderError: a part cannot be read.
@@ -191,5 +191,5 @@ def read_parts(folder: Path, count: int | None = None) -> pl.DataFrame:
                 f"{path} cannot be read, it is truncated or no Parquet ({error}): restore it, or delete the folder "
                 "and run it again."
             ) from error
-    # episodes of one run may end at the same step: their order is that in which they were recorded
+    # episodes of one run may end at the same step: they keep the order in which they were recorded
     return pl.concat(frames).sort(SORT, maintain_order=True)

@@ -1,4 +1,4 @@
-"""Starting a stack of runs, going on with one, and what comes back."""
+"""Starts a stack of runs, resumes one, and gives the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["RunStack", "folder_of", "resume", "run", "start"]
 
 @dataclass(frozen=True)
 class RunStack:
-    """A stack of runs that lies in a folder.
+    """A stack of runs in a folder.
 
     Attributes:
         folder: where.
@@ -62,7 +62,7 @@ class RunStack:
 
     def plot(self, metric: str | None = None, **options: Any) -> Figure:
         """Learning curves with intervals; options as for `neoteny.report.plot`."""
-        # The report is a higher room: it is only looked for when somebody asks.
+        # neoteny.report lies above neoteny.lab, so it is imported only when needed.
         return import_module("neoteny.report").plot(self.metrics, self.config.to_dict(), metric, **options)
 
     def final_weights(self) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ class RunStack:
         """
         state = RunFolder(self.folder).state(self.config)
         if "weights" not in state:
-            raise RunFolderError(f"{self.folder} has not finished: go on with it by `neoteny resume {self.folder}`.")
+            raise RunFolderError(f"{self.folder} has not finished: resume it with `neoteny resume {self.folder}`.")
         return state["weights"]
 
 
@@ -97,8 +97,8 @@ def run(
     """Run one system on one benchmark, in this process, into the folder `out/<benchmark>/<label>`.
 
     Args:
-        benchmark: its name; or a class or an instance of one's own; or a finished configuration, which makes the
-            arguments from `method` to `grid` needless.
+        benchmark: its name; or your own class, or an instance of it; or a `RunConfig`, which replaces the arguments
+            from `method` to `grid`.
         method: a system of the benchmark, any registered method, or several joined by `+`; or an instance of a method,
             or a list of names and instances.
         optimizer: a name, an instance, or a mapping with a `name` and options; it replaces the system's.
@@ -109,8 +109,8 @@ def run(
         methods: settings of methods that replace the preset's.
         grid: values to try, by setting.
         out: the directory of run folders.
-        resume: go on with an unfinished run of the same configuration, and leave a finished one as it is.
-        progress: whether to show the progress; or what to tell it to.
+        resume: continue an unfinished run of the same configuration, and leave a finished one as it is.
+        progress: whether to show the progress; or a function that is called with it.
         execution: how to train: `device`, `strategy`, `compile`, `data_dir`, `threads`,
             `checkpoint_every`; see `neoteny.lab.execution.Execution`.
 
@@ -118,7 +118,8 @@ def run(
         UnknownNameError, SettingError: as `neoteny.lab.resolve`; also for an argument that does not exist.
         RunFolderError: there is a run in the folder already.
         DataError: the benchmark's data is missing or damaged.
-        KeyboardInterrupt: Ctrl-C was pressed; the folder can be resumed. (A second one does not wait for a checkpoint.)
+        KeyboardInterrupt: Ctrl-C was pressed; the folder can be resumed. (A second Ctrl-C does not wait for a
+            checkpoint.)
 
     >>> import tempfile
     >>> from neoteny import lab
@@ -149,12 +150,12 @@ def run(
 
 @known_keywords(Execution)
 def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> RunStack:
-    """Go on with the run in a folder, from its last checkpoint, as it was started. A finished one is left as it is.
+    """Resume the run in a folder from its last checkpoint, as it was started. A finished run stays as it is.
 
     Args:
         run_dir: the run folder.
         progress: as for `run`.
-        execution: what is to be otherwise than at the start, such as `device` or `data_dir`.
+        execution: what should differ from the start, such as `device` or `data_dir`.
 
     Raises:
         RunFolderError: there is no run folder, or it is damaged.
@@ -185,15 +186,15 @@ def start(
     notify: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> RunStack:
-    """Train a stack of runs to the end, in this process and in just this folder; the core of `run` and `resume`.
+    """Train a stack of runs to the end, in this process and this folder; the core of `run` and `resume`.
 
     Args:
         config: what to run.
         path: the run folder.
         execution: how.
         resume: as for `run`.
-        notify: is told of the progress.
-        stopped: is asked now and then whether to stop.
+        notify: is called with the progress.
+        stopped: is asked from time to time whether to stop.
     """
     folder = RunFolder(path)
     status, state = folder.status, None
@@ -204,15 +205,15 @@ def start(
             return result
         folder.lock()
     elif status != "absent":
-        folder.create(config)  # says what to do
+        folder.create(config)  # raises the error that says what to do
     try:
         if status == "unfinished" and folder.checkpoint.exists():
             state = folder.state(config)
-            # `auto` may choose otherwise elsewhere; the numbers are to be those of one uninterrupted run
+            # `auto` may choose another one elsewhere; the numbers must equal those of an uninterrupted run
             execution = replace(execution, strategy=state["strategy"])
         with threads(execution.threads):
             train = config.resolved.entry.load_trainer()
-            training = train(config, execution, notify, stopped)  # first: what cannot start leaves no trace
+            training = train(config, execution, notify, stopped)  # first: a failed start leaves no folder
             if status == "absent":
                 folder.create(config)
             training.go(folder, state)
@@ -227,12 +228,12 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
         name, theirs, ours = different[0]
         raise CheckpointError(
             f"{folder.path} holds a run of another configuration ({name} is {theirs!r} there and {ours!r} here): "
-            f"give another --out, or go on with that one by `neoteny resume {folder.path}`."
+            f"give another --out, or resume that run with `neoteny resume {folder.path}`."
         )
 
 
 def _listener(progress: bool | Callable[[Progress], None], config: RunConfig) -> Any:
-    """A context that gives what progress is told to."""
+    """A context that gives the function to call with the progress."""
     if callable(progress):
         return nullcontext(progress)
     return live([config.label]) if progress else nullcontext(None)
@@ -240,7 +241,7 @@ def _listener(progress: bool | Callable[[Progress], None], config: RunConfig) ->
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Within it, a first Ctrl-C (or a request to terminate) asks to stop at the next good moment; a second insists."""
+    """A context in which a first Ctrl-C (or SIGTERM) asks to stop after the segment; a second one stops at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

@@ -3,11 +3,11 @@
 The state of a run is a *carry*, a nested dict of tensors:
 
 - `tensors`: parameters and buffers by name; `optim`: the optimizers' state by parameter and name
-- `slow`: slow tensors, by their name and that of the parameter they copy, where the objective has any
-- `since`: updates since each unit was made new, by layer, where an optimizer's rule counts updates
+- `slow`: slow tensors, by their name and the name of the parameter they copy, if the objective has any
+- `since`: updates since each unit was made new, by layer, if an optimizer's rule counts updates
 - `methods`: the state of each method, a list; `count`: updates so far, int32
-- `reference`: the last examples before the present batch, where a method needs a reference batch
-- `sums`: what is recorded, summed over the steps since the last time it was taken, float64
+- `reference`: the last examples before the present batch, if a method needs a reference batch
+- `sums`: the metrics, summed over the steps since they were last taken, float64
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from neoteny.units.counts import entry_counts
 from neoteny.units.newborn import NewbornState
 from neoteny.units.records import Network
 
-_PHASES = order.DROPOUT - 1  # what the second phase folds into the key of an update; later ones smaller numbers
+_PHASES = order.DROPOUT - 1  # folded into the update's key by the second phase; each later phase uses one less
 
 Carry = dict[str, Any]
 
@@ -48,15 +48,16 @@ class TrainingStep:
     perturbations, slow tensors, sums.
 
     Args:
-        gradients: how gradients come about.
+        gradients: computes the gradients.
         network: unit layers and initialisers.
         objective: the phases and slow tensors.
         methods: attached methods; they act in the order that `neoteny.methods.shared.order` defines.
         parameters: names of the trainable parameters.
-        plain: whether all outputs take part and everything is float32: what a kernel written by hand may count on.
-        watch_updates: whether the size of the optimizers' updates is summed too, as `weight_change`: mean |dw| over
-            all weights.
-        reference_pass: the network as a function, where a method needs it on the examples before the present batch.
+        plain: whether a hand-written kernel may do this step: all outputs take part, everything is float32, the loss is
+            one of the usual ones, and `watch_updates` is off.
+        watch_updates: whether to record the size of the optimizers' updates as `weight_change`: mean |dw| over all
+            weights.
+        reference_pass: the network as a function, if a method needs it on the examples before the present batch.
 
     Raises:
         SettingError: a parameter belongs to no phase, or to two.
@@ -87,7 +88,7 @@ class TrainingStep:
         self._fed_by = {layer.name: layer.incoming[0].name for layer in network.layers}
 
     def init(self, tensors: Tensors, reference: Tensor | None = None) -> Carry:
-        """The carry before the first step; `reference` stands for the examples before it."""
+        """The carry before the first step; `reference` serves as the examples before it."""
         device = next(iter(tensors.values())).device
         self.draws = tuple(method.draws(self.network, tensors) for method in self.methods)
         metrics = (*self.objective.metrics, *(("weight_change",) if self.watch_updates else ()))
@@ -121,7 +122,7 @@ class TrainingStep:
         grads: Mapping[str, Tensor],
         features: Mapping[str, Tensor],
     ) -> Step:
-        """What the methods see of the carry; its dicts are copies, so that the carry itself stays as it was."""
+        """What the methods see of the carry; its dicts are copies, so the carry itself does not change."""
         several = zip(optimizers, self.groups, strict=True) if len(optimizers) > 1 else ()
         return Step(
             network=self.network,
@@ -138,7 +139,7 @@ class TrainingStep:
         )
 
     def _newborn_state(self, optimizers: Sequence[Optimizer]) -> NewbornState:
-        """What state holds for weights that are made new, as the optimizer of the phase that trains them says."""
+        """The optimizer state of weights that are made new, defined by the optimizer of the phase that trains them."""
         if len(optimizers) == 1:
             return optimizers[0].newborn_state
         owners = {name: own for own, names in zip(optimizers, self.groups, strict=True) for name in names}
@@ -147,7 +148,7 @@ class TrainingStep:
         )
 
     def bound(self, hyper: Tensors) -> tuple[list[Optimizer], list[Method]]:
-        """The phases' optimizers and the methods with this run's own settings put in."""
+        """The phases' optimizers and the methods with this run's own settings."""
 
         def own(prefix: str) -> Tensors:
             start = f"{prefix}."
@@ -167,7 +168,7 @@ class TrainingStep:
     ) -> Carry:
         """The carry after one step on a batch.
 
-        `due` and `noise` have one entry a method.
+        `due` and `noise` have one entry for each method.
         """
         optimizers, methods = self.bound(hyper)
         knobs = {name.removeprefix("loss."): value for name, value in hyper.items() if name.startswith("loss.")}
@@ -228,14 +229,14 @@ class TrainingStep:
         }
 
     def _seen(self, carry: Carry, batch: Batch) -> Carry:
-        """The last examples, those of the step just made included."""
+        """The last examples, including those of this step."""
         if self.reference_pass is None:
             return {}
         x, last = batch[self.objective.inputs], carry["reference"]
-        return {"reference": torch.cat([last[len(x) :], x[-len(last) :]])}  # no view: graphs count on strides
+        return {"reference": torch.cat([last[len(x) :], x[-len(last) :]])}  # no view: graphs depend on strides
 
     def evaluated(self, carry: Carry, hyper: Tensors) -> Tensors:
-        """The tensors with which the network is to be evaluated."""
+        """The tensors to evaluate the network with."""
         _, methods = self.bound(hyper)
         tensors = carry["tensors"]
         for number in order.in_order(methods):
@@ -245,8 +246,8 @@ class TrainingStep:
     def noise(self, key: Tensor, count: Tensor, length: int) -> list[Tensor]:
         """The normal numbers of the next `length` steps, `[length, draws]`, for each method that draws any.
 
-        The same numbers that `normal(step.key, ...)` gives in each step; drawn ahead since inside a long graph of steps
-        they would multiply the time that it takes to compile.
+        They are the numbers that `normal(step.key, ...)` gives in each step. They are drawn ahead because draws inside
+        a long graph of steps multiply the time of compiling.
         """
         at = count + torch.arange(length, dtype=torch.int32, device=key.device)
         drawn = []

@@ -1,7 +1,7 @@
 """Training on a stream: from the first example to the last, with bins, tests, measurements and changes of task.
 
-Segments are cut where the configuration alone says: at the ends of tasks and bins, at measurements, and between these
-so often that a segment's examples take little memory.
+Where segments end depends on the configuration alone: at the ends of tasks and bins, at measurements, and in between so
+often that a segment's examples take little memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervised"]
 
-_SEGMENT_BYTES = 2**24  # of examples: what a core's cache and a laptop's memory do not notice
-_SEGMENT_BYTES_ELSEWHERE = 2**28  # on a GPU, where every segment costs calls
+_SEGMENT_BYTES = 2**24  # of examples, on a CPU: little memory
+_SEGMENT_BYTES_ELSEWHERE = 2**28  # on a GPU, where each segment costs calls
 _SEGMENT_STEPS = 4096
 
 
@@ -97,7 +97,7 @@ class Supervised(Training):
             self._end_bin(line.bin_size(stop))
 
     def _end_bin(self, steps: int) -> None:
-        """Record the means of a bin; the one place where losses are read from the device."""
+        """Record the means of a bin; the only place where losses are read from the device."""
         means = {metric: value.double().cpu().numpy() / steps for metric, value in self._sums.items()}
         self._sums = {}
         self._end_runs(~np.all([np.isfinite(values) for values in means.values()], axis=0))
@@ -106,7 +106,7 @@ class Supervised(Training):
         self._show(means[self._progress.metric])
 
     def _judge(self) -> None:
-        """What is due between two segments: validation, the best weights at the end of a task, a test, measures."""
+        """Do what is due between two segments: validation, the best weights at the end of a task, a test, measures."""
         line, position = self._timeline, self._position
         if line.among(position, line.validations):
             self._learner.keep_best(self._test("validation"))
@@ -118,7 +118,7 @@ class Supervised(Training):
             self._look((type(self._problem).MEASURES, self._stream.probe(self._problem.probe_size)))
 
     def _test(self, split: str) -> torch.Tensor:
-        """Record the accuracy on examples of the task just learned that were kept back, [R] on the device."""
+        """Record the accuracy on held-out examples of the last task, and return it, [R] on the device."""
         blocks = self._stream.held_out(split, self._timeline.task(self._position - 1))
         accuracy = self._learner.accuracy(blocks)
         self._record(f"{split}_accuracy", accuracy.cpu().numpy())

@@ -1,7 +1,7 @@
-"""One stack of runs in motion: the loop from the beginning to the end, its records and checkpoints.
+"""Trains one stack of runs from the beginning to the end, with its records and checkpoints.
 
-Training goes in segments, which follow from the configuration alone. What happens by the clock - messages, checkpoints,
-a stop - happens between segments and changes no number.
+Training is divided into segments, which depend on the configuration alone. Messages, checkpoints and stops depend on
+the clock; they happen between segments and change no number.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ __all__ = ["Training"]
 class Training(ABC):
     """A stack of runs, from the configuration to the finished folder.
 
-    Building one reads the data and makes the networks, and touches no folder; `go` trains. What a segment is, is for
-    subclasses to say.
+    The constructor reads the data, makes the networks and touches no folder; `go` trains. Subclasses define the
+    segments.
 
     Args:
         config: what to train.
         execution: how.
-        notify: is told of the progress now and then.
+        notify: is called with the progress from time to time.
         stopped: is asked between segments whether to stop.
-        total: of the progress, in what `_step` counts.
-        metric: whose mean over the runs is shown with the progress.
+        total: the value of `_step` at the end.
+        metric: its mean over the runs is shown with the progress.
         unit: what `_step` counts.
     """
 
@@ -61,7 +61,7 @@ class Training(ABC):
         self._progress = Progress(config.label, 0, total, config.runs, metric, unit=unit)
 
     def _learning(self) -> dict[str, Any]:
-        """What every learner is told of the configuration and the execution."""
+        """The arguments of every learner that come from the configuration and the execution."""
         config, execution = self.config, self.execution
         varied = {key if "." in key else f"optimizer.{key}": list(values) for key, values in config.varied.items()}
         return {
@@ -82,25 +82,25 @@ class Training(ABC):
     @property
     @abstractmethod
     def _step(self) -> int:
-        """Where the runs stand, as the metrics count it."""
+        """The present step, as the metrics count it."""
 
     @property
     @abstractmethod
     def _task(self) -> int:
-        """The task of the step just made."""
+        """The task of the last step."""
 
     @property
     @abstractmethod
     def _over(self) -> bool:
-        """Whether the end is reached."""
+        """Whether training has ended."""
 
     @abstractmethod
     def _segment(self) -> None:
-        """Train a stretch."""
+        """Train one segment."""
 
     @abstractmethod
     def _judge(self) -> None:
-        """What is due between two segments: tests, measures."""
+        """Do what is due between two segments: tests, measures."""
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Training(ABC):
         """Go on from `_state()`."""
 
     def _describe(self) -> dict[str, Any]:
-        """What else the provenance is to tell."""
+        """More entries for the provenance."""
         return {}
 
     def go(self, folder: RunFolder, state: Mapping[str, Any] | None = None) -> None:
@@ -124,16 +124,16 @@ class Training(ABC):
         if state is not None:
             self._restore(state)
         else:
-            self._recorder.load_state_dict({"parts": 0})  # of a run that was killed before its first checkpoint
+            self._recorder.load_state_dict({"parts": 0})  # drops parts of a run that was killed early
         self._write_provenance()
-        if state is None or "weights" not in state:  # else all that is left is to put the metrics together
+        if state is None or "weights" not in state:  # else only the metrics have to be joined
             self._train()
             self._save(weights=self.learner.weights())
         self._write_provenance(finished=datetime.now(UTC).isoformat(timespec="seconds"))
         self._recorder.finish()  # last: this makes the folder a finished one
 
     def _train(self) -> None:
-        """From wherever it stands to the end."""
+        """Train from the present step to the end."""
         saved = told = time.monotonic()
         cost = 0.0
         self._tell()
@@ -164,7 +164,7 @@ class Training(ABC):
             self.learner.drop(int(run))
 
     def _look(self, *taken: tuple[Sequence[str], Tensor]) -> None:
-        """Look at the units and weights: measures by name, and each run's inputs [R, E, ...] that they look at."""
+        """Measure the units and weights: the measures' names, and each run's inputs [R, E, ...] for them."""
         for names, probe in taken:
             found, broken = measure(names, self.learner, probe)
             self._end_runs(broken)
@@ -178,7 +178,7 @@ class Training(ABC):
         self._recorder.add(metric, values, step=self._step, task=self._task, layer=layer, only=alive)
 
     def _show(self, means: np.ndarray) -> None:
-        """The mean over the runs that go on stands beside the progress from now on."""
+        """Show the mean over the runs that go on beside the progress."""
         if self._alive.any():
             self._progress = replace(self._progress, value=float(means[self._alive].mean()))
 
@@ -207,7 +207,7 @@ class Training(ABC):
             self._progress = replace(self._progress, value=float(state["value"]))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{self._folder.checkpoint} lacks something ({type(error).__name__}: {error}): delete it to start this "
+                f"{self._folder.checkpoint} is incomplete ({type(error).__name__}: {error}): delete it to start this "
                 "run again from the beginning, or restore an intact copy."
             ) from error
 
@@ -215,7 +215,7 @@ class Training(ABC):
         return self._seconds + time.monotonic() - self._began
 
     def _write_provenance(self, **more: Any) -> None:
-        """The first start's provenance, with what has become known since."""
+        """Write the provenance of the first start, with what was added since."""
         known = self._folder.read_provenance() or provenance()
         self._folder.write_provenance(
             {

@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Read a job from standard input, do it, and tell of it on standard output."""
+    """Read a job from standard input, run it, and report on standard output."""
     # Other output must not mix with the messages: standard output becomes standard error.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -22,7 +22,7 @@ def main() -> int:
     closed = threading.Event()
 
     def watch() -> None:
-        sys.stdin.read()  # until whoever started this closes it, or is gone
+        sys.stdin.read()  # until the process that started this one closes it or ends
         closed.set()
 
     threading.Thread(target=watch, daemon=True).start()
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Not through the interpreter's usual end: the thread that waits for input would hold it up.
+    # Not a normal exit: the interpreter would wait for the thread that reads the input.
     status = main()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""Optimizers of the laboratory, one a file: pure updates over dicts of tensors; by name in `neoteny.registry`."""
+"""Optimizers of the laboratory, one in each file: pure updates over dicts of tensors, named in `neoteny.registry`."""
 
 from neoteny.optim.adam import Adam
 from neoteny.optim.adamw import AdamW

@@ -1,8 +1,8 @@
 """Adam (Kingma and Ba 2015, Algorithm 1) and AdamW (Loshchilov and Hutter 2019), counting updates for each entry.
 
-A unit that was made new has moments of 0; left uncorrected, as the step count of the old network would have it, its
-first steps would be (1 - b1) / sqrt(1 - b2) times their size, 3.2 times too large with the usual settings. So the bias
-correction takes the number of updates since an entry was made new, which may differ within one parameter.
+A unit that was made new has moments of 0. With the step count of the old network these would not be corrected, and the
+unit's first steps would be (1 - b1) / sqrt(1 - b2) times their size, 3.2 times too large with the usual settings. So
+the bias correction uses the number of updates since an entry was made new, which may differ within one parameter.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Adam(Optimizer):
 
 
 def require_betas(optimizer: Any) -> None:
-    """The setting `betas` is a pair of numbers in (0, 1)."""
+    """Check that the setting `betas` is a pair of numbers in (0, 1)."""
     betas = optimizer.betas
     pair = isinstance(betas, tuple) and len(betas) == 2 and all(is_number(beta) and 0 < beta < 1 for beta in betas)
     require(optimizer, "betas", pair, "a pair of numbers in (0, 1)")

@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2019): Adam whose weights also shrink by themselves, whatever the gradient."""
+"""AdamW (Loshchilov and Hutter 2019): Adam with a weight decay that does not depend on the gradients."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["AdamW"]
 class AdamW(Adam):
     """theta <- (1 - alpha * weight_decay) theta, then Adam's update.
 
-    It is `Adam` with a weight decay, torch's 0.01 unless said otherwise.
+    It is `Adam` with a weight decay, by default torch's 0.01.
 
     Args:
         step_size: alpha.
         betas: as Adam's.
         eps: as Adam's.
-        weight_decay: share of a weight that is taken off at each update, as a multiple of alpha.
+        weight_decay: each update takes alpha * weight_decay of a weight off.
 
     >>> import torch
     >>> adam, tensors = AdamW(step_size=0.1, weight_decay=0.5), {"w": torch.tensor([1.0])}

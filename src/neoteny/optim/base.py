@@ -1,8 +1,8 @@
 """What an optimizer of the laboratory is: settings and a pure update over dicts of tensors.
 
-The library face rides on the user's own `torch.optim` optimizer. Inside a compiled stack of runs an optimizer must be
-a pure function whose step size may differ between runs, which `torch.optim` does not offer; so the few that the papers
-use stand here as formulas, and tests hold them to torch's.
+`neoteny.attach` works with the user's own `torch.optim` optimizer. Inside a compiled stack of runs an optimizer must be
+a pure function whose step size may differ between runs, which `torch.optim` does not offer. So the few optimizers that
+the papers use are written here as formulas; tests compare them with torch's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Counts = Mapping[str, "Tensor | Sequence[Tensor]"]
 
 
 class _LearningRate(ABCMeta):
-    """Optimizers may be made with `learning_rate=`, which is `step_size=`."""
+    """Lets optimizers be made with `learning_rate=` in place of `step_size=`."""
 
     if not TYPE_CHECKING:  # a type checker goes by the fields
 
@@ -43,12 +43,11 @@ class _LearningRate(ABCMeta):
 class Optimizer(metaclass=_LearningRate):
     """Base of the laboratory's optimizers: settings, state by parameter and name, and an update.
 
-    A subclass writes `init` and `update`, and says in class variables what the laboratory has to know of its state. It
-    may be one of several that train a network, each its own parameters: then only these are in what `init` is given and
-    in `grads` and `optim`.
+    A subclass defines `init` and `update`, and describes its state in class variables. Several optimizers may train a
+    network, each its own parameters: then `init` gets only these, and `grads` and `optim` hold only these.
 
     Args:
-        step_size: alpha > 0; `learning_rate` is taken for it as well.
+        step_size: alpha >= 0; may be given as `learning_rate`, too.
 
     >>> class OwnStepSizes(Optimizer):  # a step size for each weight, moved by the sign of its gradient
     ...     newborn = {"log_step": "median"}
@@ -75,11 +74,11 @@ class Optimizer(metaclass=_LearningRate):
     """Whether the rule depends on the number of updates so far (a bias correction)."""
     newborn: ClassVar[Mapping[str, Newborn]] = {}
     """What a state tensor of its parameter's shape holds for a weight that was just made new, by the state's name: a
-    number, `initial` (what `init` gives), `median` or `weight`; see `neoteny.units.newborn.Newborn`. Where a state is
-    not named, it holds 0."""
+    number, `initial` (what `init` gives), `median` or `weight`; see `neoteny.units.newborn.Newborn`. A state that is
+    not named holds 0."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Names of the signals that the rule reads beside gradients (a TD error, the decay of traces, the end of an
-    episode); whoever trains with it must give them to `update`."""
+    """Names of the signals that the rule reads besides gradients (a TD error, the decay of traces, the end of an
+    episode); `update` must get them."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -106,19 +105,20 @@ class Optimizer(metaclass=_LearningRate):
 
         Args:
             tensors: all tensors of the network by name, parameters of other optimizers included.
-            grads: gradients by name, of this optimizer's own parameters; those without one stay.
+            grads: gradients by name, of this optimizer's own parameters; parameters without a gradient stay as they
+                are.
             optim: state of its own parameters, by parameter and name; a rule that counts keeps `step`, the updates of
                 the parameter so far.
             count: for each parameter the number of updates, this one included, since each entry was made new: a tensor
-                that broadcasts against the parameter, or several of which the least counts (see
-                `neoteny.units.counts`). Empty where the rule does not count.
-            signals: by name, tensors `[]` of this run, at least those that `reads` names; None where it names none.
+                that broadcasts against the parameter, or several, of which the smallest counts (see
+                `neoteny.units.counts`). Empty if the rule does not count.
+            signals: by name, tensors `[]` of this run, at least those that `reads` names; None if it names none.
         """
 
     def newborn_state(
         self, parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]
     ) -> Tensor | float:
-        """What a state tensor holds for weights that were just made new, as `newborn` says: a `NewbornState`."""
+        """What a state tensor holds for weights that were just made new, as `newborn` says; a `NewbornState`."""
 
         def initial() -> Tensor:
             return self.init({parameter: weight})[parameter][state]

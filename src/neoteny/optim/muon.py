@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024): momentum whose singular values are all made about one; Adam for what is no hidden matrix.
+"""Muon (Jordan et al. 2024): momentum with all singular values near one for hidden matrices, Adam for the rest.
 
-The gradient of a weight matrix is dominated by few directions. Muon steps equally far in all of them: it replaces the
-momentum U S V^T by about U V^T, which five matrix polynomials of degree five come near enough to.
+A few directions dominate the gradient of a weight matrix. Muon makes steps of the same size in all directions: it
+replaces the momentum U S V^T by approximately U V^T, which five iterations of a matrix polynomial of degree five give.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ __all__ = ["Muon", "orthogonalised"]
 Tensors = dict[str, "Tensor"]
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""a, b, c of the polynomial: as steep at 0 as can be, so that few iterations lift small singular values."""
+"""a, b, c of the polynomial: as steep at 0 as possible, so that few iterations raise small singular values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Muon(Optimizer):
     """m <- b m + (1-b) g; theta <- theta - alpha sqrt(max(1, rows/columns)) NS5((1-b) g + b m), of hidden matrices.
 
-    Hidden matrices are all parameters of two or more dimensions but the network's first and last, in the order in which
-    it names them; kernels of convolutions count as matrices of one row for each map. Biases, gains and the weights of
-    the input and output layers are left to Adam, with step size `rest * alpha`. So a network of one hidden layer is
-    trained by Adam alone.
+    Hidden matrices are all parameters of two or more dimensions except the network's first and last, in the order of
+    its parameters; kernels of convolutions count as matrices with one row for each map. Adam trains biases, gains and
+    the weights of the input and output layers, with step size `rest * alpha`. So it trains all of a network with one
+    hidden layer.
 
-    The iteration runs in the gradient's own precision; the authors' code and torch's run it in bfloat16, which moves
+    The iteration runs in the gradient's own precision; the authors' code and torch's run it in bfloat16, which changes
     single entries by a few thousandths of the largest.
 
     Args:
@@ -51,7 +51,7 @@ class Muon(Optimizer):
     >>> tensors = {name: torch.zeros(2, 2) for name in ("first", "hidden", "last")}
     >>> grads = {name: torch.tensor([[9.0, 0.0], [0.0, 3.0]]) for name in tensors}
     >>> muon.update(tensors, grads, muon.init(tensors), {name: torch.tensor(1) for name in tensors})
-    >>> tensors["hidden"].diagonal()  # of unlike gradients steps of about one length
+    >>> tensors["hidden"].diagonal()  # gradients of different size, steps of about the same size
     tensor([-0.0753, -0.1134])
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks",
@@ -118,9 +118,9 @@ def hidden_matrices(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """About U V^T of a matrix U S V^T: X <- a X + (b X X^T + c (X X^T)^2) X, from X = matrix / |matrix|.
+    """Approximately U V^T of a matrix U S V^T: X <- a X + (b X X^T + c (X X^T)^2) X, from X = matrix / |matrix|.
 
-    Singular values that are not tiny beside the largest come to lie between about 0.7 and 1.2.
+    Singular values that are not tiny compared with the largest become about 0.7 to 1.2.
 
     >>> import torch
     >>> values = torch.linalg.svdvals(orthogonalised(torch.diag(torch.tensor([1.0, 0.5, 0.1]))))

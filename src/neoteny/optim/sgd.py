@@ -39,7 +39,7 @@ class SGD(Optimizer):
         require(self, "momentum", is_number(self.momentum) and 0 <= self.momentum < 1, "a number in [0, 1)")
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
-        """The momentum of each parameter, where there is any."""
+        """The momentum of each parameter, if momentum is used."""
         return {name: {"momentum_buffer": value * 0} if self.momentum else {} for name, value in tensors.items()}
 
     def update(

@@ -1,4 +1,4 @@
-"""Ways of training R independent runs, chosen by measurement; equal results."""
+"""Ways of training R independent runs: their results are equal, `auto` takes the fastest."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from neoteny.lab.strategies.stack import Stack
 STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop, "rank-one": RankOne, "one-call": OneCall}
 
 STACK_BYTES = 2**18
-"""Parameters of a whole stack up to this size fit into a core's cache beside their gradients."""
+"""Up to this size, the parameters of a whole stack and their gradients fit into a core's cache."""
 SHARED_BATCH = 32
-"""From so many examples a step on, several threads share the products of a stack better than those of single runs."""
+"""With this many examples in a step or more, several threads speed up the products of a stack more than those of single
+runs."""
 
 
 def choose(
     wanted: str, module: nn.Module, step: TrainingStep, example: Tensor, runs: int, compile: bool
 ) -> type[Strategy]:
-    """The strategy asked for, or with `auto` the one that was fastest where it was measured (`make bench`).
+    """The strategy asked for, or with `auto` the one that was fastest in measurements (`make bench`).
 
-    A GPU stacks everything. On a CPU a stack pays while it fits into the cache: there the number of calls decides; or
-    where several threads share the products of large batches. One example at a time on a chain of linear layers goes
-    through the kernel of rank one; convolutions and other larger networks go one run after the other.
+    On a GPU all runs are stacked. On a CPU a stack is faster if it fits into the cache, since then the number of calls
+    decides, or if several threads share the products of large batches. A chain of linear layers that learns from one
+    example at a time uses the rank-one kernel. Convolutions and other larger networks train one run after the other.
 
     Raises:
         SettingError: there is no such strategy, or it does not suit the network, optimizer or methods.

@@ -18,8 +18,9 @@ from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
 
 LAYERS_COMPILED = 8
-"""Steps with resets are compiled for networks of at most so many unit layers. They are rare, and the 17 of a ResNet-18
-take more than ten minutes of a core to compile, while such a step takes half as long again as it is."""
+"""Steps with resets are compiled only for networks with at most this many unit layers. Such steps are rare. For the 17
+unit layers of a ResNet-18 compiling takes more than ten minutes of a core, and an uncompiled step only 1.5 times as
+long."""
 
 
 class Strategy(ABC):
@@ -61,13 +62,13 @@ class Strategy(ABC):
 
     @classmethod
     def unroll_for(cls, module: nn.Module, example: Tensor) -> int:
-        """Steps in one graph: many where a step is so short that calling it would take most of the time."""
+        """Steps in one graph: many if a step is so short that calling it would take most of the time."""
         work = example.shape[0] * sum(parameter.numel() for parameter in module.parameters())
         convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
         return 1 if convolutional or work > 10**6 else 16
 
-    def use(self, module: nn.Module, example: Tensor) -> None:  # noqa: B027 - most need not know more
-        """See one of the networks themselves, once, for strategies that need to know more than its tensors."""
+    def use(self, module: nn.Module, example: Tensor) -> None:  # noqa: B027 - optional
+        """Look at one of the networks, once; for strategies that need more than its tensors."""
 
     @abstractmethod
     def load(self, carry: Carry) -> None:
@@ -82,23 +83,23 @@ class Strategy(ABC):
         """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
 
     def learn(self, batch: Batch, due: Due | None) -> None:
-        """One step on a batch, a pytree of tensors `[R, B, ...]`, in which `due` is due, `[R, columns]` a method."""
+        """One step on a batch, a pytree of tensors `[R, B, ...]`; `due` is `[R, columns]` for each method."""
         rows = [None] * len(self.step.methods) if due is None else due
         self.advance(
             tree_map(lambda leaf: leaf.unsqueeze(1), batch), [None if row is None else row[:, None] for row in rows]
         )
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """`evaluated(function, *inputs)`, again and again between steps; `name` tells one function from another."""
+        """`evaluated(function, *inputs)`, for calls between steps; `name` identifies the function."""
         with torch.no_grad():
             return self.evaluated(function, *inputs)
 
     def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """`function(tensors, *arguments)` of every run; results and arguments are pytrees with the runs in front."""
+        """`function(tensors, *arguments)` for every run; arguments and results are pytrees of tensors `[R, ...]`."""
         return torch.func.vmap(function)(self.carry()["tensors"], *arguments)
 
     def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The same of the tensors with which the networks are to be evaluated."""
+        """The same, with the tensors that the networks are to be evaluated with."""
         if all(type(method).evaluated is Method.evaluated for method in self.step.methods):
             return self.each(function, *arguments)
 
@@ -108,7 +109,7 @@ class Strategy(ABC):
         return torch.func.vmap(own)(self.carry(), self.hyper, *arguments)
 
     def take_sums(self) -> dict[str, Tensor]:
-        """Sums of loss and accuracy since they were last taken, float64 `[R]`, on the device; they start anew at 0."""
+        """Sums of loss and accuracy since they were last taken, float64 `[R]`, on the device; sets them back to 0."""
         carry = self.carry()
         sums = {name: value.clone() for name, value in carry["sums"].items()}
         self.load({**carry, "sums": {name: torch.zeros_like(value) for name, value in sums.items()}})
@@ -118,7 +119,7 @@ class Strategy(ABC):
         """Let every method act on a task boundary."""
         with torch.no_grad():
             carry = torch.func.vmap(self.step.at_task)(self.carry(), self.hyper, self.keys)
-            # contiguous, since a graph is compiled for the strides of its first call and vmap may give expanded tensors
+            # contiguous: a graph is compiled for the strides of its first call, and vmap may give expanded tensors
             self.load(tree_map(torch.Tensor.contiguous, carry))
 
     @property
@@ -135,12 +136,12 @@ class Strategy(ABC):
         return self._graphs[length, active]
 
     def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, batches: Batch, due: Due) -> Carry:
-        """Advance a carry over all steps of the batches; the last dimension of `due` but one is that of steps."""
+        """Advance a carry over all steps of the batches; the second to last dimension of `due` is that of steps."""
         dim, first = self.steps_dim, tree_leaves(batches)[0]
         rows = [None if r is None or not r.any() else torch.as_tensor(r, device=first.device) for r in due]
 
         def piece(tensor: Tensor, start: int, length: int) -> Tensor:
-            # contiguous, since a graph is compiled for the strides of its first call
+            # contiguous: a graph is compiled for the strides of its first call
             return tensor.narrow(dim, start, length).contiguous()
 
         for start, length, active in plan(due, first.shape[dim], self.levels):
@@ -158,7 +159,7 @@ class Strategy(ABC):
         return self._noises[length]
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """How the function of one run serves this strategy."""
+        """The function of one run in the form that this strategy needs."""
         return function
 
 
@@ -200,8 +201,8 @@ def stack(carries: Sequence[Carry]) -> Carry:
 def plan(due: Due, steps: int, levels: Sequence[int]) -> list[tuple[int, int, tuple[bool, ...]]]:
     """`(start, length, active)` of the calls that make up `steps` steps.
 
-    A step in which something is due is a call of its own, for the methods that are due; the stretches between go in
-    graphs of the lengths in `levels`, longest first, which have no resets in them at all.
+    A step in which something is due is a call of its own, for the methods that are due. The steps between are divided
+    into graphs of the lengths in `levels`, longest first, which contain no resets.
 
     >>> plan([np.array([[0], [0], [0], [1], [0]])], 5, (2, 1))
     [(0, 2, (False,)), (2, 1, (False,)), (3, 1, (True,)), (4, 1, (False,))]

@@ -1,7 +1,7 @@
 """One run after the other through a whole segment of steps: its parameters stay in cache.
 
-For networks of which one fits into the cache and a stack does not, and for convolutions on a CPU, which gain nothing
-from stacking.
+For networks of which one fits into the cache and a stack does not, and for convolutions on a CPU, where stacking does
+not help.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Loop(Strategy):
         self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], batches, due)
 
     def take_sums(self) -> dict[str, Tensor]:
-        """The sums, which start anew."""
+        """The sums; they are set back to 0."""
         sums = {
             name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in self._carries[0]["sums"]
         }

@@ -1,7 +1,7 @@
-"""One compiled call a step that writes a run's carry in place: for learners that act between steps.
+"""One compiled call for each step, which writes a run's carry in place: for learners that act between steps.
 
-Other strategies are fast where many steps follow one another in one call. A learner that acts on what it has just
-learned cannot wait for them, and pays for a call at every step.
+The other strategies are fast because one call does many steps. A learner that acts after each step needs a call for
+every step, so here the call itself is made cheap.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from neoteny.lab.strategies.base import LAYERS_COMPILED
 from neoteny.lab.strategies.loop import Loop
 
 Names = tuple[str, ...] | TreeSpec
-"""What a batch's tensors are called, or the batch's structure."""
+"""The names of a batch's tensors, or the batch's structure."""
 Step = Callable[..., tuple[Carry, Any]]
 """A function of (carry, hyper, key, *tensors) of one run that gives the new carry and a result."""
 
 
 class OneCall(Loop):
-    """One run after the other, each in a call of its own for every step. Its tensors stay where they are in memory."""
+    """One run after the other, one call for each step. A run's tensors keep their place in memory."""
 
     name: ClassVar[str] = "one-call"
 
     def load(self, carry: Carry) -> None:
-        """Take over a carry of all runs; written into the tensors that there are, once there are any."""
+        """Take over a carry of all runs; after the first time it is copied into the existing tensors."""
         runs = [tree_map(lambda leaf, run=run: leaf[run], carry) for run in range(self.runs)]
         if not hasattr(self, "_calls"):
             self._calls: dict[Any, InPlace] = {}
@@ -44,7 +44,7 @@ class OneCall(Loop):
                 tree_map(Tensor.copy_, old, new)
 
     def take_sums(self) -> dict[str, Tensor]:
-        """The sums, which start anew."""
+        """The sums; they are set back to 0."""
         names = self._carries[0]["sums"]
         sums = {name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in names}
         for carry in self._carries:
@@ -64,7 +64,7 @@ class OneCall(Loop):
             self._learn_one(run, names, [leaf[step : step + 1] for leaf in leaves], row)
 
     def learn(self, batch: Batch, due: Due | None) -> None:
-        """One step on a batch, a pytree of tensors `[R, B, ...]`, with what is due in it, `[R, columns]` a method."""
+        """One step on a batch, a pytree of tensors `[R, B, ...]`; `due` is `[R, columns]` for each method."""
         names, leaves = _taken_apart(batch)
         for run in range(self.runs):
             if run not in self.dropped:
@@ -72,7 +72,7 @@ class OneCall(Loop):
                 self._learn_one(run, names, self._part(run, leaves), row)
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """`evaluated(function, *inputs)`, compiled; `name` tells one function from another."""
+        """`evaluated(function, *inputs)`, compiled; `name` identifies the function."""
 
         def acting(carry: Carry, hyper: Tensors, key: Tensor, *own: Tensor) -> tuple[Carry, Any]:
             return carry, function(self.step.evaluated(carry, hyper), *own)
@@ -81,7 +81,7 @@ class OneCall(Loop):
         return found[0] if self.runs == 1 else tree_map(lambda *leaves: torch.cat(leaves), *found)
 
     def _part(self, run: int, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
-        """A run's part of tensors `[R, ...]`, `[1, ...]`."""
+        """One run's part `[1, ...]` of tensors `[R, ...]`."""
         return leaves if self.runs == 1 else [leaf[run : run + 1] for leaf in leaves]
 
     def _learn_one(self, run: int, names: Names, leaves: Sequence[Tensor], due: Sequence[Any] | None) -> None:
@@ -94,7 +94,7 @@ class OneCall(Loop):
         self._call(run, (names, active), lambda: self._learning(names, active), leaves)
 
     def _call(self, run: int, what: tuple[Any, ...], make: Callable[[], Step], given: Sequence[Tensor]) -> Any:
-        """Call what `make` makes, compiled when tensors of these shapes are first given to it."""
+        """Call the function that `make` returns; it is compiled at the first call with tensors of these shapes."""
         if self.hyper:
             given = [*self._part(run, list(self.hyper.values())), *given]
         given = [leaf.contiguous() for leaf in given]
@@ -109,7 +109,7 @@ class OneCall(Loop):
         return call([*self._leaves[run], *given])
 
     def _of_one_run(self, function: Step) -> Callable[..., tuple[Carry, Any]]:
-        """The same of (carry, key, *tensors `[1, ...]`), those of the settings first; the result is `[1, ...]` too."""
+        """The function of (carry, key, *tensors `[1, ...]`), settings first; its result is `[1, ...]` too."""
         names = list(self.hyper)
 
         def call(carry: Carry, key: Tensor, *given: Tensor) -> tuple[Carry, Any]:
@@ -121,9 +121,7 @@ class OneCall(Loop):
         return call
 
     def _learning(self, names: Names, active: tuple[bool, ...]) -> Step:
-        """A step on a batch's tensors, with what is due for the methods marked `active` and the noise of those that
-        draw any.
-        """
+        """A step on the tensors of a batch, what is due for methods marked `active`, and noise for those that draw."""
 
         def learn(carry: Carry, hyper: Tensors, key: Tensor, *given: Tensor) -> tuple[Carry, tuple[()]]:
             batch, rest = _put_together(names, given)
@@ -139,20 +137,20 @@ class OneCall(Loop):
 
 
 def _taken_apart(batch: Batch) -> tuple[Names, list[Tensor]]:
-    """A batch as what its tensors are called, or its structure, and the tensors."""
+    """The names of a batch's tensors (or its structure), and the tensors."""
     leaves = list(batch.values()) if type(batch) is dict else []
     for leaf in leaves:
         if type(leaf) is not Tensor:
             break
     else:
-        if leaves:  # the usual batch, in a tenth of the time
+        if leaves:  # the usual batch: ten times faster than `tree_flatten`
             return tuple(batch), leaves
     leaves, spec = tree_flatten(batch)
     return spec, leaves
 
 
 def _put_together(names: Names, tensors: Sequence[Tensor]) -> tuple[Batch, Sequence[Tensor]]:
-    """The batch again, and the tensors that are not part of it."""
+    """The batch, and the tensors that are not part of it."""
     if isinstance(names, TreeSpec):
         count = names.num_leaves
         return tree_unflatten(list(tensors[:count]), names), tensors[count:]

@@ -1,10 +1,10 @@
 // K steps of stochastic gradient descent, one example each, on a chain of linear layers and activations.
 //
 // The gradient of a linear layer for one example is the outer product of two vectors, so a step never needs a gradient
-// matrix: weights [out, in] are updated in place. Each weight is visited as rarely as the algorithm allows. The first
-// layer's update waits and shares a pass with the next step's forward product; deeper layers' backward product and update
-// share one, four rows at a time. The running means and utilities of continual backpropagation come from sums of |w| that
-// these passes take along.
+// matrix: weights [out, in] are updated in place. Each weight is read as rarely as the algorithm allows. The first
+// layer's update is delayed: one pass does it together with the next step's forward product. In deeper layers one pass
+// does the backward product and the update, four rows at a time. The same passes sum |w|, from which the utilities of
+// continual backpropagation are computed.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -132,7 +132,7 @@ static void train(float** W, float** B, const int* size, int layers, Activation 
   const Vector nothing(size[0], 0.f);
   Vector waiting(size[1], 0.f), new_utility(size[1], 0.f);
 
-  // utility of layer l once the sums of |w| over its outgoing (column) and incoming (row) weights are those after the step
+  // utility of layer l, once its sums of |w| over outgoing (column) and incoming (row) weights include this step's update
   auto rate = [&](int l, const float* unit) {
     float *q = u.utility[l - 1], *in = row[l].data();
     const bool divided = u.divided;
@@ -140,7 +140,7 @@ static void train(float** W, float** B, const int* size, int layers, Activation 
   };
 
   const float* before = xs;
-  for (long k = 0; k <= steps; k++) {  // the round after the last step only settles the first layer's update
+  for (long k = 0; k <= steps; k++) {  // the round after the last step only does the first layer's update
     const float* x = k < steps ? xs + k * size[0] : nothing.data();
     for (int i = 0; i < size[1]; i++) {
       float* w = W[0] + (long)i * size[0];
@@ -169,7 +169,7 @@ static void train(float** W, float** B, const int* size, int layers, Activation 
         if (mean) each(in, [=](int j) { mean[j] = eta * mean[j] + (1 - eta) * a[j]; });
         if (u.centred) each(in, [=](int j) { c[j] *= (1 - eta) * std::fabs(a[j] - mean[j] / share[j]); });
         else each(in, [=](int j) { c[j] *= (1 - eta) * std::fabs(a[j]); });
-        if (l == 1) std::copy(c, c + in, new_utility.begin());  // its own weights are not stepped yet
+        if (l == 1) std::copy(c, c + in, new_utility.begin());  // its own weights are not updated yet
         if (l + 1 < layers) rate(l + 1, column[l + 1].data());
       }
     }

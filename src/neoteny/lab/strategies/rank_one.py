@@ -1,9 +1,9 @@
 """One example at a time on a chain of linear layers: gradients of rank one, applied in place.
 
-With one example the gradient of a linear layer is the outer product delta h^T. Nothing of the weights' size need be
-allocated or read more than twice a step, which a general graph cannot promise; so these networks have a kernel of their
-own, `rank_one.cpp`. It also keeps continual backpropagation's running averages, since their sums of |w| come for free
-in passes over the weights that are made anyway; the reset itself, which is rare, is the method's own rule.
+With one example the gradient of a linear layer is the outer product delta h^T. So a step needs no new memory of the
+weights' size and reads the weights at most twice, which a general graph does not guarantee. The kernel `rank_one.cpp`
+does this. It also updates the running averages of continual backpropagation: the sums of |w| that they need come from
+the same passes over the weights. The reset itself is rare and is done by the method's own rule.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ UTILITIES = {
 
 
 class RankOne(Loop):
-    """Each run by itself, in place, as many steps a call as lie between two resets."""
+    """Each run by itself and in place; one call does all steps up to the next reset."""
 
     name: ClassVar[str] = "rank-one"
 
     @classmethod
     def suits(cls, module: nn.Module, step: TrainingStep, example: Tensor) -> str | None:
-        """None where this strategy gives the same results as the others, else the reason why not."""
+        """None if this strategy gives the same results as the others, else the reason why not."""
         found = chain(module, example)
         if found is None or found[0][:-1] != [layer.name for layer in step.network.layers]:
             return "the network is not a chain of linear layers with one of the six activations between them"
@@ -69,9 +69,9 @@ class RankOne(Loop):
         return None
 
     def use(self, module: nn.Module, example: Tensor) -> None:
-        """Read the chain of layers off the network; before the first step."""
+        """Read the chain of layers from the network, before the first step."""
         found = chain(module, example)
-        assert found is not None  # `suits` has said so
+        assert found is not None  # checked by `suits`
         self._train = compiling.kernel(SOURCE).neoteny_rank_one
         judging = [number for number, method in enumerate(self.step.methods) if isinstance(method, ContinualBackprop)]
         self._judging = judging[0] if judging else None
@@ -84,7 +84,7 @@ class RankOne(Loop):
     def _advance_one(self, run: int, batches: Batch, due: Due) -> None:
         x, y = batches["inputs"].contiguous(), batches["targets"].contiguous()
         steps, begun = x.shape[0], 0
-        # the longest stretches there are, each ending with a step in which something is due
+        # each call does as many steps as possible and ends with a step in which something is due
         for stop, _, active in [call for call in plan(due, steps, (steps,)) if any(call[2])]:
             features = self._kernel(run, x[begun : stop + 1], y[begun : stop + 1])
             rows = [torch.as_tensor(r[stop]) for r, on in zip(due, active, strict=True) if on and r is not None]
@@ -96,7 +96,7 @@ class RankOne(Loop):
     def _kernel(self, run: int, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Train on all of x; returns the hidden activations of the last example."""
         carry, steps = self._carries[run], x.shape[0]
-        hyper = {name: value[run].item() for name, value in self.hyper.items()}  # on the host already: a CPU's tensors
+        hyper = {name: value[run].item() for name, value in self.hyper.items()}  # CPU tensors: no transfer
         (optimizer,), methods = self.step.bound(hyper)  # pyright: ignore[reportArgumentType]
         decay = sum(method.coupled_decay or 0.0 for method in methods)
         layers = self.step.network.layers
@@ -140,18 +140,18 @@ class RankOne(Loop):
         return features
 
     def _reset(self, run: int, active: tuple[bool, ...], rows: list[Tensor], features: dict[str, Tensor]) -> None:
-        """What is due after the step just made, by the methods' own rules."""
+        """Do what is due after the last step, by the methods' own rules."""
         if (0, active) not in self._graphs:
             self._graphs[0, active] = Compiled(own_code(resets(self.step, active)), self.compile)
         old = self._carries[run]
         hyper = {name: value[run] for name, value in self.hyper.items()}
         new = self._graphs[0, active](old, hyper, self.keys[run], features, rows)
-        # the kernel is told each time where its tensors lie; it only wants them in one piece
+        # the kernel gets the addresses at each call; the tensors only have to be contiguous
         self._carries[run] = {**old, **tree_map(torch.Tensor.contiguous, new)}
 
 
 def resets(step: TrainingStep, active: tuple[bool, ...]):
-    """The part of a step that comes after the optimizer's update and the utilities: resets alone."""
+    """The part of a step that comes after the optimizer's update and the utilities: only resets."""
 
     def act(
         carry: Carry, hyper: dict[str, Tensor], key: Tensor, features: dict[str, Tensor], due: list[Tensor]
@@ -174,7 +174,7 @@ def resets(step: TrainingStep, active: tuple[bool, ...]):
 def chain(module: nn.Module, example: Tensor) -> tuple[list[str], int] | None:
     """The names of a network's linear layers in order and the number of the activation between them, or None.
 
-    What the network really computes is compared with what the chain would.
+    The network's output is compared with that of the chain.
     """
     leaves = [(name, child) for name, child in module.named_modules() if not list(child.children())]
     linears = [(name, child) for name, child in leaves if isinstance(child, nn.Linear)]

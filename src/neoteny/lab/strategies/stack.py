@@ -1,6 +1,6 @@
 """All runs as one stacked model: parameters `[runs, ...]`, `torch.func.vmap` over the step.
 
-For networks so small that the number of calls decides, and for GPUs.
+For GPUs, and for networks so small that the number of calls decides the speed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Stack(Strategy):
 
     @classmethod
     def unroll_for(cls, module: nn.Module, example: Tensor) -> int:
-        """Fewer steps in a graph than for a single run: a step of all takes longer, a graph no less to compile."""
+        """Fewer steps in a graph than for a single run: a step of all runs takes longer, compiling does not."""
         work = example.shape[0] * sum(parameter.numel() for parameter in module.parameters())
         return min(super().unroll_for(module, example), 16 if work <= 10**3 else 4)
 

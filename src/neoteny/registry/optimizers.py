@@ -1,0 +1,37 @@
+"""The optimizers of this package."""
+
+from __future__ import annotations
+
+from neoteny.registry.table import Entry, Table
+
+OPTIMIZERS = Table(
+    "optimizer",
+    "neoteny.optim.base:Optimizer",
+    "name",
+    "neoteny.optimizers",
+    Entry(
+        "sgd",
+        "neoteny.optim.sgd:SGD",
+        "stochastic gradient descent, with heavy-ball momentum",
+        "Robbins & Monro, Ann. Math. Stat. 22, 1951; Polyak, USSR Comp. Math. 4, 1964 (momentum)",
+    ),
+    Entry(
+        "adam",
+        "neoteny.optim.adam:Adam",
+        "steps divided by the root of the gradients' mean square",
+        "Kingma & Ba, ICLR 2015",
+    ),
+    Entry(
+        "adamw",
+        "neoteny.optim.adamw:AdamW",
+        "Adam with decoupled weight decay",
+        "Loshchilov & Hutter, ICLR 2019",
+    ),
+    Entry(
+        "muon",
+        "neoteny.optim.muon:Muon",
+        "momentum whose singular values are all made about one; Adam for what is no hidden matrix",
+        "Jordan et al., https://kellerjordan.github.io/posts/muon, 2024",
+    ),
+)
+"""Every optimizer, by name."""

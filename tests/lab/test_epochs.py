@@ -17,9 +17,8 @@ from neoteny.benchmarks.incremental_cifar100 import IncrementalCIFAR100
 from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
-from neoteny.lab.objective import examples
+from neoteny.lab.objective import examples, only
 from neoteny.lab.running import folder_of, start
-from neoteny.lab.step import only
 from neoteny.optim import SGD
 from neoteny.streams import class_increments
 from neoteny.streams.images import as_floats

@@ -7,7 +7,7 @@ them, and its consumers are those of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch import nn
 
 from neoteny.units.finding import find
 from neoteny.units.records import Network, UnitLayer
-from neoteny.units.slices import Slices
 
 __all__ = ["find_each"]
 
@@ -53,44 +52,8 @@ def find_each(model: nn.Module, examples: Mapping[str, Any], **options: Any) -> 
         }
         places = {own: modules[id(part)] for own, part in member.named_modules(remove_duplicate=False)}
         network = find(member, inputs, **options)
-        found.append(_renamed(network, lambda own, to=tensors: to[own], lambda own, to=places: to.get(own, own)))
+        found.append(network.renamed(lambda own, to=tensors: to[own], lambda own, to=places: to.get(own, own)))
     return _joined(found)
-
-
-def _renamed(network: Network, tensor: Callable[[str], str], module: Callable[[str], str]) -> Network:
-    """The same network under other names of its tensors and modules."""
-
-    def slices(parts: tuple[Slices, ...]) -> tuple[Slices, ...]:
-        return tuple(replace(part, name=tensor(part.name)) for part in parts)
-
-    def title(name: str) -> str:
-        name, mark, number = name.partition("#")
-        return "+".join(map(module, name.split("+"))) + mark + number
-
-    layers = tuple(
-        replace(
-            layer,
-            name=title(layer.name),
-            incoming=slices(layer.incoming),
-            biases=slices(layer.biases),
-            norms=slices(layer.norms),
-            outgoing=slices(layer.outgoing),
-            outgoing_biases=tuple(None if bias is None else tensor(bias) for bias in layer.outgoing_biases),
-            readers=tuple(replace(reader, module=module(reader.module)) for reader in layer.readers),
-            coupled=tuple(map(module, layer.coupled)),
-        )
-        for layer in network.layers
-    )
-    return Network(
-        layers=layers,
-        initialisers={tensor(name): drawn for name, drawn in network.initialisers.items()},
-        head=tuple(map(tensor, network.head)),
-        norms=tuple(map(tensor, network.norms)),
-        modules={module(name): tuple(map(tensor, own)) for name, own in network.modules.items()},
-        skipped={title(name): reason for name, reason in network.skipped.items()},
-        notes={tensor(name): note for name, note in network.notes.items()},
-        towers=tuple(tuple(map(module, tower)) for tower in network.towers),
-    )
 
 
 def _joined(networks: list[Network]) -> Network:

@@ -172,41 +172,49 @@ class Network:
     notes: Mapping[str, str] = field(default_factory=dict)
     towers: tuple[tuple[str, ...], ...] = ()
 
-    def prefixed(self, prefix: str) -> Network:
-        """The same with a prefix before every name, as a wrapper of the model has it."""
-        if not prefix:
-            return self
+    def renamed(self, tensor: Callable[[str], str], module: Callable[[str], str]) -> Network:
+        """The same under other names of its tensors and modules.
+
+        Args:
+            tensor: gives the new name of a parameter or buffer.
+            module: gives the new name of a module.
+        """
 
         def slices(parts: tuple[Slices, ...]) -> tuple[Slices, ...]:
-            return tuple(replace(part, name=prefix + part.name) for part in parts)
+            return tuple(replace(part, name=tensor(part.name)) for part in parts)
 
-        def names(of: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(prefix + name for name in of)
+        def title(name: str) -> str:
+            name, mark, number = name.partition("#")
+            return "+".join(map(module, name.split("+"))) + mark + number
 
         layers = tuple(
             replace(
                 layer,
-                name="+".join(names(tuple(layer.name.split("+")))),
+                name=title(layer.name),
                 incoming=slices(layer.incoming),
                 biases=slices(layer.biases),
                 norms=slices(layer.norms),
                 outgoing=slices(layer.outgoing),
-                outgoing_biases=tuple(None if bias is None else prefix + bias for bias in layer.outgoing_biases),
-                readers=tuple(replace(reader, module=prefix + reader.module) for reader in layer.readers),
-                coupled=names(layer.coupled),
+                outgoing_biases=tuple(None if bias is None else tensor(bias) for bias in layer.outgoing_biases),
+                readers=tuple(replace(reader, module=module(reader.module)) for reader in layer.readers),
+                coupled=tuple(map(module, layer.coupled)),
             )
             for layer in self.layers
         )
         return Network(
             layers=layers,
-            initialisers={prefix + name: drawn for name, drawn in self.initialisers.items()},
-            head=names(self.head),
-            norms=names(self.norms),
-            modules={prefix + name: names(own) for name, own in self.modules.items()},
-            skipped={prefix + name: reason for name, reason in self.skipped.items()},
-            notes={prefix + name: note for name, note in self.notes.items()},
-            towers=tuple(map(names, self.towers)),
+            initialisers={tensor(name): drawn for name, drawn in self.initialisers.items()},
+            head=tuple(map(tensor, self.head)),
+            norms=tuple(map(tensor, self.norms)),
+            modules={module(name): tuple(map(tensor, own)) for name, own in self.modules.items()},
+            skipped={title(name): reason for name, reason in self.skipped.items()},
+            notes={tensor(name): note for name, note in self.notes.items()},
+            towers=tuple(tuple(map(module, tower)) for tower in self.towers),
         )
+
+    def prefixed(self, prefix: str) -> Network:
+        """The same with a prefix before every name, as a wrapper of the model has it."""
+        return self.renamed(lambda name: prefix + name, lambda name: prefix + name) if prefix else self
 
     def explain(self, file: IO[str] | None = None) -> None:
         """Print a table of all unit layers, and of what is left out and why, to the terminal or into `file`."""

@@ -188,8 +188,15 @@ def test_critic_actor_and_temperature_equal_the_ordinary_loop(strategy):
 @pytest.mark.slow
 @pytest.mark.skipif(compiling.compiler() is None, reason="compiling needs a C++ compiler")
 def test_compiled_phases_equal_uncompiled_ones():
-    batches = transitions(2)
-    plain, compiled = (learner((L2(strength=1e-2),), compile=on, unroll=1) for on in (False, True))
+    def small():  # graphs of few layers compile sooner
+        networks = agent()
+        networks["actor"] = nn.Linear(S, 2 * A).double()
+        networks["critic"].one, networks["critic"].two = (nn.Linear(S + A, 1).double() for _ in range(2))
+        return networks
+
+    batches = transitions(1)
+    both = ({"compile": on, "unroll": 1, "strategy": "loop", "seeds": (0,)} for on in (False, True))
+    plain, compiled = (learner((L2(strength=1e-2),), build=small, **options) for options in both)
     for each in (plain, compiled):
         each.advance(batches)
     for name, value in plain.weights().items():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from neoteny.lab.clocks import Due
 from neoteny.lab.compiling import Compiled, own_code
@@ -21,6 +21,10 @@ LAYERS_COMPILED = 8
 """Steps with resets are compiled only for networks with at most this many unit layers. Such steps are rare. For the 17
 unit layers of a ResNet-18 compiling takes more than ten minutes of a core, and an uncompiled step only 1.5 times as
 long."""
+
+
+Names = tuple[str, ...] | TreeSpec
+"""The names of a batch's tensors, or the batch's structure."""
 
 
 class Strategy(ABC):
@@ -137,7 +141,8 @@ class Strategy(ABC):
 
     def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, batches: Batch, due: Due) -> Carry:
         """Advance a carry over all steps of the batches; the second to last dimension of `due` is that of steps."""
-        dim, first = self.steps_dim, tree_leaves(batches)[0]
+        names, leaves = taken_apart(batches)
+        dim, first = self.steps_dim, leaves[0]
         rows = [None if r is None or not r.any() else torch.as_tensor(r, device=first.device) for r in due]
 
         def piece(tensor: Tensor, start: int, length: int) -> Tensor:
@@ -148,7 +153,7 @@ class Strategy(ABC):
             acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
             noise = self._noise(length)(key, carry["count"]) if any(self.step.draws) else []
             graph = self.graph(length, active)
-            batch = tree_map(lambda leaf, start=start, length=length: piece(leaf, start, length), batches)
+            batch, _ = put_together(names, [piece(leaf, start, length) for leaf in leaves])
             carry = graph(carry, hyper, key, batch, acting, noise)
         return carry
 
@@ -222,3 +227,24 @@ def plan(due: Due, steps: int, levels: Sequence[int]) -> list[tuple[int, int, tu
             calls.append((stop, 1, tuple(flags[stop].tolist())))
             position = stop + 1
     return calls
+
+
+def taken_apart(batch: Batch) -> tuple[Names, list[Tensor]]:
+    """The names of a batch's tensors (or its structure), and the tensors."""
+    leaves = list(batch.values()) if type(batch) is dict else []
+    for leaf in leaves:
+        if type(leaf) is not Tensor:
+            break
+    else:
+        if leaves:  # the usual batch: ten times faster than `tree_flatten`
+            return tuple(batch), leaves
+    leaves, spec = tree_flatten(batch)
+    return spec, leaves
+
+
+def put_together(names: Names, tensors: Sequence[Tensor]) -> tuple[Batch, Sequence[Tensor]]:
+    """The batch, and the tensors that are not part of it."""
+    if isinstance(names, TreeSpec):
+        count = names.num_leaves
+        return tree_unflatten(list(tensors[:count]), names), tensors[count:]
+    return dict(zip(names, tensors, strict=False)), tensors[len(names) :]

@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | costs | docs | evidence | nature | leaderboard | architectures | character-stream:
+# make demo | quick | test | lint | bench | costs | docs | evidence | nature | leaderboard | architectures | character-stream:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo test lint bench costs docs evidence nature leaderboard architectures character-stream clean
+.PHONY: demo quick test lint bench costs docs evidence nature leaderboard architectures character-stream clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -17,6 +17,13 @@ demo: $(INSTALLED)
 test: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") \
 		$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 $(ARGS)
+
+# For daily work, under two minutes: the core and the rules, without what compiles, trains or starts processes.
+quick: $(INSTALLED)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" src \
+		tests/test_imports.py tests/test_registry.py tests/units tests/nn tests/optim tests/measures tests/streams \
+		tests/methods tests/lab/test_objective.py tests/lab/test_config.py tests/lab/test_recorder.py \
+		--ignore=tests/methods/test_rules_as_pure_functions.py --ignore=tests/methods/test_distributed.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

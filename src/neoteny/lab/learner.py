@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,10 +119,9 @@ class Learner:
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for measuring and testing
-        self._acting = copy.deepcopy(self._meta)  # for a few examples between steps
-        use_products(self._acting, largest(example)[:FEW])
         training = copy.deepcopy(template).to("meta").train()  # for steps
-        use_products(training, largest(example))
+        self._first = first = largest(example)
+        use_products(training, first)
         observing = self.network.layers and any(method.observes for method in methods)
         observer = Observer(training, self.network) if observing else None
         needs_reference = [method.name for method in methods if method.needs_reference]
@@ -161,7 +161,6 @@ class Learner:
         if classes is not None:
             hyper["loss.classes"] = torch.full((len(modules),), classes, device=self.device)
         self._best: dict[str, Any] | None = None
-        first = largest(example)
         kind = choose(strategy, template, step, first.to(self.device), len(modules), compile)
         self.strategy: Strategy = kind(
             step,
@@ -247,6 +246,13 @@ class Learner:
     def drop(self, run: int) -> None:
         """Stop training a run, where the strategy can leave it out; the others go on."""
         self.strategy.dropped.add(run)
+
+    @cached_property
+    def _acting(self) -> nn.Module:
+        """The network in evaluation mode for a few examples between steps; only learners that act need it."""
+        module = copy.deepcopy(self._meta)
+        use_products(module, self._first[:FEW])
+        return module
 
     @torch.no_grad()
     def features(self, inputs: Any) -> dict[str, Tensor]:

@@ -239,7 +239,7 @@ class TrainingStep:
         """The tensors to evaluate the network with."""
         _, methods = self.bound(hyper)
         tensors = carry["tensors"]
-        for number in order.in_order(methods):
+        for number, *_ in self.intervening:
             tensors = methods[number].evaluated(tensors, carry["methods"][number])
         return tensors
 

@@ -54,10 +54,10 @@ class Loop(Strategy):
         self._carries[run] = self.run(self._carries[run], hyper, self.keys[run], batches, due)
 
     def take_sums(self) -> dict[str, Tensor]:
-        """The sums; they are set back to 0."""
-        sums = {
-            name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in self._carries[0]["sums"]
-        }
+        """The sums; they are set back to 0 where they are."""
+        names = self._carries[0]["sums"]
+        sums = {name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in names}
         for carry in self._carries:
-            carry["sums"] = {name: torch.zeros_like(value) for name, value in carry["sums"].items()}
+            for value in carry["sums"].values():
+                value.zero_()
         return sums

@@ -41,15 +41,6 @@ class OneCall(Loop):
             for old, new in zip(self._carries, runs, strict=True):
                 tree_map(Tensor.copy_, old, new)
 
-    def take_sums(self) -> dict[str, Tensor]:
-        """The sums; they are set back to 0."""
-        names = self._carries[0]["sums"]
-        sums = {name: torch.stack([carry["sums"][name] for carry in self._carries]) for name in names}
-        for carry in self._carries:
-            for value in carry["sums"].values():
-                value.zero_()
-        return sums
-
     @property
     def compile_seconds(self) -> float:
         """Seconds that compiling has taken."""

@@ -24,8 +24,9 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from neoteny.errors import NetworkError
 from neoteny.units.copying import bare_copy, output_tensors
 from neoteny.units.decompose import opened
+from neoteny.units.graph import Graph
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.reading import Codes, Leaf, read_units
+from neoteny.units.reading import Codes, Leaf
 from neoteny.units.trace import Trace
 
 __all__ = ["trace"]
@@ -270,29 +271,27 @@ def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, re
 
 
 def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:
-    """Add what one draw shows; returns whether anything was new."""
+    """Add what one draw shows; returns whether another draw may show more."""
     leaves: list[Leaf] = []
     for call in calls:
         for leaf in call.leaves:
             plain = result.roles[call.name] == "plain"
             leaves.append(Leaf(call.name, leaf, leaf.dim() - 1 - result.maps[call.name].spatial if plain else None))
             result.units[call.name] = leaves[-1].units
-    new = False
-    known: dict[Any, Codes] = {}
+    graph, new = Graph(leaves), False
     for call in calls:
         dim = _input_dim(call, modules[call.name], result)
         if dim is not None:
             value = call.inputs[0]
             result.inputs[call.name] = (dim - value.dim(), value.shape[dim])
             result.same_input.setdefault(call.name, hash(call.origins[0]))
-        for value, origin in list(zip(call.inputs, call.origins, strict=True))[: None if dim is None else 1]:
+        for value in call.inputs[: None if dim is None else 1]:
             if value.requires_grad:
-                if (origin, dim) not in known:
-                    known[origin, dim] = read_units(value, dim, leaves)
-                new |= _add(result.reads.setdefault(call.name, {}), known[origin, dim])
+                found = graph.read(value, () if dim is None else (dim,))
+                new |= _add(result.reads.setdefault(call.name, {}), found)
     before = {name: units.sum() for name, units in result.output.items()}
     for value in outputs:
-        for name, codes in read_units(value, None, leaves).items():
+        for name, codes in graph.read(value, ()).items():
             result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
     return new or before != {name: units.sum() for name, units in result.output.items()}
 

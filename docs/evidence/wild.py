@@ -46,9 +46,10 @@ for _operator in ("nms", "qnms"):
         break
 
 sys.path.insert(0, str(Path(__file__).parent))
+from wild_networks import NETWORKS
+
 import neoteny
 from neoteny.units import Network, find
-from wild_networks import NETWORKS
 
 HERE, ROWS = Path(__file__).parent, Path(__file__).parents[2] / ".cache" / "wild.json"
 SECONDS = 60  # of a core, for one network's search and for its check
@@ -235,7 +236,9 @@ def _child(name: str, sender: Any) -> None:
         yield_row(searched(NETWORKS[name]))
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        yield_row({"unbuilt": f"{type(error).__name__}: {str(error)[:300]} ({Path(place.filename).name}:{place.lineno})"})
+        yield_row(
+            {"unbuilt": f"{type(error).__name__}: {str(error)[:300]} ({Path(place.filename).name}:{place.lineno})"}
+        )
 
 
 def in_a_process(name: str) -> dict[str, Any]:

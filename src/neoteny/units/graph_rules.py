@@ -143,7 +143,11 @@ def _view(asked: Asked) -> list[Link] | None:
         return None
     groups = _groups(own, shape)
     single = {b[0]: a[0] for a, b in groups if len(a) == len(b) == 1}
-    within = tuple(sorted((single[d], lo, hi) for d, lo, hi in asked.within if d in single))
+    within = []
+    for a, b in groups:
+        inner = math.prod(shape[d] for d in b[1:])
+        within += [(a[0], lo * inner, hi * inner) for d, lo, hi in asked.within if len(a) == 1 and d == b[0]]
+    within = tuple(sorted(within))
     big = [d for d in asked.dims if shape[d] > 1]
     if all(d in single for d in big):
         return [Link(0, tuple(single[d] for d in big), within)]
@@ -155,6 +159,9 @@ def _view(asked: Asked) -> list[Link] | None:
     place: dict[int, np.ndarray] = {}
     for (_, b), flat in zip(touched, np.unravel_index(np.arange(count), lengths), strict=True):
         place.update(zip(b, np.unravel_index(flat, [shape[d] for d in b]), strict=True))
+    for d, lo, hi in asked.within:
+        if d in place:
+            place[big[0]] = np.where((place[d] >= lo) & (place[d] < hi), place[big[0]], -1)
     target = _joined([place[d] for d in big], [shape[d] for d in big], count)
     return [Link(0, dims, within, target=target)]
 
@@ -406,6 +413,21 @@ def _glu(asked: Asked) -> list[Link]:
     return [Link(0, asked.dims, within, target=_joined(places, asked.sizes, math.prod(sizes)))]
 
 
+def _unfolded(asked: Asked) -> list[Link]:
+    """Windows of an image, `[batch, channels * window, positions]`."""
+    own = asked.input_shape(0)
+    assert own is not None
+    channel = len(own) - 3
+    window = asked.shape[channel] // own[channel]
+    kept = [
+        (d, place // window if d == channel else place)
+        for d, place in zip(asked.dims, _places(asked.sizes), strict=True)
+    ]
+    kept = [(d, place) for d, place in kept if d <= channel]
+    source = _joined([place for _, place in kept], [own[d] for d, _ in kept], math.prod(asked.sizes))
+    return [Link(0, tuple(d for d, _ in kept), (), source)]
+
+
 def _repeated(asked: Asked) -> list[Link]:
     own, shape = asked.input_shape(0), asked.shape
     assert own is not None
@@ -419,18 +441,93 @@ def _repeated(asked: Asked) -> list[Link]:
 
 
 ACTIVATIONS = frozenset(
-    """Relu LeakyRelu Gelu Silu Tanh Sigmoid Elu Celu Selu Hardswish Hardsigmoid Hardtanh Softplus Mish Softshrink
-    Hardshrink LogSigmoid PreluKernel Threshold RreluWithNoise Glu Sin Cos Exp Erf Abs Pow""".split()
+    [
+        "Relu",
+        "LeakyRelu",
+        "Gelu",
+        "Silu",
+        "Tanh",
+        "Sigmoid",
+        "Elu",
+        "Celu",
+        "Selu",
+        "Hardswish",
+        "Hardsigmoid",
+        "Hardtanh",
+        "Softplus",
+        "Mish",
+        "Softshrink",
+        "Hardshrink",
+        "LogSigmoid",
+        "PreluKernel",
+        "Threshold",
+        "RreluWithNoise",
+        "Glu",
+        "Sin",
+        "Cos",
+        "Exp",
+        "Erf",
+        "Abs",
+        "Pow",
+    ]
 )
 """Names of operations that make an activation of a sum."""
 
-_ELEMENTWISE = """Add Sub Rsub Div Neg Clone ToCopy Copy Sqrt Rsqrt Reciprocal Log Log1P Expm1 Erfinv Sign Round Floor Ceil
-    Clamp ClampMin ClampMax Where MaskedFill Maximum Minimum Fmax Fmin Lerp Addcmul Addcdiv Atan2 Logaddexp Atan Asinh
-    Sinh Cosh NanToNum Fmod Remainder Xlogy Contiguous Alias Lift Expand NativeDropout FakeQuantize""".split()
-NORMS = frozenset("NativeLayerNorm NativeGroupNorm FusedRmsNorm NativeBatchNorm CudnnBatchNorm MiopenBatchNorm".split())
+_ELEMENTWISE = [
+    "Add",
+    "Sub",
+    "Rsub",
+    "Div",
+    "Neg",
+    "Clone",
+    "ToCopy",
+    "Copy",
+    "Sqrt",
+    "Rsqrt",
+    "Reciprocal",
+    "Log",
+    "Log1P",
+    "Expm1",
+    "Erfinv",
+    "Sign",
+    "Round",
+    "Floor",
+    "Ceil",
+    "Clamp",
+    "ClampMin",
+    "ClampMax",
+    "Where",
+    "MaskedFill",
+    "Maximum",
+    "Minimum",
+    "Fmax",
+    "Fmin",
+    "Lerp",
+    "Addcmul",
+    "Addcdiv",
+    "Atan2",
+    "Logaddexp",
+    "Atan",
+    "Asinh",
+    "Sinh",
+    "Cosh",
+    "NanToNum",
+    "Fmod",
+    "Remainder",
+    "Xlogy",
+    "Contiguous",
+    "Alias",
+    "Lift",
+    "Expand",
+    "NativeDropout",
+    "FakeQuantize",
+]
+NORMS = frozenset(
+    ["NativeLayerNorm", "NativeGroupNorm", "FusedRmsNorm", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"]
+)
 """Norms as functions: each channel goes on alone, but for the statistics."""
 
-_VIEWS = "View UnsafeView ReshapeAlias Reshape Squeeze Unsqueeze".split()
+_VIEWS = ["View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze"]
 _SPATIAL = {
     "AvgPool2D MaxPool2DWithIndices AdaptiveAvgPool2D AdaptiveMaxPool2D UpsampleNearest2D UpsampleBilinear2D "
     "UpsampleBicubic2D UpsampleBilinear2DAa UpsampleBicubic2DAa ReflectionPad2D ReplicationPad2D MkldnnMaxPool2D": 2,
@@ -442,8 +539,8 @@ _SPATIAL = {
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*ACTIVATIONS - {"Glu"}, *_ELEMENTWISE, *NORMS), _elementwise),
     **dict.fromkeys(_VIEWS, _view),
-    **dict.fromkeys("Sum Mean Amax Amin Max Min Var Std VarMean StdMean LinalgVectorNorm Norm Logsumexp Prod Median".split(), _reduced),
-    **dict.fromkeys("Softmax LogSoftmax Cumsum Cumprod Logcumsumexp Sort Topk Gather".split(),
+    **dict.fromkeys(["Sum", "Mean", "Amax", "Amin", "Max", "Min", "Var", "Std", "VarMean", "StdMean", "LinalgVectorNorm", "Norm", "Logsumexp", "Prod", "Median"], _reduced),
+    **dict.fromkeys(["Softmax", "SafeSoftmax", "LogSoftmax", "Cumsum", "Cumprod", "Logcumsumexp", "Sort", "Topk", "Gather"],
                     _mixing(lambda node, _: (node._saved_dim,))),
     **dict.fromkeys(("Roll", "Flip"), _mixing(lambda node, _: node._saved_dims)),
     **{
@@ -473,5 +570,6 @@ RULES: dict[str, Rule] = {
     "IndexSelect": _indexed,
     "Glu": _glu,
     "Repeat": _repeated,
+    "Im2Col": _unfolded,
 }  # fmt: skip
 """The rules by the names of operations, without what torch adds: `AddBackward0` is `Add`."""

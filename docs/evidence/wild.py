@@ -28,6 +28,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ for _operator in ("nms", "qnms"):
         break
 
 sys.path.insert(0, str(Path(__file__).parent))
-from wild_networks import NETWORKS
+from wild_networks import NETWORKS  # noqa: E402
 
-import neoteny
-from neoteny.units import Network, find
+import neoteny  # noqa: E402
+from neoteny.units import Network, find  # noqa: E402
 
 HERE, ROWS = Path(__file__).parent, Path(__file__).parents[2] / ".cache" / "wild.json"
 SECONDS = 60  # of a core, for one network's search and for its check
@@ -130,7 +131,7 @@ def verified(net: nn.Module, inputs: Any, network: Network) -> dict[str, Any]:
     for dtype, tolerance in ((torch.float64, TOLERANCE), (torch.float32, 1e-4)):
         try:
             own = generic(copy.deepcopy(net)).to(dtype)
-            given = tree_map(lambda v: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v, inputs)
+            given = tree_map(partial(in_precision, dtype=dtype), inputs)
             run(own, given)
         except Exception:  # some networks fix the precision of what they make
             continue
@@ -146,6 +147,11 @@ def verified(net: nn.Module, inputs: Any, network: Network) -> dict[str, Any]:
             "disclosed": told,
         }
     return {"right": 0, "wrong": [], "disclosed": [], "failed": "the network does not run as a copy"}
+
+
+def in_precision(value: Any, dtype: torch.dtype) -> Any:
+    """A tensor of floating-point numbers in another precision; all else as it is."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def generic(net: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The networks of `wild.py`: those of timm, transformers, diffusers, peft and torch, built from configurations without weights.
+"""The networks of `wild.py`: of timm, transformers, diffusers, peft and torch, from configurations, without weights.
 
 `NETWORKS` gives for each name a function that builds the network and one batch of inputs for it. The packages are
 imported when a network of theirs is built.
@@ -14,6 +14,12 @@ import torch
 from torch import nn
 
 Built = tuple[nn.Module, Any]
+
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 TOKENS = 300  # the vocabulary of small models of language
 BATCH, LENGTH = 2, 16
 
@@ -208,8 +214,8 @@ def series(net: nn.Module, config: Any) -> Any:
 
 
 COMMON: dict[str, Any] = dict(
-    vocab_size=TOKENS, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, pad_token_id=0,
-    bos_token_id=1, eos_token_id=2, use_cache=False,
+    vocab_size=TOKENS, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+    pad_token_id=0, bos_token_id=1, eos_token_id=2, use_cache=False,
 )  # fmt: skip
 VISION: dict[str, Any] = dict(
     hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, image_size=64, patch_size=16
@@ -243,7 +249,9 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
     "funnel-small": ("funnel", "SequenceClassification", dict(
         COMMON, d_model=64, n_head=4, d_head=16, d_inner=128, block_sizes=[1, 1],
     ), text),
-    "xlnet-small": ("xlnet", "SequenceClassification", dict(COMMON, d_model=64, n_layer=2, n_head=4, d_inner=128), text),
+    "xlnet-small": ("xlnet", "SequenceClassification", dict(
+        COMMON, d_model=64, n_layer=2, n_head=4, d_inner=128,
+    ), text),
     "canine-small": ("canine", "SequenceClassification", COMMON, text),
     # Decoders of text
     **{f"{kind}-small": (kind, "CausalLM", GROUPED, text) for kind in (
@@ -293,8 +301,9 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
     "cvt-small": ("cvt", "ImageClassification", {}, partial(pixels, side=64)),
     "poolformer-hf": ("poolformer", "ImageClassification", {}, partial(pixels, side=64)),
     "mobilevit-hf": ("mobilevit", "ImageClassification", {}, partial(pixels, side=128)),
-    "convnext-hf": ("convnext", "ImageClassification", dict(hidden_sizes=[16, 32, 64, 64], depths=[1, 1, 1, 1]), partial(
-        pixels, side=64)),
+    "convnext-hf": ("convnext", "ImageClassification", dict(
+        hidden_sizes=[16, 32, 64, 64], depths=[1, 1, 1, 1],
+    ), partial(pixels, side=64)),
     "bit-hf": ("bit", "ImageClassification", dict(
         hidden_sizes=[32, 64, 64, 64], depths=[1, 1, 1, 1], embedding_size=32,
     ), partial(pixels, side=64)),

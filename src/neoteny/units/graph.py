@@ -91,7 +91,8 @@ class Graph:
         return _union(answers)
 
     def _through(self, asked: Asked, link: Link) -> Codes:
-        codes = self._asked(Asked(*asked.node.next_functions[link.edge], link.dims, link.within))
+        node, number = asked.node.next_functions[link.edge]
+        codes = self._asked(Asked(node, number, link.dims, link.within))
         return {name: _carried(pairs, link, self._units[name]) for name, pairs in codes.items()}
 
     def _links(self, asked: Asked) -> list[Link] | None:

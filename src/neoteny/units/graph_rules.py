@@ -440,6 +440,10 @@ def _repeated(asked: Asked) -> list[Link]:
     return [Link(0, tuple(d for d, _ in kept), (), source)]
 
 
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 ACTIVATIONS = frozenset(
     [
         "Relu",
@@ -539,8 +543,12 @@ _SPATIAL = {
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*ACTIVATIONS - {"Glu"}, *_ELEMENTWISE, *NORMS), _elementwise),
     **dict.fromkeys(_VIEWS, _view),
-    **dict.fromkeys(["Sum", "Mean", "Amax", "Amin", "Max", "Min", "Var", "Std", "VarMean", "StdMean", "LinalgVectorNorm", "Norm", "Logsumexp", "Prod", "Median"], _reduced),
-    **dict.fromkeys(["Softmax", "SafeSoftmax", "LogSoftmax", "Cumsum", "Cumprod", "Logcumsumexp", "Sort", "Topk", "Gather"],
+    **dict.fromkeys(_names("""
+    Sum Mean Amax Amin Max Min Var Std VarMean StdMean LinalgVectorNorm Norm Logsumexp Prod Median
+"""), _reduced),
+    **dict.fromkeys(_names("""
+    Softmax SafeSoftmax LogSoftmax Cumsum Cumprod Logcumsumexp Sort Topk Gather
+"""),
                     _mixing(lambda node, _: (node._saved_dim,))),
     **dict.fromkeys(("Roll", "Flip"), _mixing(lambda node, _: node._saved_dims)),
     **{

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from neoteny.attachment.changes import trained_names
 from neoteny.attachment.distributed import Processes, like, local, parts
 from neoteny.attachment.fresh_state import FreshState
 from neoteny.errors import SettingError
@@ -38,7 +39,12 @@ class UserNetwork:
         network: Network,
         processes: Processes,
     ):
-        self.optimizers, self.network, self.processes = tuple(optimizers), network, processes
+        self.model, self.optimizers, self.network, self.processes = model, tuple(optimizers), network, processes
+        self.bind()
+
+    def bind(self) -> None:
+        """Take the parameters and buffers that the network has now."""
+        model = self.model
         self.parameters = dict(model.named_parameters())
         self._buffers = {  # moving a model to another device makes its buffers anew, but not its parameters
             ".".join(filter(None, (prefix, name))): (module, name)
@@ -48,6 +54,14 @@ class UserNetwork:
         self.parts = parts(self.parameters)
         self.fresh_state = FreshState(self.groups, self.parameters)
         self._along: dict[tuple[str, int, Any], Slices] = {}
+        self.look_at_frozen()
+
+    def look_at_frozen(self) -> None:
+        """See which parameters are frozen now; layers that have some rest."""
+        self.frozen = frozenset(name for name, p in self.parameters.items() if not p.requires_grad)
+        self.resting = frozenset(
+            layer.name for layer in self.network.layers if any(s.name in self.frozen for s in slices_of(layer))
+        )
 
     def along(self, slices: Slices) -> Slices:
         """The same units in a vector that runs along the slices' dimension."""
@@ -66,8 +80,8 @@ class UserNetwork:
         return found
 
     def grads(self, optimizer: torch.optim.Optimizer | None = None) -> Tensors:
-        """Gradients of the parameters that have one, of all or of those that one optimizer trains."""
-        named = self.parameters.items()
+        """Gradients of the parameters that have one and are not frozen: of all, or of those one optimizer trains."""
+        named = [(name, p) for name, p in self.parameters.items() if name not in self.frozen]
         if optimizer is not None and len(self.optimizers) > 1:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
             named = [(name, p) for name, p in named if id(p) in own]
@@ -180,6 +194,14 @@ class UserStep(Step):
     def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert not value  # the optimizers hold it, so it cannot be set
 
+    def layers(self) -> Iterator[tuple[int, UnitLayer]]:
+        """The unit layers of which nothing is frozen now, each with its place in the network."""
+        return ((place, layer) for place, layer in super().layers() if layer.name not in self._user.resting)
+
+    def parameters(self, norms: bool = True) -> list[str]:
+        """Names of the network's parameters that are not frozen now."""
+        return [name for name in super().parameters(norms) if name not in self._user.frozen]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter."""
         part = self._user.parts.get(name)
@@ -216,7 +238,9 @@ class UserStep(Step):
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None
     ) -> None:
-        """Make units new in place; nothing else is touched."""
+        """Make units new in place; nothing else is touched. A layer of which something is frozen stays as it is."""
+        if layer.name in self._user.resting:
+            return
         if self._skipped is not None:
             chosen = chosen & ~self._skipped
         names = {slices.name for slices in slices_of(layer)}
@@ -265,6 +289,9 @@ class UserStep(Step):
         for name in names:
             if name not in self._own:
                 continue
+            if name in self._user.frozen:
+                self.tensors[name] = self._own[name]
+                continue
             old, new = self._own[name], self.tensors[name]
             if new is not old:
                 old.copy_(self._unless_skipped(old, new))
@@ -299,8 +326,7 @@ def trained_part(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], 
     Raises:
         SettingError: they train none of them.
     """
-    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    trained = {name for name, p in model.named_parameters() if id(p) in held and p.requires_grad}
+    trained, all_names = trained_names(model, optimizers), dict(model.named_parameters())
     if not trained:
         raise SettingError(
             f"attach: the optimizer trains none of the parameters of {type(model).__name__}; give the one that was "
@@ -308,7 +334,7 @@ def trained_part(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], 
         )
     layers, skipped = [], dict(network.skipped)
     for layer in network.layers:
-        others = [s.name for s in (*layer.incoming, *layer.outgoing, *layer.biases) if s.name not in trained]
+        others = [s.name for s in slices_of(layer) if s.name in all_names and s.name not in trained]
         if others:
             skipped[layer.name] = f"{others[0]} is not trained by this optimizer"
         else:

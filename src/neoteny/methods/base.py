@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import reprlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -94,6 +94,10 @@ class Step:
         """The step size of one parameter."""
         return self.step_sizes.get(name, self.step_size)
 
+    def layers(self) -> Iterator[tuple[int, UnitLayer]]:
+        """The unit layers that are being trained, each with its place in the network."""
+        yield from enumerate(self.network.layers)
+
     def parameters(self, norms: bool = True) -> list[str]:
         """Names of the network's parameters, with or without the gains and shifts of norms."""
         left_out = () if norms else self.network.norms
@@ -131,7 +135,7 @@ class Step:
         """Count from here for the units of layers that these parameters feed; `when` is as in `make_parameter_new`."""
         import torch
 
-        for layer in self.network.layers:
+        for _, layer in self.layers():
             if layer.name in self.since and all(slices.name in names for slices in layer.incoming):
                 since = self.since[layer.name]
                 new = torch.zeros_like(since)

@@ -49,7 +49,8 @@ def find(
 
     Args:
         model: the network.
-        example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, or a dict of named ones.
+        example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, a dict of named ones, or
+            `(args, kwargs)`, a tuple and a dict.
         residual_stream: also take the units of residual streams, to which one module after the other adds: resetting
             one resets its part of all those modules.
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the

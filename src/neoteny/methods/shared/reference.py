@@ -8,7 +8,6 @@ statistics, no dropout, no hooks.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neoteny.errors import SettingError
 from neoteny.methods.base import OnReference, Tensors
+from neoteny.units.inputs import arguments_of, as_dict
 from neoteny.units.observe import Observer
 from neoteny.units.records import Network
 
@@ -46,10 +46,9 @@ class ReferencePass:
         Several outputs are laid side by side, `[batch, outputs]`.
 
         Args:
-            batch: a tensor, a tuple of arguments or a dict of named ones.
+            batch: as the network takes it, see `neoteny.units.inputs`.
         """
-        named = isinstance(batch, Mapping)
-        args, kwargs = ((), dict(batch)) if named else (batch if isinstance(batch, tuple) else (batch,), {})
+        args, kwargs = arguments_of(batch)
 
         def on_reference(tensors: Tensors) -> tuple[Tensor, Tensors]:
             every = {**tensors, **{name: tensors[first] for name, first in self._shared.items()}}
@@ -68,5 +67,4 @@ def _joined(outputs: Any) -> Tensor:
 
 def detached(batch: Any) -> Any:
     """A batch without the history of its tensors."""
-    batch = dict(batch) if isinstance(batch, Mapping) else tuple(batch) if isinstance(batch, list) else batch
-    return tree_map_only(Tensor, Tensor.detach, batch)
+    return tree_map_only(Tensor, Tensor.detach, as_dict(batch))

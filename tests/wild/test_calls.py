@@ -21,9 +21,9 @@ def sgd(net):
 
 
 WRONG = {
-    "a class": (lambda n, o: (n, o, neoteny.ReDo), "ReDo is a class; give an instance, ReDo()"),
-    "a class in a list": (lambda n, o: (n, o, [neoteny.L2(), neoteny.ReDo]), "ReDo is a class"),
-    "a name": (lambda n, o: (n, o, "redo"), "'redo' is a name; give an instance, neoteny.ReDo()"),
+    "a class": (lambda n, o: (n, o, neoteny.ReDo), "the class ReDo is not a method; give an instance of it, ReDo()"),
+    "a class in a list": (lambda n, o: (n, o, [neoteny.L2(), neoteny.ReDo]), "the class ReDo is not a method"),
+    "a name": (lambda n, o: (n, o, "redo"), "'redo' is not a method but the name of one; give neoteny.ReDo()"),
     "no name": (lambda n, o: (n, o, "rodo"), "'rodo' is not a method"),
     "no method": (lambda n, o: (n, o, None), "None is not a method"),
     "a dict of methods": (lambda n, o: (n, o, {"redo": neoteny.ReDo()}), "a dict is not a method"),
@@ -61,7 +61,10 @@ def test_options_of_the_wrong_kind_are_named(option, message):
 
 
 def test_prepare_names_a_class_and_a_name():
-    for given, message in ((neoteny.WithCReLU, "WithCReLU is a class"), ("crelu", "'crelu' is a name")):
+    for given, message in (
+        (neoteny.WithCReLU, "class WithCReLU is not a method"),
+        ("crelu", "'crelu' is not a method but the name of one"),
+    ):
         with pytest.raises(SettingError, match=message):
             neoteny.prepare(mlp(), given, X)
 

@@ -73,8 +73,9 @@ def attach(
             first, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: with its settings a method never does anything, or the optimizer's bias correction or its
-            state does not start anew; later, once: no activations were seen before a step.
+        PlasticityWarning: with its settings a method never does anything, parameters are complex, or the optimizer's
+            bias correction or its state does not start anew; later, once: no activations were seen before a step, or
+            what was frozen when methods were attached is trained.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -137,6 +138,14 @@ def attach(
     idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
+    numbers = [name for name, p in inner.named_parameters() if p.is_complex() and p.requires_grad]
+    if numbers:
+        warnings.warn(
+            f"Methods leave complex parameters alone: {', '.join(numbers)}. To let them act, keep real and imaginary "
+            "parts as parameters of their own (torch.view_as_complex).",
+            PlasticityWarning,
+            stacklevel=2,
+        )
     plasticity.warn_of_state(stacklevel=2)
     if uncorrected := plasticity.uncorrected():
         warnings.warn(

@@ -80,9 +80,9 @@ class Snapshot:
 
 
 def trained_names(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> set[str]:
-    """The parameters that the optimizers hold and that are not frozen."""
+    """The parameters that the optimizers hold and that are not frozen; methods leave complex ones alone."""
     held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    return {name for name, p in model.named_parameters() if id(p) in held and p.requires_grad}
+    return {n for n, p in model.named_parameters() if id(p) in held and p.requires_grad and not p.is_complex()}
 
 
 def refuse_unknown(

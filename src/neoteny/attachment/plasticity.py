@@ -87,7 +87,7 @@ class Plasticity(Saved):
                     f"{', '.join(needing)} needs a reference batch that all processes share, and there are several; "
                     "train in one process, or leave it out."
                 )
-            self._reference_pass = ReferencePass(inner, units)
+            self._reference_pass = ReferencePass(inner, units, keeps=True)
         self._adam = AdamCorrection(self._network)
         tensors = self._network.tensors()
         self._device = next(iter(tensors.values())).device
@@ -271,7 +271,7 @@ class Plasticity(Saved):
             if self._watch is not None:
                 self._watch.bind(model)
             if self._reference_pass is not None:
-                self._reference_pass = ReferencePass(model, self.units)
+                self._reference_pass = ReferencePass(model, self.units, keeps=True)
             self._move(network.tensors(), changed)
         self._snapshot, trained = Snapshot(model, optimizers), trained_names(model, optimizers)
         late = sorted(trained - self._trained)
@@ -333,7 +333,7 @@ class Plasticity(Saved):
     @torch.no_grad()
     def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
-        own = self._network.grads(optimizer)
+        own = self._network.grads(optimizer, dense=True)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
         step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
@@ -347,7 +347,7 @@ class Plasticity(Saved):
                 before = parameter.grad
                 assert before is not None
                 scaled = grad if scale is None else grad * scale
-                ours = self._network.sharded(name, scaled.to(before.dtype))
+                ours = self._network.laid_out(name, scaled.to(before.dtype))
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 
@@ -391,7 +391,8 @@ class Plasticity(Saved):
             if due is not None or turn.method.acts_always:
                 acting.append((turn, due))
         if acting:
-            step = UserStep(self._network, self._network.grads(), features, self._since, self._key, skipped)
+            grads = self._network.grads(dense=any(turn.method.reads_gradients for turn, _ in acting))
+            step = UserStep(self._network, grads, features, self._since, self._key, skipped)
             for (number, method, folded), due in acting:
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -79,13 +79,19 @@ class UserNetwork:
                 found[name] = local(buffer)
         return found
 
-    def grads(self, optimizer: torch.optim.Optimizer | None = None) -> Tensors:
-        """Gradients of the parameters that have one and are not frozen: of all, or of those one optimizer trains."""
+    def grads(self, optimizer: torch.optim.Optimizer | None = None, dense: bool = False) -> Tensors:
+        """Gradients of the parameters that have one and are not frozen: of all, or of those one optimizer trains.
+
+        Args:
+            optimizer: the optimizer; None: all.
+            dense: lay gradients of single rows (sparse embeddings) out over the whole parameter, the others 0.
+        """
         named = [(name, p) for name, p in self.parameters.items() if name not in self.frozen]
         if optimizer is not None and len(self.optimizers) > 1:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
             named = [(name, p) for name, p in named if id(p) in own]
-        return {name: local(p.grad) for name, p in named if p.grad is not None}
+        found = {name: local(p.grad) for name, p in named if p.grad is not None}
+        return {name: grad.to_dense() if dense and grad.is_sparse else grad for name, grad in found.items()}
 
     def groups(self) -> dict[str, tuple[torch.optim.Optimizer, dict[str, Any]]]:
         """The optimizer of each parameter that one trains, and its group there."""
@@ -105,9 +111,16 @@ class UserNetwork:
                 return optimizer.state[parameter]
         return {}
 
-    def sharded(self, name: str, value: Tensor) -> Tensor:
-        """A value of the part of a parameter that is here, as a tensor of the parameter's kind (sharded or not)."""
-        return like(value, self.parameters[name])
+    def laid_out(self, name: str, grad: Tensor) -> Tensor:
+        """A gradient of the part of a parameter that is here, of the kind of the user's own: sharded, sparse, or plain.
+
+        Of a sparse one only the rows that the user's own has: optimizers for such gradients take no others.
+        """
+        own = self.parameters[name].grad
+        if own is not None and own.is_sparse:
+            rows, whole = own.coalesce().indices(), own.shape
+            return torch.sparse_coo_tensor(rows, grad[tuple(rows)], whole, is_coalesced=True, check_invariants=False)
+        return like(grad, self.parameters[name])
 
 
 class UserStep(Step):
@@ -211,6 +224,20 @@ class UserStep(Step):
         """The part of a parameter that is here."""
         part = self._user.parts.get(name)
         return value if part is None else part.of(value, self.tensors[name])
+
+    def gradient_of(self, function: Callable[..., Tensor], *given: Tensors) -> tuple[Tensors, ...]:
+        """The gradient by ordinary differentiation, as the user's own loss has it: any code may be in the network."""
+        with torch.enable_grad():
+            leaves = [{name: value.detach().requires_grad_() for name, value in tensors.items()} for tensors in given]
+            value = function(*leaves)
+        flat = [leaf for tensors in leaves for leaf in tensors.values()]
+        found = (
+            torch.autograd.grad(value, flat, materialize_grads=True)
+            if value.requires_grad
+            else map(torch.zeros_like, flat)
+        )
+        grads = iter(found)
+        return tuple({name: next(grads) for name in tensors} for tensors in leaves)
 
     def magnitudes(self, which: Literal["incoming", "outgoing"]) -> Tensors:
         """Sums of |w|; over all shards where parameters are sharded."""

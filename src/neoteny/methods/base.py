@@ -58,7 +58,7 @@ class Step:
         due: the schedule's row as plain numbers, where the step is not compiled.
         newborn: what the optimizer's state holds for weights that are made new.
         on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
-            `torch.func.grad` can differentiate; given where a method says `needs_reference`.
+            `gradient_of` can differentiate; given where a method says `needs_reference`.
     """
 
     network: Network
@@ -151,6 +151,12 @@ class Step:
             magnitude = layer.incoming_magnitude if which == "incoming" else layer.outgoing_magnitude
             found[layer.name] = magnitude(self.tensors, dtype)
         return found
+
+    def gradient_of(self, function: Callable[..., Tensor], *given: Tensors) -> tuple[Tensors, ...]:
+        """The gradient of a function of dicts of tensors, whose value is a number `[]`, with respect to each of them."""
+        import torch
+
+        return torch.func.grad(function, argnums=tuple(range(len(given))))(*given)
 
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None

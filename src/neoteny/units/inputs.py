@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["HOW", "arguments_of", "as_dict"]
+__all__ = ["HOW", "arguments_of", "as_dict", "first_examples"]
 
 HOW = (
     "a tensor, a tuple of arguments, a dict of named ones, or (args, kwargs); a list or a dict that is one argument in "
@@ -44,6 +44,34 @@ def as_dict(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return dict(batch)
     return (tuple(batch[0]), dict(batch[1])) if _is_both(batch) else batch
+
+
+def first_examples(batch: Any, examples: int | None = None, dtype: Any = None) -> Any:
+    """A copy of a batch without the history of its tensors.
+
+    Args:
+        batch: a batch as the network takes it.
+        examples: how many of the first examples; None: all, and so where its tensors disagree on their number.
+        dtype: the type of floating-point numbers; None: as they are.
+
+    >>> import torch
+    >>> first_examples({"x": torch.zeros(5, 2)}, 3)["x"].shape
+    torch.Size([3, 2])
+    """
+    from torch import Tensor
+    from torch.utils._pytree import tree_leaves, tree_map
+
+    batch = as_dict(batch)
+    sizes = {t.shape[0] for t in tree_leaves(batch) if isinstance(t, Tensor) and t.dim()}
+    several = examples is not None and len(sizes) == 1 and max(sizes) > examples
+
+    def ready(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach()[:examples] if several and value.dim() else value.detach()
+        return value.to(dtype, copy=True) if dtype is not None and value.is_floating_point() else value.clone()
+
+    return tree_map(ready, batch)
 
 
 def _is_both(batch: Any) -> bool:

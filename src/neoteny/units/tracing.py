@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from neoteny.errors import NetworkError
 from neoteny.units.copying import bare_copy, output_tensors
 from neoteny.units.decompose import opened
-from neoteny.units.inputs import HOW, arguments_of, as_dict
+from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
 from neoteny.units.reading import Codes, Leaf, read_units
 from neoteny.units.trace import Trace
@@ -74,7 +74,9 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         error: NetworkError | None = None
         for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
             try:
-                return _traced(bare_copy(model).to(dtype), _arguments(example_inputs, dtype, examples))
+                return _traced(
+                    bare_copy(model).to(dtype), arguments_of(first_examples(example_inputs, examples, dtype))
+                )
             except NetworkError as failed:
                 error = failed
         assert error is not None
@@ -103,21 +105,6 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
         if quiet == 2:
             break
     return result
-
-
-def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    sizes = {t.shape[0] for t in tree_leaves(as_dict(example)) if isinstance(t, Tensor) and t.dim()}
-    batch = sizes.pop() if len(sizes) == 1 else None
-
-    def ready(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach().clone()
-        if examples is not None and batch is not None and batch > examples and value.dim():
-            value = value[:examples]
-        return value.to(dtype) if value.is_floating_point() else value
-
-    return arguments_of(tree_map(ready, as_dict(example)))
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:

@@ -31,10 +31,12 @@ def as_methods(methods: Any, what: str) -> list[Method]:
         if isinstance(method, Method):
             continue
         if isinstance(method, type) and issubclass(method, Method):
-            raise SettingError(f"{what}: {method.__name__} is a class; give an instance, {method.__name__}().")
+            raise SettingError(
+                f"{what}: the class {method.__name__} is not a method; give an instance of it, {method.__name__}()."
+            )
         if isinstance(method, str) and method in METHODS:
             name = METHODS[method].load().__name__
-            raise SettingError(f"{what}: {method!r} is a name; give an instance, neoteny.{name}().")
+            raise SettingError(f"{what}: {method!r} is not a method but the name of one; give neoteny.{name}().")
         given = (
             repr(method) if method is None or isinstance(method, (str, int, float)) else f"a {type(method).__name__}"
         )

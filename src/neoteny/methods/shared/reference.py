@@ -8,11 +8,12 @@ statistics, no dropout, no hooks.
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neoteny.errors import SettingError
@@ -30,9 +31,12 @@ class ReferencePass:
     Args:
         model: the network, without wrappers.
         network: its units.
+        keeps: leave the tensors of the last pass in the copy, for networks that compute parts again in the backward
+            pass (activation checkpointing).
     """
 
-    def __init__(self, model: nn.Module, network: Network):
+    def __init__(self, model: nn.Module, network: Network, keeps: bool = False):
+        self._keeps, self._last = keeps, ExitStack()
         own, seen = {}, {}
         for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]:
             own[name] = seen.setdefault(id(tensor), name)
@@ -52,7 +56,12 @@ class ReferencePass:
 
         def on_reference(tensors: Tensors) -> tuple[Tensor, Tensors]:
             every = {**tensors, **{name: tensors[first] for name, first in self._shared.items()}}
-            outputs = functional_call(self._module, every, args, kwargs, tie_weights=False)
+            self._last.close()
+            with ExitStack() as stack:
+                stack.enter_context(_reparametrize_module(self._module, every, stack_weights=True))
+                outputs = self._module(*args, **kwargs)
+                if self._keeps:
+                    self._last = stack.pop_all()
             return _joined(outputs), self._observer.take()
 
         return on_reference

@@ -76,22 +76,26 @@ def test_every_stream_with_data_has_a_fingerprint(monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 15, 3, 32, 32), dtype=np.uint8)
     labels = np.repeat(np.arange(6), 15)
-    for name in (
+    with_data = (
         "online-permuted-mnist",
         "shuffled-labels",
         "trainability",
         "continual-imagenet",
         "incremental-cifar100",
-    ):
+    )
+    for name in with_data:
         problem = lab.resolve(name, scale="tiny", runs=1).problem
         found = []
         for change in (0, 0, 1):
             images[5, 0] ^= change
-            grey = np.resize(images, (600, 784))
-            monkeypatch.setattr(data, "mnist", lambda *_, g=grey, **__: (g, np.arange(600) % 10))
-            monkeypatch.setattr(data, "cifar100", lambda *_, i=images.copy(), **__: (i.reshape(-1, 3, 32, 32), labels))
-            classes = data.ImageClasses(tuple(np.concatenate([one, one]) for one in images.copy()), "made up")
-            monkeypatch.setattr(data, "imagenet32", lambda *_, c=classes, **__: c)
+            grey, colour = np.resize(images, (600, 784)), images.copy()
+            classes = data.ImageClasses(tuple(np.concatenate([one, one]) for one in colour), "made up")
+            for source, made in (
+                ("mnist", (grey, np.arange(600) % 10)),
+                ("cifar100", (colour.reshape(-1, 3, 32, 32), labels)),
+                ("imagenet32", classes),
+            ):
+                monkeypatch.setattr(data, source, lambda *_, made=made, **__: made)
             found.append(problem.build_stream([0]).fingerprint())
         assert found[0] == found[1] != found[2], name
     assert REGRESSION.problem.build_stream([0]).fingerprint() == ""

@@ -165,7 +165,7 @@ class Stream(ABC):
         digest, every = sha256(), -(-sum(array.nbytes for array in arrays) // _READ)
         for array in arrays:
             digest.update(f"{array.shape} {array.dtype}\n".encode())
-            digest.update(np.ascontiguousarray(array[::every]))
+            digest.update(np.ascontiguousarray(array[::every]).data)
         return digest.hexdigest()[:32]
 
     def _data(self) -> Iterable[np.ndarray | Tensor]:

@@ -195,7 +195,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue] - see the top of this file
+_Interpreter: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class _Unpickler(_Interpreter):
     """Python's own interpreter of pickles, which calls nothing but what `_ALLOWED` has."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
@@ -213,4 +216,4 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIss
             raise ValueError("a state of something that has none")
         super().load_build()
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # pyright: ignore
+    dispatch: ClassVar[dict[int, Any]] = {**_Interpreter.dispatch, pickle.BUILD[0]: load_build}

@@ -13,6 +13,7 @@ from neoteny.attachment.distributed import is_sharded
 from neoteny.attachment.given import as_network, as_optimizers
 from neoteny.attachment.plasticity import Plasticity
 from neoteny.attachment.user_network import trained_part
+from neoteny.attachment.wrappers import acting
 from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
@@ -73,9 +74,10 @@ def attach(
             first, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: with its settings a method never does anything, parameters are complex, or the optimizer's
-            bias correction or its state does not start anew; later, once: no activations were seen before a step, or
-            what was frozen when methods were attached is trained.
+        PlasticityWarning: with its settings a method never does anything; parameters are complex; or the first steps of
+            new units will not be those of a fresh network, since the optimizer's state or its bias correction does not
+            start anew for them (tried out with a throw-away optimizer); later, once: no activations were seen before a
+            step, or what was frozen when methods were attached is trained.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -119,7 +121,7 @@ def attach(
             f"attach: units is a {type(units).__name__}, not a neoteny.units.Network; give what neoteny.units.find or "
             "neoteny.units.declare returned."
         )
-    units = trained_part(inner, optimizers, units)
+    units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:
         why = "; ".join(f"{name!r}: {reason}" for name, reason in units.skipped.items())
@@ -147,11 +149,4 @@ def attach(
             stacklevel=2,
         )
     plasticity.warn_of_state(stacklevel=2)
-    if uncorrected := plasticity.uncorrected():
-        warnings.warn(
-            f"{', '.join(uncorrected)}: the bias correction goes on as if units that are made new were as old as the "
-            "rest, so their first steps are larger than they should be; with AdamW it starts anew for them.",
-            PlasticityWarning,
-            stacklevel=2,
-        )
     return plasticity

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from neoteny.attachment.wrappers import within, without_trainers
 from neoteny.errors import SettingError
-from neoteny.units.maps import unwrapped_optimizer
 
 __all__ = ["as_network", "as_optimizers"]
 
@@ -47,9 +47,10 @@ def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
 def _one(given: Any) -> torch.optim.Optimizer:
     if isinstance(given, torch.optim.lr_scheduler.LRScheduler):
         raise SettingError(f"attach: {_what(given)} is a scheduler; give the optimizer whose step size it changes.")
-    inner = unwrapped_optimizer(given)
-    if isinstance(inner, torch.optim.Optimizer):
-        return inner
+    if hasattr(given, "__dict__") and not isinstance(given, (type, torch.Tensor)):
+        inner = without_trainers(given)
+        if any(isinstance(one, torch.optim.Optimizer) for one in within(inner)):
+            return inner
     cures = {
         Mapping: "give its optimizers as a list, list(optimizers.values()), in the order of their steps",
         torch.Tensor: "give the optimizer, not what it trains",

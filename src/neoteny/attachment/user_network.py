@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from neoteny.attachment.changes import trained_names
 from neoteny.attachment.distributed import Processes, like, local, parts
 from neoteny.attachment.fresh_state import FreshState
+from neoteny.attachment.wrappers import acting, within, without_trainers
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
@@ -39,7 +40,8 @@ class UserNetwork:
         network: Network,
         processes: Processes,
     ):
-        self.model, self.optimizers, self.network, self.processes = model, tuple(optimizers), network, processes
+        self._outer = {acting(outer): outer for outer in map(without_trainers, optimizers)}
+        self.model, self.optimizers, self.network, self.processes = model, tuple(self._outer), network, processes
         self.bind()
 
     def bind(self) -> None:
@@ -52,7 +54,7 @@ class UserNetwork:
             for name in module._buffers
         }
         self.parts = parts(self.parameters)
-        self.fresh_state = FreshState(self.groups, self.parameters)
+        self.fresh_state = FreshState(self.groups, self.parameters, self.outer)
         self._along: dict[tuple[str, int, Any], Slices] = {}
         self.look_at_frozen()
 
@@ -103,13 +105,24 @@ class UserNetwork:
         }
         return {name: of[id(p)] for name, p in self.parameters.items() if id(p) in of}
 
+    def outer(self, optimizer: torch.optim.Optimizer) -> Any:
+        """An optimizer whose steps are followed, in the wrappers that the user has around it."""
+        return self._outer[optimizer]
+
     def state(self, name: str) -> Mapping[str, Any]:
-        """What an optimizer keeps of a parameter."""
-        parameter = self.parameters[name]
-        for optimizer in self.optimizers:
-            if parameter in optimizer.state:
-                return optimizer.state[parameter]
-        return {}
+        """What an optimizer, and those around and within it, keep of a parameter."""
+        found = self.states(name)
+        return found[0] if len(found) == 1 else {key: value for state in found for key, value in state.items()}
+
+    def states(self, name: str) -> list[dict[str, Any]]:
+        """The same as the optimizers themselves have it."""
+        parameter, found = self.parameters[name], dict[int, dict[str, Any]]()
+        for outer in self._outer.values():
+            for optimizer in within(outer):
+                state = getattr(optimizer, "state", {})
+                if parameter in state:
+                    found[id(state[parameter])] = state[parameter]
+        return list(found.values())
 
     def laid_out(self, name: str, grad: Tensor) -> Tensor:
         """A gradient of the part of a parameter that is here, of the kind of the user's own: sharded, sparse, or plain.
@@ -163,8 +176,8 @@ class UserStep(Step):
             features=features,
             since=dict(since),
             key=key,
-            step_size=user.optimizers[0].param_groups[0]["lr"],
-            step_sizes={name: group["lr"] for name, (_, group) in groups.items()},
+            step_size=_step_size(user.optimizers[0].param_groups[0]),
+            step_sizes={name: _step_size(group) for name, (_, group) in groups.items()},
             newborn=user.fresh_state,
         )
 
@@ -329,13 +342,17 @@ class UserStep(Step):
                     self._write_state(name, key, old, self._unless_skipped(old, new))
 
     def _write_state(self, name: str, key: str, old: Tensor, new: Tensor) -> None:
-        state = self._user.state(name)
+        state = next(own for own in self._user.states(name) if key in own)
         if isinstance(state[key], Tensor):
             old.copy_(new)
             self.optim[name][key] = old
         else:  # a count of steps, a plain number
-            state[key] = type(state[key])(new)  # pyright: ignore[reportIndexIssue]
+            state[key] = type(state[key])(new)
             self.optim[name][key] = self._optim_before[name][key] = new
+
+
+def _step_size(group: Mapping[str, Any]) -> float | Tensor:
+    return group.get("lr", 1.0)  # some choose it themselves (A2Grad); others, such as Prodigy, multiply theirs by 1
 
 
 def _laid_into(whole: Tensor, here: Tensor, start: Sequence[int]) -> Tensor:

@@ -153,7 +153,7 @@ class Step:
         return found
 
     def gradient_of(self, function: Callable[..., Tensor], *given: Tensors) -> tuple[Tensors, ...]:
-        """The gradient of a function of dicts of tensors, whose value is a number `[]`, with respect to each of them."""
+        """The gradient of a function of dicts of tensors, whose value is a number `[]`, by each of them."""
         import torch
 
         return torch.func.grad(function, argnums=tuple(range(len(given))))(*given)

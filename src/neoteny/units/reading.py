@@ -75,6 +75,8 @@ def read_edge(node: Any, number: int, dims: tuple[int, ...], leaves: list[Leaf])
     >>> read_edge(torch.cat([x[:, 1:], x], 1).grad_fn, 0, (1,), [Leaf("x", x, 1)])  # reads units 1, 0, 1
     {'x': array([1, 2, 5])}
     """
+    if not leaves:
+        return {}
     about = node._input_metadata[number]
     like = torch.empty(0, dtype=about.dtype, device=about.device)
     value = _Value(GradientEdge(node, number), tuple(about.shape), like, dims)

@@ -26,6 +26,7 @@ from neoteny.errors import NetworkError
 from neoteny.units.copying import output_tensors
 from neoteny.units.decompose import opened
 from neoteny.units.graph import Graph
+from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
 from neoteny.units.reading import Codes, Leaf
@@ -50,7 +51,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 
     Args:
         model: the network.
-        example_inputs: a batch: a tensor, a tuple or list of positional arguments, or a dict of named ones.
+        example_inputs: a batch as the network takes it, see `neoteny.units.inputs`.
 
     Raises:
         NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
@@ -77,7 +78,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         ways = ((torch.float64, _EXAMPLES, True), (torch.float64, _EXAMPLES, False), (torch.float64, None, False))
         for dtype, examples, light in (*ways, (own, None, False)):
             try:
-                return _traced(model, dtype, _arguments(example_inputs, dtype, examples), light)
+                return _traced(model, dtype, arguments_of(first_examples(example_inputs, examples, dtype)), light)
             except NetworkError as failed:
                 error = failed if error is None or not light else error
         assert error is not None
@@ -121,24 +122,6 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set
         if quiet == 2 or not (varies or result.roles.keys() - result.calls.keys()):
             break
     return result, set(elsewhere)
-
-
-def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    sizes = {t.shape[0] for t in tree_leaves(example) if isinstance(t, Tensor) and t.dim()}
-    batch = sizes.pop() if len(sizes) == 1 else None
-
-    def ready(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach().clone()
-        if examples is not None and batch is not None and batch > examples and value.dim():
-            value = value[:examples]
-        return value.to(dtype) if value.is_floating_point() else value
-
-    example = tree_map(ready, example)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:
@@ -269,8 +252,7 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
             where = f"module {name!r} ({_kind(modules[name])})" if name else _kind(model)
             raise NetworkError(
                 f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the "
-                "model runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones; or name its "
-                "unit layers by hand with neoteny.units.declare."
+                f"model runs on example_inputs ({HOW}); or name its unit layers by hand with neoteny.units.declare."
             ) from error
     return calls, [t for t in output_tensors(output) if t.requires_grad]
 

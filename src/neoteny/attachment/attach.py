@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import prepared, refuse_impossible
 from neoteny.units import find
+from neoteny.units.inference import Given, drawn_by
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 
@@ -35,6 +36,7 @@ def attach(
     chain: bool = False,
     state_in_optimizer: bool = True,
     reference: Any = None,
+    initialisers: Mapping[str, Given] | None = None,
 ) -> Plasticity:
     """Keep a network able to learn: let methods act at every step of its optimizer.
 
@@ -62,6 +64,9 @@ def attach(
         reference: for methods that need the network on other examples than those trained on (`needs_reference`): a
             batch as the network takes it, with examples of everything that it should remember; or a function that
             returns such a batch, called once a step.
+        initialisers: how parameters are drawn anew, by name, where the present weights do not show it (those of a
+            trained network do not): a `neoteny.units.Initialiser`, or a function that fills a tensor, such as
+            `torch.nn.init.orthogonal_`.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `made_new`, `forget`, `detach`.
@@ -98,7 +103,7 @@ def attach(
     refuse_impossible(chosen)
     optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
     optimizers = [without_trainers(one) for one in optimizers]
-    inner, _ = unwrapped(model)
+    inner, prefix = unwrapped(model)
     unprepared = [method for method in chosen if method.prepares and method.name not in prepared(inner)]
     if unprepared:
         names = ", ".join(type(method).__name__ for method in unprepared)
@@ -106,6 +111,7 @@ def attach(
             f"attach: {names} changes the network first; before the optimizer is made, write "
             "model = neoteny.prepare(model, methods, example_inputs)."
         )
+    given = {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()}
     if units is None:
         if example_inputs is None:
             raise SettingError(
@@ -117,7 +123,16 @@ def attach(
                 f"attach: {type(inner).__name__} is sharded, so its units cannot be found; find them before it is "
                 "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
-        units = find(inner, example_inputs, residual_stream=residual_stream, chain=chain, allow_none=True)
+        units = find(
+            inner,
+            example_inputs,
+            residual_stream=residual_stream,
+            chain=chain,
+            initialisers=given,
+            allow_none=True,
+        )
+    elif given:
+        units = drawn_by(units, given)
     units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:

@@ -109,6 +109,8 @@ class Plasticity(Saved):
         ]
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
+        resets = any(method.resets_units for method in self.methods.values())
+        self._guessed = {slices.name for layer in units.layers for slices in layer.incoming} if resets else set[str]()
         self._stepped: list[torch.optim.Optimizer] = []  # since the methods last acted
         self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
@@ -339,6 +341,7 @@ class Plasticity(Saved):
     def _act(self) -> None:
         """Correct Adam's bias correction, then let the methods act."""
         stepped, self._stepped = self._stepped, []
+        self._warn_of_guesses()
         if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
         features = self._seen()
@@ -385,6 +388,20 @@ class Plasticity(Saved):
                 stacklevel=6,  # the line that calls step()
             )
         return self._watch.take()
+
+    def _warn_of_guesses(self) -> None:
+        """Warn, once, that weights do not show how they were drawn; a checkpoint that does may be loaded until now."""
+        guessed, self._guessed = self._guessed & self.units.notes.keys(), set()
+        if guessed:
+            shown = ", ".join(f"{name} ({self.units.initialisers[name]})" for name in sorted(guessed)[:4])
+            warnings.warn(
+                f"The present weights do not show how {len(guessed)} parameters were drawn when the network was made, "
+                f"so it is guessed how new units draw them: {shown}{', ...' if len(guessed) > 4 else ''}. Were they "
+                "trained before? Attach before training, load the state that was saved with them, or give "
+                "attach(..., initialisers={'name': torch.nn.init.kaiming_uniform_}).",
+                PlasticityWarning,
+                stacklevel=7,  # the line that calls step()
+            )
 
     def _finish(self, step: UserStep) -> None:
         step.finish()

@@ -12,13 +12,12 @@ The packages: torch, pytorch_optimizer, schedulefree, timm and stable_baselines3
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
-import importlib.util
 import inspect
 import math
 import sys
 import time
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,6 +43,13 @@ SETTINGS = {
 GROUPED = {"AdaGO", "AdaMuon", "DistributedMuon", "Muon", "MuonClip", "NorMuon"}  # with a flag in each group
 MODELS = {"AdaLOMO", "AdamMini", "LOMO"}  # made from a model, not from parameters
 OTHERS = {"GSAM", "WSAM"}  # their steps need the model and its loss
+
+
+# torchvision's compiled part is missing where it was built for another torch; timm's optimizers need none of it.
+_torchvision = torch.library.Library("torchvision", "FRAGMENT")
+with contextlib.suppress(RuntimeError):  # they are there
+    for _operator in ("nms", "qnms"):
+        _torchvision.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +111,10 @@ def step(optimizer: Any, gradients: Callable[[], Any]) -> None:
         optimizer.step()
 
 
-def tried(make: Callable[[Any], Any]) -> tuple[float, list[str]]:
-    """The largest or smallest ratio of the three looks, and the warnings."""
+def tried(make: Callable[[Any], Any], told: list[str]) -> float:
+    """The largest or smallest ratio of the three looks; the warnings are added to `told`."""
     torch.manual_seed(0)
-    model, told = network(), list[str]()
+    model = network()
     optimizer = make(model.parameters())
     getattr(optimizer, "train", lambda: None)()
 
@@ -121,10 +127,12 @@ def tried(make: Callable[[Any], Any]) -> tuple[float, list[str]]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        plasticity = neoteny.attach(model, optimizer, ResetTwo(), torch.zeros(1, 6))
-        for number in range(UPDATES):
-            step(optimizer, lambda number=number: learn(number))
-    told += [str(w.message) for w in caught if issubclass(w.category, PlasticityWarning)]
+        try:
+            plasticity = neoteny.attach(model, optimizer, ResetTwo(), torch.zeros(1, 6))
+            for number in range(UPDATES):
+                step(optimizer, lambda number=number: learn(number))
+        finally:
+            told += [str(w.message) for w in caught if issubclass(w.category, PlasticityWarning)]
     replaced = plasticity.counters()["reset-two"]["0"]["units_replaced"]
     if replaced != len(NEW):
         raise RuntimeError(f"{replaced} units were replaced after {plasticity.updates} updates")
@@ -147,7 +155,7 @@ def tried(make: Callable[[Any], Any]) -> tuple[float, list[str]]:
         mine, theirs = (float((net[0].weight[NEW].detach() - start).norm()) for net in (model, copied))
         ratios.append(1.0 if mine == theirs else mine / theirs if theirs else math.inf)
     looks = [ratios[look - 1] for look in LOOKS]
-    return max(looks, key=lambda ratio: abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf), told
+    return max(looks, key=lambda ratio: abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf)
 
 
 def candidates() -> Iterator[tuple[str, str, Callable[[Any], Any] | str]]:
@@ -195,23 +203,26 @@ def row(package: str, name: str, make: Callable[[Any], Any] | str) -> Row:
             trained(make)
     except Exception as error:
         return Row(package, name, None, f"cannot train this network: {type(error).__name__}", "left out", 0.0)
+    told = list[str]()
     try:
-        ratio, told = tried(make)
+        ratio = tried(make, told)
     except NeotenyError as error:
         return Row(package, name, None, str(error), "refused", time.process_time() - begun)
     except Exception as error:
-        return Row(package, name, None, f"{type(error).__name__}: {error}", "FAILED", time.process_time() - begun)
+        verdict = "warned" if told else "FAILED"
+        words = " ".join([*told, f"{type(error).__name__}: {error}"])
+        return Row(package, name, None, words, verdict, time.process_time() - begun)
     fresh = 1 / 2.001 <= ratio <= 2.001
     verdict = "warned" if told else "fresh" if fresh else "SILENT"
     return Row(package, name, ratio, " ".join(told), verdict, time.process_time() - begun)
 
 
 def trained(make: Callable[[Any], Any]) -> None:
-    """Three steps without neoteny, to see whether the optimizer can train this network at all."""
+    """Training without neoteny, to see whether the optimizer can train this network at all."""
     model = network()
     optimizer = make(model.parameters())
     getattr(optimizer, "train", lambda: None)()
-    for number in range(3):
+    for number in range(UPDATES + max(LOOKS)):
 
         def gradients(number: int = number) -> torch.Tensor:
             model.zero_grad()
@@ -254,11 +265,6 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only these")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    if "torchvision" not in sys.modules:  # timm imports it for its models; its optimizers need none of it
-        try:
-            importlib.import_module("torchvision")
-        except (ImportError, RuntimeError):
-            stubs()
     rows = []
     for package, name, make in candidates():
         if not options.names or name in options.names:
@@ -268,17 +274,6 @@ def main() -> None:
         options.to.write_text(table(rows))
     if any(one.verdict in ("SILENT", "FAILED") for one in rows):
         raise SystemExit(1)
-
-
-def stubs() -> None:
-    """Stand in for what timm's package imports at the top and its optimizers do not use."""
-    for name in [name for name in sys.modules if name.startswith("torchvision")]:
-        del sys.modules[name]
-    package = types.ModuleType("timm")
-    spec = importlib.util.find_spec("timm")
-    package.__spec__ = spec
-    package.__path__ = list(spec.submodule_search_locations or []) if spec is not None else []
-    sys.modules["timm"] = package
 
 
 if __name__ == "__main__":

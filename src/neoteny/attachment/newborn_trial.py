@@ -33,6 +33,7 @@ _MOST = 2.001
 """By what factor first steps may differ: two, and rounding."""
 _OLD, _ROWS, _NEW = 30, 8, 2
 _LOOKS = (1, 2, 5)
+_SMALL = 0.2
 _KNOWN: dict[tuple[Any, ...], FirstSteps] = {}
 
 
@@ -131,9 +132,11 @@ def _first_steps(original: Any, settings: Mapping[str, Any], like: Tensor) -> Fi
     def noise(scale: float = 1.0) -> Tensor:
         return torch.randn(shape, generator=generator).mul_(scale).to(like.device, like.dtype)
 
-    old = _Old(original, settings, noise(0.3))
+    # Late in training gradients are smaller, and before, they had a direction: so a norm of gradients that is kept for
+    # a whole parameter shows, and so does a step size that is learnt from the way so far.
+    old, direction = _Old(original, settings, noise(0.3)), noise(_SMALL)
     for number in range(_OLD):
-        old.step(noise(), make_new=number == _OLD - 1)
+        old.step(direction + noise(_SMALL), make_new=number == _OLD - 1)
         if number < 4:
             old.stand_in.note_counts()
         if number == 3:

@@ -96,8 +96,9 @@ class Plasticity(Saved):
             name: method.schedule(units, seed) for name, method in self.methods.items()
         }
         # Moments may be older than this attachment: then so are all units.
-        steps = [state["step"] for optimizer in optimizers for state in optimizer.state.values() if "step" in state]
-        age = max(map(int, steps), default=0)
+        counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
+        counted += [group for optimizer in optimizers for group in optimizer.param_groups]
+        age = max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
         self._since = {
             layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
             for layer in units.layers

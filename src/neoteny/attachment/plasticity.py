@@ -128,15 +128,16 @@ class Plasticity(Saved):
         if self._watch is not None:  # what is attached lives as long as its optimizer
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
         self._place = ""
-        self._saving = saving(self._network.outer(optimizers[-1]))
+        keeping = saving(self._network.outer(optimizers[-1]))
+        self._saving = weakref.ref(keeping)  # its hooks hold this
         if state_in_optimizer:
-            taken = _KEYS.setdefault(self._saving, set())
+            taken = _KEYS.setdefault(keeping, set())
             names = (f"{_KEY}-{number}" for number in itertools.count(2))
             self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
             taken.add(self._place)
             self._handles += [
-                self._saving.register_state_dict_post_hook(self._save),
-                self._saving.register_load_state_dict_pre_hook(self._restore),
+                keeping.register_state_dict_post_hook(self._save),
+                keeping.register_load_state_dict_pre_hook(self._restore),
             ]
 
     # What the user calls
@@ -233,7 +234,8 @@ class Plasticity(Saved):
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
-        _KEYS.get(self._saving, set()).discard(self._place)
+        if (keeping := self._saving()) is not None:
+            _KEYS.get(keeping, set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 

@@ -173,7 +173,7 @@ class ContinualBackprop(UnitReset):
         state = dict(state)
         sent = step.magnitudes("outgoing") if self.utility in _USES_OUTGOING else {}
         fed = step.magnitudes("incoming") if self.utility in _USES_INCOMING else {}
-        for layer in step.network.layers:
+        for _, layer in step.layers():
             self._judge(layer, step, state, sent.get(layer.name), fed.get(layer.name))
         return state if due is None else self.replace(step, state, due)
 
@@ -182,7 +182,7 @@ class ContinualBackprop(UnitReset):
         from neoteny.units.random import fold_in
 
         state = dict(state)
-        for i, layer in enumerate(step.network.layers):
+        for i, layer in step.layers():
             if step.due is None or step.due[i]:  # known to the host: layers with nothing due are left alone
                 chosen = self._choose(layer, state, due[i], fold_in(step.key, 2 * i))
                 at_most = None if step.due is None else step.due[i]

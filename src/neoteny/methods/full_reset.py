@@ -59,7 +59,7 @@ class FullReset(BoundaryReset):
             fill = _STATISTICS.get(name.rpartition(".")[2])
             if fill is not None and name not in step.network.initialisers:
                 step.tensors[name] = torch.where(everything.to(old.device), torch.full_like(old, fill), old)
-        for layer in step.network.layers:
+        for _, layer in step.layers():
             if layer.name in step.since:
                 since = step.since[layer.name]
                 step.since[layer.name] = torch.where(everything.to(since.device), torch.zeros_like(since), since)

@@ -111,8 +111,8 @@ class Initialiser:
                 drawn = random.normal(key, shape, rows) * self.scale
                 return drawn + self.mean if self.mean else drawn
             case _:
-                count = shape[0] if rows is None or not shape else rows.shape[0]
-                return torch.full((count, *shape[1:]) if shape else (), self.scale, device=key.device)
+                whole = tuple(shape) if rows is None else (rows.shape[0], *shape[1:])
+                return torch.full(whole, self.scale, device=key.device)
 
     def _function_of(self, key: Tensor, shape: Sequence[int]) -> Tensor:
         import torch

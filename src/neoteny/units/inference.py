@@ -55,12 +55,13 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
     said |= {name: as_initialiser("initialisers", name, how) for name, how in given.items()}
     found: dict[str, Initialiser] = {}
     notes: dict[str, str] = {}
-    shapes = {name: parameter.dim() for name, parameter in model.named_parameters()}
+    shapes: dict[str, int] = {}
     tables = set[str]()  # embeddings: a row for padding agrees with nothing
     later: list[tuple[str, nn.Module, str, Tensor]] = []
     for prefix, module in model.named_modules():
         for own, parameter in module.named_parameters(prefix="", recurse=False):
             name, values = _joined(prefix, own), parameter.detach()
+            shapes[name] = values.dim()
             if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
                 tables.add(name)
             if name in said:

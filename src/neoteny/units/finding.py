@@ -239,17 +239,25 @@ class _Writer:
             norms=norms.slices(),
             outgoing=outgoing.slices(),
             outgoing_biases=tuple(outgoing_biases.values()),
-            readers=self._readers(rows, reads),
+            readers=self._readers(rows, reads, passes),
             preserving=True,
             coupled=tuple(n for n in passes[0] if self.trace.roles[n] == "norm" and over_channels(self.modules[n])),
             stream=self._is_stream(rows[0], reads[0]),
         )
 
-    def _readers(self, rows: list[dict[str, list[int]]], reads: list[dict[str, list[int]]]) -> tuple[Reader, ...]:
+    def _readers(
+        self,
+        rows: list[dict[str, list[int]]],
+        reads: list[dict[str, list[int]]],
+        passes: list[dict[str, list[int]]],
+    ) -> tuple[Reader, ...]:
         shown = [name for name in reads[0] if self.trace.shown_at(name) is not None]
         if shown:
             same = [n for n in shown if self.trace.same_input[n] == self.trace.same_input[shown[0]]]
             at = {self.trace.shown_at(n) or "": (self.trace.inputs[n][0], _index(reads, n)) for n in same}
+            norm = self.trace.after_norm.get(shown[0])
+            if norm is not None and norm in passes[0]:  # an activation is judged before a norm moves it
+                at = {norm: (self.trace.inputs[norm][0], _index(passes, norm))}
             return tuple(Reader(module, dim, index) for module, (dim, index) in at.items())
         for name in rows[0]:
             view = self.trace.views.get(name)

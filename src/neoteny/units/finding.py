@@ -14,14 +14,14 @@ from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.chain import chained
 from neoteny.units.grouping import IN_OUTPUT, Grouping
 from neoteny.units.inference import Given, infer_initialisers
-from neoteny.units.maps import newborn_norm, over_channels, unwrapped
+from neoteny.units.maps import is_norm, newborn_norm, over_channels, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
 from neoteny.units.trace import Trace
 from neoteny.units.tracing import trace
 
-__all__ = ["find"]
+__all__ = ["find", "without_units"]
 
 _STREAM = "its units are those of a residual stream, which residual_stream=True takes in"
 _EMBEDDED = "it is an embedding: its outputs are looked up, not computed"
@@ -111,6 +111,24 @@ def _shared(model: nn.Module) -> dict[str, str]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names[id(parameter)].append(name)
     return {name: next(n for n in of if n != name) for of in names.values() if len(of) > 1 for name in of}
+
+
+def without_units(model: nn.Module) -> Network:
+    """What is known of a network without running it: how its parameters are drawn, and which are those of norms.
+
+    >>> without_units(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))).norms
+    ('1.weight', '1.bias')
+    """
+    own = {name: [n for n, _ in m.named_parameters(name, recurse=False)] for name, m in model.named_modules()}
+    drawn, notes = infer_initialisers(model, {})
+    return Network(
+        layers=(),
+        initialisers=drawn,
+        head=(),
+        norms=tuple(p for name, module in model.named_modules() if is_norm(module) for p in own[name]),
+        modules={name: tuple(parameters) for name, parameters in own.items() if parameters},
+        notes=notes,
+    )
 
 
 def _tower(traced: Trace, order: Sequence[str], head: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.checks import known_keywords
 from neoteny.errors import CheckpointError, DataError, RunFolderError, SettingError
+from neoteny.kinds import with_kinds
 from neoteny.lab import checkpoint
 from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
 from neoteny.lab.config import resolve as resolve_config
@@ -83,6 +84,7 @@ class RunStack:
 
 
 @known_keywords(Execution)
+@with_kinds
 def run(
     benchmark: Problem | RunConfig,
     *,
@@ -154,6 +156,7 @@ def run(
 
 
 @known_keywords(Execution)
+@with_kinds
 def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> RunStack:
     """Resume the run in a folder from its last checkpoint, as it was started. A finished run stays as it is.
 

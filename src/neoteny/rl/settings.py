@@ -9,13 +9,14 @@ from typing import ClassVar, Literal, get_args
 
 from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
+from neoteny.kinds import Settings
 
 __all__ = ["AgentSettings", "PPOSettings"]
 
 Advantages = Literal["batch", "minibatch", "none"]
 
 
-class AgentSettings(ABC):
+class AgentSettings(Settings, ABC):
     """What the settings of every agent hold, whatever it learns from.
 
     Subclasses are dataclasses. Each lists these fields among its own, in its own order, as that decides the names of

@@ -13,6 +13,7 @@ import inspect
 import math
 import reprlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from neoteny.errors import SettingError, UnknownNameError
@@ -24,6 +25,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = _SHORT.maxlong = 60
 
 __all__ = [
+    "expanded",
     "is_finite",
     "is_number",
     "is_zero",
@@ -142,6 +144,18 @@ def is_finite(value: object) -> bool:
 def is_zero(value: object) -> bool:
     """Whether a setting is the number 0, and not a tensor: then its term is left out."""
     return isinstance(value, (int, float)) and value == 0
+
+
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is the home directory.
+
+    Raises:
+        SettingError: it names none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{path} names no folder ({error}): write it out from the root.") from error
 
 
 def title(record: object) -> str:

@@ -15,7 +15,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from neoteny.checks import is_number, refuse, said_choice, title
 from neoteny.errors import SettingError
@@ -142,19 +142,17 @@ def with_kinds(function: Callable[P, T]) -> Callable[P, T]:
 def kinds(cls: type) -> Mapping[str, tuple[Kind, Any]]:
     """The kind of each field of a dataclass and its default; fields whose annotation says nothing are left out."""
     found: dict[str, tuple[Kind, Any]] = {}
-    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for base in reversed(cls.__mro__):
         for name, annotation in inspect.get_annotations(base).items():
-            if name in defaults and get_origin(annotation) is not ClassVar:
-                usual = None if defaults[name] is dataclasses.MISSING else defaults[name]
-                kind = kind_of(
-                    _evaluated(annotation, vars(sys.modules[base.__module__]), vars(base)),
-                    infinite=usual is None or usual == math.inf,
-                )
+            if name in fields:
+                said = _evaluated(annotation, vars(sys.modules[base.__module__]), vars(base))
+                kind = kind_of(said, infinite=math.inf in fields[name].metadata.get("accepts", ()))
+                usual = fields[name].default
                 if kind is None:
                     found.pop(name, None)
                 else:
-                    found[name] = kind, usual
+                    found[name] = kind, None if usual is dataclasses.MISSING else usual
     return found
 
 

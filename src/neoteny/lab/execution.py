@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from neoteny.checks import require, require_count, require_nonnegative
+from neoteny.checks import expanded, require, require_count, require_nonnegative
 from neoteny.errors import SettingError
 from neoteny.kinds import Settings
 
@@ -44,7 +44,7 @@ class Execution(Settings):
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:  # so that it is found from other working directories
-            object.__setattr__(self, "data_dir", os.path.abspath(os.path.expanduser(self.data_dir)))
+            object.__setattr__(self, "data_dir", os.path.abspath(expanded(self.data_dir)))
         require_count(self, "threads", least=1)
         require(self, "threads", self.threads <= MOST_THREADS, f"at most {MOST_THREADS:,}")
         require_nonnegative(self, "checkpoint_every")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from neoteny.checks import is_number, refuse, said_choice, title
-from neoteny.errors import SettingError
+from neoteny.errors import NeotenyError, SettingError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Kind:
 class Settings:
     """The base of records of settings: each field must be of the kind that its annotation says.
 
-    It is checked before the `__post_init__` of a class, so that this may rely on it.
+    A class checks the ranges in its `__post_init__`, which need not care about kinds.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Mine(Settings):
@@ -83,8 +83,14 @@ class Settings:
 
             @functools.wraps(own)
             def checked(self: Any) -> None:
+                try:
+                    own(self)  # first: it knows the range as well
+                except NeotenyError:
+                    raise
+                except Exception:  # it was not made for values of this kind
+                    require_kinds(self)
+                    raise
                 require_kinds(self)
-                own(self)
 
             cls.__post_init__ = checked
 
@@ -180,7 +186,7 @@ def kind_of(annotation: Any, infinite: bool = False) -> Kind | None:
         return kind_of(inner[0], infinite)
     if origin is Literal:
         return Kind(
-            f"one of {list(inner)}", lambda value: any(value == one and type(value) is type(one) for one in inner),
+            f"one of {list(inner)}", lambda value: any(type(value) is type(one) and value == one for one in inner),
             choices=inner,
         )  # fmt: skip
     if origin in (Union, types.UnionType):

@@ -278,7 +278,7 @@ def _enough_memory(config: RunConfig) -> Iterator[None]:
         sizes = {name: value for name, value in config.settings.items() if type(value) is int}
         largest = sorted({"runs": config.runs, **sizes}.items(), key=lambda size: size[1], reverse=True)[:4]
         raise SettingError(
-            f"{config.label} does not fit into this machine's memory ({str(error).strip().partition(chr(10))[0]}): make "
+            f"{config.label} does not fit into memory ({str(error).strip().partition(chr(10))[0]}): make "
             f"it smaller; its largest sizes are {', '.join(f'{name} = {value:,}' for name, value in largest)}."
         ) from error
 

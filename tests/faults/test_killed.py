@@ -63,7 +63,12 @@ def test_killed_equals_never_killed(live, tmp_path, benchmark, method):
 @pytest.mark.slow
 @pytest.mark.skipif(compiler() is None, reason="compiling needs a C++ compiler")
 @pytest.mark.parametrize(
-    ("benchmark", "strategy"), [("slowly-changing-regression", "stack"), ("online-permuted-mnist", "rank-one")]
+    ("benchmark", "strategy"),
+    [
+        ("slowly-changing-regression", "stack"),
+        ("slowly-changing-regression", "lanes"),
+        ("online-permuted-mnist", "rank-one"),
+    ],
 )
 def test_killed_equals_never_killed_compiled(live, tmp_path, benchmark, strategy):
     config = {"benchmark": benchmark, "method": "cbp", "runs": 2, "scale": "tiny", "methods": {"cbp": BUSY["cbp"]}}

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
+from neoteny.attachment.changes import Snapshot, carried_over, refuse_unknown, trained_names
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.newborn_trial import warn_of_first_steps
@@ -22,10 +24,11 @@ from neoteny.attachment.summary import as_table, as_text
 from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.attachment.wrappers import is_nested, saving
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Method, OnReference, Schedule
+from neoteny.methods.base import Method, OnReference, Schedule, Tensors
 from neoteny.methods.shared import order
 from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
+from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 from neoteny.units.reset import slices_of
@@ -78,6 +81,7 @@ class Plasticity(Saved):
         processes = Processes(model, inner.parameters())
         self._network = UserNetwork(inner, optimizers, units, processes)
         optimizers = self._network.optimizers
+        self._snapshot, self._trained = Snapshot(inner, optimizers), trained_names(inner, optimizers)
         self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
@@ -86,7 +90,7 @@ class Plasticity(Saved):
                     f"{', '.join(needing)} needs a reference batch that all processes share, and there are several; "
                     "train in one process, or leave it out."
                 )
-            self._reference_pass = ReferencePass(inner, units)
+            self._reference_pass = ReferencePass(inner, units, keeps=True)
         self._adam = AdamCorrection(self._network)
         tensors = self._network.tensors()
         self._device = next(iter(tensors.values())).device
@@ -96,8 +100,9 @@ class Plasticity(Saved):
             name: method.schedule(units, seed) for name, method in self.methods.items()
         }
         # Moments may be older than this attachment: then so are all units.
-        steps = [state["step"] for optimizer in optimizers for state in optimizer.state.values() if "step" in state]
-        age = max(map(int, steps), default=0)
+        counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
+        counted += [group for optimizer in optimizers for group in optimizer.param_groups]
+        age = max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
         self._since = {
             layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
             for layer in units.layers
@@ -109,6 +114,8 @@ class Plasticity(Saved):
         ]
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
+        resets = any(method.resets_units for method in self.methods.values())
+        self._guessed = {slices.name for layer in units.layers for slices in layer.incoming} if resets else set[str]()
         self._stepped: list[torch.optim.Optimizer] = []  # since the methods last acted
         self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
@@ -125,15 +132,16 @@ class Plasticity(Saved):
         if self._watch is not None:  # what is attached lives as long as its optimizer
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
         self._place = ""
-        self._saving = saving(self._network.outer(optimizers[-1]))
+        keeping = saving(self._network.outer(optimizers[-1]))
+        self._saving = weakref.ref(keeping)  # its hooks hold this
         if state_in_optimizer:
-            taken = _KEYS.setdefault(self._saving, set())
+            taken = _KEYS.setdefault(keeping, set())
             names = (f"{_KEY}-{number}" for number in itertools.count(2))
             self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
             taken.add(self._place)
             self._handles += [
-                self._saving.register_state_dict_post_hook(self._save),
-                self._saving.register_load_state_dict_pre_hook(self._restore),
+                keeping.register_state_dict_post_hook(self._save),
+                keeping.register_load_state_dict_pre_hook(self._restore),
             ]
 
     # What the user calls
@@ -146,6 +154,7 @@ class Plasticity(Saved):
 
     def new_task(self) -> None:
         """Say that the task changes: methods that act at task boundaries act now, before the next step."""
+        self._follow()
         with torch.no_grad():
             step = UserStep(self._network, {}, {}, self._since, self._key)
             for number, method, folded in order.at_task(list(self.methods.values())):
@@ -230,7 +239,8 @@ class Plasticity(Saved):
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
-        _KEYS.get(self._saving, set()).discard(self._place)
+        if (keeping := self._saving()) is not None:
+            _KEYS.get(keeping, set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 
@@ -248,6 +258,48 @@ class Plasticity(Saved):
         self._network.network = self.units
 
     # What the optimizer calls
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """See whether the user has changed the network since the last step, and follow."""
+        if self._snapshot.same():
+            return
+        network, before = self._network, self._snapshot
+        model, optimizers = network.model, network.optimizers
+        if before.same_network():
+            network.look_at_frozen()
+        else:
+            changed = set(refuse_unknown(before, model, optimizers, self.units))
+            if changed:
+                drawn = infer_initialisers(model, {})[0]
+                known = {name: drawn[name] if name in changed else own for name, own in self.units.initialisers.items()}
+                self.units = network.network = replace(self.units, initialisers=known)
+            network.bind()
+            if self._watch is not None:
+                self._watch.bind(model)
+            if self._reference_pass is not None:
+                self._reference_pass = ReferencePass(model, self.units, keeps=True)
+            self._move(network.tensors(), changed)
+        self._snapshot, trained = Snapshot(model, optimizers), trained_names(model, optimizers)
+        late = sorted(trained - self._trained)
+        self._trained |= trained
+        if late:
+            warnings.warn(
+                f"{late[0]}{f' and {len(late) - 1} others' if len(late) > 1 else ''}: trained now, but frozen or not "
+                "in the optimizer when methods were attached, so they leave it alone; to take it in, call "
+                "plasticity.detach() and attach again.",
+                PlasticityWarning,
+                stacklevel=5,  # the line that calls step()
+            )
+
+    def _move(self, tensors: Tensors, changed: set[str]) -> None:
+        """Bring what methods keep to where the network's tensors are now."""
+        self._device = next(iter(tensors.values())).device
+        self._key = self._key.to(self._device)
+        for name, method in self.methods.items():
+            self._state[name] = carried_over(self._state[name], method.init(self.units, tensors), changed)
+        for layer in self.units.layers:
+            self._since[layer.name] = self._since[layer.name].to(tensors[layer.incoming[0].name].device)
 
     def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state[self._place] = self.state_dict()
@@ -267,8 +319,9 @@ class Plasticity(Saved):
         """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
         if is_nested(optimizer):
             return None
+        self._follow()
         if torch._C._current_graph_task_id() != -1:  # the loop will drop them before the methods act
-            self._dropped |= self._network.grads(optimizer)
+            self._dropped |= self._network.grads(optimizer, dense=True)
         if not self._regularisers:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
@@ -291,7 +344,7 @@ class Plasticity(Saved):
     @torch.no_grad()
     def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
-        own = self._network.grads(optimizer)
+        own = self._network.grads(optimizer, dense=True)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
         step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
@@ -302,8 +355,10 @@ class Plasticity(Saved):
         for name, grad in step.grads.items():
             if grad is not grads[name]:
                 parameter = self._network.parameters[name]
-                before, ours = parameter.grad, self._network.sharded(name, grad if scale is None else grad * scale)
+                before = parameter.grad
                 assert before is not None
+                scaled = grad if scale is None else grad * scale
+                ours = self._network.laid_out(name, scaled.to(before.dtype))
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 
@@ -339,6 +394,7 @@ class Plasticity(Saved):
     def _act(self) -> None:
         """Correct Adam's bias correction, then let the methods act."""
         stepped, self._stepped = self._stepped, []
+        self._warn_of_guesses()
         if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
         features = self._seen()
@@ -359,7 +415,8 @@ class Plasticity(Saved):
             if due is not None or turn.method.acts_always:
                 acting.append((turn, due))
         if acting:
-            step = UserStep(self._network, dropped or self._network.grads(), features, self._since, self._key, skipped)
+            grads = dropped or self._network.grads(dense=any(turn.method.reads_gradients for turn, _ in acting))
+            step = UserStep(self._network, grads, features, self._since, self._key, skipped)
             for (number, method, folded), due in acting:
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -385,6 +442,20 @@ class Plasticity(Saved):
                 stacklevel=6,  # the line that calls step()
             )
         return self._watch.take()
+
+    def _warn_of_guesses(self) -> None:
+        """Warn, once, that weights do not show how they were drawn; a checkpoint that does may be loaded until now."""
+        guessed, self._guessed = self._guessed & self.units.notes.keys(), set()
+        if guessed:
+            shown = ", ".join(f"{name} ({self.units.initialisers[name]})" for name in sorted(guessed)[:4])
+            warnings.warn(
+                f"The present weights do not show how {len(guessed)} parameters were drawn when the network was made, "
+                f"so it is guessed how new units draw them: {shown}{', ...' if len(guessed) > 4 else ''}. Were they "
+                "trained before? Attach before training, load the state that was saved with them, or give "
+                "attach(..., initialisers={'name': torch.nn.init.kaiming_uniform_}).",
+                PlasticityWarning,
+                stacklevel=7,  # the line that calls step()
+            )
 
     def _finish(self, step: UserStep) -> None:
         step.finish()

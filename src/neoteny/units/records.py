@@ -161,6 +161,7 @@ class Network:
         skipped: what is not a unit layer, and why.
         notes: what was guessed, by parameter (an initialiser that the present weights do not show).
         towers: for each module that makes output the modules that lead to it, in order of execution, and itself.
+        shared: for each parameter that has several names another of them.
     """
 
     layers: tuple[UnitLayer, ...]
@@ -171,6 +172,7 @@ class Network:
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     towers: tuple[tuple[str, ...], ...] = ()
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     def renamed(self, tensor: Callable[[str], str], module: Callable[[str], str]) -> Network:
         """The same under other names of its tensors and modules.
@@ -210,6 +212,7 @@ class Network:
             skipped={title(name): reason for name, reason in self.skipped.items()},
             notes={tensor(name): note for name, note in self.notes.items()},
             towers=tuple(tuple(map(module, tower)) for tower in self.towers),
+            shared={tensor(name): tensor(other) for name, other in self.shared.items()},
         )
 
     def prefixed(self, prefix: str) -> Network:
@@ -239,7 +242,8 @@ class Network:
             Row(layer.name, layer.size, layer.preserving, layer.coupled, *map(_names, (layer.incoming, layer.outgoing)))
             for layer in self.layers
         ]
-        return table(rows, self.skipped)
+        fed = {slices.name for layer in self.layers for slices in layer.incoming}
+        return table(rows, self.skipped, {name: note for name, note in self.notes.items() if name in fed})
 
     def _repr_html_(self) -> str:
         return as_html(self.__rich__())

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from neoteny.errors import NetworkError
 from neoteny.units.copying import bare_copy, output_tensors
 from neoteny.units.decompose import opened
+from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
 from neoteny.units.reading import Codes, Leaf, read_units
 from neoteny.units.trace import Trace
@@ -47,7 +48,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 
     Args:
         model: the network.
-        example_inputs: a batch: a tensor, a tuple or list of positional arguments, or a dict of named ones.
+        example_inputs: a batch as the network takes it, see `neoteny.units.inputs`.
 
     Raises:
         NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
@@ -73,7 +74,9 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         error: NetworkError | None = None
         for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
             try:
-                return _traced(bare_copy(model).to(dtype), _arguments(example_inputs, dtype, examples))
+                return _traced(
+                    bare_copy(model).to(dtype), arguments_of(first_examples(example_inputs, examples, dtype))
+                )
             except NetworkError as failed:
                 error = failed
         assert error is not None
@@ -102,24 +105,6 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
         if quiet == 2:
             break
     return result
-
-
-def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    sizes = {t.shape[0] for t in tree_leaves(example) if isinstance(t, Tensor) and t.dim()}
-    batch = sizes.pop() if len(sizes) == 1 else None
-
-    def ready(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach().clone()
-        if examples is not None and batch is not None and batch > examples and value.dim():
-            value = value[:examples]
-        return value.to(dtype) if value.is_floating_point() else value
-
-    example = tree_map(ready, example)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:
@@ -255,8 +240,7 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
             where = f"module {name!r} ({_kind(modules[name])})" if name else _kind(model)
             raise NetworkError(
                 f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the "
-                "model runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones; or name its "
-                "unit layers by hand with neoteny.units.declare."
+                f"model runs on example_inputs ({HOW}); or name its unit layers by hand with neoteny.units.declare."
             ) from error
     return calls, [t for t in output_tensors(output) if t.requires_grad]
 

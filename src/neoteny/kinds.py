@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
-from neoteny.checks import is_number, refuse, said_choice, title
+from neoteny.checks import is_finite, is_number, refuse, said_choice, title
 from neoteny.errors import NeotenyError, SettingError
 
 P = ParamSpec("P")
@@ -57,7 +57,8 @@ class Kind:
             raise SettingError(f"{owner}: {said_choice(name, value, self.choices)}")
         said = self.said
         if is_number(value) and said.startswith("a number"):
-            said = f"a number that float32 holds: 0, or from {SMALLEST:g} to {LARGEST:g} in size"
+            size = f"size {SMALLEST:g} to {LARGEST:g}"
+            said = f"a number that float32 holds ({size}, or 0)" if is_finite(value) else "a finite number"
         refuse(owner, name, value, said, usual)
 
 

@@ -38,8 +38,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _KINDS = tuple(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map"))
-_Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in _KINDS}
-_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+_Loader.yaml_constructors = {
+    tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in (*_KINDS, None)
+}
 _Loader.yaml_implicit_resolvers = {
     first: [rule for rule in rules if rule[0] in _KINDS and not rule[0].endswith((":int", ":float"))]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import sys
 
 import pytest
@@ -322,25 +321,20 @@ def raising_at(number, call, calls=None):
             calls.append(count)
 
 
-def test_whatever_fails_the_network_stays_as_it_was():
+@pytest.mark.parametrize("known", [False, True])
+def test_whatever_fails_the_network_stays_as_it_was(known):
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4), nn.Linear(4, 2)
-    )
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
     net[1].eval()
-    optimizer = torch.optim.AdamW(net.parameters())
-    x = torch.randn(4, 1, 4, 4)
-    methods = [neoteny.ContinualBackprop(), neoteny.L2Init()]
-    calls = []
-    raising_at(0, lambda: neoteny.attach(net, optimizer, methods, x), calls).detach()
-    total = calls[0]
+    optimizer, methods = torch.optim.SGD(net.parameters(), 0.1), [neoteny.ContinualBackprop(), neoteny.L2Init()]
+    given = {"units": find(net, X)} if known else {"example_inputs": X}
+    calls, failed = [], 0
+    raising_at(0, lambda: neoteny.attach(net, optimizer, methods, **given), calls).detach()
     before = picture(net, optimizer)
-    failed = 0
-    for number in range(1, total, total // 20):
+    for number in range(1, calls[0], calls[0] // 12):
         try:
-            raising_at(number, lambda: neoteny.attach(net, optimizer, methods, x)).detach()
+            raising_at(number, lambda: neoteny.attach(net, optimizer, methods, **given)).detach()
         except Exception:  # the fault, or an error that was made of it
             failed += 1
-        gc.collect()
         same(before, picture(net, optimizer))
-    assert failed > 10  # some are caught, where another way is tried
+    assert failed > 4  # some are caught, where another way is tried

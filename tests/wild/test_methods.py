@@ -167,3 +167,133 @@ def test_complex_parameters_are_left_alone_and_named(method):
     with pytest.warns(PlasticityWarning, match="leave complex parameters alone: filter"):
         train(net, [optimizer], method, X)
     assert torch.equal(before, net.filter)
+
+
+class Residual(nn.Module):
+    """Functions in every way of writing, in a loop and in a helper."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.fourth, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def helper(self, x):
+        return F.relu(x)
+
+    def forward(self, x):
+        h = self.helper(self.first(x))
+        h = self.helper(self.second(h))
+        h = self.third(h).relu_()
+        h = F.leaky_relu(self.fourth(h), 0.3)
+        return self.head(h)
+
+
+class Gelu(nn.Module):
+    """An activation of one's own, as `transformers` has them."""
+
+    def forward(self, x):
+        return 0.5 * x * (1.0 + torch.tanh(0.8 * (x + 0.04 * x**3)))
+
+
+class OwnActivation(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.head = nn.Linear(4, 8), Gelu(), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.act(self.first(x)))
+
+
+class Kept(OwnActivation):
+    """Its activation is kept as a function."""
+
+    def __init__(self):
+        super().__init__()
+        del self.act
+        self.act = F.gelu
+
+
+class MadeOnTheWay(OwnActivation):
+    def forward(self, x):
+        return self.head(nn.ReLU()(self.first(x)))
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+NETS = {
+    "residual": Residual,
+    "own activation": OwnActivation,
+    "kept": Kept,
+    "made on the way": MadeOnTheWay,
+    "encoder": Encoder,
+}
+REPLACING = [neoteny.WithSmoothLeaky(), neoteny.WithIntervalDropout(p=0.5), neoteny.WithDropout(p=0.5)]
+
+
+@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize("method", REPLACING, ids=repr)
+def test_functional_activations_are_replaced(kind, method):
+    if kind == "encoder" and method.name == "dropout":
+        return  # it has dropout
+    torch.manual_seed(0)
+    net = NETS[kind]()
+    new = neoteny.prepare(net, method, X)
+    own = net.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in new.state_dict().items())
+    new.train(), net.train()
+    assert not torch.allclose(new(X), net(X))
+    copied = copy.deepcopy(new)  # trains, also as a copy
+    optimizer = torch.optim.SGD(copied.parameters(), lr=0.1)
+    neoteny.attach(copied, optimizer, [method, neoteny.ReDo(tau=0.5, period=1)], X)
+    copied(X).sum().backward()
+    optimizer.step()
+
+
+def test_what_takes_the_place_of_functions_is_what_would_take_that_of_modules():
+    torch.manual_seed(0)
+    net = Residual()
+    chain = nn.Sequential(
+        net.first, nn.ReLU(), net.second, nn.ReLU(), net.third, nn.ReLU(), net.fourth, nn.LeakyReLU(0.3), net.head
+    )
+    for method in (neoteny.WithSmoothLeaky(), neoteny.WithLayerNorm(), neoteny.NormaliseAndProject()):
+        a, b = (neoteny.prepare(each, method, X) for each in (net, chain))
+        torch.testing.assert_close(a(X), b(X))
+        a.eval(), b.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(a(X), b(X))
+    for method in (neoteny.WithCReLU(), neoteny.WithDeepFourier()):
+        sizes = []
+        for each in (net, chain):
+            new = neoteny.prepare(each, method, X)
+            sizes.append([tuple(p.shape) for p in new.parameters()])
+            assert new(X).isfinite().all()
+        assert sizes[0] == sizes[1]
+
+
+def test_the_fast_path_of_the_encoder_does_not_go_on_with_the_old_activation():
+    torch.manual_seed(0)
+    for activation in ("relu", nn.ReLU()):
+        net = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, 0.0, activation, batch_first=True), nn.Linear(4, 2))
+        new = neoteny.prepare(net, neoteny.WithSmoothLeaky(alpha=0.9), X)
+        expected = new(X)
+        new.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(new(X), expected)
+
+
+def test_a_prepared_network_of_functions_is_pickled_and_compiled():
+    import pickle
+
+    torch.manual_seed(0)
+    new = neoteny.prepare(Kept(), neoteny.WithSmoothLeaky(), X)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(new))(X), new(X))
+    compiled = torch.compile(new, backend="eager")
+    torch.testing.assert_close(compiled(X), new(X))

@@ -297,3 +297,44 @@ def test_a_prepared_network_of_functions_is_pickled_and_compiled():
     torch.testing.assert_close(pickle.loads(pickle.dumps(new))(X), new(X))
     compiled = torch.compile(new, backend="eager")
     torch.testing.assert_close(compiled(X), new(X))
+
+
+class Modular(nn.Module):
+    """A trunk that is no chain, and a head of two layers in a module of its own."""
+
+    def __init__(self, together=True):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 8)
+        self.decoder = nn.ModuleDict({"up": nn.Linear(8, 8)}) if not together else Decoder()
+        self.head = nn.Linear(8, 2)
+        self.together = together
+
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        h = h + torch.relu(self.second(h))
+        return self.decoder(h) if self.together else self.head(torch.relu(self.decoder["up"](h)))
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, h):
+        return self.down(torch.relu(self.up(h)))
+
+
+def test_plasticity_is_injected_into_the_submodule_of_the_last_layers():
+    torch.manual_seed(0)
+    net = Modular()
+    new = neoteny.prepare(net, neoteny.PlasticityInjection(), X)
+    assert {name.split(".injection")[0] for name, _ in new.named_buffers()} == {"decoder"}
+    optimizer = torch.optim.SGD([p for p in new.parameters() if p.requires_grad], lr=0.1)
+    plasticity = neoteny.attach(new, optimizer, neoteny.PlasticityInjection(), X)
+    expected = new(X)
+    old = new.decoder.up.weight.clone()
+    plasticity.new_task()
+    torch.testing.assert_close(new(X), expected)
+    assert not torch.equal(old, new.decoder.up.weight)
+    with pytest.raises(neoteny.errors.NetworkError, match="last layers .decoder.up, head. are not in a submodule"):
+        neoteny.prepare(Modular(together=False), neoteny.PlasticityInjection(), X)

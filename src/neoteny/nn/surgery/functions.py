@@ -130,7 +130,7 @@ class _Rerouting(nn.Module):
     _sites: dict[Site, str]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return _under_mode(self, args, kwargs)
+        return _under_mode(self, args, kwargs)  # pyright: ignore[reportCallIssue]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _rebuilt, (self.original, sys.version_info[:2]), self.__dict__
@@ -139,7 +139,8 @@ class _Rerouting(nn.Module):
 @torch.compiler.disable  # what is compiled would not see the mode
 def _under_mode(module: _Rerouting, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with _Mode(module, sys._getframe()):
-        return module.original.forward(module, *args, **kwargs)  # pyright: ignore[reportCallIssue]
+        forward: Any = module.original.forward
+        return forward(module, *args, **kwargs)
 
 
 class _Mode(TorchFunctionMode):

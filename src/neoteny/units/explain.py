@@ -31,8 +31,8 @@ class Row(NamedTuple):
     read: Sequence[str]
 
 
-def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> Table:
-    """A table of the unit layers with their tensors, then of what is left out.
+def table(rows: Sequence[Row], skipped: Mapping[str, str], notes: Mapping[str, str] | None = None) -> Table:
+    """A table of the unit layers with their tensors, then of what is left out, then of what was guessed.
 
     >>> table([Row("0", 4, True, (), ["0.weight"], ["2.weight"])], {"2": "it is the head"}).row_count
     2
@@ -58,6 +58,10 @@ def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> Table:
         shown.add_section()
         for name, reason in skipped.items():
             shown.add_row(name or "the network", "-", "left out", reason, "")
+    if notes:
+        shown.add_section()
+        for name, note in notes.items():
+            shown.add_row(name, "-", "drawn by guess", note, "")
     return shown
 
 

@@ -13,8 +13,7 @@ from torch import nn
 from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.chain import chained
 from neoteny.units.grouping import IN_OUTPUT, Grouping
-from neoteny.units.inference import infer_initialisers
-from neoteny.units.initialise import Initialiser
+from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.maps import newborn_norm, over_channels, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
 from neoteny.units.records import Network, Reader, UnitLayer
@@ -36,7 +35,7 @@ def find(
     *,
     residual_stream: bool = False,
     chain: bool = False,
-    initialisers: Mapping[str, Initialiser] | None = None,
+    initialisers: Mapping[str, Given] | None = None,
     allow_none: bool = False,
 ) -> Network:
     """Find the hidden units of a network by asking autograd what every module reads.
@@ -57,7 +56,8 @@ def find(
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
             network, and of their consumers only the next module. A reset then changes what the network computes.
         initialisers: how parameters are drawn, by name, where modules do not say so themselves (by an attribute
-            `initialisers`) and the present weights do not show it.
+            `initialisers`) and the present weights do not show it: a `neoteny.units.Initialiser`, or a function that
+            fills a tensor, such as `torch.nn.init.orthogonal_`.
         allow_none: return a network without unit layers instead of refusing it.
 
     Raises:

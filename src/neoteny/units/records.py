@@ -242,7 +242,8 @@ class Network:
             Row(layer.name, layer.size, layer.preserving, layer.coupled, *map(_names, (layer.incoming, layer.outgoing)))
             for layer in self.layers
         ]
-        return table(rows, self.skipped)
+        fed = {slices.name for layer in self.layers for slices in layer.incoming}
+        return table(rows, self.skipped, {name: note for name, note in self.notes.items() if name in fed})
 
     def _repr_html_(self) -> str:
         return as_html(self.__rich__())

@@ -46,8 +46,8 @@ class PlasticityInjection(Method):
 
     Raises:
         SettingError: a count below 1, or 2 for the layers; a head of one layer.
-        NetworkError: the last layers are neither a chain nor in a submodule of their own; the head has dropout, batch norms, recurrent layers or shared
-            weights; or the network does not call it exactly once.
+        NetworkError: the last layers are neither a chain nor in a submodule of their own; the head has dropout, batch
+            norms, recurrent layers or shared weights; or the network does not call it exactly once.
         UnknownNameError: no submodule has the name given as `head`.
 
     >>> import torch, neoteny

@@ -119,7 +119,11 @@ def _look(model: nn.Module, network: Network, inputs: Any, loss: Loss | None) ->
         LayerReport(layer=name, units=sizes[name], **values)  # pyright: ignore[reportArgumentType]
         for name, values in found.items()
     )
-    matrices = [parameter.detach().float() for parameter in model.parameters() if parameter.dim() > 1]
+    matrices = [
+        (parameter.detach().abs() if parameter.is_complex() else parameter.detach()).float()
+        for parameter in model.parameters()
+        if parameter.dim() > 1
+    ]
     return Report(layers, examples, weight_magnitude(matrices).item())
 
 

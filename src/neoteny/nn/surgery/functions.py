@@ -94,6 +94,8 @@ def functions_to_modules(
     for module in model.modules():
         if isinstance(module, _Rerouting) and module._sites:
             module.__dict__["_closed"] = True
+            for place in module._sites.values():  # they were made in evaluation mode
+                module.get_submodule(place).train(module.training)
         elif "_sites" in module.__dict__:
             if isinstance(module, _Rerouting):
                 module.__class__ = module.original  # pyright: ignore[reportAttributeAccessIssue]
@@ -188,7 +190,7 @@ class _Mode(TorchFunctionMode):
         while hasattr(self._module, place := f"{name}_{number}"):
             number += 1
         module = FunctionalActivation(name, tuple(args), settings)
-        self._module.add_module(place, module.train(self._module.training))
+        self._module.add_module(place, module)
         return place
 
 

@@ -72,7 +72,7 @@ def test_as_many_parameters_as_before(name, activation):
     assert sum(isinstance(m, activation) for m in new.modules()) == sum(
         isinstance(m, (nn.ReLU, nn.Tanh, nn.GELU)) for m in net.modules()
     )
-    units = find(new, x)
+    units = find(new, x, only_preserving=False)
     assert not [layer for layer in units.layers if len(layer.outgoing[0].index[0]) % 2]
 
 
@@ -169,7 +169,7 @@ def test_the_contracts_networks(method):
         if model.name in known:
             new = neoteny.prepare(model.make(), method, x)
             assert new(x).shape == (2, 2)
-            assert find(new, x).layers
+            assert find(new, x, only_preserving=False).layers
         else:
             with pytest.raises(NetworkError, match="is a function, which nothing can be put|normalises what"):
                 neoteny.prepare(model.make(), method, x)

@@ -75,7 +75,7 @@ def diagnose(
     from neoteny.units.maps import unwrapped
 
     inner, inputs = unwrapped(model)[0], as_dict(inputs)
-    network = find(inner, inputs, residual_stream=True) if units is None else units
+    network = find(inner, inputs, residual_stream=True, only_preserving=False, verify=False) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
     weights = None

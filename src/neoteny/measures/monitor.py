@@ -94,7 +94,11 @@ class Monitor:
         self._measures = _checked(measures, self._loss is not None)
         self._model, self._probe, self._every, self._warn = unwrapped(model)[0], as_dict(probe), every, warn
         self._sink = sink(log)
-        self._network = find(self._model, self._probe, residual_stream=True) if units is None else units
+        self._network = (
+            find(self._model, self._probe, residual_stream=True, only_preserving=False, verify=False)
+            if units is None
+            else units
+        )
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()
         self.steps = 0

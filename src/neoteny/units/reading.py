@@ -71,6 +71,25 @@ def read_units(value: Tensor, dim: int | None, leaves: list[Leaf]) -> Codes:
     return _merged(pairs)
 
 
+def read_singly(value: Tensor, dim: int, leaves: list[Leaf]) -> list[np.ndarray | None]:
+    """For each leaf the pairs, if no position is read at two indices or no index reads two; else None.
+
+    Cheaper than `read_units`, which also finds out what is read many to many.
+
+    >>> x = torch.ones(3, requires_grad=True)
+    >>> read_singly(x * torch.ones(2, 3), 1, [Leaf("x", x, 0)])
+    [array([0, 4, 8])]
+    """
+    weights, found = _weights(value), []
+    for leaf in leaves:
+        codes = next(_by_index_digits(value, dim, [leaf], weights))
+        if codes is None:
+            with suppress(RuntimeError):
+                codes = next(_by_unit_digits(value, dim, [leaf]))
+        found.append(codes)
+    return found
+
+
 def _by_index_digits(value: Tensor, dim: int, leaves: list[Leaf], weights: Tensor) -> Iterator[np.ndarray | None]:
     """For each leaf its pairs, if each of its units is read at one index at most."""
     hits: list[list[np.ndarray]] = [[] for _ in leaves]

@@ -22,11 +22,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
-from neoteny.units.copying import bare_copy, output_tensors
+from neoteny.units.copying import arguments_in, bare_copy, in_precision, output_tensors
 from neoteny.units.decompose import opened
-from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.reading import Codes, Leaf, read_units
-from neoteny.units.trace import Trace
+from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
+from neoteny.units.reading import Codes, Leaf, read_singly, read_units
+from neoteny.units.trace import Masks, Trace
 
 __all__ = ["trace"]
 
@@ -73,7 +73,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         error: NetworkError | None = None
         for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
             try:
-                return _traced(bare_copy(model).to(dtype), _arguments(example_inputs, dtype, examples))
+                return _traced(in_precision(bare_copy(model), dtype), arguments_in(example_inputs, dtype, examples))
             except NetworkError as failed:
                 error = failed
         assert error is not None
@@ -89,37 +89,32 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
     modules = dict(model.named_modules())
     result = Trace(views=views, parts={name: name.rpartition(".")[0] for name in maps})
     _assign_roles(modules, maps, result)
-    quiet = 0
+    _open_bare(model, modules, result)
+    quiet, bare = 0, {}
     for draw in range(_DRAWS):
         calls, outputs = _run(model, modules, result, arguments, draw)
         if draw == 0:
             _check_calls(modules, calls, result)
+            bare = _unowned(model, result, calls, outputs)
+            result.unowned, result.bare_shapes = list(bare), {name: tuple(p.shape) for name, p in bare.items()}
             shared = {**_used_elsewhere(model, result, calls, outputs), **shared}
             for name, known in result.maps.items():
                 reason = next((shared[p] for p in (known.weight, known.bias) if p in shared), None)
                 result.maps[name] = replace(known, shared=reason)
+        _merge_bare(calls, bare, modules, result)
         quiet = 0 if _merge(calls, outputs, result, modules) else quiet + 1
         if quiet == 2:
             break
+
+    def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
+        found: dict[str, Masks] = {}
+        for draw in range(2):
+            calls, _ = _run(model, modules, result, arguments, draw, zeros)
+            _still_read(calls, at, modules, result, found)
+        return found
+
+    result.still_read = still_read
     return result
-
-
-def _arguments(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    sizes = {t.shape[0] for t in tree_leaves(example) if isinstance(t, Tensor) and t.dim()}
-    batch = sizes.pop() if len(sizes) == 1 else None
-
-    def ready(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach().clone()
-        if examples is not None and batch is not None and batch > examples and value.dim():
-            value = value[:examples]
-        return value.to(dtype) if value.is_floating_point() else value
-
-    example = tree_map(ready, example)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:
@@ -154,6 +149,30 @@ def _used_elsewhere(
     }
 
 
+def _open_bare(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace) -> None:
+    """Parameters that no known module owns: all are asked, and none may hide what it is multiplied with by being 0."""
+    owned = {id(p) for name in result.roles for p in modules[name].parameters(recurse=False)}
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if id(parameter) in owned or not (parameter.is_floating_point() or parameter.is_complex()):
+            continue
+        if parameter.requires_grad and parameter.numel() and not parameter.any():  # a gain that training opens
+            parameter.data.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+        parameter.requires_grad_()
+
+
+def _unowned(model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]) -> dict[str, Tensor]:
+    """The parameters that the pass computed with outside the modules of known roles."""
+    own = {name for name in result.roles if name in result.calls}
+    loose = {n: p for n, p in model.named_parameters() if n.rpartition(".")[0] not in own and p.requires_grad}
+    reached = [t for t in (*outputs, *(value for call in calls for value in call.inputs)) if t.requires_grad]
+    if not loose or not reached:
+        return {}
+    total = torch.stack([(t * torch.randn_like(t)).sum() for t in reached]).sum()
+    grads = torch.autograd.grad(total, list(loose.values()), allow_unused=True, retain_graph=True)
+    return {name: loose[name] for name, grad in zip(loose, grads, strict=True) if grad is not None}
+
+
 def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap], result: Trace) -> None:
     for name, module in modules.items():
         known = maps.get(name) or known_map(name, module)
@@ -162,6 +181,12 @@ def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap
             if name in result.parts.values():
                 continue
             reason = f"it is a {_kind(module)}, which works differently from torch's own"
+        elif is_linear(module) and getattr(module.weight, "is_complex", bool)():
+            reason = "its weight is complex"
+        elif beside := beside_weight(module):
+            reason = f"it computes with more than its weight ({_listed(beside)})"
+        elif isinstance(module, nn.Bilinear):
+            reason = "it is an nn.Bilinear, whose weights each multiply two inputs"
         elif isinstance(module, nn.EmbeddingBag):
             reason = "it is a bag of embeddings"
         elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
@@ -179,6 +204,8 @@ def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap
         result.roles[name], result.maps[name] = "channelwise" if is_channelwise(module) else "plain", known
         if is_channelwise(module):  # seen through: no channel may be lost to a weight of zero
             nn.init.ones_(module.weight)  # pyright: ignore
+            if module.bias is not None:  # nor may a bias hide that a channel is 0
+                nn.init.zeros_(module.bias)  # pyright: ignore
 
 
 def _check_calls(modules: Mapping[str, nn.Module], calls: list[_Call], result: Trace) -> None:
@@ -211,27 +238,45 @@ def _hooked(modules: Mapping[str, nn.Module], pre: Any, post: Any) -> Iterator[N
             handle.remove()
 
 
-def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, arguments: Any, draw: int) -> Any:
-    """One forward pass on random leaves: the calls in order, and the tensors of the output."""
+def _run(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    result: Trace,
+    arguments: Any,
+    draw: int,
+    zeros: Masks | None = None,
+) -> Any:
+    """One forward pass on random leaves: the calls in order, and the tensors of the output.
+
+    With `zeros` some units of some producers put out 0.
+    """
     generator = torch.Generator().manual_seed(draw // 2)
     sign = 1 if draw % 2 == 0 else -1
     calls: list[_Call] = []
     inside: list[str] = []
 
-    def fresh(value: Tensor) -> Tensor:
+    def fresh(name: str, value: Tensor) -> Tensor:
         leaf = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value) * sign
-        return leaf.requires_grad_()
+        if zeros is not None and name in zeros:
+            silent = torch.from_numpy(zeros[name]).to(value.device)
+            leaf = (
+                leaf.movedim(_unit_dim(name, leaf, result), -1)
+                .masked_fill(silent, 0.0)
+                .movedim(-1, _unit_dim(name, leaf, result))
+            )
+        return leaf.contiguous().requires_grad_()
 
     def after(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         inside.pop()
-        seen = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.is_floating_point()]
+        result.called.add(name)
+        seen = [t for t in tree_leaves((args, kwargs)) if _is_number(t)]
         if name not in result.roles and draw == 0:
             _recognise(name, modules[name], seen, output, result)
         role = result.roles.get(name)
         if role is None:
             return None
         # Clones: what the network does in place afterwards must change neither leaves nor what was seen.
-        call = _Call(name, [t.clone() for t in seen], [(id(t), t._version) for t in seen], [])
+        call = _Call(name, [_real(t.clone()) for t in seen], [(id(t), t._version) for t in seen], [])
         kept.extend(seen)
         calls.append(call)
         if role == "norm":
@@ -240,8 +285,8 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
             return None
         flat, spec = tree_flatten(output)
         for position, value in enumerate(flat):
-            if isinstance(value, Tensor) and value.is_floating_point():
-                call.leaves.append(fresh(value))
+            if _is_number(value):
+                call.leaves.append(fresh(name, value))
                 flat[position] = call.leaves[-1].clone()
         return tree_unflatten(flat, spec)
 
@@ -261,6 +306,19 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
     return calls, [t for t in output_tensors(output) if t.requires_grad]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _real(value: Tensor) -> Tensor:
+    return torch.view_as_real(value) if value.is_complex() else value
+
+
+def _unit_dim(name: str, value: Tensor, result: Trace) -> int:
+    """The dimension of a linear map's output that its units lie along."""
+    return value.dim() - 1 - result.maps[name].spatial
+
+
 def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, result: Trace) -> None:
     """Give a user's own module that computes a linear map the role of one."""
     if len(seen) == 1 and isinstance(output, Tensor) and next(module.children(), None) is None:
@@ -275,7 +333,7 @@ def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Ma
     for call in calls:
         for leaf in call.leaves:
             plain = result.roles[call.name] == "plain"
-            leaves.append(Leaf(call.name, leaf, leaf.dim() - 1 - result.maps[call.name].spatial if plain else None))
+            leaves.append(Leaf(call.name, leaf, _unit_dim(call.name, leaf, result) if plain else None))
             result.units[call.name] = leaves[-1].units
     new = False
     known: dict[Any, Codes] = {}
@@ -295,6 +353,52 @@ def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Ma
         for name, codes in read_units(value, None, leaves).items():
             result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
     return new or before != {name: units.sum() for name, units in result.output.items()}
+
+
+def _merge_bare(
+    calls: list[_Call], bare: Mapping[str, Tensor], modules: Mapping[str, nn.Module], result: Trace
+) -> None:
+    """Add what one draw shows of the parameters that no known module owns: which index reads which of their entries."""
+    done = set()
+    for call in calls:
+        dim = _input_dim(call, modules[call.name], result) if bare else None
+        if dim is None or call.name in done or not call.inputs[0].requires_grad:
+            continue
+        done.add(call.name)
+        value, found = call.inputs[0], result.bare.setdefault(call.name, {})
+        grads = torch.autograd.grad(value, list(bare.values()), torch.randn_like(value), True, allow_unused=True)
+        for (name, parameter), grad in zip(bare.items(), grads, strict=True):
+            if grad is None or not grad.any():
+                continue
+            dims = [d for d in range(parameter.dim()) if parameter.shape[d] > 1]
+            codes = read_singly(value, dim, [Leaf(name, parameter, d) for d in dims])
+            known = found.setdefault(name, dict.fromkeys(dims, np.zeros(0, np.int64)))
+            for d, own in zip(dims, codes, strict=True):
+                before = known[d]
+                known[d] = None if own is None or before is None else np.union1d(before, own)
+
+
+def _still_read(
+    calls: list[_Call],
+    at: Mapping[str, np.ndarray],
+    modules: Mapping[str, nn.Module],
+    result: Trace,
+    found: dict[str, Masks],
+) -> None:
+    """Add which units the given indices of the calls' inputs read."""
+    leaves = [(call.name, leaf) for call in calls if result.roles[call.name] == "plain" for leaf in call.leaves]
+    for call in calls:
+        dim = _input_dim(call, modules[call.name], result) if call.name in at else None
+        if dim is None or not call.inputs[0].requires_grad:
+            continue
+        value = call.inputs[0].index_select(dim, torch.from_numpy(at[call.name]).to(call.inputs[0].device))
+        weights = torch.randn(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(value)
+        grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], weights, retain_graph=True, allow_unused=True)
+        for (name, leaf), grad in zip(leaves, grads, strict=True):
+            if grad is not None:
+                hit = (grad != 0).movedim(_unit_dim(name, leaf, result), -1).flatten(0, -2).any(0).cpu().numpy()
+                masks = found.setdefault(call.name, {})
+                masks[name] = hit | masks.get(name, False)
 
 
 def _input_dim(call: _Call, module: nn.Module, result: Trace) -> int | None:

@@ -200,7 +200,7 @@ def entries(model, unit):
 FOREIGN = [(cls, settings) for cls, settings, _ in KNOWN]
 
 
-@pytest.mark.filterwarnings("ignore:.*the bias correction goes on:neoteny.PlasticityWarning")
+@pytest.mark.filterwarnings("ignore:.*(the bias correction|its state) goes on:neoteny.PlasticityWarning")
 @pytest.mark.parametrize(("cls", "settings"), FOREIGN)
 def test_newborns_go_on_as_under_a_fresh_optimizer(cls, settings):
     """A step without a gradient leaves the newborn's state as it leaves that of a fresh optimizer, to the bit."""

@@ -12,6 +12,7 @@ from torch import nn
 from neoteny.attachment.distributed import is_sharded
 from neoteny.attachment.plasticity import Plasticity
 from neoteny.attachment.user_network import trained_part
+from neoteny.attachment.wrappers import acting, without_trainers
 from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import prepared, refuse_impossible
@@ -74,8 +75,9 @@ def attach(
             first, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: with its settings a method never does anything, or the optimizer's bias correction or its
-            state does not start anew; later, once: no activations were seen before a step.
+        PlasticityWarning: with its settings a method never does anything; or the first steps of new units will not be
+            those of a fresh network, since the optimizer's state or its bias correction does not start anew for them
+            (tried out with a throw-away optimizer); later, once: no activations were seen before a step.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -98,7 +100,7 @@ def attach(
             )
     refuse_impossible(chosen)
     optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
-    optimizers = [_inner(one) for one in optimizers]
+    optimizers = [without_trainers(one) for one in optimizers]
     inner, _ = unwrapped(model)
     unprepared = [method for method in chosen if method.prepares and method.name not in prepared(inner)]
     if unprepared:
@@ -126,7 +128,7 @@ def attach(
             only_preserving=only_preserving,
             allow_none=True,
         )
-    units = trained_part(inner, optimizers, units)
+    units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:
         why = "; ".join(f"{name!r}: {reason}" for name, reason in units.skipped.items())
@@ -146,18 +148,4 @@ def attach(
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
     plasticity.warn_of_state(stacklevel=2)
-    if uncorrected := plasticity.uncorrected():
-        warnings.warn(
-            f"{', '.join(uncorrected)}: the bias correction goes on as if units that are made new were as old as the "
-            "rest, so their first steps are larger than they should be; with AdamW it starts anew for them.",
-            PlasticityWarning,
-            stacklevel=2,
-        )
     return plasticity
-
-
-def _inner(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimizer inside the wrappers of trainers (Accelerate, Lightning), which make its steps."""
-    while isinstance(own := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer = own
-    return optimizer

@@ -6,7 +6,7 @@ whole parameter; a unit that was reset k updates ago has moments that are only k
 still more.
 
 Corrected are torch's Adam, AdamW (amsgrad, foreach, fused and capturable ones too) and Adamax, and optimizers of other
-packages that keep the same state; not NAdam and RAdam, whose products and rectification take more than the moments.
+packages that were seen to make Adam's steps (`adam_rule.py`). What others do is measured in `newborn_trial.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from neoteny.attachment.adam_rule import Scale, adam_state, makes_adams_steps
 from neoteny.attachment.distributed import local
-from neoteny.units.counts import average_weight
 from neoteny.units.reset import slices_of
 from neoteny.units.slices import Slices
 
@@ -46,36 +46,6 @@ def horizon(beta1: float, beta2: float, precision: float = PRECISION) -> int:
     return max(after(beta1, precision), after(beta2, 2 * precision))
 
 
-class Scale(NamedTuple):
-    """What Adam makes of its moments at an age t: it takes `factor` · m / (s + `floor`) off a parameter.
-
-    s is sqrt(v), and for Adamax the running maximum itself.
-    """
-
-    age: Tensor
-    factor: Tensor
-    floor: Tensor
-
-    @classmethod
-    def at(cls, age: Tensor, group: Mapping[str, Any], adamax: bool) -> Scale:
-        """For ages in updates, at least 1.
-
-        >>> Scale.at(torch.tensor([1.0]), {"lr": 0.1, "betas": (0.9, 0.999), "eps": 0.0}, False).factor
-        tensor([0.0316])
-        """
-        (beta1, beta2), lr = group["betas"], group["lr"]
-        first = average_weight(beta1, age)
-        if adamax:
-            return cls(age, lr / first, torch.full_like(age, 1e-18))  # far below ε, and so that 0 / 0 is 0
-        root = average_weight(beta2, age).sqrt()
-        return cls(age, lr * root / first, group["eps"] * root)
-
-    def younger(self, other: Scale) -> Scale:
-        """Entry by entry that of the lower age; broadcasts."""
-        mine = self.age <= other.age
-        return Scale(*(torch.where(mine, a, b) for a, b in zip(self, other, strict=True)))
-
-
 class _Owner(NamedTuple):
     """Units that own entries of a parameter: which are young, and all scales."""
 
@@ -99,21 +69,17 @@ class AdamCorrection:
         self._user = user
         self.now = 0
         self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
+        self._known: dict[torch.optim.Optimizer, bool] = {}
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
         for layer in user.network.layers:
             for slices in slices_of(layer):
                 if slices.name in user.parameters:
                     self._owners.setdefault(slices.name, []).append((layer.name, slices))
 
-    def unsupported(self) -> list[str]:
-        """Names of the optimizers whose bias correction stays as it is."""
-        kinds = (torch.optim.NAdam, torch.optim.RAdam)
-        return [type(optimizer).__name__ for optimizer in self._user.optimizers if isinstance(optimizer, kinds)]
-
     def restart(self, layer: str, count: int) -> None:
         """Say that up to `count` units of a layer were just made new."""
-        groups = [group for optimizer in self._user.optimizers for group in optimizer.param_groups]
-        ages = [horizon(*map(float, group["betas"])) for group in groups if "betas" in group]
+        groups = [group for one in self._user.optimizers if self._is_adam(one) for group in one.param_groups]
+        ages = [horizon(*map(float, group["betas"])) for group in groups]
         if ages and count:
             self.young[layer].append((self.now + max(ages), count))
 
@@ -122,6 +88,7 @@ class AdamCorrection:
         since: Mapping[str, Tensor],
         stepped: Collection[torch.optim.Optimizer],
         skipped: Tensor | None = None,
+        grads: Collection[str] | None = None,
     ) -> None:
         """After a step of optimizers: correct it in place.
 
@@ -129,26 +96,26 @@ class AdamCorrection:
             since: updates since each unit was made new, this one included, by layer.
             stepped: the optimizers that made a step.
             skipped: bool `[]`, whether they left it out after all.
+            grads: names of the parameters that had a gradient; None: those that have one.
         """
         self.now += 1
         young = self._count_young(since)
-        if not young or not any(_is_adam(optimizer) for optimizer in stepped):
+        if not young or not any(self._is_adam(optimizer) for optimizer in stepped):
             return
         groups, cache = self._user.groups(), {}
         ages = {layer: _youngest(since[layer], count) for layer, count in young.items()}
         for name, owners in self._owners.items():
             mine = [(layer, slices) for layer, slices in owners if layer in young]
             parameter = self._user.parameters[name]
-            if not mine or parameter.grad is None or name not in groups:
+            stays = parameter.grad is None if grads is None else name not in grads
+            if not mine or stays or name not in groups:
                 continue
             optimizer, group = groups[name]
-            state = self._user.state(name)
-            second = "exp_inf" if "exp_inf" in state else "exp_avg_sq"
-            if optimizer not in stepped or not _is_adam(optimizer) or second not in state:
+            state = adam_state(self._user.state(name), group)
+            if optimizer not in stepped or not self._is_adam(optimizer) or state is None:
                 continue
-            second = "max_exp_avg_sq" if group.get("amsgrad") else second
             here = local(parameter)
-            total, known = _total(state["step"], here)
+            total, known = _total(state.step, here)
             found = []
             for layer, slices in mine:
                 key = (layer, id(group), known)
@@ -156,11 +123,16 @@ class AdamCorrection:
                     age = torch.minimum(since[layer].to(total), total).clamp_min(1)
                     if skipped is not None:
                         age = torch.where(skipped, total, age)
-                    cache[key] = Scale.at(age, group, second == "exp_inf")
+                    cache[key] = Scale.at(age, group, not state.rooted)
                 found.append(_Owner(slices, ages[layer], cache[key]))
-            rooted = second != "exp_inf"
-            whole = Scale.at(total, group, not rooted)
-            self._correct_one(name, here, local(state["exp_avg"]), local(state[second]), rooted, whole, found)
+            whole = Scale.at(total, group, not state.rooted)
+            self._correct_one(name, here, local(state.first), local(state.second), state.rooted, whole, found)
+
+    def _is_adam(self, optimizer: torch.optim.Optimizer) -> bool:
+        known = self._known.get(optimizer)
+        if known is None:
+            known = self._known[optimizer] = makes_adams_steps(optimizer)
+        return known
 
     def _count_young(self, since: Mapping[str, Tensor]) -> dict[str, int]:
         found = {}
@@ -270,13 +242,3 @@ def _change(first: Tensor, second: Tensor, rooted: bool, whole: Scale, own: Scal
     over = (size * (whole.factor - own.factor)).add_(crossed).mul_(first)
     under = (size + (whole.floor + own.floor)).mul_(size).add_(whole.floor * own.floor)
     return over, under
-
-
-def _is_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Adam, or one that makes its step from the same state by the same rule; torch's RAdam, NAdam and others do not."""
-    if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax)):
-        return True
-    own = type(optimizer).__module__.startswith("torch.optim")
-    states = [state for state in optimizer.state.values() if state]
-    alike = bool(states) and all({"step", "exp_avg", "exp_avg_sq"} <= set(state) for state in states)
-    return not own and alike and all({"betas", "eps"} <= set(group) for group in optimizer.param_groups)

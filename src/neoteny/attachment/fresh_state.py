@@ -11,7 +11,6 @@ there see `neoteny.units.newborn.Newborn`.
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -19,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from neoteny.attachment.stand_in import StandIn, make_of, settings_of
 from neoteny.errors import PlasticityWarning
 from neoteny.units.newborn import Newborn, newborn_value
 
-__all__ = ["Beginnings", "FreshState", "beginnings"]
+__all__ = ["Beginnings", "FreshState", "beginnings", "why_not"]
 
 Groups = Mapping[str, tuple[torch.optim.Optimizer, dict[str, Any]]]
 """The optimizer of each parameter, and its group there."""
@@ -56,13 +56,19 @@ class FreshState:
     Args:
         groups: gives the optimizer and the group of each parameter.
         parameters: by name.
+        outer: gives an optimizer with the wrappers around it (Lookahead), which keep state of their own.
     """
 
-    def __init__(self, groups: Callable[[], Groups], parameters: Mapping[str, Tensor]):
-        self._groups, self._parameters = groups, parameters
+    def __init__(
+        self,
+        groups: Callable[[], Groups],
+        parameters: Mapping[str, Tensor],
+        outer: Callable[[Any], Any] = lambda one: one,
+    ):
+        self._groups, self._parameters, self._outer = groups, parameters, outer
         self._own: dict[str, Beginnings] = {}  # by parameter
         self._found: dict[tuple[Any, ...], Beginnings] = {}  # by class, settings and kind of parameter
-        self._checked, self._told = set[str](), set[tuple[str, str]]()
+        self._checked, self._told = set[str](), set[str]()
 
     def __call__(
         self, parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]
@@ -91,7 +97,11 @@ class FreshState:
             if name in groups:
                 unknown.setdefault(type(groups[name][0]), {}).update(self._look(name, groups).unknown)
         for cls, states in unknown.items():
-            self._tell(cls, states, stacklevel + 1)
+            self.tell(cls, states, stacklevel + 1)
+
+    def has_told(self, cls: type) -> bool:
+        """Whether there was a warning of an optimizer's state."""
+        return cls.__name__ in self._told
 
     def check(self, parameter: str, state: Mapping[str, Any]) -> None:
         """Warn, once, of what an optimizer keeps of a parameter now and what cannot be made new with its units."""
@@ -101,34 +111,20 @@ class FreshState:
             own, shape = self._look(parameter, groups), self._parameters[parameter].shape
             unknown = dict(own.unknown)
             for name, value in state.items():
-                why = _why_not(value, shape)
+                why = why_not(value, shape)
                 if why is None and isinstance(value, Tensor) and value.shape == shape and name not in own.known:
                     why = "a fresh optimizer has none"
                 if why is not None:
                     unknown[name] = why
-            self._tell(type(groups[parameter][0]), {n: w for n, w in unknown.items() if n not in own.declared})
+            self.tell(type(groups[parameter][0]), {n: w for n, w in unknown.items() if n not in own.declared})
 
-    def _look(self, name: str, groups: Groups) -> Beginnings:
-        optimizer, group = groups[name]
-        own = self._own.get(name)
-        if own is None or own.step_size != _number(group.get("lr")):
-            like = self._parameters[name]
-            settings = {key: value for key, value in group.items() if key not in ("params", "param_names")}
-            kind = (type(optimizer), repr(settings), like.dim(), like.dtype, like.device)
-            if len(self._found) > 1000:  # of as many step sizes
-                self._found.clear()
-            if kind not in self._found:
-                self._found[kind] = beginnings(type(optimizer), settings, like)
-            own = self._own[name] = self._found[kind]
-        return own
-
-    def _tell(self, cls: type, unknown: Mapping[str, str], stacklevel: int = 2) -> None:
+    def tell(self, cls: type, unknown: Mapping[str, str], stacklevel: int = 2) -> None:
+        """Warn, once for a class, of state that cannot be made new: why, by its name; "" stands for all of it."""
         name = cls.__name__
-        news = {state: why for state, why in unknown.items() if (name, state) not in self._told}
-        if not news or (name, "") in self._told:
+        if not unknown or name in self._told:
             return
-        self._told |= {(name, state) for state in news}
-        words = "; ".join(f"{state!r} {why}" if state else why for state, why in news.items())
+        self._told.add(name)
+        words = "; ".join(f"{state!r} {why}" if state else why for state, why in unknown.items())
         warnings.warn(
             f"{name}: units that are made new do not get the optimizer state of a fresh network, so their first steps "
             f"may be too large or too small: {words}. Take an optimizer that keeps tensors of each parameter's shape, "
@@ -138,26 +134,40 @@ class FreshState:
             stacklevel=stacklevel + 1,
         )
 
+    def _look(self, name: str, groups: Groups) -> Beginnings:
+        optimizer, group = groups[name]
+        own = self._own.get(name)
+        if own is None or own.step_size != _number(group.get("lr")):
+            like = self._parameters[name]
+            settings, outer = settings_of(group), self._outer(optimizer)
+            kind = (*make_of(outer), repr(settings), like.dim(), like.dtype, like.device)
+            if len(self._found) > 1000:  # of as many step sizes
+                self._found.clear()
+            if kind not in self._found:
+                self._found[kind] = beginnings(outer, settings, like)
+            own = self._own[name] = self._found[kind]
+        return own
 
-def beginnings(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any], like: Tensor) -> Beginnings:
+
+def beginnings(original: Any, settings: Mapping[str, Any], like: Tensor) -> Beginnings:
     """Ask a throw-away optimizer what its state begins with.
 
     Args:
-        cls: the optimizer's class.
+        original: the optimizer, or its class.
         settings: of the parameter group.
         like: a parameter: type, device and number of dimensions matter.
 
     >>> beginnings(torch.optim.Rprop, {"lr": 0.5}, torch.zeros(3)).known
     {'prev': 0.0, 'step_size': 0.5}
     """
-    declared = getattr(cls, "newborn", {})
+    declared = getattr(original, "newborn", {})
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            weights, states, zeroed = _first_steps(cls, settings, like)
+            weights, states, zeroed = _first_steps(original, settings, like)
             known, unknown = {}, {}
             for name, value in states[-1].items():
-                if (why := _why_not(value, weights[0].shape)) is not None:
+                if (why := why_not(value, weights[0].shape)) is not None:
                     unknown[name] = why
                 elif isinstance(value, Tensor) and value.shape == weights[0].shape:
                     begins = _beginning([state.get(name, value) for state in states], weights, zeroed[name])
@@ -173,7 +183,7 @@ def beginnings(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any], li
 
 
 def _first_steps(
-    cls: type[torch.optim.Optimizer], settings: Mapping[str, Any], like: Tensor
+    original: Any, settings: Mapping[str, Any], like: Tensor
 ) -> tuple[list[Tensor], list[dict[str, Any]], dict[str, Any]]:
     """Weights before and after each of three steps without a gradient, the state after each, and that after a fourth.
 
@@ -183,43 +193,23 @@ def _first_steps(
     count = math.prod(shape)
     weights = ((torch.arange(count) - count // 2 + 0.25) / 16).view(shape)  # all unlike, and exact in any type
     weights = weights.to(like.device, like.dtype)
-    parameter = nn.Parameter(weights.clone())
-    accepted = _accepted(cls)
-    fresh = cls([parameter], **{name: value for name, value in settings.items() if name in accepted})
-    for group in fresh.param_groups:
-        if isinstance(group.get("weight_decay"), float):
-            group["weight_decay"] = 0.0
-    getattr(fresh, "train", lambda: None)()  # schedule-free optimizers step in training mode alone
-    step: Any = cls.step
-    step = getattr(step, "__wrapped__", step) if getattr(step, "hooked", False) else step  # without others' hooks
-    needs = inspect.signature(step).parameters.get("closure")
-    closure = (lambda: torch.zeros(()),) if needs is not None and needs.default is inspect.Parameter.empty else ()
+    stand_in = StandIn(original, settings, weights)
     seen, states = [weights], []
     for number in range(4):
         if number == 3:
-            for value in states[-1]:
-                held = fresh.state[parameter][value]
-                if isinstance(held, Tensor) and held.shape == shape:
-                    held.zero_()
-        parameter.grad = torch.zeros_like(parameter)
-        step(fresh, *closure)
-        seen.append(parameter.detach().clone())
-        held = dict(fresh.state.get(parameter, {}))
-        states.append({name: v.clone() if isinstance(v, Tensor) else v for name, v in held.items()})
+            for value in stand_in.state().values():
+                if isinstance(value, Tensor) and value.shape == shape:
+                    value.zero_()
+        stand_in.step(torch.zeros_like(weights))
+        seen.append(stand_in.parameter.detach().clone())
+        states.append({name: v.clone() if isinstance(v, Tensor) else v for name, v in stand_in.state().items()})
     return seen, states[:3], states[3]
-
-
-def _accepted(cls: type) -> set[str]:
-    """The names of the settings that a class can be built with."""
-    given = inspect.signature(cls).parameters
-    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in given.values()):
-        return set(given)
-    own = (vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base))
-    return {name for init in own for name in inspect.signature(init).parameters}
 
 
 def _beginning(values: list[Tensor], weights: list[Tensor], zeroed: Tensor) -> Newborn | None:
     """What a state tensor began with, from what it was after each of three steps; None where that does not show."""
+    if not any(value.any() for value in values):
+        return 0.0
     copies = ((value, weights[number : number + 2]) for number, value in enumerate(values))
     if all(any(torch.equal(value, weight.to(value.dtype)) for weight in near) for value, near in copies):
         return "weight"
@@ -240,7 +230,7 @@ def _one_value(tensor: Tensor) -> float | None:
     return value if torch.allclose(tensor, torch.full_like(tensor, value), 1e-5, 0.0) else None
 
 
-def _why_not(value: Any, shape: tuple[int, ...]) -> str | None:
+def why_not(value: Any, shape: tuple[int, ...]) -> str | None:
     """Why a part of the state cannot be made new in the entries of some units; None where it can or need not be."""
     if isinstance(value, Tensor):
         return None if value.shape == shape or value.numel() <= 1 else "has not the parameter's shape"

@@ -17,8 +17,10 @@ from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
+from neoteny.attachment.newborn_trial import warn_of_first_steps
 from neoteny.attachment.summary import as_table, as_text
 from neoteny.attachment.user_network import UserNetwork, UserStep
+from neoteny.attachment.wrappers import is_nested, saving
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Method, OnReference, Schedule
 from neoteny.methods.shared import order
@@ -75,6 +77,7 @@ class Plasticity(Saved):
         inner, _ = unwrapped(model)
         processes = Processes(model, inner.parameters())
         self._network = UserNetwork(inner, optimizers, units, processes)
+        optimizers = self._network.optimizers
         self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
@@ -107,6 +110,7 @@ class Plasticity(Saved):
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
         self._stepped: list[torch.optim.Optimizer] = []  # since the methods last acted
+        self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
         self._watch = TrainingActivations(inner, units, wanted, processes) if wanted else None
         self._blind = False
@@ -121,14 +125,15 @@ class Plasticity(Saved):
         if self._watch is not None:  # what is attached lives as long as its optimizer
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
         self._place = ""
+        self._saving = saving(self._network.outer(optimizers[-1]))
         if state_in_optimizer:
-            taken = _KEYS.setdefault(optimizers[-1], set())
+            taken = _KEYS.setdefault(self._saving, set())
             names = (f"{_KEY}-{number}" for number in itertools.count(2))
             self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
             taken.add(self._place)
             self._handles += [
-                optimizers[-1].register_state_dict_post_hook(self._save),
-                optimizers[-1].register_load_state_dict_pre_hook(self._restore),
+                self._saving.register_state_dict_post_hook(self._save),
+                self._saving.register_load_state_dict_pre_hook(self._restore),
             ]
 
     # What the user calls
@@ -219,16 +224,13 @@ class Plasticity(Saved):
         if any(method.resets_units for method in self.methods.values()):
             names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
             self._network.fresh_state.foresee(sorted(names), stacklevel + 1)
-
-    def uncorrected(self) -> list[str]:
-        """The optimizers whose bias correction does not start anew for units that are made new."""
-        return self._adam.unsupported() if any(method.resets_units for method in self.methods.values()) else []
+            warn_of_first_steps(self._network, names, stacklevel + 1)
 
     def detach(self) -> None:
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
-        _KEYS.get(self._network.optimizers[-1], set()).discard(self._place)
+        _KEYS.get(self._saving, set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 
@@ -263,10 +265,14 @@ class Plasticity(Saved):
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
+        if is_nested(optimizer):
+            return None
+        if torch._C._current_graph_task_id() != -1:  # the loop will drop them before the methods act
+            self._dropped |= self._network.grads(optimizer)
         if not self._regularisers:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if closure is None:
+        if not callable(closure):  # none, or another argument of somebody's step
             self._regularise(optimizer)
             return None
         if len(args) > 1:
@@ -314,13 +320,24 @@ class Plasticity(Saved):
                 parameter.grad = own
         self._added.clear()
 
-    @torch.no_grad()
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """After a step: correct Adam's bias correction, then let the methods act."""
+        """After a step: let the methods act once the last optimizer has stepped.
+
+        Steps within a backward pass (an optimizer for each parameter) come in any order: then once the pass has ended.
+        """
+        if is_nested(optimizer):
+            return
         self._give_gradients_back()
         self._stepped.append(optimizer)
-        if optimizer is not self._network.optimizers[-1]:
-            return
+        if torch._C._current_graph_task_id() != -1:
+            if len(self._stepped) == 1:
+                torch.autograd.Variable._execution_engine.queue_callback(self._act)
+        elif optimizer is self._network.optimizers[-1]:
+            self._act()
+
+    @torch.no_grad()
+    def _act(self) -> None:
+        """Correct Adam's bias correction, then let the methods act."""
         stepped, self._stepped = self._stepped, []
         if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
@@ -331,7 +348,8 @@ class Plasticity(Saved):
         if self._since:
             counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
             torch._foreach_add_(list(self._since.values()), counted)  # pyright: ignore[reportPrivateImportUsage]
-        self._adam.correct(self._since, stepped, skipped)
+        dropped, self._dropped = self._dropped, {}
+        self._adam.correct(self._since, stepped, skipped, dropped or None)
         self._made = {}
         acting = []
         for turn in self._turns:
@@ -341,7 +359,7 @@ class Plasticity(Saved):
             if due is not None or turn.method.acts_always:
                 acting.append((turn, due))
         if acting:
-            step = UserStep(self._network, self._network.grads(), features, self._since, self._key, skipped)
+            step = UserStep(self._network, dropped or self._network.grads(), features, self._since, self._key, skipped)
             for (number, method, folded), due in acting:
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -364,7 +382,7 @@ class Plasticity(Saved):
                 "Is the network in evaluation mode, was it compiled and run before attaching, or is it wrapped in "
                 "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
                 PlasticityWarning,
-                stacklevel=5,  # the line that calls step()
+                stacklevel=6,  # the line that calls step()
             )
         return self._watch.take()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neoteny.attachment.distributed import Processes, like, local, parts
 from neoteny.attachment.fresh_state import FreshState
+from neoteny.attachment.wrappers import acting, within, without_trainers
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
@@ -38,7 +39,8 @@ class UserNetwork:
         network: Network,
         processes: Processes,
     ):
-        self.optimizers, self.network, self.processes = tuple(optimizers), network, processes
+        self._outer = {acting(outer): outer for outer in map(without_trainers, optimizers)}
+        self.optimizers, self.network, self.processes = tuple(self._outer), network, processes
         self.parameters = dict(model.named_parameters())
         self._buffers = {  # moving a model to another device makes its buffers anew, but not its parameters
             ".".join(filter(None, (prefix, name))): (module, name)
@@ -46,7 +48,7 @@ class UserNetwork:
             for name in module._buffers
         }
         self.parts = parts(self.parameters)
-        self.fresh_state = FreshState(self.groups, self.parameters)
+        self.fresh_state = FreshState(self.groups, self.parameters, self.outer)
         self._along: dict[tuple[str, int, Any], Slices] = {}
 
     def along(self, slices: Slices) -> Slices:
@@ -83,13 +85,24 @@ class UserNetwork:
         }
         return {name: of[id(p)] for name, p in self.parameters.items() if id(p) in of}
 
+    def outer(self, optimizer: torch.optim.Optimizer) -> Any:
+        """An optimizer whose steps are followed, in the wrappers that the user has around it."""
+        return self._outer[optimizer]
+
     def state(self, name: str) -> Mapping[str, Any]:
-        """What an optimizer keeps of a parameter."""
-        parameter = self.parameters[name]
-        for optimizer in self.optimizers:
-            if parameter in optimizer.state:
-                return optimizer.state[parameter]
-        return {}
+        """What an optimizer, and those around and within it, keep of a parameter."""
+        found = self.states(name)
+        return found[0] if len(found) == 1 else {key: value for state in found for key, value in state.items()}
+
+    def states(self, name: str) -> list[dict[str, Any]]:
+        """The same as the optimizers themselves have it."""
+        parameter, found = self.parameters[name], dict[int, dict[str, Any]]()
+        for outer in self._outer.values():
+            for optimizer in within(outer):
+                state = getattr(optimizer, "state", {})
+                if parameter in state:
+                    found[id(state[parameter])] = state[parameter]
+        return list(found.values())
 
     def sharded(self, name: str, value: Tensor) -> Tensor:
         """A value of the part of a parameter that is here, as a tensor of the parameter's kind (sharded or not)."""
@@ -136,8 +149,8 @@ class UserStep(Step):
             features=features,
             since=dict(since),
             key=key,
-            step_size=user.optimizers[0].param_groups[0]["lr"],
-            step_sizes={name: group["lr"] for name, (_, group) in groups.items()},
+            step_size=_step_size(user.optimizers[0].param_groups[0]),
+            step_sizes={name: _step_size(group) for name, (_, group) in groups.items()},
             newborn=user.fresh_state,
         )
 
@@ -275,13 +288,17 @@ class UserStep(Step):
                     self._write_state(name, key, old, self._unless_skipped(old, new))
 
     def _write_state(self, name: str, key: str, old: Tensor, new: Tensor) -> None:
-        state = self._user.state(name)
+        state = next(own for own in self._user.states(name) if key in own)
         if isinstance(state[key], Tensor):
             old.copy_(new)
             self.optim[name][key] = old
         else:  # a count of steps, a plain number
-            state[key] = type(state[key])(new)  # pyright: ignore[reportIndexIssue]
+            state[key] = type(state[key])(new)
             self.optim[name][key] = self._optim_before[name][key] = new
+
+
+def _step_size(group: Mapping[str, Any]) -> float | Tensor:
+    return group.get("lr", 1.0)  # some choose it themselves (A2Grad); others, such as Prodigy, multiply theirs by 1
 
 
 def _laid_into(whole: Tensor, here: Tensor, start: Sequence[int]) -> Tensor:

@@ -156,6 +156,7 @@ class _Writer:
         self.modules, self.trace, self.residual_stream = modules, traced, residual_stream
         self.grouping = Grouping(traced)
         self.gated: set[int] = set()
+        self._known: dict[tuple[tuple[str, bool], ...], bool] = {}  # whether producers follow from one another
 
     def layers(self) -> tuple[list[UnitLayer], dict[str, str]]:
         """The unit layers in order of execution, and for each other producer why it has none."""
@@ -263,6 +264,12 @@ class _Writer:
 
     def _follows(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
         """Whether one of the class's producers follows from another, other than by recurrence."""
+        key = tuple((name, name in reads) for name in rows)
+        if key not in self._known:
+            self._known[key] = self._asked(rows, reads)
+        return self._known[key]
+
+    def _asked(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
         owner = self.trace.owner
         recurrent = {owner(n) for n in rows if n in reads and self.trace.calls[n] > 1}  # they read their own class
         return any(

@@ -143,10 +143,12 @@ class Grouping:
         hit = np.isin(by_row, mixed)
         dense = np.zeros(rows.shape[0], bool)
         dense[row[hit]] = True
-        for number in np.flatnonzero(dense).tolist():
-            self.refuse(node[hit & (row == number)], self._several(number))
-        for number in np.flatnonzero(dense).tolist():
-            self.refuse(node[row == number], self._mixed(number))
+        at = rows.indptr
+        several = {number: node[at[number] : at[number + 1]] for number in np.flatnonzero(dense).tolist()}
+        for number, here in several.items():
+            self.refuse(here[hit[at[number] : at[number + 1]]], self._several(number))
+        for number, here in several.items():
+            self.refuse(here, self._mixed(number))
         self._consumer = [name for name, out in zip(self._consumer, dense, strict=True) if not out]
         self._index = [index for index, out in zip(self._index, dense, strict=True) if not out]
         return rows[~dense]
@@ -206,8 +208,7 @@ class Grouping:
         fit = np.array([reason is None for reason in self.unfit], bool) & ~self.modulates
         mixed = np.zeros(rows.shape[0], bool)
         mixed[row[self.modulates[node]]] = True
-        carried = mixed.copy()
-        carried[:] = False
+        carried = np.zeros(rows.shape[0], bool)
         carried[row[fit[node]]] = True
         candidates = np.flatnonzero(mixed & carried)
         if not len(candidates):
@@ -218,7 +219,7 @@ class Grouping:
         zeros = {name: ~self.modulates[self.nodes(name)] for name in self.plain}
         still = self.trace.still_read(zeros, {name: np.array(sorted(own)) for name, own in at.items()})
         for number in candidates.tolist():
-            here = node[row == number]
+            here = node[rows.indptr[number] : rows.indptr[number + 1]]
             masks = still.get(self._consumer[number], {})
             others = [m for m in here[self.modulates[here]].tolist() if self._in(masks, m)]
             if others:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neoteny.data.pickles import read_pickle
+from neoteny.data.pickles import labelled_images, read_pickle
 from neoteny.errors import DataError
 
 ARRAY = np.arange(24, dtype=np.uint8).reshape(2, 12)
@@ -108,3 +108,55 @@ def test_a_damaged_pickle_is_read_or_refused_but_nothing_else(place, flip):
 def test_no_dict():
     with pytest.raises(DataError, match=r"holds a list, not a dict"):
         read(pickle.dumps([1, 2]))
+
+
+def test_arrays_are_not_made_by_calling_numpy():
+    """`numpy.ndarray(shape, dtype, buffer, offset)` would read and write memory as a stranger says."""
+    call = b"\x80\x02cnumpy\nndarray\n(K\x04X\x02\x00\x00\x00u1C\x01xtR."
+    for content in (call, call.replace(b"tR.", b"t\x81."), call.replace(b"tR.", b"t}\x92.")):
+        with pytest.raises(DataError):
+            read(content)
+
+
+@pytest.mark.parametrize(
+    ("shape", "content"), [((10**6,), b"xy"), ((-1,), b"xy"), ((2.0,), b"xy"), ([2], b"xy"), ((2,), [1, 2])]
+)
+def test_an_array_is_as_large_as_its_bytes(shape, content):
+    class Claims:
+        def __reduce__(self):
+            build, begun, (version, _, dtype, fortran, _) = np.zeros(2, np.uint8).__reduce__()
+            return build, begun, (version, shape, dtype, fortran, content)
+
+    with pytest.raises(DataError, match="corrupt"):
+        read(pickle.dumps({"data": Claims()}))
+
+
+@pytest.mark.parametrize(
+    "array", [np.array(["a"]), np.array([1j]), np.zeros(1, "V8"), np.zeros(1, "M8[s]"), np.zeros(2, "O")]
+)
+def test_only_numbers_are_read(array):
+    with pytest.raises(DataError, match="is refused"):
+        read(pickle.dumps({"data": array}))
+
+
+def test_what_builds_arrays_cannot_be_changed():
+    before = read(pickle.dumps(BATCH))
+    for module, name in ((b"_codecs", b"encode"), (b"numpy", b"dtype"), (b"numpy", b"ndarray")):
+        with pytest.raises(DataError, match="corrupt"):
+            read(b"\x80\x02c" + module + b"\n" + name + b"\n}X\x01\x00\x00\x00aK\x01sb.")
+    np.testing.assert_array_equal(read(pickle.dumps(BATCH))["data"], before["data"])
+
+
+def test_a_large_number_takes_no_memory():
+    """A place in the memo, and a length, of billions: the interpreter in C would make room for them."""
+    assert read(b"\x80\x04}r\xff\xff\xff\x7f.") == {}
+    with pytest.raises(DataError, match="corrupt"):
+        read(b"\x80\x04B\xff\xff\xff\x7fabc.")
+
+
+def test_labels_that_refer_to_one_another_are_no_labels():
+    nested: list = [0] * 100
+    for _ in range(8):
+        nested = [nested] * 100
+    batch = read(pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": nested}))
+    assert labelled_images(batch, "labels", "batch_1", "")[1].size == 0

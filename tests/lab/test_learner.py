@@ -77,20 +77,19 @@ def assert_same(a: Learner, b: Learner, runs=slice(None)) -> None:
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "snp-every-step"])
-@pytest.mark.skipif(compiling.compiler() is None, reason="the rank-one kernel needs a C++ compiler")
+@pytest.mark.skipif(compiling.compiler() is None, reason="the kernels need a C++ compiler")
 def test_strategies_give_equal_results(name, loss):
     x, y = data(3, labels=loss == "cross_entropy")
-    stack, loop, rank_one = (learner(METHODS[name], strategy=s, loss=loss) for s in ("stack", "loop", "rank-one"))
-    losses = [advance(each, x, y) for each in (stack, loop, rank_one)]
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(losses[2], losses[0], rtol=1e-4, atol=1e-4)
-    assert_same(stack, loop)
-    assert_same(stack, rank_one)
+    stack, *others = (learner(METHODS[name], strategy=s, loss=loss) for s in ("stack", "loop", "rank-one", "lanes"))
+    losses = advance(stack, x, y)
+    for other in others:
+        torch.testing.assert_close(advance(other, x, y), losses, rtol=1e-4, atol=1e-4)
+        assert_same(stack, other)
     if name.startswith("cbp") or name == "redo":
         assert all(count.min() > 0 for count in stack.replaced().values())
 
 
-@pytest.mark.parametrize("strategy", ["stack", "loop", "rank-one"])
+@pytest.mark.parametrize("strategy", ["stack", "loop", "rank-one", "lanes"])
 def test_a_run_alone_equals_the_run_in_a_stack_of_thirty(strategy):
     x, y = data(30, 60)
     whole = learner(METHODS["cbp-drawn"], seeds=range(30), strategy=strategy)
@@ -212,7 +211,7 @@ def test_how_steps_are_cut_into_calls_makes_no_difference(name):
     assert_same(whole, pieces)
 
 
-@pytest.mark.parametrize("strategy", ["stack", "loop", "rank-one"])
+@pytest.mark.parametrize("strategy", ["stack", "loop", "rank-one", "lanes"])
 @pytest.mark.parametrize("name", ["cbp-drawn", "cbp-accumulate", "snp", "redo"])
 def test_saved_and_loaded_the_next_steps_are_bitwise_equal(name, strategy):
     x, y = data(3)
@@ -226,7 +225,7 @@ def test_saved_and_loaded_the_next_steps_are_bitwise_equal(name, strategy):
         assert torch.equal(value, second.weights()[name])
 
 
-@pytest.mark.parametrize("strategy", ["stack", "rank-one"])
+@pytest.mark.parametrize("strategy", ["stack", "rank-one", "lanes"])
 def test_runs_may_differ_in_settings(strategy):
     x, y = data(1)
     x, y = x.expand(3, -1, -1, -1), y.expand(3, -1, -1)
@@ -325,7 +324,9 @@ def test_the_strategy_follows_the_size():
         made = Learner(build, example, loss="mse", optimizer=SGD(), **more)
         return made.strategy.name
 
-    assert kind(network, torch.zeros(1, 12), seeds=range(30)) == "stack"
+    found = "lanes" if compiling.compiler() else "stack"
+    assert kind(network, torch.zeros(1, 12), seeds=range(30)) == found
+    assert kind(network, torch.zeros(1, 12), seeds=range(30), methods=METHODS["snp-every-step"]) == "stack"
     wide = lambda: MLP(784, [100] * 3, 10)  # noqa: E731
     assert kind(wide, torch.zeros(1, 784)) == ("rank-one" if compiling.compiler() else "loop")
     assert kind(wide, torch.zeros(20, 784)) == "loop"

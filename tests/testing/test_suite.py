@@ -28,7 +28,7 @@ def test_all_failures_are_listed_with_network_and_optimizer():
     report = error.value.report
     assert [(f.model, f.optimizer) for f in report.failures] == [("mlp", "sgd"), ("two-heads", "adam")]
     text = str(error.value)
-    assert "1 of its 25 promises" in text
+    assert "1 of its 26 promises" in text
     assert checks()["strength_zero_is_the_bare_optimizer"] in text
     assert "NeverStill(rate=0.0, period=4) on two-heads with adam" in text
     assert "expected: the bits of the bare optimizer" in text

@@ -50,12 +50,24 @@ class TrainingActivations:
             if layer.readers:
                 parameter = model.get_parameter(layer.incoming[0].name)
                 module = model.get_submodule(layer.readers[0].module)
-                sums = _LayerSums(layer, module, parameter, rows, self._keeps, counts, processes)
-                self._layers[layer.name] = sums
-                self._handles.append(layer.readers[0].listen(sums.module, sums))
-                if not is_sharded(parameter):  # a shard's gradient does not come from autograd
-                    self._handles.append(parameter.register_hook(sums.end_of_backward))
+                self._layers[layer.name] = _LayerSums(layer, module, parameter, rows, self._keeps, counts, processes)
         self._rows = {name: row for row, name in enumerate(rows)}
+        self._listen()
+
+    def _listen(self) -> None:
+        for sums in self._layers.values():
+            self._handles.append(sums.reader.listen(sums.module, sums))
+            if not is_sharded(sums.parameter):  # a shard's gradient does not come from autograd
+                self._handles.append(sums.parameter.register_hook(sums.end_of_backward))
+
+    def bind(self, model: nn.Module) -> None:
+        """Listen to the modules and parameters that the network has now."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        for sums in self._layers.values():
+            sums.module, sums.parameter = model.get_submodule(sums.reader.module), model.get_parameter(sums.feeds)
+        self._listen()
 
     def take(self) -> dict[str, Activations]:
         """What was seen since the last call, by layer; without layers that no process can have seen."""
@@ -167,6 +179,7 @@ class _LayerSums:
     ):
         self.processes, self.counts = processes, counts
         self.reader, self.module, self.parameter = layer.readers[0], module, parameter
+        self.feeds = layer.incoming[0].name
         self.rows, self.keeps = rows, keeps
         self.slices = Slices(layer.name, 0, self.reader.index)
         dtype = torch.promote_types(parameter.dtype, torch.float32)

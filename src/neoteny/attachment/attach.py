@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from neoteny.attachment.distributed import is_sharded
+from neoteny.attachment.given import as_network, as_optimizers
 from neoteny.attachment.plasticity import Plasticity
 from neoteny.attachment.user_network import trained_part
-from neoteny.attachment.wrappers import acting, without_trainers
+from neoteny.attachment.wrappers import acting
 from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
-from neoteny.methods.shared.combining import prepared, refuse_impossible
+from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
 from neoteny.units import find
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
@@ -52,7 +53,8 @@ def attach(
             of its class would hold, and Adam's, AdamW's and Adamax's bias correction starts anew for them.
         methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines.
             A method that changes the network itself asks for `neoteny.prepare` first.
-        example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
+        example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, a dict of named ones, or both
+            as `(args, kwargs)`. A list or a dict that is one argument comes in a tuple, `(x,)`.
         seed: the seed of all random numbers.
         units: the units of the unwrapped network, if they are known already (`neoteny.units.find`).
         residual_stream: also take the units of residual streams.
@@ -75,9 +77,10 @@ def attach(
             first, or the optimizer does not train this network.
 
     Warns:
-        PlasticityWarning: with its settings a method never does anything; or the first steps of new units will not be
-            those of a fresh network, since the optimizer's state or its bias correction does not start anew for them
-            (tried out with a throw-away optimizer); later, once: no activations were seen before a step.
+        PlasticityWarning: with its settings a method never does anything; parameters are complex; or the first steps of
+            new units will not be those of a fresh network, since the optimizer's state or its bias correction does not
+            start anew for them (tried out with a throw-away optimizer); later, once: no activations were seen before a
+            step, or what was frozen when methods were attached is trained.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -91,17 +94,12 @@ def attach(
     >>> plasticity.counters()["cbp"]["0"]
     {'units_replaced': 3, 'mature_share': 0.625}
     """
-    chosen = [methods] if isinstance(methods, Method) else list(methods)
-    for method in chosen:
-        if not isinstance(method, Method):
-            raise SettingError(
-                f"attach: {method!r} is not a method; give instances such as neoteny.ContinualBackprop(), alone or in "
-                "a list."
-            )
+    chosen = as_methods(methods, "attach")
+    if not isinstance(seed, int):
+        raise SettingError(f"attach: seed = {seed!r} is not a whole number; give one.")
     refuse_impossible(chosen)
-    optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
-    optimizers = [without_trainers(one) for one in optimizers]
-    inner, _ = unwrapped(model)
+    inner, _ = unwrapped(as_network(model, optimizer))
+    optimizers = as_optimizers(optimizer)
     unprepared = [method for method in chosen if method.prepares and method.name not in prepared(inner)]
     if unprepared:
         names = ", ".join(type(method).__name__ for method in unprepared)
@@ -128,6 +126,11 @@ def attach(
             only_preserving=only_preserving,
             allow_none=True,
         )
+    if not isinstance(units, Network):
+        raise SettingError(
+            f"attach: units is a {type(units).__name__}, not a neoteny.units.Network; give what neoteny.units.find or "
+            "neoteny.units.declare returned."
+        )
     units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:
@@ -147,5 +150,13 @@ def attach(
     idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
     if idle:
         warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
+    numbers = [name for name, p in inner.named_parameters() if p.is_complex() and p.requires_grad]
+    if numbers:
+        warnings.warn(
+            f"Methods leave complex parameters alone: {', '.join(numbers)}. To let them act, keep real and imaginary "
+            "parts as parameters of their own (torch.view_as_complex).",
+            PlasticityWarning,
+            stacklevel=2,
+        )
     plasticity.warn_of_state(stacklevel=2)
     return plasticity

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
+from neoteny.attachment.changes import Snapshot, carried_over, refuse_unknown, trained_names
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.newborn_trial import warn_of_first_steps
@@ -22,10 +24,11 @@ from neoteny.attachment.summary import as_table, as_text
 from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.attachment.wrappers import is_nested, saving
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Method, OnReference, Schedule
+from neoteny.methods.base import Method, OnReference, Schedule, Tensors
 from neoteny.methods.shared import order
 from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
+from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 from neoteny.units.reset import slices_of
@@ -78,6 +81,7 @@ class Plasticity(Saved):
         processes = Processes(model, inner.parameters())
         self._network = UserNetwork(inner, optimizers, units, processes)
         optimizers = self._network.optimizers
+        self._snapshot, self._trained = Snapshot(inner, optimizers), trained_names(inner, optimizers)
         self._reference_pass, self._reference = None, reference
         if reference is not None:
             if processes.several:
@@ -86,7 +90,7 @@ class Plasticity(Saved):
                     f"{', '.join(needing)} needs a reference batch that all processes share, and there are several; "
                     "train in one process, or leave it out."
                 )
-            self._reference_pass = ReferencePass(inner, units)
+            self._reference_pass = ReferencePass(inner, units, keeps=True)
         self._adam = AdamCorrection(self._network)
         tensors = self._network.tensors()
         self._device = next(iter(tensors.values())).device
@@ -146,6 +150,7 @@ class Plasticity(Saved):
 
     def new_task(self) -> None:
         """Say that the task changes: methods that act at task boundaries act now, before the next step."""
+        self._follow()
         with torch.no_grad():
             step = UserStep(self._network, {}, {}, self._since, self._key)
             for number, method, folded in order.at_task(list(self.methods.values())):
@@ -249,6 +254,48 @@ class Plasticity(Saved):
 
     # What the optimizer calls
 
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """See whether the user has changed the network since the last step, and follow."""
+        if self._snapshot.same():
+            return
+        network, before = self._network, self._snapshot
+        model, optimizers = network.model, network.optimizers
+        if before.same_network():
+            network.look_at_frozen()
+        else:
+            changed = set(refuse_unknown(before, model, optimizers, self.units))
+            if changed:
+                drawn = infer_initialisers(model, {})[0]
+                known = {name: drawn[name] if name in changed else own for name, own in self.units.initialisers.items()}
+                self.units = network.network = replace(self.units, initialisers=known)
+            network.bind()
+            if self._watch is not None:
+                self._watch.bind(model)
+            if self._reference_pass is not None:
+                self._reference_pass = ReferencePass(model, self.units, keeps=True)
+            self._move(network.tensors(), changed)
+        self._snapshot, trained = Snapshot(model, optimizers), trained_names(model, optimizers)
+        late = sorted(trained - self._trained)
+        self._trained |= trained
+        if late:
+            warnings.warn(
+                f"{late[0]}{f' and {len(late) - 1} others' if len(late) > 1 else ''}: trained now, but frozen or not "
+                "in the optimizer when methods were attached, so they leave it alone; to take it in, call "
+                "plasticity.detach() and attach again.",
+                PlasticityWarning,
+                stacklevel=5,  # the line that calls step()
+            )
+
+    def _move(self, tensors: Tensors, changed: set[str]) -> None:
+        """Bring what methods keep to where the network's tensors are now."""
+        self._device = next(iter(tensors.values())).device
+        self._key = self._key.to(self._device)
+        for name, method in self.methods.items():
+            self._state[name] = carried_over(self._state[name], method.init(self.units, tensors), changed)
+        for layer in self.units.layers:
+            self._since[layer.name] = self._since[layer.name].to(tensors[layer.incoming[0].name].device)
+
     def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state[self._place] = self.state_dict()
 
@@ -267,8 +314,9 @@ class Plasticity(Saved):
         """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
         if is_nested(optimizer):
             return None
+        self._follow()
         if torch._C._current_graph_task_id() != -1:  # the loop will drop them before the methods act
-            self._dropped |= self._network.grads(optimizer)
+            self._dropped |= self._network.grads(optimizer, dense=True)
         if not self._regularisers:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
@@ -291,7 +339,7 @@ class Plasticity(Saved):
     @torch.no_grad()
     def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
-        own = self._network.grads(optimizer)
+        own = self._network.grads(optimizer, dense=True)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
         step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
@@ -302,8 +350,10 @@ class Plasticity(Saved):
         for name, grad in step.grads.items():
             if grad is not grads[name]:
                 parameter = self._network.parameters[name]
-                before, ours = parameter.grad, self._network.sharded(name, grad if scale is None else grad * scale)
+                before = parameter.grad
                 assert before is not None
+                scaled = grad if scale is None else grad * scale
+                ours = self._network.laid_out(name, scaled.to(before.dtype))
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 
@@ -359,7 +409,8 @@ class Plasticity(Saved):
             if due is not None or turn.method.acts_always:
                 acting.append((turn, due))
         if acting:
-            step = UserStep(self._network, dropped or self._network.grads(), features, self._since, self._key, skipped)
+            grads = dropped or self._network.grads(dense=any(turn.method.reads_gradients for turn, _ in acting))
+            step = UserStep(self._network, grads, features, self._since, self._key, skipped)
             for (number, method, folded), due in acting:
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)

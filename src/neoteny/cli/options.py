@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Running", "parse"]
 
-Strategy = Literal["auto", "stack", "loop", "rank-one", "one-call"]
+Strategy = Literal["auto", "stack", "loop", "rank-one", "lanes", "one-call"]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Reading pickles of arrays safely.
 
-A pickle is a program: `pickle.load` calls every function that it names. Here only the functions that build NumPy's
-arrays, numbers and bytes are allowed; all others are refused before they are imported.
+A pickle is a program: `pickle.load` calls every function that it names. Here only the names that such files need are
+known, and what they stand for is ours: arrays are built from bytes that are all there, of types of numbers alone. The
+interpreter is Python's own, since the one in C takes memory for whatever number a file names.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -50,7 +52,8 @@ def read_pickle(file: IO[bytes], path: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(found, dict):
         raise DataError(f"{path} is no data set: it holds a {type(found).__name__}, not a dict. Fetch the file again.")
-    return {key.decode(errors="replace") if isinstance(key, bytes) else str(key): found[key] for key in found}
+    named = {key.decode(errors="replace") if isinstance(key, bytes) else str(key): found[key] for key in found}
+    return {key: value.made if isinstance(value, _Array) else value for key, value in named.items()}
 
 
 def labelled_images(
@@ -88,42 +91,116 @@ def _whole_numbers(values: object) -> np.ndarray:
     >>> _whole_numbers([3, 1]), _whole_numbers([0.5]), _whole_numbers(None)
     (array([3, 1]), array([], dtype=int64), array([], dtype=int64))
     """
-    try:
-        found = np.asarray(values)
-    except ValueError:  # lists of unequal lengths
+    if isinstance(values, np.ndarray):
+        found = values
+    elif isinstance(values, list) and all(isinstance(value, (int, np.integer)) for value in values):
+        try:
+            found = np.asarray(values)
+        except (ValueError, OverflowError):
+            found = np.empty(0)
+    else:
         found = np.empty(0)
     return found.astype(np.int64) if found.ndim == 1 and found.dtype.kind in "iu" else np.empty(0, np.int64)
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+class _Array:
+    """An array that is being read: NumPy's own must not be built from what a stranger's file says about memory."""
+
+    def __init__(self) -> None:
+        self.made: np.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, content = state
+        self.made = _from_bytes(content, dtype, shape, "F" if fortran else "C")
+
+
+class _Type:
+    """A type of numbers that is being read: a kind and a size of `_TYPES`, and an order of bytes."""
+
+    def __init__(self, code: Any, *_: Any):
+        code = code.decode() if isinstance(code, bytes) else code
+        if code not in _TYPES:
+            raise DataError(
+                f"it has arrays of type {code!r}, which no data set needs. Get it from its official source."
+            )
+        self.code, self.order = code, "|"
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        if order not in ("<", ">", "|", "="):
+            raise ValueError(f"an order of bytes {order!r}")
+        self.order = order
+
+    def numpy(self) -> np.dtype:
+        """The type as NumPy's."""
+        return np.dtype(self.order + self.code)
+
+
+_TYPES = ("b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), *(f"f{size}" for size in (2, 4, 8)))
+
+
+def _from_bytes(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+    """An array of bytes that are all there."""
+    if not isinstance(content, bytes) or not isinstance(dtype, _Type) or not isinstance(shape, tuple):
+        raise ValueError("an array that is not made of bytes")
+    if not all(type(side) is int and side >= 0 for side in shape):
+        raise ValueError(f"an array of shape {shape}")
+    kind = dtype.numpy()
+    if len(content) != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"{len(content)} bytes for an array of shape {shape}")
+    return np.frombuffer(content, kind).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _reconstruct(kind: Any, *_: Any) -> _Array:
+    """An array is begun by this call; what is in it follows."""
+    if kind is not _ndarray:
+        raise ValueError("an array of another class")
+    return _Array()
+
+
+def _ndarray(*_: Any) -> None:
+    """NumPy's class of arrays, which such files name and never call: it would take any memory for an array's."""
+    raise DataError("it would call numpy.ndarray, which no data set needs: it may be malicious.")
+
+
+def _scalar(dtype: Any, content: Any) -> Any:
+    return _from_bytes(content, dtype, (), "C")[()]
+
+
+def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """NumPy writes arrays as a call of this in protocol 5."""
+    return _from_bytes(bytes(content) if isinstance(content, bytearray) else content, dtype, shape, order)
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
     """Python 3 writes bytes as a call of this in the older protocols."""
-    if encoding != "latin1":
+    if encoding not in ("latin1", b"latin1"):
         raise ValueError(f"bytes encoded as {encoding!r}")
     return text.encode("latin1")
 
 
-def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    """NumPy writes arrays as a call of this in protocol 5."""
-    return np.frombuffer(buffer, dtype).reshape(shape, order=order)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-_ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _ndarray,
+    ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _latin1,
     **{
         (f"numpy.{core}.{module}", name): call
         for core in ("core", "_core")
         for module, name, call in (
-            ("multiarray", "_reconstruct", np.ndarray(0).__reduce__()[0]),
-            ("multiarray", "scalar", np.uint8(0).__reduce__()[0]),
+            ("multiarray", "_reconstruct", _reconstruct),
+            ("multiarray", "scalar", _scalar),
             ("numeric", "_frombuffer", _frombuffer),
         )
     },
 }
 
 
-class _Unpickler(pickle.Unpickler):
+_Interpreter: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class _Unpickler(_Interpreter):
+    """Python's own interpreter of pickles, which calls nothing but what `_ALLOWED` has."""
+
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:
             return _ALLOWED[module_name, global_name]
@@ -132,3 +209,11 @@ class _Unpickler(pickle.Unpickler):
                 f"it would have Python load {module_name}.{global_name}, which no data set needs: "
                 "it may be malicious. Get the file from its official source."
             ) from None
+
+    def load_build(self) -> None:
+        """A state is set only of arrays and types that are being read, not of what builds them."""
+        if not isinstance(self.stack[-2], (_Array, _Type)):
+            raise ValueError("a state of something that has none")
+        super().load_build()
+
+    dispatch: ClassVar[dict[int, Any]] = {**_Interpreter.dispatch, pickle.BUILD[0]: load_build}

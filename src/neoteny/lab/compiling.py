@@ -8,6 +8,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -55,17 +56,17 @@ def kernel(source: Path) -> ctypes.CDLL:
     """A C++ file compiled for this processor and loaded; built once, in torch's cache folder.
 
     Raises:
-        SettingError: the compiler reports an error.
+        SettingError: the compiler reports an error, or the folder is not only ours to write.
     """
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
     command = [compiler() or "g++", *_FLAGS]
     identity = "\0".join([*command, platform.machine(), _processor(), source.read_text()])
-    target = Path(cache_dir()) / "neoteny" / f"{source.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    folder = code_folder() / "neoteny"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _require_ours(folder)
+    target = folder / f"{source.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            built = Path(folder) / target.name
+        with tempfile.TemporaryDirectory(dir=folder) as building:
+            built = Path(building) / target.name
             made = subprocess.run([*command, str(source), "-o", str(built)], capture_output=True, text=True)
             if made.returncode:
                 raise SettingError(
@@ -73,7 +74,32 @@ def kernel(source: Path) -> ctypes.CDLL:
                     "Name another compiler in the environment variable CXX, or choose strategy='loop'."
                 )
             os.replace(built, target)
+    _require_ours(target)
     return ctypes.CDLL(str(target))
+
+
+def code_folder() -> Path:
+    """The folder from which compiled code is loaded: torch's cache, in the temporary directory if not named elsewhere.
+
+    Raises:
+        SettingError: somebody else could have put code there.
+    """
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    folder = Path(cache_dir())
+    _require_ours(folder)
+    return folder
+
+
+def _require_ours(path: Path) -> None:
+    """Refuse to load code from what another user owns or may write to: its name can be foreseen."""
+    link, found = path.lstat(), path.stat()
+    mine = not hasattr(os, "geteuid") or link.st_uid == found.st_uid == os.geteuid()
+    if not mine or found.st_mode & stat.S_IWOTH:
+        raise SettingError(
+            f"{path} belongs to another user, or others may write to it, so compiled code in it is not loaded: remove "
+            "it, or name a folder of your own in the environment variable TORCHINDUCTOR_CACHE_DIR."
+        )
 
 
 def _processor() -> str:
@@ -117,6 +143,7 @@ class Compiled:
         self._called = False
         self._function = function
         if enabled:
+            code_folder()
             # fused multiply-add: the hardware has it, and it rounds once instead of twice
             # no guards: the learner always calls a graph with the same structure of tensors
             self._function = torch.compile(

@@ -143,6 +143,7 @@ class RunConfig:
             SettingError: a missing key, a value outside its range, or parts that contradict each other.
         """
         content = {"classes": {}, **brought_up_to_date(content)}
+        content.pop("execution", None)  # of the folder, which reads it itself
         _require_whole_file(content)
         entry, benchmark = _benchmark_of(content)
         own = _own_methods(content["classes"])

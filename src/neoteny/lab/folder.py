@@ -1,6 +1,6 @@
 """The folder of a run: its files and its status.
 
-    config.yaml         the resolved configuration; written first
+    config.yaml         the resolved configuration, and how it is computed here (`execution`); written first
     provenance.json     versions, hardware, command, git commit, seconds
     checkpoint.pt       the whole state at the last checkpoint
     metrics/            the metrics so far, in parts
@@ -30,11 +30,15 @@ import neoteny
 from neoteny.errors import NeotenyError, RunFolderError
 from neoteny.lab import checkpoint
 from neoteny.lab.config import RunConfig, as_now
-from neoteny.lab.recorder import atomically, read_frame, read_parts
+from neoteny.lab.execution import Execution
+from neoteny.lab.plain import read_yaml, write_yaml
+from neoteny.lab.recorder import Recorder, atomically, read_frame, read_parts
 
 __all__ = ["RunFolder", "provenance"]
 
 _PACKAGES = ("torch", "numpy", "polars")
+_MADE = {"device": "device", "strategy": "strategy", "compile": "compiled"}
+"""What the provenance says about the learner, by the name of the setting."""
 
 
 class RunFolder:
@@ -60,21 +64,43 @@ class RunFolder:
         Raises:
             RunFolderError: the path is something other than a run folder.
         """
-        if not self.path.exists() or (self.path.is_dir() and not self._visible()):
-            return "absent"
-        if not (self.path / "config.yaml").is_file():
-            raise RunFolderError(
-                f"{self.path} exists and is no run folder (it has no config.yaml): name the folder of a run, "
-                "or give another --out."
-            )
+        try:
+            if not self.path.exists() or (self.path.is_dir() and not self._visible()):
+                return "absent"
+            if not (self.path / "config.yaml").is_file():
+                raise RunFolderError(
+                    f"{self.path} exists and is no run folder (it has no config.yaml): name the folder of a run, "
+                    "or give another --out."
+                )
+        except (OSError, ValueError) as error:  # no permission, a name that is too long or has a null character
+            raise RunFolderError(f"{self.path} cannot be looked at ({error}): give another folder.") from error
         return "finished" if (self.path / "metrics.parquet").exists() else "unfinished"
 
-    def create(self, config: RunConfig) -> None:
+    def create(self, config: RunConfig, execution: Mapping[str, Any] | None = None) -> None:
         """Make the folder of a new run and take its lock.
 
+        Args:
+            config: what is run.
+            execution: how it is computed here, as far as that decides the numbers (`Training.decided`).
+
         Raises:
-            RunFolderError: there is a run in it already.
+            RunFolderError: there is a run in it already, or it cannot be written.
         """
+        self._require_absent()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.path} cannot be made ({error}): give another --out.") from error
+        self.lock()
+        try:
+            self._require_absent()  # another process may have begun, and even finished, before the lock was taken
+            text = write_yaml({**config.to_dict(), **({"execution": dict(execution)} if execution else {})})
+            atomically(self.path / "config.yaml", lambda path: path.write_text(text, encoding="utf-8"))
+        except BaseException:
+            self.unlock()
+            raise
+
+    def _require_absent(self) -> None:
         match self.status:
             case "finished":
                 raise RunFolderError(
@@ -86,12 +112,6 @@ class RunFolder:
                     f"{self.path} holds an unfinished run: resume it with `neoteny resume {self.path}`, "
                     "give another --out, or delete the folder."
                 )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"{self.path} cannot be made ({error}): give another --out.") from error
-        self.lock()
-        atomically(self.path / "config.yaml", lambda path: path.write_text(config.to_yaml(), encoding="utf-8"))
 
     def lock(self) -> None:
         """Keep other processes from writing here, until `unlock` or the end of this process.
@@ -103,7 +123,10 @@ class RunFolder:
             import fcntl
         except ImportError:  # not on Windows
             return
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(f"{self.path} cannot be written ({error}): make it writable.") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -133,6 +156,42 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} cannot be used ({error}): correct it, or delete the folder and run it again."
             ) from error
+
+    def execution(self) -> dict[str, Any]:
+        """How the run was started, as arguments of `Execution`; of what is not known there is nothing.
+
+        What decides the numbers is in `config.yaml`, and the provenance only says it once more, beside what decides
+        none: earlier versions had it there alone.
+
+        Raises:
+            RunFolderError: `config.yaml` cannot be read.
+        """
+        said = self.read_provenance()
+        asked, made = (part if isinstance(part, dict) else {} for part in (said.get("execution"), said.get("training")))
+        known = {name: value for name, value in asked.items() if name in Execution.__dataclass_fields__}
+        known |= {name: made[key] for name, key in _MADE.items() if key in made}
+        path = self.path / "config.yaml"
+        try:
+            stated = read_yaml(path.read_text(encoding="utf-8"), str(path)).get("execution", {})
+        except (NeotenyError, OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{path} cannot be read ({error}): restore it, or run it again.") from error
+        if not isinstance(stated, dict):
+            raise RunFolderError(f"{path}: execution is {stated!r}, not settings: restore the file.")
+        return known | stated
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed has left beside a finished run."""
+        if self.status == "finished" and (self._temporary() or (self.path / "metrics").is_dir()):
+            self.lock()
+            try:
+                Recorder(self.path, 1).clear()
+                for path in self._temporary():
+                    path.unlink(missing_ok=True)
+            finally:
+                self.unlock()
+
+    def _temporary(self) -> list[Path]:
+        return list(self.path.glob(".*.tmp"))
 
     def state(self, config: RunConfig) -> dict[str, Any]:
         """What the last checkpoint holds.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from neoteny.lab.compiling import Compiled, CompileWarning, own_code
+from neoteny.lab.compiling import Compiled, CompileWarning, code_folder, own_code
 
 Tree = Any
 """A nested dict, list or tuple of tensors."""
@@ -118,6 +118,8 @@ def compiled(function: Callable[[list[Tensor]], list[Tensor]], examples: Sequenc
     from torch._inductor.decomposition import select_decomp_table
     from torch._inductor.virtualized import V
     from torch.fx.experimental.proxy_tensor import make_fx
+
+    code_folder()  # refuses one that is not ours
 
     def spread(*tensors: Tensor) -> list[Tensor]:
         return function(list(tensors))

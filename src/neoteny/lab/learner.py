@@ -63,8 +63,8 @@ class Learner:
         seeds: the run seed of each run; R of them.
         varied: settings that differ between the runs, one value for each run: `step_size`,
             `critic.optimizer.step_size`, or `cbp.replacement_rate`.
-        strategy: `stack`, `loop`, `rank-one` or `auto`, or `one-call` for a learner that acts between its steps; all
-            give equal results up to rounding.
+        strategy: `stack`, `loop`, `rank-one`, `lanes` or `auto`, or `one-call` for a learner that acts between its
+            steps; all give equal results up to rounding.
         compile: whether steps are compiled (`torch.compile`).
         device: where the runs live.
         unroll: steps in one compiled graph; chosen from the size of the network by default.

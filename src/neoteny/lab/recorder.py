@@ -1,22 +1,24 @@
 """Records a stack of runs as tidy rows: buffered, written as Parquet in parts, joined at the end.
 
 Rows are added only at the ends of bins and at measurements, so they are few. They stay in memory until the next
-checkpoint, then go to `metrics/part-00001.parquet` and so on. A checkpoint says how many parts belong to it; on a
-resume newer parts are deleted. The finished `metrics.parquet` holds only the numbers, in a fixed order: two equal runs
-write equal bytes, however their parts were divided.
+checkpoint, then go to `metrics/part-00001.parquet` and so on. A checkpoint lists the checksums of the parts that belong
+to it; on a resume these are checked, and newer parts are deleted. The finished `metrics.parquet` holds only the
+numbers, in a fixed order: two equal runs write equal bytes, however their parts were divided.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from neoteny.errors import RunFolderError
+from neoteny.errors import NeotenyError, RunFolderError
 from neoteny.lab.former_names import METRICS
 
 if TYPE_CHECKING:
@@ -40,15 +42,27 @@ _PART_ROWS = 2**18  # rows held in memory at most: about 20 MB
 
 
 def atomically(path: Path, write: Any) -> None:
-    """Let `write(temporary)` write a file, then move it into place: a reader sees the old file or the new one."""
+    """Let `write(temporary)` write a file, then move it into place: a reader sees the old file or the new one.
+
+    Raises:
+        RunFolderError: it cannot be written, as on a full disk; the old file is as it was.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except NeotenyError:
+        raise
+    except Exception as error:  # a full disk is an OSError, a PolarsError or a RuntimeError, depending on who writes
+        raise RunFolderError(
+            f"{path} cannot be written ({type(error).__name__}: {error}): make room on the disk, or give another "
+            "folder that you may write to. A run goes on from its last checkpoint by `neoteny resume`."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     if hasattr(os, "O_DIRECTORY"):  # the new name must survive a power cut, too
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -75,7 +89,8 @@ class Recorder:
     def __init__(self, folder: Path, runs: int):
         self._folder, self._runs = folder, runs
         self._rows: list[tuple[np.ndarray, np.ndarray, int, int, str, str]] = []
-        self._buffered, self._parts = 0, 0
+        self._sums: list[str]  # of the parts so far
+        self._buffered, self._sums = 0, []
 
     def add(
         self, metric: str, values: ArrayLike, *, step: int, task: int, layer: str = "", only: ArrayLike | None = None
@@ -110,14 +125,16 @@ class Recorder:
             columns[name] = [value for value, length in zip(each, lengths, strict=True) for _ in range(length)]
         frame = pl.DataFrame({name: pl.Series(columns[name], dtype=kind) for name, kind in COLUMNS.items()})
         (self._folder / "metrics").mkdir(exist_ok=True)
-        atomically(self._part(self._parts + 1), frame.write_parquet)
-        self._parts += 1
+        part = self._part(len(self._sums) + 1)
+        atomically(part, frame.write_parquet)
+        self._sums.append(_checksum(part))
         self._rows, self._buffered = [], 0
 
     def finish(self) -> pl.DataFrame:
         """Join the parts into `metrics.parquet`, sorted, and remove them."""
         self.flush()
-        frame = read_parts(self._folder, self._parts)
+        self._check()
+        frame = read_parts(self._folder, len(self._sums))
         # Fixed settings, one chunk, single-threaded order: the bytes depend on the rows alone.
         atomically(
             self._folder / "metrics.parquet",
@@ -134,24 +151,32 @@ class Recorder:
             parts.rmdir()
 
     def state_dict(self) -> dict[str, Any]:
-        """How many parts there are; rows in memory are written first."""
+        """The parts and their checksums; rows in memory are written first."""
         self.flush()
-        return {"parts": self._parts}
+        return {"parts": len(self._sums), "sums": list(self._sums)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue after that many parts; newer ones are deleted, as their rows will be recorded again.
+        """Continue after these parts; newer ones are deleted, as their rows will be recorded again.
 
         Raises:
-            RunFolderError: a part that the checkpoint counts on is missing.
+            RunFolderError: a part that the checkpoint counts on is missing or was changed.
         """
-        self._rows, self._buffered, self._parts = [], 0, int(state["parts"])
-        for number in range(1, self._parts + 1):
-            if not self._part(number).exists():
+        # earlier versions kept no checksums: then the parts are taken as they are
+        sums = state.get("sums") or ["" for _ in range(int(state["parts"]))]
+        self._rows, self._buffered, self._sums = [], 0, [str(one) for one in sums]
+        self._check()
+        self._drop_parts_after(len(self._sums))
+
+    def _check(self) -> None:
+        """Refuse parts that are missing or have other bytes than when they were written."""
+        for number, known in enumerate(self._sums, start=1):
+            path = self._part(number)
+            wrong = "is missing" if not path.exists() else "was changed" if known not in ("", _checksum(path)) else ""
+            if wrong:
                 raise RunFolderError(
-                    f"{self._part(number)} is missing, though the checkpoint needs it: the folder is damaged; "
+                    f"{path} {wrong}, though the checkpoint needs it as it was written: the folder is damaged; "
                     "restore the file, or delete the folder and run it again."
                 )
-        self._drop_parts_after(self._parts)
 
     def _part(self, number: int) -> Path:
         return self._folder / "metrics" / f"part-{number:05d}.parquet"
@@ -162,6 +187,10 @@ class Recorder:
             for path in (self._folder / "metrics").glob(pattern):
                 if path.name not in kept:
                     path.unlink(missing_ok=True)
+
+
+def _checksum(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def read_frame(path: Path) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neoteny.checks import known_keywords
-from neoteny.errors import CheckpointError, RunFolderError
+from neoteny.errors import CheckpointError, DataError, RunFolderError, SettingError
 from neoteny.lab import checkpoint
 from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
 from neoteny.lab.config import resolve as resolve_config
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
     from neoteny.optim import Optimizer
 
-__all__ = ["RunStack", "folder_of", "resume", "run", "start"]
+__all__ = ["ResumeWarning", "RunStack", "folder_of", "resume", "run", "start"]
+
+
+class ResumeWarning(UserWarning):
+    """A run goes on in a way that changes how its numbers are rounded."""
 
 
 @dataclass(frozen=True)
@@ -155,26 +160,34 @@ def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] =
     Args:
         run_dir: the run folder.
         progress: as for `run`.
-        execution: what should differ from the start, such as `device` or `data_dir`.
+        execution: what should differ from the start: `data_dir`, if the data has moved, or `device`, which is warned
+            of. What else decides the numbers must be as at the start.
 
     Raises:
         RunFolderError: there is no run folder, or it is damaged.
         CheckpointError: the checkpoint is damaged, or belongs to another configuration.
+        SettingError: the numbers would not be those of an uninterrupted run, as with another `compile`.
+        DataError: the data is missing, or is not the data that the run was started with.
     """
-    folder = RunFolder(run_dir)
+    folder = RunFolder(_expanded(run_dir))
     config = folder.config()
-    known = folder.read_provenance().get("execution")
-    fields = Execution.__dataclass_fields__
-    settings = {key: value for key, value in known.items() if key in fields} if isinstance(known, dict) else {}
+    known = {name: value for name, value in folder.execution().items() if name in Execution.__dataclass_fields__}
     with _listener(progress, config) as notify, _interrupts() as stopped:
         return start(
-            config, folder.path, Execution(**{**settings, **execution}), resume=True, notify=notify, stopped=stopped
+            config, folder.path, Execution(**{**known, **execution}), resume=True, notify=notify, stopped=stopped
         )
 
 
 def folder_of(config: RunConfig, out: str | Path) -> Path:
-    """The folder of a stack of runs below the directory `out`."""
-    return Path(out) / config.benchmark / config.label
+    """The folder of a stack of runs below the directory `out`, in which `~` is the home directory."""
+    return _expanded(out) / config.benchmark / config.label
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{path} names no folder ({error}): write it out from the root.") from error
 
 
 def start(
@@ -197,29 +210,59 @@ def start(
         stopped: is asked from time to time whether to stop.
     """
     folder = RunFolder(path)
-    status, state = folder.status, None
+    status, state, known = folder.status, None, {}
     result = RunStack(path, config)
     if status != "absent" and resume:
         _require_same(folder, config)
+        if status == "unfinished":
+            folder.lock()
+            if folder.status == "finished":  # by another process, before the lock was taken
+                folder.unlock()
+                status = "finished"
         if status == "finished":
+            folder.tidy()
             return result
-        folder.lock()
     elif status != "absent":
         folder.create(config)  # raises the error that says what to do
     try:
-        if status == "unfinished" and folder.checkpoint.exists():
-            state = folder.state(config)
-            # `auto` may choose another one elsewhere; the numbers must equal those of an uninterrupted run
-            execution = replace(execution, strategy=state["strategy"])
+        if status == "unfinished":
+            known = folder.execution()
+            if folder.checkpoint.exists():
+                state = folder.state(config)
+                known["strategy"] = state["strategy"]
+            # `auto` may mean something else here
+            meant = {name: known[name] for name in ("device", "strategy") if name in known}
+            execution = replace(execution, **{n: v for n, v in meant.items() if getattr(execution, n) == "auto"})
         with threads(execution.threads):
             train = config.resolved.entry.load_trainer()
             training = train(config, execution, notify, stopped)  # first: a failed start leaves no folder
             if status == "absent":
-                folder.create(config)
+                folder.create(config, training.decided())
+            else:
+                _require_as_started(path, known, training.decided())
             training.go(folder, state)
     finally:
         folder.unlock()
     return result
+
+
+def _require_as_started(path: Path, known: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse to go on in another way than the run was started in, where that would change its numbers."""
+    for name, now in here.items():
+        before = known.get(name, now)
+        if before in (now, "auto"):
+            continue
+        said = f"{path} was started with {name} = {before!r}, and here it is {now!r}"
+        if name == "device":
+            warnings.warn(f"{said}: its numbers from here on are rounded in another way.", ResumeWarning, stacklevel=3)
+        elif name == "data":
+            raise DataError(f"{said}: this is other data. Name the folder of the same data by --data-dir.")
+        else:
+            cure = "Is there no C++ compiler here? " if name == "compile" and before else ""
+            raise SettingError(
+                f"{said}: its numbers would not be those of an uninterrupted run. {cure}Leave the option out or give "
+                "the value of the start, or run it again into another --out."
+            )
 
 
 def _require_same(folder: RunFolder, config: RunConfig) -> None:

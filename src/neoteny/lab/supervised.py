@@ -138,6 +138,9 @@ class Supervised(Training):
         self._position = int(state["position"])
         self._sums = {name: value.to(self._learner.device) for name, value in state["sums"].items()}
 
+    def _data(self) -> str:
+        return self._stream.fingerprint()
+
     def _describe(self) -> dict[str, Any]:
         return {"data": data} if (data := self._stream.describe()) else {}
 

@@ -114,6 +114,16 @@ class Training(ABC):
         """More entries for the provenance."""
         return {}
 
+    def _data(self) -> str:
+        """A fingerprint of the data that is learned from; empty if it is generated."""
+        return ""
+
+    def decided(self) -> dict[str, Any]:
+        """What decides the numbers beside the configuration, as it turned out here; it is kept in `config.yaml`."""
+        how, data = self.learner.describe(), self._data()
+        found = {"device": how["device"], "strategy": how["strategy"], "compile": how["compiled"]}
+        return found | {"threads": self.execution.threads} | ({"data": data} if data else {})
+
     def go(self, folder: RunFolder, state: Mapping[str, Any] | None = None) -> None:
         """Train to the end, from the beginning or from a checkpoint's state, and finish the folder.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from neoteny.errors import SettingError
 from neoteny.measures.checkup import LayerReport, Report
 from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
-from neoteny.measures.forward import as_dict
+from neoteny.measures.forward import checked, thawed
 from neoteny.measures.layers import Loss, loss_on, measure_layers
 from neoteny.measures.trainable import trainability as measure_trainability
 from neoteny.measures.weights import weight_magnitude
@@ -74,8 +74,10 @@ def diagnose(
     from neoteny.units import find
     from neoteny.units.maps import unwrapped
 
-    inner, inputs = unwrapped(model)[0], as_dict(inputs)
-    network = find(inner, inputs, residual_stream=True, only_preserving=False, verify=False) if units is None else units
+    inner, inputs = checked(model, inputs, "diagnose")
+    with thawed(inner):
+        every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+        network = find(inner, inputs, **every_unit) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
     weights = None

@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
-    "as_dict",
     "call",
+    "checked",
     "examples_of",
     "generators_kept",
     "seed_generators",
+    "thawed",
     "undisturbed",
     "without_cudnn_rnn",
 ]
 
 
+def checked(model: Any, inputs: Any, what: str) -> tuple[nn.Module, Any]:
+    """The network without wrappers, and inputs that it can be judged by.
+
+    Raises:
+        SettingError: it is no network, or the inputs hold no example, or numbers that are not finite.
+    """
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    from neoteny.units.inputs import as_dict
+    from neoteny.units.maps import unwrapped
+
+    if not isinstance(model, torch.nn.Module):
+        raise SettingError(f"{what}: model is a {type(model).__name__}, not a network; give the nn.Module itself.")
+    inputs = as_dict(inputs)
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+    if any(tensor.dim() and not len(tensor) for tensor in tensors):
+        raise SettingError(f"{what}: the inputs hold no example; give a batch of some hundred.")
+    wild = [t for t in tensors if t.is_floating_point() and not bool((t.isfinite() | t.isneginf()).all())]
+    if wild:
+        count = int((~wild[0].isfinite()).any(tuple(range(1, wild[0].dim()))).sum()) if wild[0].dim() else 1
+        raise SettingError(
+            f"{what}: {count} of the inputs' examples are not finite, so they say nothing about the network; leave "
+            "them out, or fill in what is missing."
+        )
+    return unwrapped(model)[0], inputs
+
+
+@contextmanager
+def thawed(model: nn.Module) -> Iterator[None]:
+    """Let frozen parameters take part, so that their layers are looked at too. Afterwards they are frozen again."""
+    frozen = [p for p in model.parameters() if not p.requires_grad and (p.is_floating_point() or p.is_complex())]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Run the model on a tensor, on a tuple or list of positional arguments, or on a mapping of named ones."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    """Run the model on a batch as `neoteny.units.inputs` has it."""
+    from neoteny.units.inputs import arguments_of
 
-
-def as_dict(inputs: Any) -> Any:
-    """Named inputs as a dict: torch's tree functions do not look into other mappings, such as a tokenizer's output."""
-    return dict(inputs) if isinstance(inputs, Mapping) else inputs
+    args, kwargs = arguments_of(inputs)
+    return model(*args, **kwargs)
 
 
 def examples_of(inputs: Any) -> int | None:

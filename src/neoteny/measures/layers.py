@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
 from neoteny.measures.catalogue import of_features
-from neoteny.measures.forward import call, examples_of, undisturbed, without_cudnn_rnn
+from neoteny.measures.forward import call, examples_of, thawed, undisturbed, without_cudnn_rnn
 from neoteny.measures.weights import gradient_norm, weight_magnitude
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def measure_layers(
     of_units = [name for name in measures if name not in _OF_WEIGHTS]
     wants_gradient = "gradient_norm" in measures
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    with undisturbed(model), without_cudnn_rnn(model):
+    with undisturbed(model), thawed(model), without_cudnn_rnn(model):
         with _seen(model, network) as features, torch.set_grad_enabled(wants_gradient):
             output = call(model, inputs)
         gradients = _gradients(parameters, output, loss) if wants_gradient else {}

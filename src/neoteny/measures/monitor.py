@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 from neoteny.measures.catalogue import FEATURE_MEASURES
-from neoteny.measures.forward import as_dict
+from neoteny.measures.forward import checked, thawed
 from neoteny.measures.layers import loss_on, measure_layers
 from neoteny.measures.sinks import sink
 from neoteny.measures.symptoms import PlasticityLossWarning, findings
@@ -86,19 +86,18 @@ class Monitor:
         warn: bool = False,
     ):
         from neoteny.units import find
-        from neoteny.units.maps import unwrapped
+        from neoteny.units.maps import unwrapped_optimizer
 
         if every < 1:
             raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
         self._loss = loss_on(targets, loss)
         self._measures = _checked(measures, self._loss is not None)
-        self._model, self._probe, self._every, self._warn = unwrapped(model)[0], as_dict(probe), every, warn
+        self._every, self._warn = every, warn
+        self._model, self._probe = checked(model, probe, "Monitor")
         self._sink = sink(log)
-        self._network = (
-            find(self._model, self._probe, residual_stream=True, only_preserving=False, verify=False)
-            if units is None
-            else units
-        )
+        with thawed(self._model):
+            every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+            self._network = find(self._model, self._probe, **every_unit) if units is None else units
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()
         self.steps = 0
@@ -106,7 +105,7 @@ class Monitor:
         self._reference = self.measure()
         self._handle = None
         if optimizer is not None:
-            self._handle = optimizer.register_step_post_hook(lambda *_: self.step())
+            self._handle = unwrapped_optimizer(optimizer).register_step_post_hook(lambda *_: self.step())
 
     def step(self) -> None:
         """Count a step, and measure if it is due."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from neoteny.errors import NetworkError, SettingError, UnknownNameError
 from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
-from neoteny.measures.forward import as_dict, call, examples_of, generators_kept, seed_generators, without_cudnn_rnn
+from neoteny.measures.forward import call, examples_of, generators_kept, seed_generators, without_cudnn_rnn
 from neoteny.measures.symptoms import SLOW_LEARNING
 from neoteny.progress import bar
 
@@ -133,6 +133,7 @@ def trainability(
     import torch
 
     from neoteny.units.copying import bare_copy
+    from neoteny.units.inputs import as_dict
     from neoteny.units.random import fold_in
     from neoteny.units.random import key as key_of
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import reprlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -58,7 +58,7 @@ class Step:
         due: the schedule's row as plain numbers, where the step is not compiled.
         newborn: what the optimizer's state holds for weights that are made new.
         on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
-            `torch.func.grad` can differentiate; given where a method says `needs_reference`.
+            `gradient_of` can differentiate; given where a method says `needs_reference`.
     """
 
     network: Network
@@ -93,6 +93,10 @@ class Step:
     def step_size_of(self, name: str) -> float | Tensor:
         """The step size of one parameter."""
         return self.step_sizes.get(name, self.step_size)
+
+    def layers(self) -> Iterator[tuple[int, UnitLayer]]:
+        """The unit layers that are being trained, each with its place in the network."""
+        yield from enumerate(self.network.layers)
 
     def parameters(self, norms: bool = True) -> list[str]:
         """Names of the network's parameters, with or without the gains and shifts of norms."""
@@ -131,7 +135,7 @@ class Step:
         """Count from here for the units of layers that these parameters feed; `when` is as in `make_parameter_new`."""
         import torch
 
-        for layer in self.network.layers:
+        for _, layer in self.layers():
             if layer.name in self.since and all(slices.name in names for slices in layer.incoming):
                 since = self.since[layer.name]
                 new = torch.zeros_like(since)
@@ -147,6 +151,12 @@ class Step:
             magnitude = layer.incoming_magnitude if which == "incoming" else layer.outgoing_magnitude
             found[layer.name] = magnitude(self.tensors, dtype)
         return found
+
+    def gradient_of(self, function: Callable[..., Tensor], *given: Tensors) -> tuple[Tensors, ...]:
+        """The gradient of a function of dicts of tensors, whose value is a number `[]`, by each of them."""
+        import torch
+
+        return torch.func.grad(function, argnums=tuple(range(len(given))))(*given)
 
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None

@@ -104,7 +104,7 @@ class CChain(Method):
             f"{name}/{ago}": tensor.detach().clone() for name, tensor in tensors.items() for ago in range(self.lag + 1)
         }
         if self.scaling == "relative":
-            like = at_least_single(next(iter(tensors.values())))
+            like = at_least_single(next(value for value in tensors.values() if value.is_floating_point()))
             state |= {name: torch.zeros((), dtype=like.dtype, device=like.device) for name in _MEANS}
         return state
 
@@ -166,7 +166,8 @@ def _kl(outputs: Tensor, before: Tensor) -> Tensor:
 def _norm(grads: Tensors) -> Tensor:
     import torch
 
-    return torch.stack([at_least_single(grad).square().sum() for grad in grads.values()]).sum().sqrt()
+    parts = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads.values()]
+    return torch.stack([at_least_single(part).square().sum() for part in parts]).sum().sqrt()
 
 
 def _ratio(main: Tensor, churn: Tensor) -> Tensor:

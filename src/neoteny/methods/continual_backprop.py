@@ -173,7 +173,7 @@ class ContinualBackprop(UnitReset):
         state = dict(state)
         sent = step.magnitudes("outgoing") if self.utility in _USES_OUTGOING else {}
         fed = step.magnitudes("incoming") if self.utility in _USES_INCOMING else {}
-        for layer in step.network.layers:
+        for _, layer in step.layers():
             self._judge(layer, step, state, sent.get(layer.name), fed.get(layer.name))
         return state if due is None else self.replace(step, state, due)
 
@@ -182,7 +182,7 @@ class ContinualBackprop(UnitReset):
         from neoteny.units.random import fold_in
 
         state = dict(state)
-        for i, layer in enumerate(step.network.layers):
+        for i, layer in step.layers():
             if step.due is None or step.due[i]:  # known to the host: layers with nothing due are left alone
                 chosen = self._choose(layer, state, due[i], fold_in(step.key, 2 * i))
                 at_most = None if step.due is None else step.due[i]
@@ -193,8 +193,8 @@ class ContinualBackprop(UnitReset):
     def _keeps_mean(self) -> bool:
         return self.compensate or self.utility in _USES_MEAN
 
-    def _at_most_one(self, layer: UnitLayer) -> bool:
-        """Whether it follows from the settings that never two units of the layer are due at once."""
+    def draws_one_row(self, layer: UnitLayer) -> bool:
+        """Whether a reset draws weights for one unit alone: never two units of the layer are due at once, it knows."""
         rate = self.replacement_rate
         return self.replacement == "account" or (isinstance(rate, (int, float)) and rate * layer.size <= 1)
 
@@ -244,7 +244,7 @@ class ContinualBackprop(UnitReset):
         eligible = age > self.maturity_threshold
         utility = torch.where(eligible, utility, torch.inf)
         unit = torch.arange(layer.size, dtype=torch.int32, device=age.device)
-        if self._at_most_one(layer):
+        if self.draws_one_row(layer):
             first = (unit == utility.argmin()) & (due > 0)
         else:
             first = utility.argsort(stable=True).argsort() < due
@@ -264,7 +264,7 @@ class ContinualBackprop(UnitReset):
                 assert bias is not None  # `init` refuses others
                 old = step.tensors[bias]
                 step.tensors[bias] = old + _contribution(slices, step.tensors[slices.name], mean).to(old.dtype)
-        step.make_new(layer, chosen, key, shared_draw=self._at_most_one(layer), at_most=at_most)
+        step.make_new(layer, chosen, key, shared_draw=self.draws_one_row(layer), at_most=at_most)
         for name in ("age", "share", "utility", "mean"):
             value = state.get(f"{layer.name}/{name}")
             if value is not None:

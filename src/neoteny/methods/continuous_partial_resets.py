@@ -135,7 +135,7 @@ class ContinuousPartialResets(Method):
             state[f"{layer}/utility"] = torch.where(new.isfinite(), new, utility)
         if due is None or is_zero(self.replacement_rate):
             return state
-        for number, layer in enumerate(step.network.layers):
+        for number, layer in step.layers():
             if layer.name in gradients:
                 name = f"{layer.name}/utility"
                 share = torch.where(due[0] > 0, self._share(state[name]), torch.zeros_like(state[name]))

@@ -51,7 +51,7 @@ class FullReset(BoundaryReset):
 
         reset_parameters(step, step.parameters(), when, zero=False, momentum=True)
         everything = torch.tensor(True) if when is None else when
-        for layer in step.network.layers:
+        for _, layer in step.layers():
             for slices in layer.norms:  # of the running statistics; gains and shifts are parameters
                 if slices.name in step.tensors and slices.name not in step.network.initialisers:
                     old = step.tensors[slices.name]

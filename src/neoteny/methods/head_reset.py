@@ -6,11 +6,13 @@ at each task of Continual ImageNet: Dohare et al., Nature 632, 2024.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import require_choice, require_count
-from neoteny.methods.base import Contract, Stage, Step
+from neoteny.errors import NetworkError
+from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class HeadReset(BoundaryReset):
 
     Raises:
         SettingError: fewer than 1 layer, a period below 1.
+        NetworkError: there are fewer layers, nothing of them is trained, another module has their weights as well (a
+            head tied to an embedding), or their weights come from a length and a direction (`weight_norm`).
 
     >>> HeadReset(to="zero", keep_momentum=True).layers
     1
@@ -60,6 +64,37 @@ class HeadReset(BoundaryReset):
         """Active methods and inactive ones, for `neoteny.testing`."""
         return [cls(layers=2, period=5), cls(to="zero", keep_momentum=True)], [cls(period=10**6)]
 
+    def init(self, network: Network, tensors: Tensors) -> Tensors:
+        """No state; refuses layers that cannot be drawn anew."""
+        found = max((_depth(network, tower) for tower in network.towers), default=self.layers)
+        if found < self.layers:
+            raise NetworkError(
+                f"HeadReset: layers = {self.layers}, but with the head only {found} "
+                f"{'layer leads' if found == 1 else 'layers lead'} to the output with gradients; give layers={found}."
+            )
+        names = last_layers(network, self.layers)
+        shared = next((name for name in names if name in network.shared), None)
+        if shared is not None:
+            raise NetworkError(
+                f"HeadReset: {shared} is {network.shared[shared]} as well, so a reset of the head would reset the "
+                "other module, too; give the head weights of its own, or leave the method out."
+            )
+        length = next(
+            (name for name in names if name.endswith(("weight_g", "parametrizations.weight.original1"))), None
+        )
+        if length is not None:
+            raise NetworkError(
+                f"HeadReset: the head computes its weight from a length and a direction, {length}, which cannot be "
+                "drawn apart from each other; take weight_norm off the head, or leave the method out."
+            )
+        if not any(name in network.initialisers and name in tensors for name in names):
+            raise NetworkError(
+                f"HeadReset: nothing of the last {'layer' if self.layers == 1 else 'layers'} is trained "
+                f"({', '.join(names) or 'no parameter makes the output'}); let the head's weights train, or leave the "
+                "method out."
+            )
+        return {}
+
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""
         names = last_layers(step.network, self.layers)
@@ -76,10 +111,22 @@ def last_layers(network: Network, layers: int) -> list[str]:
     names = dict.fromkeys(network.head)
     for tower in network.towers or (tuple(network.modules),):
         left = layers
-        for own in (network.modules[module] for module in reversed(tower) if module in network.modules):
-            if left == 1 or set(own) <= set(network.head):
+        for own in (_parameters(network, module) for module in reversed(tower)):
+            if left == 1 or not own or set(own) <= set(network.head):
                 continue
             names.update(dict.fromkeys(own))
             if not set(own) <= set(network.norms):  # a norm belongs to the layer before it
                 left -= 1
     return list(names)
+
+
+def _depth(network: Network, tower: Sequence[str]) -> int:
+    """How many layers of a tower there are, the head included."""
+    layers = (set(_parameters(network, module)) for module in tower)
+    return 1 + sum(bool(own) and not own <= {*network.head, *network.norms} for own in layers)
+
+
+def _parameters(network: Network, module: str) -> tuple[str, ...]:
+    """Of a module its own parameters; of one that is no layer that is known, all of it."""
+    names = network.initialisers
+    return network.modules.get(module) or tuple(n for n in names if n == module or n.startswith(f"{module}."))

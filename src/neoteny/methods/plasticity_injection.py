@@ -236,17 +236,16 @@ def _require_one_call(model: nn.Module, head: nn.Module, example_inputs: Any) ->
 
     import torch
 
+    from neoteny.units.inputs import arguments_of
+
     calls: list[None] = []
     handle = head.register_forward_hook(lambda *_: calls.append(None))
-    inputs = copy.copy(example_inputs)
+    args, kwargs = arguments_of(copy.copy(example_inputs))
     training = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
             model.eval()
-            if isinstance(inputs, Mapping):
-                model(**inputs)
-            else:
-                model(*(inputs if isinstance(inputs, (tuple, list)) else (inputs,)))
+            model(*args, **kwargs)
     finally:
         handle.remove()
         for module, was in training.items():

@@ -98,8 +98,6 @@ class SelfDistillation(Averaging):
         """Add the gradient of λ D."""
         if is_zero(self.strength) or not step.grads:
             return state
-        import torch
-
         network = on_reference(step)
         teacher, _ = network(self.averages(step.tensors, state))
 
@@ -108,7 +106,7 @@ class SelfDistillation(Averaging):
         def distance(parameters: Tensors) -> Tensor:
             return self._distance(network({**own, **parameters})[0], teacher)
 
-        pulls = torch.func.grad(distance)({name: step.tensors[name] for name in step.grads})
+        (pulls,) = step.gradient_of(distance, {name: step.tensors[name] for name in step.grads})
         for name, pull in pulls.items():
             step.grads[name] = step.grads[name] + self.strength * pull
         return state

@@ -124,7 +124,7 @@ class SelfNormalisedResets(UnitReset):
 
         state, chosen = dict(state), {}
         lengths = torch.tensor(_lengths(self.longest), dtype=torch.int32, device=step.key.device)
-        for layer in step.network.layers:
+        for _, layer in step.layers():
             h = step.features.get(layer.name)
             if h is None:
                 continue  # the optimizer stepped without a forward pass

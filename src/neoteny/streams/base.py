@@ -8,7 +8,8 @@ draws the same numbers alone and in a stack.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["Stream"]
 
 # Which of a run's generators for data; not 0, as a seed sequence takes that for no number at all.
 _PROBLEM, _TASK, _PROBE = 1, 2, 3
+_READ = 2**28  # bytes of data that a fingerprint reads at most
 
 
 class Stream(ABC):
@@ -151,6 +153,24 @@ class Stream(ABC):
     def describe(self) -> dict[str, Any]:
         """What the provenance of a run says about its data; empty for a stream that generates its examples."""
         return {}
+
+    def fingerprint(self) -> str:
+        """A checksum of the data that its examples are made of; empty for a stream that generates them.
+
+        Of data of more than 256 MB the bytes of every n-th image count, so that no more than that is read.
+        """
+        arrays = [np.asarray(array) for array in self._data()]
+        if not arrays:
+            return ""
+        digest, every = sha256(), -(-sum(array.nbytes for array in arrays) // _READ)
+        for array in arrays:
+            digest.update(f"{array.shape} {array.dtype}\n".encode())
+            digest.update(np.ascontiguousarray(array[::every]).data)
+        return digest.hexdigest()[:32]
+
+    def _data(self) -> Iterable[np.ndarray | Tensor]:
+        """The arrays that examples are made of, on the CPU; an item of the first dimension is an image or a label."""
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on from here, as plain values; small, whatever the length of a task."""

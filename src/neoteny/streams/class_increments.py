@@ -5,7 +5,7 @@ Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,6 +133,9 @@ class ClassIncrements(Stream):
         for start in range(0, chosen.shape[1], _BLOCK):
             piece = self._gather(images, chosen[:, start : start + _BLOCK])
             yield piece, self._tensor(labels[start : start + _BLOCK]).expand(self.runs, -1)
+
+    def _data(self) -> Iterable[np.ndarray | Tensor]:
+        return self._images.cpu(), self._test_images.cpu(), *self._rows, *self._test_rows
 
     def _begin_task(self, task: int, again: bool) -> None:
         """Nothing: orders are drawn epoch by epoch."""

@@ -5,7 +5,7 @@ Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -104,6 +104,9 @@ class ClassPairs(Stream):
         images = torch.stack([self._both(seed, task, slice(-self._test, None)) for seed in self.seeds])
         labels = torch.arange(2, device=self.device).repeat_interleave(self._test)
         yield as_floats(images, self._pixels), labels.expand(self.runs, -1)
+
+    def _data(self) -> Iterable[np.ndarray]:
+        return self._images
 
     def _both(self, seed: int, task: int, rows: slice) -> Tensor:
         """Some images of both classes, bytes [2 n, 3, H, W]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +73,9 @@ class PermutedImages(Stream):
     def inputs(self) -> int:
         """Pixels of an image, D."""
         return self._images.shape[1]
+
+    def _data(self) -> Iterable[Tensor]:
+        return self._images, self._labels
 
     def _begin_task(self, task: int, again: bool) -> None:
         import torch

@@ -139,7 +139,7 @@ def check_method(
     ...         return state
     >>> report = check_method(Shrink(), inactive=Shrink(rate=0), models=[MODELS["mlp"]])
     >>> print(report)
-    Shrink keeps its 25 promises in ... trials.
+    Shrink keeps its 26 promises in ... trials.
     """
     if still is not None:
         warnings.warn("check_method: `still` is now called `inactive`.", DeprecationWarning, stacklevel=2)

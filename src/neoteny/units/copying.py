@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from neoteny.errors import NetworkError
 from neoteny.units.maps import unwrapped
 
-__all__ = ["arguments_in", "bare_copy", "in_precision", "numbers_in", "output_tensors"]
+__all__ = ["bare_copy", "in_precision", "numbers_in", "output_tensors"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
@@ -64,25 +64,6 @@ def in_precision(value: Any, dtype: torch.dtype) -> Any:
     if value.is_complex():
         return value.to(dtype.to_complex() if dtype in (torch.float64, torch.float32, torch.float16) else value.dtype)
     return value.to(dtype) if value.is_floating_point() else value
-
-
-def arguments_in(example: Any, dtype: torch.dtype, examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A copy of a batch as positional and named arguments, in this precision, of so many examples where it has more."""
-    sizes = {t.shape[0] for t in tree_leaves(example) if isinstance(t, Tensor) and t.dim()}
-    batch = sizes.pop() if len(sizes) == 1 else None
-
-    def ready(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach().clone()
-        if examples is not None and batch is not None and batch > examples and value.dim():
-            value = value[:examples]
-        return in_precision(value, dtype)
-
-    example = tree_map(ready, example)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
 
 
 def _kept_tensors(model: nn.Module) -> Iterator[Tensor]:

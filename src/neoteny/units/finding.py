@@ -16,6 +16,7 @@ from neoteny.units.grouping import IN_OUTPUT, Grouping
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import newborn_norm, over_channels, unwrapped
+from neoteny.units.outputs import makers_of, own_parameters
 from neoteny.units.passing import on_the_way
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
@@ -56,7 +57,8 @@ def find(
 
     Args:
         model: the network.
-        example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, or a dict of named ones.
+        example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, a dict of named ones, or
+            `(args, kwargs)`, a tuple and a dict.
         residual_stream: also take the units of residual streams, to which one module after the other adds: resetting
             one resets its part of all those modules.
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
@@ -107,18 +109,19 @@ def find(
             "hand with neoteny.units.declare."
         )
     order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
-    makers = {traced.owner(name) for name in traced.output}
-    own = {name: [n for n, _ in modules[name].named_parameters(name, recurse=False)] for name in order}
+    made = makers_of(inner, example_inputs)
+    own = {name: own_parameters(inner, name) for name in dict.fromkeys([*order, *made.modules])}
     guessed, notes = infer_initialisers(inner, {n.removeprefix(prefix): i for n, i in (initialisers or {}).items()})
     found = Network(
         layers=tuple(layers),
         initialisers=guessed,
-        head=tuple(p for name in order if name in makers for p in own[name]),
+        head=tuple(p for name in made.modules for p in own[name]),
         norms=tuple(p for name in order if traced.roles.get(name) == "norm" for p in own[name]),
-        modules={name: tuple(own[name]) for name in order if own[name]},
+        modules={name: own[name] for name in order if own[name]},
         skipped=skipped,
         notes=notes,
-        towers=tuple(_tower(traced, order, name) for name in order if name in makers),
+        towers=tuple(_tower(traced, order, name) if name in order else made.towers[name] for name in made.modules),
+        shared=_shared(inner),
         checked=checked,
     )
     return found.prefixed(prefix)
@@ -138,6 +141,14 @@ def _not_preserving(layer: UnitLayer, moved: Mapping[str, str]) -> str | None:
     if layer.coupled:
         return f"{_listed(layer.coupled)} takes statistics over its units, so each reaches the others: {_TAKEN_WITH}"
     return None
+
+
+def _shared(model: nn.Module) -> dict[str, str]:
+    """The parameters that several modules have, under each of their names, with another of these."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return {name: next(n for n in of if n != name) for of in names.values() if len(of) > 1 for name in of}
 
 
 def _tower(traced: Trace, order: Sequence[str], head: str) -> tuple[str, ...]:

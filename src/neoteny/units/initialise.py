@@ -66,8 +66,8 @@ class Initialiser:
             case "normal":
                 return random.normal(key, shape, rows) * self.scale
             case "constant":
-                count = shape[0] if rows is None or not shape else rows.shape[0]
-                return torch.full((count, *shape[1:]) if shape else (), self.scale, device=key.device)
+                drawn = tuple(shape) if rows is None else (rows.shape[0], *shape[1:])
+                return torch.full(drawn, self.scale, device=key.device)
 
     def fill_(self, tensor: Tensor) -> Tensor:
         """Fill `tensor` in place from torch's global generator, as `torch.nn.init` does; returns it."""

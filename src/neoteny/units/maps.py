@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ __all__ = [
     "over_channels",
     "recognised",
     "unwrapped",
+    "unwrapped_optimizer",
 ]
 
 _NEWBORN = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
@@ -179,3 +181,10 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
             model, prefix = model.module, prefix + "module."
         else:
             return model, prefix
+
+
+def unwrapped_optimizer(optimizer: Any) -> Any:
+    """The optimizer inside the wrappers of trainers (Accelerate, Lightning), which make its steps."""
+    while isinstance(own := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = own
+    return optimizer

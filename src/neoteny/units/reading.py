@@ -51,6 +51,8 @@ def read_units(value: Tensor, dim: int | None, leaves: list[Leaf]) -> Codes:
     >>> read_units(torch.cat([x[:, 1:], x], 1), 1, [Leaf("x", x, 1)])  # reads units 1, 0, 1
     {'x': array([1, 2, 5])}
     """
+    if not leaves:
+        return {}
     if dim is None:
         value, dim = value.reshape(1, -1), 0
     weights = _weights(value)

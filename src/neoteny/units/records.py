@@ -165,6 +165,7 @@ class Network:
         notes: what was guessed, by parameter (an initialiser that the present weights do not show).
         towers: for each module that makes output the modules that lead to it, in order of execution, and itself.
         checked: how it was checked with numbers that units with zeroed consumers reach no output, and what that cost.
+        shared: for each parameter that has several names another of them.
     """
 
     layers: tuple[UnitLayer, ...]
@@ -176,6 +177,7 @@ class Network:
     notes: Mapping[str, str] = field(default_factory=dict)
     towers: tuple[tuple[str, ...], ...] = ()
     checked: str = field(default="", compare=False)
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     def renamed(self, tensor: Callable[[str], str], module: Callable[[str], str]) -> Network:
         """The same under other names of its tensors and modules.
@@ -217,6 +219,7 @@ class Network:
             notes={tensor(name): note for name, note in self.notes.items()},
             towers=tuple(tuple(map(module, tower)) for tower in self.towers),
             checked=self.checked,
+            shared={tensor(name): tensor(other) for name, other in self.shared.items()},
         )
 
     def prefixed(self, prefix: str) -> Network:

@@ -22,8 +22,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
-from neoteny.units.copying import arguments_in, bare_copy, in_precision, output_tensors
+from neoteny.units.copying import bare_copy, in_precision, output_tensors
 from neoteny.units.decompose import opened
+from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
 from neoteny.units.reading import Codes, Leaf, read_singly, read_units
 from neoteny.units.trace import Masks, Trace
@@ -47,7 +48,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 
     Args:
         model: the network.
-        example_inputs: a batch: a tensor, a tuple or list of positional arguments, or a dict of named ones.
+        example_inputs: a batch as the network takes it, see `neoteny.units.inputs`.
 
     Raises:
         NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
@@ -73,7 +74,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         error: NetworkError | None = None
         for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
             try:
-                return _traced(in_precision(bare_copy(model), dtype), arguments_in(example_inputs, dtype, examples))
+                copied = in_precision(bare_copy(model), dtype)
+                return _traced(copied, arguments_of(first_examples(example_inputs, examples, dtype)))
             except NetworkError as failed:
                 error = failed
         assert error is not None
@@ -300,8 +302,7 @@ def _run(
             where = f"module {name!r} ({_kind(modules[name])})" if name else _kind(model)
             raise NetworkError(
                 f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the "
-                "model runs on example_inputs: a tensor, a tuple of arguments or a dict of named ones; or name its "
-                "unit layers by hand with neoteny.units.declare."
+                f"model runs on example_inputs ({HOW}); or name its unit layers by hand with neoteny.units.declare."
             ) from error
     return calls, [t for t in output_tensors(output) if t.requires_grad]
 

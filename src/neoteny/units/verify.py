@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from neoteny.units.copying import arguments_in, bare_copy, in_precision, numbers_in
+from neoteny.units.copying import bare_copy, in_precision, numbers_in
+from neoteny.units.inputs import arguments_of, first_examples
 from neoteny.units.records import UnitLayer
 from neoteny.units.slices import Slices
 
@@ -108,7 +109,7 @@ def _checked(model: nn.Module, layers: Sequence[UnitLayer], example_inputs: Any,
     for dtype, examples in (*tries, (own, None)):
         copied = bare_copy(model, shared=in_place)
         copied = copied if in_place else in_precision(copied, dtype)
-        arguments = _varied(arguments_in(example_inputs, dtype, examples))
+        arguments = _varied(arguments_of(first_examples(example_inputs, examples, dtype)))
         trial = _Trial(copied, layers, dtype, _FEW if in_place else None, result)
         with trial.undone():
             if trial.run(arguments, 1 if size > _SMALL else _DRAWS):

@@ -31,7 +31,16 @@ class TouchesFrozen(Sound):
         super().reset(step, due)
         for name, value in step.tensors.items():
             if name not in step.network.initialisers:
-                step.tensors[name] = 0.9 * value
+                value.mul_(0.9)
+
+
+class TouchesWhatIsFrozenLater(Sound):
+    """frozen_later"""
+
+    def reset(self, step, due):
+        super().reset(step, due)
+        for name in step.network.initialisers.keys() - step.parameters():
+            step.tensors[name].mul_(0.9)
 
 
 class OneStepSize(Sound):

@@ -8,15 +8,25 @@ from torch import Tensor, nn
 from neoteny.errors import SettingError
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies.base import Strategy
+from neoteny.lab.strategies.chains import unsuited
+from neoteny.lab.strategies.lanes import Lanes
 from neoteny.lab.strategies.loop import Loop
 from neoteny.lab.strategies.one_call import OneCall
 from neoteny.lab.strategies.rank_one import RankOne
 from neoteny.lab.strategies.stack import Stack
 
-STRATEGIES: dict[str, type[Strategy]] = {"stack": Stack, "loop": Loop, "rank-one": RankOne, "one-call": OneCall}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "stack": Stack,
+    "loop": Loop,
+    "rank-one": RankOne,
+    "one-call": OneCall,
+    "lanes": Lanes,
+}
 
 STACK_BYTES = 2**18
 """Up to this size, the parameters of a whole stack and their gradients fit into a core's cache."""
+LANES_SIZE, LANES_RUNS = 2**15, 4
+"""From so many runs on, networks of up to so many parameters are faster side by side in vectors than each by itself."""
 SHARED_BATCH = 32
 """With this many examples in a step or more, several threads speed up the products of a stack more than those of single
 runs."""
@@ -27,29 +37,31 @@ def choose(
 ) -> type[Strategy]:
     """The strategy asked for, or with `auto` the one that was fastest in measurements (`make bench`).
 
-    On a GPU all runs are stacked. On a CPU a stack is faster if it fits into the cache, since then the number of calls
-    decides, or if several threads share the products of large batches. A chain of linear layers that learns from one
-    example at a time uses the rank-one kernel. Convolutions and other larger networks train one run after the other.
+    On a CPU a chain of linear layers that learns from one example at a time uses a kernel: several small networks the
+    one in lanes, else the rank-one one. On a GPU all other runs are stacked. On a CPU a stack is faster if it fits into
+    the cache, since then the number of calls decides, or if several threads share the products of large batches.
+    Convolutions and other larger networks train one run after the other.
 
     Raises:
         SettingError: there is no such strategy, or it does not suit the network, optimizer or methods.
     """
     if wanted != "auto" and wanted not in STRATEGIES:
         raise SettingError(f"strategy = {wanted!r} is not one of auto, {', '.join(STRATEGIES)}.")
-    if wanted == "rank-one":
-        reason = RankOne.suits(module, step, example)
+    if wanted in ("rank-one", "lanes"):
+        reason = unsuited(module, step, example)
         if reason is not None:
-            raise SettingError(f"strategy = 'rank-one' does not suit: {reason}; choose auto, stack or loop.")
+            raise SettingError(f"strategy = {wanted!r} does not suit: {reason}; choose auto, stack or loop.")
     if wanted != "auto":
         return STRATEGIES[wanted]
-    size = 4 * sum(parameter.numel() for parameter in module.parameters())
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    if compile and unsuited(module, step, example) is None:
+        several = runs >= LANES_RUNS and parameters <= LANES_SIZE and Lanes.replaces_inside(step.methods)
+        return Lanes if several else RankOne
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
-    small = runs * size <= STACK_BYTES or (
+    small = 4 * runs * parameters <= STACK_BYTES or (
         example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1
     )
-    if example.device.type != "cpu" or (small and not convolutional):
-        return Stack
-    return RankOne if compile and RankOne.suits(module, step, example) is None else Loop
+    return Stack if example.device.type != "cpu" or (small and not convolutional) else Loop
 
 
-__all__ = ["STRATEGIES", "Loop", "OneCall", "RankOne", "Stack", "Strategy", "choose"]
+__all__ = ["STRATEGIES", "Lanes", "Loop", "OneCall", "RankOne", "Stack", "Strategy", "choose"]

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.order import in_order
+from neoteny.registry import METHODS
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["prepare", "prepared", "refuse_impossible"]
+__all__ = ["as_methods", "prepare", "prepared", "refuse_impossible"]
 
 _PREPARED = "_neoteny_prepared"
+
+
+def as_methods(methods: Any, what: str) -> list[Method]:
+    """One method or several, as a list; `what` was given them.
+
+    Raises:
+        SettingError: something else is among them.
+    """
+    several = isinstance(methods, Iterable) and not isinstance(methods, (Method, str, type, Mapping))
+    chosen: list[Any] = list(methods) if several else [methods]
+    for method in chosen:
+        if isinstance(method, Method):
+            continue
+        if isinstance(method, type) and issubclass(method, Method):
+            raise SettingError(
+                f"{what}: the class {method.__name__} is not a method; give an instance of it, {method.__name__}()."
+            )
+        if isinstance(method, str) and method in METHODS:
+            name = METHODS[method].load().__name__
+            raise SettingError(f"{what}: {method!r} is not a method but the name of one; give neoteny.{name}().")
+        given = (
+            repr(method) if method is None or isinstance(method, (str, int, float)) else f"a {type(method).__name__}"
+        )
+        raise SettingError(
+            f"{what}: {given} is not a method; give instances such as neoteny.ContinualBackprop(), alone or in a list."
+        )
+    return chosen
 
 
 def refuse_impossible(methods: Sequence[Method]) -> None:
@@ -51,7 +79,7 @@ def prepare(model: nn.Module, methods: Method | Sequence[Method], example_inputs
     >>> neoteny.prepare(model, neoteny.WithSmoothLeaky(), torch.zeros(1, 3))[1]
     SmoothLeakyReLU(alpha=0.1, c=5.0, p=3.0)
     """
-    chosen = [methods] if isinstance(methods, Method) else list(methods)
+    chosen = as_methods(methods, "prepare")
     refuse_impossible(chosen)
     done = prepared(model)
     for number in in_order(chosen):

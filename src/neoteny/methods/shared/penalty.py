@@ -40,15 +40,14 @@ def gradients(step: Step, penalty: Penalty, beside: Tensors | None = None) -> tu
     Returns:
         Gradients by the parameters that are being trained, and by the tensors beside them.
     """
-    import torch
-
     network = on_reference(step)
 
     def value(trained: Tensors, beside: Tensors) -> Tensor:
         return penalty(*network({**step.tensors, **trained}), beside)
 
     trained = {name: step.tensors[name] for name in step.grads}
-    return torch.func.grad(value, argnums=(0, 1))(trained, beside or {})
+    pulls, others = step.gradient_of(value, trained, beside or {})
+    return pulls, others
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

@@ -8,16 +8,17 @@ statistics, no dropout, no hooks.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neoteny.errors import SettingError
 from neoteny.methods.base import OnReference, Tensors
+from neoteny.units.inputs import arguments_of, as_dict
 from neoteny.units.observe import Observer
 from neoteny.units.records import Network
 
@@ -30,9 +31,12 @@ class ReferencePass:
     Args:
         model: the network, without wrappers.
         network: its units.
+        keeps: leave the tensors of the last pass in the copy, for networks that compute parts again in the backward
+            pass (activation checkpointing).
     """
 
-    def __init__(self, model: nn.Module, network: Network):
+    def __init__(self, model: nn.Module, network: Network, keeps: bool = False):
+        self._keeps, self._last = keeps, ExitStack()
         own, seen = {}, {}
         for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]:
             own[name] = seen.setdefault(id(tensor), name)
@@ -46,14 +50,18 @@ class ReferencePass:
         Several outputs are laid side by side, `[batch, outputs]`.
 
         Args:
-            batch: a tensor, a tuple of arguments or a dict of named ones.
+            batch: as the network takes it, see `neoteny.units.inputs`.
         """
-        named = isinstance(batch, Mapping)
-        args, kwargs = ((), dict(batch)) if named else (batch if isinstance(batch, tuple) else (batch,), {})
+        args, kwargs = arguments_of(batch)
 
         def on_reference(tensors: Tensors) -> tuple[Tensor, Tensors]:
             every = {**tensors, **{name: tensors[first] for name, first in self._shared.items()}}
-            outputs = functional_call(self._module, every, args, kwargs, tie_weights=False)
+            self._last.close()
+            with ExitStack() as stack:
+                stack.enter_context(_reparametrize_module(self._module, every, stack_weights=True))
+                outputs = self._module(*args, **kwargs)
+                if self._keeps:
+                    self._last = stack.pop_all()
             return _joined(outputs), self._observer.take()
 
         return on_reference
@@ -68,5 +76,4 @@ def _joined(outputs: Any) -> Tensor:
 
 def detached(batch: Any) -> Any:
     """A batch without the history of its tensors."""
-    batch = dict(batch) if isinstance(batch, Mapping) else tuple(batch) if isinstance(batch, list) else batch
-    return tree_map_only(Tensor, Tensor.detach, batch)
+    return tree_map_only(Tensor, Tensor.detach, as_dict(batch))

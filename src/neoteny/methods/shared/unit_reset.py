@@ -46,7 +46,7 @@ class UnitReset(Method, ABC):
         from neoteny.units.random import fold_in
 
         state = dict(state)
-        for number, layer in enumerate(step.network.layers):
+        for number, layer in step.layers():
             if layer.name in chosen:
                 step.make_new(layer, chosen[layer.name], fold_in(step.key, number))
                 replaced = f"{layer.name}/replaced"

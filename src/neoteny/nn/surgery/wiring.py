@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from neoteny.errors import NetworkError
 from neoteny.nn.activation_modules import Concatenated, IntervalDropout, SmoothLeakyReLU
 from neoteny.units.copying import bare_copy, output_tensors
+from neoteny.units.inputs import HOW, arguments_of, as_dict
 from neoteny.units.maps import is_linear, known_map
 
 __all__ = ["ACTIVATIONS", "INPUT", "NORMS", "OUTPUT", "Part", "before", "hidden_activations", "parts_of"]
@@ -70,7 +71,7 @@ def parts_of(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
 
     Args:
         model: the network; it is run as a copy, in evaluation mode.
-        example_inputs: a batch: a tensor, a tuple of positional arguments, or a dict of named ones.
+        example_inputs: a batch as the network takes it, see `neoteny.units.inputs`.
 
     Raises:
         NetworkError: it cannot be copied, or does not run on these inputs.
@@ -90,7 +91,7 @@ def parts_of(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
     except Exception as error:  # a user's network may fail in its own way
         raise NetworkError(
             f"{type(copied).__name__} does not run on example_inputs ({error}); give a batch as the network takes it: "
-            "a tensor, a tuple of arguments or a dict of named ones."
+            f"{HOW}."
         ) from error
     seen.enter(OUTPUT, "other", None, output_tensors(output))
     return seen.parts
@@ -159,11 +160,9 @@ class _Seen(TorchFunctionMode):
             value = value.detach().clone()
             return value.requires_grad_().clone() if value.is_floating_point() else value
 
-        copied = tree_map(marked, example)
+        copied = tree_map(marked, as_dict(example))
         self._mark(INPUT, copied)
-        if isinstance(copied, Mapping):
-            return (), dict(copied)
-        return (tuple(copied) if isinstance(copied, (tuple, list)) else (copied,)), {}
+        return arguments_of(copied)
 
     def enter(self, name: str, kind: Kind, module: nn.Module | None, inputs: Any) -> None:
         """Note a call."""

@@ -7,6 +7,7 @@ A copy has what figures, tables and claims need: `config.yaml` and `metrics.parq
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,6 +20,7 @@ from neoteny.report.runs.folders import UNFINISHED, RunFrame, read_folder
 __all__ = ["KEPT", "archive", "public_command", "public_provenance"]
 
 KEPT = ("versions", "cpu", "git_commit", "seconds", "command", "data", "environment", "phases")
+_FOLDER = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _PLACES = ("--data-dir", "--out", "--config")  # where things lay on one machine
 
 
@@ -45,6 +47,11 @@ def archive(folders: Sequence[str | Path], to: str | Path) -> list[Path]:
         if not (folder / "metrics.parquet").is_file() or any(note.startswith(UNFINISHED) for note in frame.notes):
             raise RunFolderError(
                 f"{folder} is not finished: go on with it by `neoteny resume {folder}`, then archive it."
+            )
+        if not _FOLDER.fullmatch(frame.benchmark):
+            raise RunFolderError(
+                f"{folder / 'config.yaml'} says benchmark: {frame.benchmark!r}, which is no name of a benchmark and "
+                "could lead out of the folder of copies: restore the file."
             )
         copy = Path(to) / frame.benchmark / folder.resolve().name
         content = _content(folder, frame)

@@ -51,6 +51,22 @@ def frozen_parameters(trial: Trial) -> None:
         expect(not other, f"frozen parameters, which the optimizer {where}, as they were", f"{freeze}.{name} changed")
 
 
+@check("models")
+def frozen_later(trial: Trial) -> None:
+    """Parameters that the user freezes in the middle of training go on changing."""
+    run = trial.start()
+    batches = trial.batches()
+    run.train(batches[:3])
+    frozen = run.model.get_submodule(trial.model.freeze)
+    run.optimizer.zero_grad()
+    frozen.requires_grad_(False)
+    before = {name: p.clone() for name, p in frozen.named_parameters()}
+    run.train_over_tasks(batches)
+    for name, p in frozen.named_parameters():
+        where = f"{trial.model.freeze}.{name}"
+        expect(not bool(differing(before[name], p).any()), "what was frozen to stay as it was", f"{where} changed")
+
+
 @check("once")
 def parameter_groups(trial: Trial) -> None:
     """What the method does to one parameter group follows the step size of another."""

@@ -1,8 +1,9 @@
 """Trains in forked children that are killed when asked, so that torch is imported only once.
 
-Reads jobs from standard input, one JSON object a line: what to run, and when to kill the child, in seconds after it
-began (`life`) or after it wrote its first checkpoint (`training`). Answers with the child's status and how long both
-were. It is a program of its own, because a process that has used polars must not fork.
+Reads jobs from standard input, one JSON object a line: what to run or resume, and when to kill the child, in seconds
+after it began (`life`) or after it wrote its first checkpoint (`training`). Answers with the child's status, how long
+both were, and what it said: 0 is finished, 2 an error of neoteny's in words, 1 any other error. It is a program of its
+own, because a process that has used polars must not fork.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import numpy as np
 import torch
 
 from neoteny import data, lab
+from neoteny.errors import NeotenyError
 from neoteny.lab import running, supervised  # noqa: F401 - imported here, so that the children need not
 from neoteny.lab.strategies.base import Strategy
 
@@ -57,6 +61,9 @@ def work(job) -> None:
     data.imagenet32 = lambda data_dir=None: data.ImageClasses(tuple(made_up_images(6, 30)), "made-up images")
     if "unroll" in job:  # short graphs: what makes a learner fast is not looked at, and compiled anew in every life
         Strategy.unroll_for = classmethod(lambda cls, *_: job["unroll"])
+    if job.get("resume"):
+        lab.resume(Path(job["checkpoint"]).parent, progress=False, checkpoint_every=0.0)
+        return
     config = lab.resolve(**job["config"])
     lab.run(config, out=Path(job["out"]), resume=True, progress=False, checkpoint_every=0.0, **job["execution"])
 
@@ -65,14 +72,20 @@ def main() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         began = time.monotonic()
+        said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the child writes, this process reads
         child = os.fork()
         if child == 0:
             status = 1
             try:
+                warnings.simplefilter("ignore")
                 work(job)
                 status = 0
+            except NeotenyError as error:
+                status = 2
+                print(error, file=said, flush=True)
             except BaseException:
-                traceback.print_exc()
+                traceback.print_exc(file=said)
+                said.flush()
             os._exit(status)
         checkpoint, saved = Path(job["checkpoint"]), {}
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -89,6 +102,9 @@ def main() -> None:
         now = time.monotonic()
         answer = {"status": os.waitstatus_to_exitcode(status), "life": now - began}
         answer["training"] = now - saved.get("training", now)
+        with said:
+            said.seek(0)
+            answer["said"] = said.read()[-4000:]
         print(json.dumps(answer), flush=True)
 
 

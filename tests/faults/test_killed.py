@@ -1,0 +1,75 @@
+"""A run that is killed with SIGKILL at random moments and resumed writes the same bits as an uninterrupted one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+
+import polars as pl
+import pytest
+
+from faults.killing import Lives, Trial
+from neoteny import registry
+from neoteny.lab.compiling import compiler
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+# Settings under which they act often in so few steps.
+BUSY = {"cbp": {"replacement_rate": 0.02, "maturity_threshold": 5}, "redo": {"tau": 0.1, "period": 30}}
+
+
+@pytest.fixture(scope="module")
+def live():
+    with Lives() as lives:
+        yield lives
+
+
+# Once anywhere in a life, twice in the part of it that follows a checkpoint.
+THRICE = ("life", "training", "training")
+
+
+def killed_equals_whole(live, tmp_path, config, execution, kills=THRICE, unroll=None):
+    trial = Trial(live, tmp_path, config, execution, unroll)
+    found = trial.interrupted(random.Random(str(config)), kills)
+    assert found.wrong == []
+    assert found.kills == len(kills)
+    return trial.whole
+
+
+ONLINE = ("slowly-changing-regression", "online-permuted-mnist")
+# One method for each kind of state and clock; test_every_method.py saves and loads the learner with every method.
+SYSTEMS = ("backprop", "cbp", "shrink-and-perturb", "redo", "snr", "hare-and-tortoise", "c-chain", "aid")
+OTHER_ROBOTS = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # which go through the same code as slippery-ant
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "method"),
+    [
+        *zip(itertools.cycle(ONLINE), SYSTEMS, strict=False),
+        ("slowly-changing-regression", "cbp"),
+        *((name, "cbp") for name in registry.BENCHMARKS if not name.startswith((*ONLINE, *OTHER_ROBOTS))),
+    ],
+)
+def test_killed_equals_never_killed(live, tmp_path, benchmark, method):
+    config = {"benchmark": benchmark, "method": method, "runs": 2, "scale": "tiny"}
+    if method in BUSY:
+        config["methods"] = {method: BUSY[method]}
+    run = killed_equals_whole(live, tmp_path, config, {"compile": False})
+    if method in ("cbp", "redo"):
+        assert run.metrics.filter(pl.col("metric") == "units_replaced")["value"].max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler() is None, reason="compiling needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("benchmark", "strategy"),
+    [
+        ("slowly-changing-regression", "stack"),
+        ("slowly-changing-regression", "lanes"),
+        ("online-permuted-mnist", "rank-one"),
+    ],
+)
+def test_killed_equals_never_killed_compiled(live, tmp_path, benchmark, strategy):
+    config = {"benchmark": benchmark, "method": "cbp", "runs": 2, "scale": "tiny", "methods": {"cbp": BUSY["cbp"]}}
+    killed_equals_whole(live, tmp_path, config, {"compile": True, "strategy": strategy}, ["training"], unroll=2)

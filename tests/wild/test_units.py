@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils._pytree import tree_leaves
 
 from neoteny.errors import NetworkError
-from neoteny.units import find, make_new, random
+from neoteny.units import Initialiser, find, make_new, random
 
 X = torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
 
@@ -490,6 +490,12 @@ def test_what_lies_on_a_units_way_is_made_new_with_it_or_named():
         assert float(tensors[name][2]) == pytest.approx(value)
         others = torch.arange(8) != 2
         assert torch.equal(tensors[name][others], net.state_dict()[name][others])
+
+    said = find(net, X, initialisers={"decay": Initialiser("uniform", 1.0)})
+    assert not said.layers[0].stays_old and "decay" in {slices.name for slices in said.layers[0].norms}
+    make_new(said.layers[0], said, tensors, {}, torch.arange(8) == 2, random.key(0))
+    changed = (tensors["decay"] != net.decay).any(1)
+    assert changed.tolist() == (torch.arange(8) == 2).tolist()
 
 
 class Zero(nn.Module):

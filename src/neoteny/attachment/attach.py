@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
 from neoteny.units import find
+from neoteny.units.inference import Given, drawn_by
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 
@@ -37,6 +38,7 @@ def attach(
     only_preserving: bool = True,
     state_in_optimizer: bool = True,
     reference: Any = None,
+    initialisers: Mapping[str, Given] | None = None,
 ) -> Plasticity:
     """Keep a network able to learn: let methods act at every step of its optimizer.
 
@@ -67,6 +69,9 @@ def attach(
         reference: for methods that need the network on other examples than those trained on (`needs_reference`): a
             batch as the network takes it, with examples of everything that it should remember; or a function that
             returns such a batch, called once a step.
+        initialisers: how parameters are drawn anew, by name, where the present weights do not show it (those of a
+            trained network do not): a `neoteny.units.Initialiser`, or a function that fills a tensor, such as
+            `torch.nn.init.orthogonal_`.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `made_new`, `forget`, `detach`.
@@ -98,7 +103,7 @@ def attach(
     if not isinstance(seed, int):
         raise SettingError(f"attach: seed = {seed!r} is not a whole number; give one.")
     refuse_impossible(chosen)
-    inner, _ = unwrapped(as_network(model, optimizer))
+    inner, prefix = unwrapped(as_network(model, optimizer))
     optimizers = as_optimizers(optimizer)
     unprepared = [method for method in chosen if method.prepares and method.name not in prepared(inner)]
     if unprepared:
@@ -133,6 +138,7 @@ def attach(
             f"attach: units is a {type(units).__name__}, not a neoteny.units.Network; give what neoteny.units.find or "
             "neoteny.units.declare returned."
         )
+    units = drawn_by(units, {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()})
     units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:

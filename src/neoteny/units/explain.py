@@ -33,8 +33,10 @@ class Row(NamedTuple):
     stays: Sequence[str] = ()
 
 
-def table(rows: Sequence[Row], skipped: Mapping[str, str], checked: str = "") -> Table:
-    """A table of the unit layers with their tensors, then of what is left out, and how it was checked.
+def table(
+    rows: Sequence[Row], skipped: Mapping[str, str], notes: Mapping[str, str] | None = None, checked: str = ""
+) -> Table:
+    """A table of the unit layers with their tensors, then of what is left out, then of what was guessed.
 
     >>> table([Row("0", 4, True, (), ["0.weight"], ["2.weight"])], {"2": "it is the head"}).row_count
     2
@@ -61,6 +63,10 @@ def table(rows: Sequence[Row], skipped: Mapping[str, str], checked: str = "") ->
         shown.add_section()
         for name, reason in skipped.items():
             shown.add_row(name or "the network", "-", "left out", reason, "")
+    if notes:
+        shown.add_section()
+        for name, note in notes.items():
+            shown.add_row(name, "-", "drawn by guess", note, "")
     return shown
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.chain import chained
 from neoteny.units.grouping import IN_OUTPUT, Grouping
-from neoteny.units.inference import infer_initialisers
+from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import newborn_norm, over_channels, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
@@ -41,7 +41,7 @@ def find(
     *,
     residual_stream: bool = False,
     chain: bool = False,
-    initialisers: Mapping[str, Initialiser] | None = None,
+    initialisers: Mapping[str, Given] | None = None,
     only_preserving: bool = True,
     verify: bool = True,
     allow_none: bool = False,
@@ -64,7 +64,8 @@ def find(
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
             network, and of their consumers only the next module. A reset then changes what the network computes.
         initialisers: how parameters are drawn, by name, where modules do not say so themselves (by an attribute
-            `initialisers`) and the present weights do not show it.
+            `initialisers`) and the present weights do not show it: a `neoteny.units.Initialiser`, or a function that
+            fills a tensor, such as `torch.nn.init.orthogonal_`.
         only_preserving: leave out units whose reset changes what the network computes: those that norms couple by
             their statistics (LayerNorm, GroupNorm), and those that move the output although their outgoing weights are
             zero. With False they are taken, and the table says that they are not function-preserving. With `chain`
@@ -90,7 +91,8 @@ def find(
     inner, prefix = unwrapped(model)
     traced = trace(inner, example_inputs)
     modules = dict(inner.named_modules())
-    writer = _Writer(modules, traced, residual_stream)
+    given = {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()}
+    writer = _Writer(modules, traced, residual_stream, given)
     layers, skipped = chained(writer.grouping, modules) if chain else writer.layers()
     layers, checked = list(_named_apart(layers)), ""
     done = Verification()
@@ -111,15 +113,16 @@ def find(
     order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
     made = makers_of(inner, example_inputs)
     own = {name: own_parameters(inner, name) for name in dict.fromkeys([*order, *made.modules])}
-    guessed, notes = infer_initialisers(inner, {n.removeprefix(prefix): i for n, i in (initialisers or {}).items()})
+    guessed, notes = infer_initialisers(inner, given)
+    fresh = {name: how for name, how in writer.fresh.items() if name not in given}
     found = Network(
         layers=tuple(layers),
-        initialisers=guessed,
+        initialisers={**guessed, **fresh},
         head=tuple(p for name in made.modules for p in own[name]),
         norms=tuple(p for name in order if traced.roles.get(name) == "norm" for p in own[name]),
         modules={name: own[name] for name in order if own[name]},
         skipped=skipped,
-        notes=notes,
+        notes={name: note for name, note in notes.items() if name not in fresh},
         towers=tuple(_tower(traced, order, name) if name in order else made.towers[name] for name in made.modules),
         shared=_shared(inner),
         checked=checked,
@@ -163,10 +166,13 @@ def _tower(traced: Trace, order: Sequence[str], head: str) -> tuple[str, ...]:
 class _Writer:
     """Writes unit layers down from classes of outputs."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], traced: Trace, residual_stream: bool):
+    def __init__(
+        self, modules: Mapping[str, nn.Module], traced: Trace, residual_stream: bool, said: Collection[str] = ()
+    ):
         self.modules, self.trace, self.residual_stream = modules, traced, residual_stream
         self.grouping = Grouping(traced)
         self.gated: set[int] = set()
+        self.said, self.fresh = said, dict[str, Initialiser]()
         self._known: dict[tuple[tuple[str, bool], ...], bool] = {}  # whether producers follow from one another
 
     def layers(self) -> tuple[list[UnitLayer], dict[str, str]]:
@@ -319,7 +325,8 @@ class _Writer:
                 continue
             for own, fill in newborn_norm(name, module, self.trace.inputs[name][1]):
                 norms.put(own, 0, index, fill=fill)
-        made, stay = on_the_way(self.trace, self.modules, reads)
+        made, stay = on_the_way(self.trace, self.modules, reads, self.said)
+        self.fresh |= {slices.name: Initialiser("constant", slices.fill) for slices in made}
         return UnitLayer(
             name="+".join(dict.fromkeys(self.trace.maps[name].label for name in rows[0])),
             size=len(rows),

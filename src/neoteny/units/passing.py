@@ -8,7 +8,7 @@ partly new, and its layer names them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,13 +22,16 @@ __all__ = ["on_the_way"]
 Reads = Sequence[Mapping[str, Sequence[int]]]
 
 
-def on_the_way(traced: Trace, modules: Mapping[str, nn.Module], reads: Reads) -> tuple[list[Slices], list[str]]:
+def on_the_way(
+    traced: Trace, modules: Mapping[str, nn.Module], reads: Reads, said: Collection[str] = ()
+) -> tuple[list[Slices], list[str]]:
     """The parameters with entries of one unit alone on the way to the modules that read a layer's units.
 
     Args:
         traced: says which input index of a reader depends on which entries.
         modules: the network's, by name.
         reads: for each unit its readers, with the indices that it has there.
+        said: the parameters of which it is known how they are drawn.
 
     Returns:
         Slices with the values of newborn entries, and the names of the parameters whose fresh values are unknown.
@@ -41,7 +44,7 @@ def on_the_way(traced: Trace, modules: Mapping[str, nn.Module], reads: Reads) ->
             if name in made or name in stay or index is None:
                 continue
             dim, positions = index
-            fill = _fresh(modules, name)
+            fill = 0.0 if name in said else _fresh(modules, name)
             if fill is None or len({len(own) for own in positions}) > 1:
                 stay.append(name)
             else:

@@ -257,7 +257,9 @@ class Network:
             )
             for layer in self.layers
         ]
-        return table(rows, self.skipped, self.checked)
+        fed = {slices.name for layer in self.layers for slices in layer.incoming}
+        notes = {name: note for name, note in self.notes.items() if name in fed}
+        return table(rows, self.skipped, notes, self.checked)
 
     def _repr_html_(self) -> str:
         return as_html(self.__rich__())

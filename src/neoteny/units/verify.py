@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from neoteny.units.copying import bare_copy, in_precision, numbers_in
+from neoteny.units.copying import bare_copy, numbers_in
 from neoteny.units.inputs import arguments_of, first_examples
+from neoteny.units.light import traceable_copy
 from neoteny.units.records import UnitLayer
 from neoteny.units.slices import Slices
 
@@ -107,8 +108,8 @@ def _checked(model: nn.Module, layers: Sequence[UnitLayer], example_inputs: Any,
     in_place, few = size > _IN_PLACE, _EXAMPLES[size <= _SMALL]
     tries = [(torch.float64, few), (torch.float64, None)] if not in_place else [(own, few)]
     for dtype, examples in (*tries, (own, None)):
-        copied = bare_copy(model, shared=in_place)
-        copied = copied if in_place else in_precision(copied, dtype)
+        own_tensors = {id(parameter): parameter for parameter in model.parameters()}
+        copied = bare_copy(model, own_tensors) if in_place else traceable_copy(model, dtype, None)
         arguments = _varied(arguments_of(first_examples(example_inputs, examples, dtype)))
         trial = _Trial(copied, layers, dtype, _FEW if in_place else None, result)
         with trial.undone():

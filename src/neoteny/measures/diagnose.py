@@ -76,7 +76,8 @@ def diagnose(
 
     inner, inputs = checked(model, inputs, "diagnose")
     with thawed(inner):
-        network = find(inner, inputs, residual_stream=True) if units is None else units
+        every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+        network = find(inner, inputs, **every_unit) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
     weights = None

@@ -46,10 +46,11 @@ def made_new(plasticity, name="0"):
 def test_a_function_of_torch_nn_init_draws_newborn_weights():
     torch.manual_seed(0)
     model = mlp(16, 8, 3)
-    plasticity = steps(model, neoteny.attach, torch.randn(4, 16), 1, initialisers={"0.weight": nn.init.orthogonal_})
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    drawn = {"0.weight": nn.init.orthogonal_}
+    plasticity = neoteny.attach(model, optimizer, ALL, torch.randn(4, 16), initialisers=drawn)
     generator = torch.get_rng_state()
-    optimizer = plasticity._network.optimizers[0]
-    for _ in range(2):
+    for _ in range(3):
         model(torch.ones(2, 16)).sum().backward()
         optimizer.step()
     assert torch.equal(generator, torch.get_rng_state())

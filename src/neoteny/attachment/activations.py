@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
 from neoteny.attachment.distributed import Processes, is_sharded
 from neoteny.units.activations import AVERAGED, Activations
@@ -317,7 +318,7 @@ def _transformed() -> bool:
     """Whether a transform of `torch.func` or `torch.jit.trace` runs the network: its tensors must not be kept."""
     if torch.compiler.is_compiling():
         return False
-    return torch.jit.is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.jit.is_tracing() or peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tensor:

@@ -38,16 +38,16 @@ def all_or_nothing(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]
         now = {(id(owner), name): hooks for owner, name, hooks in _hooks(model, optimizers)}
         for owner, name, there in before:
             hooks = now[id(owner), name]
-            for key in () if hooks is None else set(hooks) - (there or set()):
+            if hooks is None:
+                continue
+            for key in set(hooks) - (there or set()):
                 del hooks[key]
-            if there is None and hooks is not None:
+            if there is None:
                 setattr(owner, name, None)
         raise
 
 
-def _hooks(
-    model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]
-) -> Iterator[tuple[Any, str, MutableMapping[int, Any] | None]]:
+def _hooks(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> Iterator[tuple[Any, str, Any]]:
     """All dictionaries of hooks, with what they belong to and their names there."""
     for owner in (*model.modules(), *optimizers):
         for name, hooks in list(vars(owner).items()):

@@ -159,7 +159,7 @@ def newborn_norm(name: str, module: nn.Module, units: int) -> Iterator[tuple[str
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
-    """The module inside wrappers, and the prefix they put before names: torch.compile's, data parallelism's, Fabric's."""
+    """The module inside wrappers (torch.compile's, data parallelism's, Fabric's), and the prefix of names there."""
     prefix = ""
     while True:
         if hasattr(model, "_orig_mod"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,18 +19,23 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 _DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
 
 
-def bare_copy(model: nn.Module) -> nn.Module:
+def bare_copy(model: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> nn.Module:
     """A copy in evaluation mode, without gradients, its owner's hooks and the wrappers of compiling and parallelism.
 
     Hooks of torch and of this library's networks stay: they compute weights, or outputs. The owner's hooks are taken
     off, since they would act on the owner's objects.
+
+    Args:
+        model: the network.
+        replaced: what stands in the copy for some of its tensors, by their `id`.
 
     Raises:
         NetworkError: the model cannot be copied.
     """
     inner, _ = unwrapped(model)
     try:
-        copied = copy.deepcopy(inner, {id(tensor): tensor.detach().clone() for tensor in _kept_tensors(inner)})
+        kept = {id(tensor): tensor.detach().clone() for tensor in _kept_tensors(inner)}
+        copied = copy.deepcopy(inner, {**kept, **(replaced or {})})
     except Exception as error:  # whatever a module keeps may refuse in its own way
         raise NetworkError(
             f"{type(inner).__name__} cannot be copied ({error}): copies are looked into so that the network itself "

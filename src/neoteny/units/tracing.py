@@ -10,6 +10,7 @@ several times has the same units in every call.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,11 +23,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
-from neoteny.units.copying import bare_copy, output_tensors
+from neoteny.units.copying import output_tensors
 from neoteny.units.decompose import opened
+from neoteny.units.graph import Graph
 from neoteny.units.inputs import HOW, arguments_of, first_examples
+from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.reading import Codes, Leaf, read_units
+from neoteny.units.reading import Codes, Leaf
 from neoteny.units.trace import Trace
 
 __all__ = ["trace"]
@@ -69,21 +72,30 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        # In double precision and on two examples where the model lets us, else as it is.
+        # In double precision, on two examples and without large weights where the model lets us, else as it is.
         own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
         error: NetworkError | None = None
-        for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
+        ways = ((torch.float64, _EXAMPLES, True), (torch.float64, _EXAMPLES, False), (torch.float64, None, False))
+        for dtype, examples, light in (*ways, (own, None, False)):
             try:
-                return _traced(
-                    bare_copy(model).to(dtype), arguments_of(first_examples(example_inputs, examples, dtype))
-                )
+                return _traced(model, dtype, arguments_of(first_examples(example_inputs, examples, dtype)), light)
             except NetworkError as failed:
-                error = failed
+                error = failed if error is None or not light else error
         assert error is not None
         raise error
 
 
-def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Trace:
+def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool) -> Trace:
+    """Trace a copy; again with real numbers in the weights that turn out to be read beside their modules."""
+    whole = set[str]()
+    while True:
+        result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light)
+        if not light or elsewhere <= whole:
+            return result
+        whole |= elsewhere
+
+
+def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set[str]]:
     shared = _shared(model)
     for module in model.modules():
         if hasattr(module, "muted"):  # frozen copies of a head are no units of it (nn/surgery/injection.py)
@@ -92,19 +104,24 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
     modules = dict(model.named_modules())
     result = Trace(views=views, parts={name: name.rpartition(".")[0] for name in maps})
     _assign_roles(modules, maps, result)
-    quiet = 0
+    for name in result.maps if light else ():
+        if result.roles[name] == "plain":
+            only_shapes(modules[name])
+    quiet, elsewhere = 0, dict[str, str]()
     for draw in range(_DRAWS):
         calls, outputs = _run(model, modules, result, arguments, draw)
+        _check_calls(modules, calls, result)
         if draw == 0:
-            _check_calls(modules, calls, result)
-            shared = {**_used_elsewhere(model, result, calls, outputs), **shared}
+            elsewhere = _used_elsewhere(model, result, calls, outputs)
             for name, known in result.maps.items():
-                reason = next((shared[p] for p in (known.weight, known.bias) if p in shared), None)
+                both = {**elsewhere, **shared}
+                reason = next((both[p] for p in (known.weight, known.bias) if p in both), None)
                 result.maps[name] = replace(known, shared=reason)
-        quiet = 0 if _merge(calls, outputs, result, modules) else quiet + 1
-        if quiet == 2:
+        new, varies = _merge(calls, outputs, result, modules)
+        quiet = 0 if new else quiet + 1
+        if quiet == 2 or not (varies or result.roles.keys() - result.calls.keys()):
             break
-    return result
+    return result, set(elsewhere)
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:
@@ -121,21 +138,15 @@ def _shared(model: nn.Module) -> dict[str | None, str]:
     return found
 
 
-def _used_elsewhere(
-    model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]
-) -> dict[str | None, str]:
+def _used_elsewhere(model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]) -> dict[str, str]:
     """The weights that something reads beside the module that they belong to, whose output is cut off."""
     own = {p for known in result.maps.values() for p in (known.weight, known.bias)}
-    weights = {name: p for name, p in model.named_parameters() if name in own and p.requires_grad}
     reached = [t for t in (*outputs, *(value for call in calls for value in call.inputs)) if t.requires_grad]
-    if not weights or not reached:
-        return {}
-    total = torch.stack([(t * torch.randn_like(t)).sum() for t in reached]).sum()
-    grads = torch.autograd.grad(total, list(weights.values()), allow_unused=True, retain_graph=True)
+    used = Graph.variables(t.grad_fn for t in reached) | {id(t) for t in reached}
     return {
         name: "its weights are used outside it as well"
-        for name, grad in zip(weights, grads, strict=True)
-        if grad is not None
+        for name, parameter in model.named_parameters()
+        if name in own and id(parameter) in used
     }
 
 
@@ -167,9 +178,10 @@ def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap
 
 
 def _check_calls(modules: Mapping[str, nn.Module], calls: list[_Call], result: Trace) -> None:
-    """After the first pass: who was called, how often, on what."""
+    """Note who was called, how often at most, on what."""
+    for name, times in Counter(call.name for call in calls).items():
+        result.calls[name] = max(times, result.calls.get(name, 0))
     for call in calls:
-        result.calls[call.name] = result.calls.get(call.name, 0) + 1
         if call.name in result.order:
             continue
         result.order.append(call.name)
@@ -210,7 +222,7 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
     def after(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         inside.pop()
         seen = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.is_floating_point()]
-        if name not in result.roles and draw == 0:
+        if name not in result.roles:
             _recognise(name, modules[name], seen, output, result)
         role = result.roles.get(name)
         if role is None:
@@ -253,32 +265,32 @@ def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, re
             result.roles[name], result.maps[name] = "plain", known
 
 
-def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:
-    """Add what one draw shows; returns whether anything was new."""
+def _merge(
+    calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]
+) -> tuple[bool, bool]:
+    """Add what one draw shows; returns whether anything was new, and whether another draw may show more."""
     leaves: list[Leaf] = []
     for call in calls:
         for leaf in call.leaves:
             plain = result.roles[call.name] == "plain"
             leaves.append(Leaf(call.name, leaf, leaf.dim() - 1 - result.maps[call.name].spatial if plain else None))
             result.units[call.name] = leaves[-1].units
-    new = False
-    known: dict[Any, Codes] = {}
+    graph, new = Graph(leaves), False
     for call in calls:
         dim = _input_dim(call, modules[call.name], result)
         if dim is not None:
             value = call.inputs[0]
             result.inputs[call.name] = (dim - value.dim(), value.shape[dim])
             result.same_input.setdefault(call.name, hash(call.origins[0]))
-        for value, origin in list(zip(call.inputs, call.origins, strict=True))[: None if dim is None else 1]:
+        for value in call.inputs[: None if dim is None else 1]:
             if value.requires_grad:
-                if (origin, dim) not in known:
-                    known[origin, dim] = read_units(value, dim, leaves)
-                new |= _add(result.reads.setdefault(call.name, {}), known[origin, dim])
+                found = graph.read(value, () if dim is None else (dim,))
+                new |= _add(result.reads.setdefault(call.name, {}), found)
     before = {name: units.sum() for name, units in result.output.items()}
     for value in outputs:
-        for name, codes in read_units(value, None, leaves).items():
+        for name, codes in graph.read(value, ()).items():
             result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
-    return new or before != {name: units.sum() for name, units in result.output.items()}
+    return new or before != {name: units.sum() for name, units in result.output.items()}, graph.varies
 
 
 def _input_dim(call: _Call, module: nn.Module, result: Trace) -> int | None:

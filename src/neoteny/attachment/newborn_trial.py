@@ -73,7 +73,7 @@ def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], whole: boo
     groups, tried = user.groups(), set[tuple[Any, ...]]()
     worst: dict[type, tuple[FirstSteps, bool]] = {}
     for name in sorted(parameters):
-        if name not in groups:
+        if name not in groups or not user.parameters[name].dim():
             continue
         optimizer, group = groups[name]
         outer, like, settings = user.outer(optimizer), user.parameters[name], settings_of(group)
@@ -198,19 +198,17 @@ class _Old:
                 renew(step)
                 step.finish()
                 self.since = step.since
-                for layer, (_, count) in step.made.items():
-                    self.adam.restart(layer, count)
 
         self.stand_in.step(grad, after)
 
     def renew_some(self, step: UserStep) -> None:
         """Make some rows new."""
         step.make_new(self.user.network.layers[0], self.chosen, step.key, at_most=_NEW)
+        self.adam.restart("rows", _NEW)
 
     def renew_all(self, step: UserStep) -> None:
-        """Make the parameter new."""
+        """Make the parameter new, as a head is, whose outputs are no units."""
         step.make_parameter_new("weight", step.drawn("weight", step.key).to(self.stand_in.parameter.dtype))
-        step.count_anew(["weight"], None)
 
 
 def _step_size(original: Any, settings: Mapping[str, Any]) -> Any:

@@ -123,7 +123,7 @@ def first_steps(original: Any, settings: Mapping[str, Any], like: Tensor, whole:
     >>> first_steps(torch.optim.SGD([weights], 0.1), {"lr": 0.1, "momentum": 0.9}, weights).ratio
     1.0
     """
-    settings = {**settings, "lr": _step_size(original, settings)} if "lr" in settings else settings
+    settings = {**settings, "lr": _step_size(original, settings)} if settings.get("lr") is not None else settings
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")

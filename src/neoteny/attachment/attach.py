@@ -36,6 +36,7 @@ def attach(
     units: Network | None = None,
     residual_stream: bool = False,
     chain: bool = False,
+    only_preserving: bool = True,
     state_in_optimizer: bool = True,
     reference: Any = None,
     initialisers: Mapping[str, Given] | None = None,
@@ -61,6 +62,8 @@ def attach(
         units: the units of the unwrapped network, if they are known already (`neoteny.units.find`).
         residual_stream: also take the units of residual streams.
         chain: take the units along the network by the rule of the Nature paper's ResNet-18.
+        only_preserving: where a method makes units new, leave out those whose reset changes what the network computes,
+            such as those that a LayerNorm couples; with False they are taken (see `neoteny.units.find`).
         state_in_optimizer: keep the methods' state in `optimizer.state_dict()["plasticity"]` and restore it in
             `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too. A
             second attachment to the same optimizer uses `"plasticity-2"`, and so on: attach in the same order again.
@@ -123,7 +126,16 @@ def attach(
             )
         if hasattr(model, "_forward_module"):  # Fabric's wrapper converts inputs
             example_inputs = _in_type_of(inner, example_inputs)
-        units = find(inner, example_inputs, residual_stream=residual_stream, chain=chain, allow_none=True)
+        renewed = any(method.resets_units for method in chosen)
+        units = find(
+            inner,
+            example_inputs,
+            residual_stream=residual_stream,
+            chain=chain,
+            only_preserving=only_preserving and renewed,
+            verify=renewed,
+            allow_none=True,
+        )
     if not isinstance(units, Network):
         raise SettingError(
             f"attach: units is a {type(units).__name__}, not a neoteny.units.Network; give what neoteny.units.find or "

@@ -245,6 +245,7 @@ class _Summary(NamedTuple):
 
     @classmethod
     def of(cls, values: Tensor) -> _Summary:
+        values = torch.view_as_real(values) if values.is_complex() else values
         values = values.double() if values.numel() < 1e6 else values.float()
         largest = float(values.abs().max()) if values.numel() else 0.0
         return cls(values.numel(), float(values.square().sum()), largest)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from neoteny.units.copying import bare_copy
+from neoteny.units.copying import bare_copy, in_precision
 from neoteny.units.maps import is_channelwise, known_map
 
 __all__ = ["only_shapes", "traceable_copy"]
@@ -28,7 +28,7 @@ def traceable_copy(model: nn.Module, dtype: torch.dtype, whole: Collection[str] 
 
     Args:
         model: the network.
-        dtype: of its floating-point parameters and buffers; complex ones stay as they are.
+        dtype: of its floating-point parameters and buffers; complex ones stay complex.
         whole: names of weights that something reads beside their module, which are copied; None copies all.
     """
     replaced: dict[int, Tensor] = {}
@@ -63,7 +63,8 @@ def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         drawn = torch.rand(tensor.shape) + 0.5
         copied = drawn.to(dtype) if tensor.is_floating_point() else torch.zeros(tensor.shape, dtype=tensor.dtype)
     else:
-        copied = tensor.detach().clone() if not tensor.is_floating_point() else tensor.detach().to(dtype, copy=True)
+        copied = in_precision(tensor.detach(), dtype)
+        copied = copied.clone() if copied.data_ptr() == tensor.data_ptr() else copied
     return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 

@@ -179,7 +179,7 @@ def test_learned_positions_that_get_a_batch_of_words():
             self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 3)
 
         def forward(self, x):
-            return self.down(self.up(self.words(x) + self.places(x)).relu()).mean(1)
+            return self.down(self.up((words := self.words(x)) + self.places(words)).relu()).mean(1)
 
     assert {layer.name: layer.size for layer in find(Words(), torch.randint(0, 9, (3, 5))).layers} == {"up": 16}
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from neoteny.errors import NetworkError
 from neoteny.units.graph_rules import ACTIVATIONS, NORMS, RULES, Asked, Link
 from neoteny.units.reading import Codes, Leaf, read_edge
 
@@ -25,6 +26,7 @@ __all__ = ["Graph"]
 
 _TITLE = re.compile(r"Backward\d*$")
 _BINARY = ("Add", "Sub", "Mul", "Div")
+_MOST = 2**15  # indices of which gradients can be asked
 _DEPTH = 100_000  # operations one behind the other; following them costs no C stack
 
 
@@ -79,6 +81,11 @@ class Graph:
         links = self._links(asked)
         if links is None:
             self.varies = True
+            if (count := math.prod(asked.sizes)) > _MOST:
+                raise NetworkError(
+                    f"The operation {title_of(asked.node)} takes apart an index of {count:,} entries, which cannot be "
+                    "followed; name the unit layers by hand with neoteny.units.declare."
+                )
             return read_edge(asked.node, asked.number, asked.dims, self._leaves_below(asked.node))
         title = title_of(asked.node)
         if title in NORMS and asked.dims:

@@ -293,6 +293,11 @@ def _run(
             leaf.movedim(_unit_dim(name, leaf, result), -1).masked_fill_(torch.from_numpy(zeros[name]), 0.0)
         return leaf.requires_grad_()
 
+    def reads(output: Any) -> bool:
+        """Whether what a module gave out depends on another's output."""
+        found = Graph.variables(t.grad_fn for t in tree_leaves(output) if isinstance(t, Tensor))
+        return any(id(leaf) in found for call in calls for leaf in call.leaves)
+
     def after(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         inside.pop()
         result.called.add(name)
@@ -302,6 +307,8 @@ def _run(
         role = result.roles.get(name)
         if role is None:
             return None
+        if name in result.maps and result.maps[name].inputs is None and not reads(output):
+            seen = []  # an embedding that looks only at the shape of what it is given
         # Clones: what the network does in place afterwards must change neither leaves nor what was seen.
         call = _Call(name, [_real(t.clone()) for t in seen], [(id(t), t._version) for t in seen], [])
         kept.extend(seen)

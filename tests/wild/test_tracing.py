@@ -168,7 +168,7 @@ class Positions(nn.Embedding):
     """Learned positions, looked up by the positions of the words."""
 
     def forward(self, words):
-        return super().forward(torch.arange(words.shape[1], device=words.device).expand_as(words) + 2)
+        return super().forward(torch.arange(words.shape[1]).expand(words.shape[:2]) + 2)
 
 
 def test_learned_positions_that_get_a_batch_of_words():

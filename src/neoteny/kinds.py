@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -282,5 +283,5 @@ _PLAIN: dict[Any, Kind] = {
     str: Kind("a name", lambda value: isinstance(value, str)),
     None: Kind("none", lambda value: value is None),
     type(None): Kind("none", lambda value: value is None),
-    Path: Kind("a path", lambda value: isinstance(value, (str, Path))),
+    Path: Kind("a path", lambda value: isinstance(value, (str, os.PathLike))),
 }

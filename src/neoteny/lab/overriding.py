@@ -107,7 +107,7 @@ def _optimizer(current: Optimizer, changes: dict[str, Any], owner: str) -> Optim
         current = asked
     elif not isinstance(asked, str):
         raise SettingError(
-            f"{owner}: optimizer = {asked!r} is no optimizer; give a name, such as 'adam', a mapping with a name, or "
+            f"{owner}: optimizer = {shown(asked)} is no optimizer; give a name, such as 'adam', a mapping with a name, or "
             "an instance, such as neoteny.optim.Adam()."
         )
     elif asked != current.name:

@@ -89,6 +89,10 @@ class Settings:
                     own(self)  # first: it knows the range as well
                 except NeotenyError:
                     raise
+                except MemoryError as error:  # to be checked it is tried out
+                    raise SettingError(
+                        f"{title(self)}: its sizes fit into no memory ({error}): make them smaller."
+                    ) from error
                 except Exception:  # it was not made for values of this kind
                     require_kinds(self)
                     raise

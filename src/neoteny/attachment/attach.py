@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from neoteny.attachment.distributed import is_sharded
 from neoteny.attachment.given import as_network, as_optimizers
@@ -123,6 +124,8 @@ def attach(
                 f"attach: {type(inner).__name__} is sharded, so its units cannot be found; find them before it is "
                 "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
+        if hasattr(model, "_forward_module"):  # Fabric's wrapper converts inputs
+            example_inputs = _in_type_of(inner, example_inputs)
         renewed = any(method.resets_units for method in chosen)
         units = find(
             inner,
@@ -168,3 +171,9 @@ def attach(
         )
     plasticity.warn_of_state(stacklevel=2)
     return plasticity
+
+
+def _in_type_of(model: nn.Module, inputs: Any) -> Any:
+    """Inputs with floating-point tensors in the type of the network's parameters."""
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return tree_map_only(torch.Tensor, lambda value: value.to(kind) if value.is_floating_point() else value, inputs)

@@ -153,7 +153,7 @@ def _arrays(path: Path) -> dict[str, Tensor]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: _tensor(archive[name], name) for name in archive.files}
     except Exception as error:  # a damaged file makes NumPy raise nearly anything
         raise DataError(

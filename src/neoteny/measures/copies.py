@@ -91,7 +91,7 @@ def initialisers_of(
     from torch import nn
 
     from neoteny.units import Initialiser
-    from neoteny.units.inference import infer_initialisers
+    from neoteny.units.inference import UNLIKE, infer_initialisers
     from neoteny.units.maps import unwrapped
 
     shown = unwrapped(model)[0] if reference is None else reference
@@ -102,10 +102,15 @@ def initialisers_of(
         for prefix, module in shown.named_modules()
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
     }
+    for name in _gains_from_zero(shown, notes):
+        found[name] = Initialiser("constant", 0.0)
     matrices = {name for name, parameter in shown.named_parameters() if parameter.dim() > 1} - embeddings
-    normal = {name for name in matrices - notes.keys() if found[name].kind == "normal"}
-    if reference is not None or len(matrices & notes.keys()) <= len(normal):
+    unlike = {name for name in matrices & notes.keys() if notes[name].startswith(UNLIKE)}
+    normal = {name for name in matrices - unlike if found[name].kind == "normal"}
+    if reference is not None or not unlike:
         return found, notes
+    if len(unlike) <= len(normal):
+        return found, {name: note for name, note in notes.items() if name not in normal}
     told = set(given or ()) | {
         ".".join(filter(None, (prefix, name)))
         for prefix, module in shown.named_modules()
@@ -117,6 +122,15 @@ def initialisers_of(
             found[name] = Initialiser.torch_default(parameter[0].numel())
             notes[name] = f"the network has been trained; taken for {found[name]}"
     return found, notes
+
+
+def _gains_from_zero(model: nn.Module, guessed: Mapping[str, str]) -> list[str]:
+    """Gains of norms that have both signs, around 0: they began at 0, as the last ones of residual blocks often do."""
+    from neoteny.units.maps import is_norm
+
+    names = [f"{prefix}.weight".lstrip(".") for prefix, module in model.named_modules() if is_norm(module)]
+    gains = {name: p.detach().float() for name, p in model.named_parameters() if name in names and name in guessed}
+    return [name for name, gain in gains.items() if gain.numel() > 1 and gain.mean().abs() < gain.std()]
 
 
 def fresh_copy(
@@ -170,7 +184,7 @@ def _recompute_running_statistics(model: nn.Module, inputs: Any) -> None:
         call(model, inputs)
     for norm, momentum, share in zip(norms, momenta, unseen, strict=True):
         norm.training, norm.momentum = False, momentum
-        if share > 0:  # (1 - share) of what was seen, and of mean 0 and variance 1 the rest
+        if share > 0.01:  # (1 - share) of what was seen, and of mean 0 and variance 1 the rest
             norm.running_mean.mul_(1 - share)
             norm.running_var.mul_(1 - share).add_(share)
 

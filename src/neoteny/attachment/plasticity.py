@@ -139,11 +139,11 @@ class Plasticity(Saved):
             taken = _KEYS.setdefault(keeping, set())
             names = (f"{_KEY}-{number}" for number in itertools.count(2))
             self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
-            taken.add(self._place)
             self._handles += [
                 keeping.register_state_dict_post_hook(self._save),
                 keeping.register_load_state_dict_pre_hook(self._restore),
             ]
+            taken.add(self._place)
 
     # What the user calls
 

@@ -185,8 +185,9 @@ def _recompute_running_statistics(model: nn.Module, inputs: Any) -> None:
     for norm, momentum, share in zip(norms, momenta, unseen, strict=True):
         norm.training, norm.momentum = False, momentum
         if share > 0.01:  # (1 - share) of what was seen, and of mean 0 and variance 1 the rest
-            norm.running_mean.mul_(1 - share)
-            norm.running_var.mul_(1 - share).add_(share)
+            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+            mean.mul_(1 - share)
+            variance.mul_(1 - share).add_(share)
 
 
 def _unseen(norm: Any) -> float:

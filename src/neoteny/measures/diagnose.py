@@ -80,7 +80,7 @@ def diagnose(
 
     inner, inputs = checked(model, inputs, "diagnose")
     with thawed(inner):
-        every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+        every_unit: Any = {"residual_stream": True, "only_preserving": False, "verify": False}
         network = find(inner, inputs, **every_unit) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_zero, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.checks import is_zero, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class ShrinkAndPerturb(Method):
     """
 
     name: ClassVar[str] = "shrink-and-perturb"
+    needs_examples: ClassVar[bool] = False
     stage: ClassVar[Stage] = "perturbation"
     varies: ClassVar[tuple[str, ...]] = ("weight_decay", "sigma", "shrink")
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"weight_decay": (1e-4, 1e-3, 1e-2), "sigma": (1e-5, 1e-3)}
@@ -70,8 +71,6 @@ class ShrinkAndPerturb(Method):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        require_choice(self, "when", ("every_step", "at_task"))
-        require_choice(self, "noise", ("initialiser", "normal"))
         require_nonnegative(self, "weight_decay", "sigma")
         require_fraction(self, "shrink")
         require_count(self, "interval", least=1)

@@ -31,6 +31,7 @@ _GAINS = (math.sqrt(2), 1.0, 5 / 3, 0.5, 0.1, 0.01)
 _FAVOUR = 5.0  # of what torch draws by default, in nats
 _DEVIATIONS = (0.02, 0.01, 0.1, 1.0)
 _DRAWN = 0.03  # the least deviation of gains that were drawn, not trained a little
+UNLIKE = "its values show no usual initialisation"
 _PATTERN = 0.02  # share of exact zeros, outside of whole rows and columns, from which on they are no chance
 
 _KNOWN: Any = WeakTensorKeyDictionary()  # how parameters were drawn, seen before they were trained
@@ -74,7 +75,7 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
             else:
                 found[name], sure = _from_values(module, own, values)
                 if not sure:
-                    notes[name] = f"its values show no usual initialisation; taken for {found[name]}"
+                    notes[name] = f"{UNLIKE}; taken for {found[name]}"
     trained = any(shapes[name] > 1 and name not in tables for name in notes)
     for name, at in found.items():
         if trained and at.kind == "normal" and shapes[name] > 1 and name not in {*said, *notes, *tables}:
@@ -84,7 +85,7 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
         kept = trained or (own == "bias" and gain is not None and gain.kind == "constant")  # shifts go with gains
         found[name], sure = _of_norm(module, own, values, kept)
         if not sure:
-            notes[name] = f"its values show no usual initialisation; taken for {found[name]}"
+            notes[name] = f"{UNLIKE}; taken for {found[name]}"
     return found, notes
 
 

@@ -70,6 +70,23 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
             raise NetworkError(
                 f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
             )
+    with _apart(model):
+        # In double precision, on two examples and without large weights where the model lets us, else as it is.
+        own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
+        error: NetworkError | None = None
+        ways = ((torch.float64, _EXAMPLES, True), (torch.float64, _EXAMPLES, False), (torch.float64, None, False))
+        for dtype, examples, light in (*ways, (own, None, False)):
+            try:
+                return _traced(model, dtype, arguments_of(first_examples(example_inputs, examples, dtype)), light)
+            except NetworkError as failed:
+                error = failed if error is None or not light else error
+        assert error is not None
+        raise error
+
+
+@contextmanager
+def _apart(model: nn.Module) -> Iterator[None]:
+    """Run copies without a trace: generators stay as they were, and what the caller has switched on does not count."""
     tensors = [*model.parameters(), *model.buffers()]
     indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
     with (
@@ -82,17 +99,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        # In double precision, on two examples and without large weights where the model lets us, else as it is.
-        own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
-        error: NetworkError | None = None
-        ways = ((torch.float64, _EXAMPLES, True), (torch.float64, _EXAMPLES, False), (torch.float64, None, False))
-        for dtype, examples, light in (*ways, (own, None, False)):
-            try:
-                return _traced(model, dtype, arguments_of(first_examples(example_inputs, examples, dtype)), light)
-            except NetworkError as failed:
-                error = failed if error is None or not light else error
-        assert error is not None
-        raise error
+        yield
 
 
 @contextmanager
@@ -149,9 +156,10 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set
 
     def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
         found: dict[str, Masks] = {}
-        for draw in range(2):
-            calls, _ = _run(model, modules, result, arguments, draw, zeros)
-            _still_read(calls, at, modules, result, found)
+        with _apart(model):
+            for draw in range(2):
+                calls, _ = _run(model, modules, result, arguments, draw, zeros)
+                _still_read(calls, at, modules, result, found)
         return found
 
     result.still_read = still_read

@@ -221,7 +221,7 @@ class Grouping:
         reads = {consumer: self._flat(masks) & self.modulates for consumer, masks in still.items()}
         for number in candidates.tolist():
             here = node[rows.indptr[number] : rows.indptr[number + 1]]
-            others = here[reads[self._consumer[number]][here]] if self._consumer[number] in reads else ()
+            others = here[reads[self._consumer[number]][here]] if self._consumer[number] in reads else here[:0]
             if len(others):
                 other = self.trace.maps[self.plain[self.owner[others[0]]]].label
                 why = f"{self._consumer[number]!r} reads it where it reads units of {other!r}, which go on without it"

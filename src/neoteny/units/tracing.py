@@ -71,19 +71,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
             raise NetworkError(
                 f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
             )
-    tensors = [*model.parameters(), *model.buffers()]
-    indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
-    with (
-        torch.random.fork_rng(devices=indices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.compiler.set_stance("force_eager"),  # compiled parts must call their hooks
-        sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
-        _without_reentry(),
-        waiting() as say,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
+    with _apart(model), waiting() as say:
         # In double precision, on two examples and without large weights where the model lets us, else as it is.
         own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
         error: NetworkError | None = None
@@ -96,6 +84,24 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
                 error = failed if error is None or not light else error
         assert error is not None
         raise error
+
+
+@contextmanager
+def _apart(model: nn.Module) -> Iterator[None]:
+    """Run copies without a trace: generators stay as they were, and what the caller has switched on does not count."""
+    tensors = [*model.parameters(), *model.buffers()]
+    indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
+    with (
+        torch.random.fork_rng(devices=indices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),  # compiled parts must call their hooks
+        sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
+        _without_reentry(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager
@@ -152,9 +158,10 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
 
     def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
         found: dict[str, Masks] = {}
-        for draw in range(2):
-            calls, _ = _run(model, modules, result, arguments, draw, zeros)
-            _still_read(calls, at, modules, result, found)
+        with _apart(model):
+            for draw in range(2):
+                calls, _ = _run(model, modules, result, arguments, draw, zeros)
+                _still_read(calls, at, modules, result, found)
         return found
 
     result.still_read = still_read

@@ -57,6 +57,11 @@ leaderboard: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 architectures: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/architectures.py $(ARGS)
 
+# Networks and optimizers of others; an hour or more. Rows that are there are kept: delete .cache/wild.json to begin anew.
+wild: $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[wild]'
+	OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/wild.py $(ARGS)
+
 character-stream: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/character_stream.py $(ARGS)
 	$(BIN)/python docs/evidence/character_stream.py

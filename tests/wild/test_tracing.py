@@ -338,3 +338,61 @@ def test_whatever_fails_the_network_stays_as_it_was(known):
             failed += 1
         same(before, picture(net, optimizer))
     assert failed > 4  # some are caught, where another way is tried
+
+
+class Agent(nn.Module):
+    """A recurrent network that is given its state and gives it back."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.rnn, self.head = kind(4, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x, state=None):
+        out, state = self.rnn(x, state)
+        return self.head(out), state
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_state_that_is_given_back_is_no_output_and_can_be_forgotten(kind):
+    torch.manual_seed(0)
+    net, x = Agent(kind), torch.randn(3, 5, 4)
+    optimizer = torch.optim.SGD(net.parameters(), 0.0)
+    cbp = neoteny.ContinualBackprop(replacement_rate=0.5, maturity_threshold=0)
+    handle = neoteny.attach(net, optimizer, [cbp], x)
+    assert {layer.name: layer.size for layer in handle.units.layers} == {"rnn.l0": 8}
+    out, state = net(x)
+    out.sum().backward()
+    optimizer.step()
+    new = handle.made_new("rnn.l0")
+    assert 0 < int(new.sum()) < 8
+    carried = handle.forget(state, "rnn.l0")
+    for tensor in carried if isinstance(carried, tuple) else (carried,):
+        assert (tensor[..., new] == 0).all() and (tensor[..., ~new] != 0).any()
+    # What the newborn units then compute reaches the output of no step.
+    before = net(x, carried)[0]
+    with torch.no_grad():
+        gates = net.rnn.weight_ih_l0.view(-1, 8, 4)
+        gates[:, new] += 1.0
+    torch.testing.assert_close(net(x, carried)[0], before)
+
+
+class Cells(nn.Module):
+    """The same with a cell."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.cell, self.head = kind(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x, state=None):
+        state = self.cell(x, state)
+        return self.head(state[0] if isinstance(state, tuple) else state), state
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_states_of_cells(kind):
+    assert {layer.name: layer.size for layer in find(Cells(kind), X).layers} == {"cell": 8}
+
+
+def test_a_network_that_gives_out_nothing_else_has_its_state_as_output():
+    with pytest.raises(NetworkError, match="no hidden units"):
+        find(nn.GRUCell(4, 8), X)

@@ -32,6 +32,7 @@ from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
 from neoteny.units.reading import Codes, Leaf
+from neoteny.units.states import States
 from neoteny.units.trace import Masks, Trace
 
 __all__ = ["trace"]
@@ -339,7 +340,7 @@ def _run(
 
     kept: list[Tensor] = []  # so that no tensor of this pass takes the identity of an earlier one
     args, kwargs = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, arguments)
-    with _hooked(modules, inside.append, after):
+    with _hooked(modules, inside.append, after), States(model) as states:
         try:
             output = model(*args, **kwargs)
         except Exception as error:
@@ -349,7 +350,7 @@ def _run(
                 f"{_kind(model)} cannot be traced: {where} raised {type(error).__name__}: {error}. Check that the "
                 f"model runs on example_inputs ({HOW}); or name its unit layers by hand with neoteny.units.declare."
             ) from error
-    return calls, [t for t in output_tensors(output) if t.requires_grad]
+    return calls, [t for t in states.removed_from(output_tensors(output)) if t.requires_grad]
 
 
 def _is_number(value: Any) -> bool:

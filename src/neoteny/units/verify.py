@@ -26,6 +26,7 @@ from neoteny.units.inputs import arguments_of, first_examples
 from neoteny.units.light import traceable_copy
 from neoteny.units.records import UnitLayer
 from neoteny.units.slices import Slices
+from neoteny.units.states import States
 
 __all__ = ["Verification", "verify"]
 
@@ -218,8 +219,8 @@ class _Trial:
             edits.silence()
         self.result.passes += 1
         args, kwargs = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, arguments)
-        with _as_seeded(tree_leaves(arguments)):
-            return numbers_in(self.model(*args, **kwargs))
+        with _as_seeded(tree_leaves(arguments)), States(self.model) as states:
+            return states.removed_from(numbers_in(self.model(*args, **kwargs)))
 
     def _search(self, arguments: Any, before: list[Tensor], mode: str) -> None:
         """Halve the layers until those that move the output stand alone."""

@@ -1,4 +1,4 @@
-# make demo | quick | test | lint | bench | costs | docs | evidence | nature | leaderboard | architectures | character-stream:
+# make demo | quick | test | lint | bench | costs | docs | evidence | nature | leaderboard | architectures | character-stream | faults:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo quick test lint bench costs docs evidence nature leaderboard architectures character-stream clean
+.PHONY: demo quick test lint bench costs docs evidence nature leaderboard architectures character-stream faults clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -60,6 +60,10 @@ architectures: $(INSTALLED)
 character-stream: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/character_stream.py $(ARGS)
 	$(BIN)/python docs/evidence/character_stream.py
+
+# Kills, damages, every system compiled, made-up inputs: an hour or two of a core; a campaign that is stopped goes on.
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 nice $(BIN)/python tests/faults/campaign.py --out docs/evidence/faults.md $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache docs/_build

@@ -11,19 +11,26 @@ import difflib
 import functools
 import inspect
 import math
+import reprlib
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from neoteny.errors import SettingError, UnknownNameError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_SHORT = reprlib.Repr()
+_SHORT.maxother = _SHORT.maxstring = _SHORT.maxlong = 60
+
 __all__ = [
+    "expanded",
     "is_finite",
     "is_number",
     "is_zero",
     "known_keywords",
+    "refuse",
     "require",
     "require_choice",
     "require_count",
@@ -31,6 +38,9 @@ __all__ = [
     "require_nonnegative",
     "require_positive",
     "require_probability",
+    "said_choice",
+    "shown",
+    "title",
 ]
 
 
@@ -41,17 +51,44 @@ def require(record: object, name: str, condition: bool, range_: str) -> None:
         SettingError: the condition does not hold.
     """
     if not condition:
-        value = getattr(record, name)
-        raise SettingError(f"{_title(record)}: {name} = {value!r} is not {range_}; give a value that is {range_}.")
+        said = f"{name} = {shown(getattr(record, name))} is not {range_}"
+        raise SettingError(f"{title(record)}: {said}; give a value that is {range_}.")
+
+
+def refuse(owner: str, name: str, value: object, said: str, usual: object = None) -> NoReturn:
+    """Say that a setting should be something else; `usual` is an example."""
+    example = "" if usual is None else f", such as {usual!r}"
+    raise SettingError(f"{owner}: {name} = {shown(value)} is not {said}; give {said}{example}.")
+
+
+def shown(value: object) -> str:
+    """A value for a message, however large or broken it is.
+
+    >>> shown(0.5), shown(10**9), shown([1] * 1000)
+    ('0.5', '1000000000', '[1, 1, 1, 1, 1, 1, ...]')
+    """
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # a whole number of thousands of digits, or a class that cannot show itself
+        return f"a {type(value).__name__}"
 
 
 def require_choice(record: object, name: str, choices: Sequence[str]) -> None:
     """The setting is one of `choices`."""
     value = getattr(record, name)
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingError(f"{_title(record)}: {name} = {value!r} is unknown; {hint}give one of {list(choices)}.")
+        raise SettingError(f"{title(record)}: {said_choice(name, value, choices)}")
+
+
+def said_choice(name: str, value: object, choices: Sequence[Any]) -> str:
+    """That a value is none of the choices, and which is near."""
+    near = (
+        difflib.get_close_matches(value, [one for one in choices if isinstance(one, str)], n=1)
+        if isinstance(value, str)
+        else []
+    )
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{name} = {shown(value)} is unknown; {hint}give one of {list(choices)}."
 
 
 def require_fraction(record: object, *names: str) -> None:
@@ -96,12 +133,12 @@ def is_number(value: object) -> bool:
     >>> is_number(0.5), is_number(float("inf")), is_number(True), is_number("1")
     (True, True, False, False)
     """
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 def is_finite(value: object) -> bool:
     """Whether a setting is a finite number."""
-    return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    return is_number(value) and -math.inf < value < math.inf  # type: ignore[operator] - also of huge whole numbers
 
 
 def is_zero(value: object) -> bool:
@@ -109,7 +146,20 @@ def is_zero(value: object) -> bool:
     return isinstance(value, (int, float)) and value == 0
 
 
-def _title(record: object) -> str:
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is the home directory.
+
+    Raises:
+        SettingError: it names none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{path} names no folder ({error}): write it out from the root.") from error
+
+
+def title(record: object) -> str:
+    """What a record is called in messages."""
     return getattr(record, "ID", None) or type(record).__name__
 
 

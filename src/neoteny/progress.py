@@ -6,6 +6,7 @@ Without a terminal, as in a log, one line is written for each task or stack that
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from neoteny.lab.execution import Progress
 
-__all__ = ["Rate", "bar", "describe", "live", "time_left"]
+__all__ = ["Rate", "bar", "describe", "live", "time_left", "waiting"]
 
 PATIENCE = 5.0
 """Seconds until a bar with `late` appears."""
@@ -67,6 +68,24 @@ def bar(
     finally:
         if shown.live.is_started:
             shown.stop()
+
+
+@contextmanager
+def waiting() -> Iterator[Callable[[str], None]]:
+    """For work of unknown length that is mostly quick: gives `say(text)`, which tells every 5 seconds how far it is.
+
+    >>> with waiting() as say:
+    ...     say("looking")
+    """
+    told = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal told
+        if time.monotonic() - told > PATIENCE:
+            told = time.monotonic()
+            print(f"neoteny: {text}", file=sys.stderr, flush=True)
+
+    yield say
 
 
 class Rate:

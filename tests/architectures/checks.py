@@ -45,7 +45,7 @@ def generic(name: str) -> tuple[nn.Module, Any]:
 
 @functools.cache
 def found(name: str, residual_stream: bool = False) -> Network:
-    return find(*generic(name), residual_stream=residual_stream)
+    return find(*generic(name), residual_stream=residual_stream, only_preserving=False)
 
 
 def call(net: nn.Module, inputs: Any) -> Any:

@@ -29,7 +29,7 @@ from architectures.checks import (
     uncoupled,
 )  # fmt: skip
 from architectures.table import ARCHITECTURES
-from neoteny.units import make_new, random
+from neoteny.units import find, make_new, random
 from neoteny.units.reset import slices_of
 
 EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
@@ -56,6 +56,16 @@ def test_its_units_are_found_and_no_others(name):
         for module in layer.split("+"):
             assert "residual stream" in network.skipped[module]
     assert all(part in told(network) for part in (*architecture.units, *network.skipped))
+
+
+@EVERY
+def test_by_default_units_that_a_norm_couples_are_left_out(name):
+    taken = find(*generic(name), residual_stream=True, allow_none=True)
+    every = {layer.name: layer for layer in found(name, residual_stream=True).layers}
+    assert {layer.name for layer in taken.layers} == {n for n, layer in every.items() if not layer.coupled}
+    for layer in every.values():
+        assert not layer.coupled or "only_preserving=False" in taken.skipped[layer.name]
+    assert "forward passes" in taken.checked or not taken.layers
 
 
 @EVERY
@@ -146,7 +156,7 @@ def test_it_trains_with_continual_backprop(name):
     net, inputs = made(name)
     optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], 1e-3)
     cbp = neoteny.ContinualBackprop(replacement_rate=0.3, maturity_threshold=2)
-    plasticity = neoteny.attach(net, optimizer, cbp, example_inputs=inputs)
+    plasticity = neoteny.attach(net, optimizer, cbp, example_inputs=inputs, only_preserving=False)
     for _ in range(8):
         optimizer.zero_grad()
         loss = (output_of(net, inputs) - 1).square().mean()

@@ -118,7 +118,7 @@ def test_a_file_has_the_same_keys_and_the_command_line_comes_first(capsys: pytes
         ("cbp: {rate: 1}", "no setting of cbp"),
         ("cbp: 3", "cbp is 3, not settings"),
         ("grid: [1]", "grid is"),
-        ("runs: many", "'many' is not a number"),
+        ("runs: many", "'many' is not a whole number"),
         ("runs: 0", "runs = 0"),
         ("compile: 1", "not true or false"),
         ("tasks: 0", "tasks = 0"),

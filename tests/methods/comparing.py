@@ -153,7 +153,7 @@ def compare(
         "adam": lambda: (torch.optim.Adam(model.parameters(), 0.003), numpy_reference.Adam(net.parameters(), 0.003)),
     }[kind]()
     data = batches(model, steps)
-    plasticity = neoteny.attach(model, ours, method, data[0][0], seed=SEED, **attaching)
+    plasticity = neoteny.attach(model, ours, method, data[0][0], seed=SEED, **{"only_preserving": False, **attaching})
     draws = Draws(plasticity.units)
     draws.shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     own = reference(net, theirs, draws)

@@ -76,7 +76,7 @@ def setting(*layers, inputs=(1, 3, 3), examples=7, dtype=torch.float64):
     """A network with its units, and a function that makes a step by hand with gradients 0 and a reference batch."""
     torch.manual_seed(0)
     model = nn.Sequential(*layers).to(dtype)
-    network = find(model, torch.zeros(2, *inputs, dtype=dtype))
+    network = find(model, torch.zeros(2, *inputs, dtype=dtype), only_preserving=False)
     batch = torch.randn(examples, *inputs, dtype=dtype)
     reference_pass = ReferencePass(model, network)
 

@@ -9,7 +9,6 @@ from torch import nn
 
 import neoteny
 from methods.comparing import Reference, batches, compare, conv_net, mlp
-from neoteny.errors import NetworkError
 from neoteny.methods.normalise_and_project import NormaliseAndProject
 from neoteny.methods.shared.combining import _PREPARED
 
@@ -113,7 +112,7 @@ def test_a_prepared_network_trains_with_fixed_norms():
             torch.testing.assert_close(model[number].weight.detach().norm(), norm)
 
 
-def test_a_network_with_norms_of_its_own_stays_and_one_of_functions_alone_is_refused():
+def test_a_network_with_norms_of_its_own_stays_and_functions_get_a_norm():
     method, x = NormaliseAndProject(), torch.zeros(2, 3)
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 1))
     again = neoteny.prepare(model, method, x)
@@ -127,7 +126,6 @@ def test_a_network_with_norms_of_its_own_stays_and_one_of_functions_alone_is_ref
         def forward(self, x):
             return self.two(torch.relu(self.norm(self.one(x))))
 
-    with pytest.raises(NetworkError, match="relu in 'the network' is a function"):
-        neoteny.prepare(Functional(nn.Identity()), method, x)
+    assert isinstance(neoteny.prepare(Functional(nn.Identity()), method, x).relu_0[0], nn.LayerNorm)
     own = Functional(nn.LayerNorm(4))
     assert neoteny.prepare(own, method, x) is own

@@ -40,7 +40,7 @@ def test_against_numpy(make, kind):
 
 def attached(model, method, *inputs):
     optimizer = torch.optim.SGD(model.parameters(), 0.0)
-    return optimizer, neoteny.attach(model, optimizer, method, inputs, seed=3)
+    return optimizer, neoteny.attach(model, optimizer, method, inputs, seed=3, only_preserving=False)
 
 
 def test_a_unit_that_no_gradient_reaches_is_reset_and_one_that_is_silent_but_learns_is_not():

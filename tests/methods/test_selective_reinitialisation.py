@@ -101,7 +101,7 @@ def due(method, model, grads, number=0):
 def normed():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 2)).double()
-    model.units = neoteny.units.find(model, torch.zeros(2, 4).double())
+    model.units = neoteny.units.find(model, torch.zeros(2, 4).double(), only_preserving=False)
     with torch.no_grad():
         for p in model[1].parameters():
             p.uniform_(0.5, 1.5)

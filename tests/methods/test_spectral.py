@@ -64,7 +64,7 @@ def test_rule(make, kind, k, iterations):
 
 def gradients(method, model, x):
     """What the method adds after many rounds of power iteration, by name."""
-    network = find(model, x)
+    network = find(model, x, only_preserving=False)
     tensors = {name: p.detach() for name, p in model.named_parameters()}
     step = Step(network, tensors, {n: torch.zeros_like(p) for n, p in tensors.items()}, {}, {}, {}, random.key(0))
     method.regularise(step, method.init(network, tensors))
@@ -129,7 +129,7 @@ def test_embeddings_are_left_out_and_fan_outs_lie_where_they_should():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(9, 6), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2))
     x = torch.randint(9, (3, 2))
-    network = find(model, x)
+    network = find(model, x, only_preserving=False)
     found = {m.name: m for m in matrices(network, dict(model.named_parameters()))}
     assert {name: (m.embedding, m.biases) for name, m in found.items()} == {
         "0.weight": (True, ()),
@@ -146,7 +146,7 @@ def test_rules_of_whole_matrices_refuse_shards(method):
             return (2 * len(self.tensors[name]), *self.tensors[name].shape[1:])
 
     model, x = mlp(), torch.zeros(1, 6).double()
-    network = find(model, x)
+    network = find(model, x, only_preserving=False)
     tensors = {name: p.detach() for name, p in model.named_parameters()}
     step = Sharded(network, tensors, dict(tensors), {}, {}, {}, random.key(0))
     state = method.init(network, tensors)

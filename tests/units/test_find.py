@@ -154,13 +154,16 @@ def test_units_of_one_producer_with_different_readers_are_layers_of_their_own():
 
 def test_layer_norm_couples_units():
     net = MLP(5, [4], 2, normalisation="layer")
-    (layer,) = find(net, torch.zeros(1, 5)).layers
+    with pytest.raises(NetworkError, match="only_preserving=False"):
+        find(net, torch.zeros(1, 5))
+    (layer,) = find(net, torch.zeros(1, 5), only_preserving=False).layers
     assert layer.coupled == ("layers.1",)
     assert [(s.name, s.fill) for s in layer.norms] == [("layers.1.weight", 1.0), ("layers.1.bias", 0.0)]
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 1, 3))
-    (layer,) = find(net, torch.zeros(1, 1, 6, 6)).layers
+    network = find(net, torch.zeros(1, 1, 6, 6), only_preserving=False)
+    (layer,) = network.layers
     assert layer.coupled == ("1",) and len(layer.norms) == 2
-    assert find(net, torch.zeros(1, 1, 6, 6)).norms == ("1.weight", "1.bias")
+    assert network.norms == ("1.weight", "1.bias")
 
 
 def test_several_heads_and_named_arguments():
@@ -492,7 +495,7 @@ def test_a_model_that_insists_on_its_batch_size_and_precision():
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 3), st.booleans())
 def test_any_widths(widths, inputs, outputs, norm):
     net = MLP(inputs, widths, outputs, normalisation="layer" if norm else None)
-    network = find(net, torch.randn(1, inputs))
+    network = find(net, torch.randn(1, inputs), only_preserving=False)
     assert [layer.size for layer in network.layers] == widths
     for layer in network.layers:
         assert all(s.index == tuple((i,) for i in range(layer.size)) for s in slices_of(layer))

@@ -167,3 +167,174 @@ def test_complex_parameters_are_left_alone_and_named(method):
     with pytest.warns(PlasticityWarning, match="leave complex parameters alone: filter"):
         train(net, [optimizer], method, X)
     assert torch.equal(before, net.filter)
+
+
+class Residual(nn.Module):
+    """Functions in every way of writing, in a loop and in a helper."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.fourth, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def helper(self, x):
+        return F.relu(x)
+
+    def forward(self, x):
+        h = self.helper(self.first(x))
+        h = self.helper(self.second(h))
+        h = self.third(h).relu_()
+        h = F.leaky_relu(self.fourth(h), 0.3)
+        return self.head(h)
+
+
+class Gelu(nn.Module):
+    """An activation of one's own, as `transformers` has them."""
+
+    def forward(self, x):
+        return 0.5 * x * (1.0 + torch.tanh(0.8 * (x + 0.04 * x**3)))
+
+
+class OwnActivation(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.head = nn.Linear(4, 8), Gelu(), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.act(self.first(x)))
+
+
+class Kept(OwnActivation):
+    """Its activation is kept as a function."""
+
+    def __init__(self):
+        super().__init__()
+        del self.act
+        self.act = F.gelu
+
+
+class MadeOnTheWay(OwnActivation):
+    def forward(self, x):
+        return self.head(nn.ReLU()(self.first(x)))
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+NETS = {
+    "residual": Residual,
+    "own activation": OwnActivation,
+    "kept": Kept,
+    "made on the way": MadeOnTheWay,
+    "encoder": Encoder,
+}
+REPLACING = [neoteny.WithSmoothLeaky(), neoteny.WithIntervalDropout(p=0.5), neoteny.WithDropout(p=0.5)]
+
+
+@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize("method", REPLACING, ids=repr)
+def test_functional_activations_are_replaced(kind, method):
+    if kind == "encoder" and method.name == "dropout":
+        return  # it has dropout
+    torch.manual_seed(0)
+    net = NETS[kind]()
+    new = neoteny.prepare(net, method, X)
+    own = net.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in new.state_dict().items())
+    assert all(module.training for module in new.modules())
+    assert not torch.allclose(new(X), net(X))
+    copied = copy.deepcopy(new)  # trains, also as a copy
+    optimizer = torch.optim.SGD(copied.parameters(), lr=0.1)
+    neoteny.attach(copied, optimizer, [method, neoteny.ReDo(tau=0.5, period=1)], X)
+    copied(X).sum().backward()
+    optimizer.step()
+
+
+def test_what_takes_the_place_of_functions_is_what_would_take_that_of_modules():
+    torch.manual_seed(0)
+    net = Residual()
+    chain = nn.Sequential(
+        net.first, nn.ReLU(), net.second, nn.ReLU(), net.third, nn.ReLU(), net.fourth, nn.LeakyReLU(0.3), net.head
+    )
+    for method in (neoteny.WithSmoothLeaky(), neoteny.WithLayerNorm(), neoteny.NormaliseAndProject()):
+        a, b = (neoteny.prepare(each, method, X) for each in (net, chain))
+        torch.testing.assert_close(a(X), b(X))
+        a.eval(), b.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(a(X), b(X))
+    for method in (neoteny.WithCReLU(), neoteny.WithDeepFourier()):
+        sizes = []
+        for each in (net, chain):
+            new = neoteny.prepare(each, method, X)
+            sizes.append([tuple(p.shape) for p in new.parameters()])
+            assert new(X).isfinite().all()
+        assert sizes[0] == sizes[1]
+
+
+def test_the_fast_path_of_the_encoder_does_not_go_on_with_the_old_activation():
+    torch.manual_seed(0)
+    for activation in ("relu", nn.ReLU()):
+        net = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, 0.0, activation, batch_first=True), nn.Linear(4, 2))
+        new = neoteny.prepare(net, neoteny.WithSmoothLeaky(alpha=0.9), X)
+        expected = new(X)
+        new.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(new(X), expected)
+
+
+def test_a_prepared_network_of_functions_is_pickled_and_compiled():
+    import pickle
+
+    torch.manual_seed(0)
+    new = neoteny.prepare(Kept(), neoteny.WithSmoothLeaky(), X)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(new))(X), new(X))
+    compiled = torch.compile(new, backend="eager")
+    torch.testing.assert_close(compiled(X), new(X))
+
+
+class Modular(nn.Module):
+    """A trunk that is no chain, and a head of two layers in a module of its own."""
+
+    def __init__(self, together=True):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 8)
+        self.decoder = nn.ModuleDict({"up": nn.Linear(8, 8)}) if not together else Decoder()
+        self.head = nn.Linear(8, 2)
+        self.together = together
+
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        h = h + torch.relu(self.second(h))
+        return self.decoder(h) if self.together else self.head(torch.relu(self.decoder["up"](h)))
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, h):
+        return self.down(torch.relu(self.up(h)))
+
+
+def test_plasticity_is_injected_into_the_submodule_of_the_last_layers():
+    torch.manual_seed(0)
+    net = Modular()
+    new = neoteny.prepare(net, neoteny.PlasticityInjection(), X)
+    assert {name.split(".injection")[0] for name, _ in new.named_buffers()} == {"decoder"}
+    optimizer = torch.optim.SGD([p for p in new.parameters() if p.requires_grad], lr=0.1)
+    plasticity = neoteny.attach(new, optimizer, neoteny.PlasticityInjection(), X)
+    expected = new(X)
+    old = new.decoder.up.weight.clone()
+    plasticity.new_task()
+    torch.testing.assert_close(new(X), expected)
+    assert not torch.equal(old, new.decoder.up.weight)
+    with pytest.raises(neoteny.errors.NetworkError, match="last layers .decoder.up, head. are not in a submodule"):
+        neoteny.prepare(Modular(together=False), neoteny.PlasticityInjection(), X)

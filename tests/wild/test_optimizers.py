@@ -293,7 +293,7 @@ KINDS = {
 }
 SERVED = {
     *("sgd", "momentum", "adam", "amsgrad", "adamax", "adagrad", "adadelta", "rmsprop", "rprop", "asgd", "AdamAgain"),
-    *("FromOne", "FirstPlace", "Masters", "LogSteps", "slow-sgd", "slow-adam", "sharp", "OneNorm", "Follow"),
+    *("FromOne", "FirstPlace", "Masters", "LogSteps", "slow-sgd", "slow-adam", "sharp", "Follow"),
 }
 """Those that need no warning; all others must have one, or be as good."""
 

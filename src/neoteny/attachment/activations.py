@@ -7,8 +7,10 @@ kept. The tensors themselves are kept only where a method asks for the mean of |
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,6 +34,7 @@ class TrainingActivations:
 
     A pass counts if the layer's reader is in training mode and gradients are recorded. Passes before the gradients were
     last cleared do not count: their step was left out. (Clearing means setting to None, the default of `zero_grad`.)
+    Nor do passes through which no gradient went while it went through others, as where a loss was only looked at.
     Copies and pickles of the network are not measured.
 
     Args:
@@ -52,6 +55,7 @@ class TrainingActivations:
                 module = model.get_submodule(layer.readers[0].module)
                 self._layers[layer.name] = _LayerSums(layer, module, parameter, rows, self._keeps, counts, processes)
         self._rows = {name: row for row, name in enumerate(rows)}
+        _compile_anew(model)
         self._listen()
 
     def _listen(self) -> None:
@@ -164,6 +168,34 @@ class SummedActivations(Activations):
         return total / self._count
 
 
+def _compile_anew(model: nn.Module) -> None:
+    """Let a compiled network see the hooks.
+
+    torch.compile does not look at hooks when it decides whether a graph of the same class fits (its setting
+    `skip_nnmodule_hook_guards`). So a graph of another network would be run without our hooks, or with them.
+    """
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:  # else nothing was compiled; making an optimizer imports it
+        dynamo.config.skip_nnmodule_hook_guards = False
+        for kind in {type(module) for module in model.modules()}:
+            code = getattr(kind.forward, "__code__", None)
+            if code is not None:
+                torch._C._dynamo.eval_frame.reset_code(code)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@dataclass(eq=False)
+class _Pass:
+    """What was seen in a forward pass, and whether its backward pass ran."""
+
+    sums: Tensor
+    kept: Tensor | None
+    ran: bool = False
+
+    def run(self, grad: Tensor) -> None:
+        """A hook of the tensor that was seen."""
+        self.ran = True
+
+
 class _LayerSums:
     """The sums of one layer: of passes since the last backward pass, and of those whose gradients the step will use."""
 
@@ -187,6 +219,7 @@ class _LayerSums:
         self.used = torch.zeros_like(self.open)
         self.kept: deque[Tensor] = deque(maxlen=_PASSES)
         self.kept_used: deque[Tensor] = deque(maxlen=_PASSES)
+        self.passes: list[_Pass] = []  # those in `open`, unless there are too many
         self.opened = self.ended = self.outside = False
 
     @property
@@ -206,7 +239,7 @@ class _LayerSums:
             elif self.outside:
                 return  # repeated within the backward pass: it was counted
         self.opened = True
-        value = value.detach()
+        tracked, value = value, value.detach()
         if self.keeps:
             self.kept.append(value)
         dim = self.reader.dim % value.dim()
@@ -215,10 +248,19 @@ class _LayerSums:
         sums = [self.slices.total(_summed(value, dim, name, dtype)) for name in self.rows]
         examples = [torch.full_like(self.open[:1], value.shape[0] if value.dim() > -self.reader.dim else 1)]
         found = torch.cat([torch.full_like(self.open[:1], count), *examples[: self.counts], *sums])
-        self.open.add_(torch.where(found.isfinite().all(), found, 0.0))
+        found = torch.where(found.isfinite().all(), found, 0.0)
+        self.open.add_(found)
+        if not torch.compiler.is_compiling() and len(self.passes) <= _PASSES:
+            seen = _Pass(found, value if self.keeps else None)
+            self.passes.append(seen)
+            if tracked.requires_grad and torch._C._current_graph_task_id() == -1:
+                tracked.register_hook(seen.run)
+            else:
+                seen.ran = True
 
     def end_of_backward(self, grad: Tensor) -> None:
         """The gradient of a weight that feeds the units is computed: what was seen so far belongs to it."""
+        waiting = self._set_aside()
         if self.ended and self.parameter.grad is not None:
             self.used.add_(self.open)
             self.kept_used.extend(self.kept)
@@ -228,7 +270,26 @@ class _LayerSums:
         self.ended = self.opened or (self.ended and self.parameter.grad is not None)
         self.open.zero_()
         self.kept.clear()
-        self.opened = False
+        self.passes, self.opened = waiting, bool(waiting)
+        for seen in waiting:
+            self._reopen(seen)
+
+    def _set_aside(self) -> list[_Pass]:
+        """Take out of what is open the passes whose backward pass did not run, where that of others did."""
+        waiting = [seen for seen in self.passes if not seen.ran]
+        if not waiting or len(waiting) == len(self.passes) or len(self.passes) > _PASSES:
+            return []
+        ran = [seen for seen in self.passes if seen.ran]
+        self.open.zero_()
+        self.kept.clear()
+        for seen in ran:
+            self._reopen(seen)
+        return waiting
+
+    def _reopen(self, seen: _Pass) -> None:
+        self.open.add_(seen.sums)
+        if seen.kept is not None:
+            self.kept.append(seen.kept)
 
     end_of_backward.__torch_unserializable__ = True  # pyright: ignore[reportFunctionMemberAccess] - it stays behind
 
@@ -245,6 +306,7 @@ class _LayerSums:
             self.used.zero_()
         self.kept.clear()
         self.kept_used.clear()
+        self.passes.clear()
         self.opened = self.ended = self.outside = False
 
     def __reduce__(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
 from neoteny.units import find
+from neoteny.units.inference import Given, drawn_by
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 
@@ -34,8 +35,10 @@ def attach(
     units: Network | None = None,
     residual_stream: bool = False,
     chain: bool = False,
+    only_preserving: bool = True,
     state_in_optimizer: bool = True,
     reference: Any = None,
+    initialisers: Mapping[str, Given] | None = None,
 ) -> Plasticity:
     """Keep a network able to learn: let methods act at every step of its optimizer.
 
@@ -58,12 +61,17 @@ def attach(
         units: the units of the unwrapped network, if they are known already (`neoteny.units.find`).
         residual_stream: also take the units of residual streams.
         chain: take the units along the network by the rule of the Nature paper's ResNet-18.
+        only_preserving: where a method makes units new, leave out those whose reset changes what the network computes,
+            such as those that a LayerNorm couples; with False they are taken (see `neoteny.units.find`).
         state_in_optimizer: keep the methods' state in `optimizer.state_dict()["plasticity"]` and restore it in
             `optimizer.load_state_dict`, so that whatever saves the optimizer (the last of several) saves it, too. A
             second attachment to the same optimizer uses `"plasticity-2"`, and so on: attach in the same order again.
         reference: for methods that need the network on other examples than those trained on (`needs_reference`): a
             batch as the network takes it, with examples of everything that it should remember; or a function that
             returns such a batch, called once a step.
+        initialisers: how parameters are drawn anew, by name, where the present weights do not show it (those of a
+            trained network do not): a `neoteny.units.Initialiser`, or a function that fills a tensor, such as
+            `torch.nn.init.orthogonal_`.
 
     Returns:
         The handle: `state_dict`, `load_state_dict`, `new_task`, `counters`, `made_new`, `forget`, `detach`.
@@ -95,7 +103,7 @@ def attach(
     if not isinstance(seed, int):
         raise SettingError(f"attach: seed = {seed!r} is not a whole number; give one.")
     refuse_impossible(chosen)
-    inner, _ = unwrapped(as_network(model, optimizer))
+    inner, prefix = unwrapped(as_network(model, optimizer))
     optimizers = as_optimizers(optimizer)
     unprepared = [method for method in chosen if method.prepares and method.name not in prepared(inner)]
     if unprepared:
@@ -115,12 +123,22 @@ def attach(
                 f"attach: {type(inner).__name__} is sharded, so its units cannot be found; find them before it is "
                 "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
-        units = find(inner, example_inputs, residual_stream=residual_stream, chain=chain, allow_none=True)
+        renewed = any(method.resets_units for method in chosen)
+        units = find(
+            inner,
+            example_inputs,
+            residual_stream=residual_stream,
+            chain=chain,
+            only_preserving=only_preserving and renewed,
+            verify=renewed,
+            allow_none=True,
+        )
     if not isinstance(units, Network):
         raise SettingError(
             f"attach: units is a {type(units).__name__}, not a neoteny.units.Network; give what neoteny.units.find or "
             "neoteny.units.declare returned."
         )
+    units = drawn_by(units, {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()})
     units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:

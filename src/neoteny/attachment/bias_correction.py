@@ -12,6 +12,7 @@ packages that were seen to make Adam's steps (`adam_rule.py`). What others do is
 from __future__ import annotations
 
 import math
+import weakref
 from collections import deque
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,7 +70,7 @@ class AdamCorrection:
         self._user = user
         self.now = 0
         self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
-        self._known: dict[torch.optim.Optimizer, bool] = {}
+        self._known: weakref.WeakKeyDictionary[torch.optim.Optimizer, bool] = weakref.WeakKeyDictionary()
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
         for layer in user.network.layers:
             for slices in slices_of(layer):

@@ -6,6 +6,7 @@ parameter its type, its device, and whether it is frozen. Values are not looked 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_not
@@ -59,7 +60,8 @@ class Snapshot:
             name: _Kept(p, tuple(p.shape), (p.dtype, p.device), p.requires_grad) for name, p in parameters.items()
         }
         self._kept = list(self.parameters.values())
-        self._groups = [(optimizer, len(optimizer.param_groups)) for optimizer in optimizers]
+        # Weakly, since a hook of the optimizer holds this.
+        self._groups = [(weakref.ref(optimizer), len(optimizer.param_groups)) for optimizer in optimizers]
 
     def same(self) -> bool:
         """Whether everything is as it was."""
@@ -75,7 +77,7 @@ class Snapshot:
     def same_training(self) -> bool:
         """Whether the same parameters are frozen, and optimizers have as many parameter groups."""
         return all(kept.parameter.requires_grad is kept.trains for kept in self._kept) and all(
-            len(optimizer.param_groups) == count for optimizer, count in self._groups
+            (optimizer := held()) is not None and len(optimizer.param_groups) == count for held, count in self._groups
         )
 
 

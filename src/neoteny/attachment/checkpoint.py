@@ -8,7 +8,7 @@ attached again: such weights no longer show how they were drawn.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,7 +65,7 @@ class Saved:
                 plain(name): [[until - self._adam.now, count] for until, count in made]
                 for name, made in self._adam.young.items()
             },
-            "initialisers": {plain(name): [drawn.kind, drawn.scale] for name, drawn in self.units.initialisers.items()},
+            "initialisers": {plain(name): _kept(drawn) for name, drawn in self.units.initialisers.items()},
             "seen": {} if self._watch is None else {plain(n): seen for n, seen in self._watch.state_dict().items()},
             "methods": {
                 name: {
@@ -91,10 +91,11 @@ class Saved:
             young = [(self._adam.now + int(left), int(count)) for left, count in state["young"][plain(name)]]
             self._adam.young[name] = deque(young)
         drawn = {
-            name: state["initialisers"].get(plain(name), [at.kind, at.scale])
-            for name, at in self.units.initialisers.items()
+            name: _restored(at, state["initialisers"].get(plain(name))) for name, at in self.units.initialisers.items()
         }
-        self.units = replace(self.units, initialisers={name: Initialiser(*saved) for name, saved in drawn.items()})
+        saved = {name for name in drawn if plain(name) in state["initialisers"]}
+        notes = {name: note for name, note in self.units.notes.items() if name not in saved}
+        self.units = replace(self.units, initialisers=drawn, notes=notes)
         if self._watch is not None:
             seen = {layer.name: state["seen"].get(plain(layer.name)) for layer in self.units.layers}
             self._watch.load_state_dict({name: saved for name, saved in seen.items() if saved is not None})
@@ -133,6 +134,19 @@ class Saved:
                     f"The checkpoint's {name} has {was}, the attached one {is_now}; attach it with the settings it was "
                     "saved with."
                 )
+
+
+def _kept(drawn: Initialiser) -> list[Any]:
+    """An initialiser in plain numbers, strings and tensors; of a function only that it is one."""
+    more = [drawn.mean, drawn.zeros] if drawn.mean or drawn.zeros is not None else []
+    return [drawn.kind, drawn.scale, *more]
+
+
+def _restored(at: Initialiser, saved: Sequence[Any] | None) -> Initialiser:
+    """The saved initialiser; what the caller gives as a function now is what it was."""
+    if saved is None or at.function is not None or saved[0] == "function":
+        return at
+    return Initialiser(*saved)
 
 
 def plain(name: str) -> str:

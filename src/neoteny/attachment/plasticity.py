@@ -100,8 +100,9 @@ class Plasticity(Saved):
             name: method.schedule(units, seed) for name, method in self.methods.items()
         }
         # Moments may be older than this attachment: then so are all units.
-        steps = [state["step"] for optimizer in optimizers for state in optimizer.state.values() if "step" in state]
-        age = max(map(int, steps), default=0)
+        counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
+        counted += [group for optimizer in optimizers for group in optimizer.param_groups]
+        age = max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
         self._since = {
             layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
             for layer in units.layers
@@ -113,6 +114,8 @@ class Plasticity(Saved):
         ]
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
+        resets = any(method.resets_units for method in self.methods.values())
+        self._guessed = {slices.name for layer in units.layers for slices in layer.incoming} if resets else set[str]()
         self._stepped: list[torch.optim.Optimizer] = []  # since the methods last acted
         self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
@@ -129,15 +132,16 @@ class Plasticity(Saved):
         if self._watch is not None:  # what is attached lives as long as its optimizer
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
         self._place = ""
-        self._saving = saving(self._network.outer(optimizers[-1]))
+        keeping = saving(self._network.outer(optimizers[-1]))
+        self._saving = weakref.ref(keeping)  # its hooks hold this
         if state_in_optimizer:
-            taken = _KEYS.setdefault(self._saving, set())
+            taken = _KEYS.setdefault(keeping, set())
             names = (f"{_KEY}-{number}" for number in itertools.count(2))
             self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
             taken.add(self._place)
             self._handles += [
-                self._saving.register_state_dict_post_hook(self._save),
-                self._saving.register_load_state_dict_pre_hook(self._restore),
+                keeping.register_state_dict_post_hook(self._save),
+                keeping.register_load_state_dict_pre_hook(self._restore),
             ]
 
     # What the user calls
@@ -235,7 +239,8 @@ class Plasticity(Saved):
         """Take all hooks off; the network and its optimizers stay as they are."""
         for handle in self._handles:
             handle.remove()
-        _KEYS.get(self._saving, set()).discard(self._place)
+        if (keeping := self._saving()) is not None:
+            _KEYS.get(keeping, set()).discard(self._place)
         if self._watch is not None:
             self._watch.remove()
 
@@ -389,6 +394,7 @@ class Plasticity(Saved):
     def _act(self) -> None:
         """Correct Adam's bias correction, then let the methods act."""
         stepped, self._stepped = self._stepped, []
+        self._warn_of_guesses()
         if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
             return
         features = self._seen()
@@ -436,6 +442,20 @@ class Plasticity(Saved):
                 stacklevel=6,  # the line that calls step()
             )
         return self._watch.take()
+
+    def _warn_of_guesses(self) -> None:
+        """Warn, once, that weights do not show how they were drawn; a checkpoint that does may be loaded until now."""
+        guessed, self._guessed = self._guessed & self.units.notes.keys(), set()
+        if guessed:
+            shown = ", ".join(f"{name} ({self.units.initialisers[name]})" for name in sorted(guessed)[:4])
+            warnings.warn(
+                f"The present weights do not show how {len(guessed)} parameters were drawn when the network was made, "
+                f"so it is guessed how new units draw them: {shown}{', ...' if len(guessed) > 4 else ''}. Were they "
+                "trained before? Attach before training, load the state that was saved with them, or give "
+                "attach(..., initialisers={'name': torch.nn.init.kaiming_uniform_}).",
+                PlasticityWarning,
+                stacklevel=7,  # the line that calls step()
+            )
 
     def _finish(self, step: UserStep) -> None:
         step.finish()

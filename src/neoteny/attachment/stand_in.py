@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -96,15 +97,15 @@ class StandIn:
     def grow_old(self) -> None:
         """Set whatever counts steps, in its state and groups, to what it is late in training.
 
-        A count is a number that went up by one in each step between calls of `note_counts`.
+        A count is a number that went up by one in each step between calls of `note_counts`. What approaches a limit by
+        the same share of the way in each step (NAdam's product, QHAdam's weights) is set to the limit.
         """
         for holder, name, value in self._numbers():
-            seen = self._counted.get((id(holder), name), [])
-            if len(seen) > 1 and all(b - a == 1 for a, b in itertools.pairwise(seen)):
-                if isinstance(value, Tensor):
-                    value.fill_(_LATE)
-                else:
-                    holder[name] = type(value)(_LATE)
+            late = _late(self._counted.get((id(holder), name), []))
+            if late is not None and isinstance(value, Tensor):
+                value.fill_(late)
+            elif late is not None:
+                holder[name] = type(value)(late)
 
     def note_counts(self) -> None:
         """Look at all numbers in its state and groups; call it after some steps, then `grow_old`."""
@@ -148,6 +149,20 @@ def _built(original: Any, settings: Mapping[str, Any], parameter: nn.Parameter) 
     chosen |= {name: value for name, value in settings.items() if name in accepted}
     chosen.pop(first, None)
     return cls(what, **chosen)
+
+
+def _late(seen: list[float]) -> float | None:
+    """What a number becomes, from what it was after each of the first steps; None where that does not show."""
+    ways = [b - a for a, b in itertools.pairwise(seen)]
+    if len(ways) < 2 or not all(map(math.isfinite, ways)) or not all(ways):
+        return None
+    if all(way == 1 for way in ways):
+        return _LATE
+    shares = [b / a for a, b in itertools.pairwise(ways)]
+    share = shares[0]
+    if 0.5 <= share <= 0.99999 and all(math.isclose(share, other, rel_tol=1e-6) for other in shares):
+        return seen[0] + ways[0] / (1 - share)
+    return None
 
 
 def _both_halves(optimizer: Any, closure: Callable[[], Any]) -> None:

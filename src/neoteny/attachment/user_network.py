@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
 from neoteny.units.rewrite import make_new_in_place
 from neoteny.units.slices import Slices
+
+_Held = TypeVar("_Held")
 
 
 class UserNetwork:
@@ -40,8 +43,9 @@ class UserNetwork:
         network: Network,
         processes: Processes,
     ):
-        self._outer = {acting(outer): outer for outer in map(without_trainers, optimizers)}
-        self.model, self.optimizers, self.network, self.processes = model, tuple(self._outer), network, processes
+        outer = list(map(without_trainers, optimizers))
+        self._optimizers = [(weakref.ref(acting(one)), weakref.ref(one)) for one in outer]  # their hooks hold this
+        self.model, self.network, self.processes = model, network, processes
         self.bind()
 
     def bind(self) -> None:
@@ -54,7 +58,8 @@ class UserNetwork:
             for name in module._buffers
         }
         self.parts = parts(self.parameters)
-        self.fresh_state = FreshState(self.groups, self.parameters, self.outer)
+        groups, outer_of = weakref.WeakMethod(self.groups), weakref.WeakMethod(self.outer)
+        self.fresh_state = FreshState(lambda: _there(groups)(), self.parameters, lambda one: _there(outer_of)(one))
         self._along: dict[tuple[str, int, Any], Slices] = {}
         self.look_at_frozen()
 
@@ -107,7 +112,16 @@ class UserNetwork:
 
     def outer(self, optimizer: torch.optim.Optimizer) -> Any:
         """An optimizer whose steps are followed, in the wrappers that the user has around it."""
-        return self._outer[optimizer]
+        return next(_there(outer) for own, outer in self._optimizers if own() is optimizer)
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """The optimizers whose steps are followed.
+
+        Raises:
+            SettingError: one of them is gone.
+        """
+        return tuple(_there(own) for own, _ in self._optimizers)
 
     def state(self, name: str) -> Mapping[str, Any]:
         """What an optimizer, and those around and within it, keep of a parameter."""
@@ -117,8 +131,8 @@ class UserNetwork:
     def states(self, name: str) -> list[dict[str, Any]]:
         """The same as the optimizers themselves have it."""
         parameter, found = self.parameters[name], dict[int, dict[str, Any]]()
-        for outer in self._outer.values():
-            for optimizer in within(outer):
+        for _, outer in self._optimizers:
+            for optimizer in within(_there(outer)):
                 state = getattr(optimizer, "state", {})
                 if parameter in state:
                     found[id(state[parameter])] = state[parameter]
@@ -349,6 +363,15 @@ class UserStep(Step):
         else:  # a count of steps, a plain number
             state[key] = type(state[key])(new)
             self.optim[name][key] = self._optim_before[name][key] = new
+
+
+def _there(reference: Callable[[], _Held | None]) -> _Held:
+    held = reference()
+    if held is None:
+        raise SettingError(
+            "The optimizer that methods were attached to is gone; keep it as long as the handle, or attach again."
+        )
+    return held
 
 
 def _step_size(group: Mapping[str, Any]) -> float | Tensor:

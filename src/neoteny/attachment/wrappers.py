@@ -28,20 +28,14 @@ def within(optimizer: Any) -> list[Any]:
     >>> within(sgd) == [sgd]
     True
     """
-    found, seen = [], set[int]()
-
-    def visit(one: Any) -> None:
-        if id(one) in seen:
-            return
-        seen.add(id(one))
-        found.append(one)
-        for value in vars(one).values():
-            for held in value if isinstance(value, (list, tuple)) else (value,):
-                if isinstance(held, torch.optim.Optimizer):
-                    visit(held)
-
-    visit(optimizer)
-    return found
+    found, waiting = dict[int, Any](), [optimizer]
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) not in found:
+            found[id(one)] = one
+            held = [value if isinstance(value, (list, tuple)) else [value] for value in vars(one).values()]
+            waiting += [value for values in held for value in values if isinstance(value, torch.optim.Optimizer)]
+    return list(found.values())
 
 
 def without_trainers(optimizer: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from neoteny.cli.reading import read_options
+
 __all__ = ["main"]
 
 
@@ -24,7 +26,7 @@ class ArchiveOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Copy, and print the copies."""
-    options = tyro.cli(ArchiveOptions, args=list(arguments), prog="neoteny archive")
+    options = read_options(ArchiveOptions, arguments, "neoteny archive")
     from neoteny.errors import SettingError
     from neoteny.report.runs.archive import archive
 

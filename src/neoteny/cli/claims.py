@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from neoteny.cli.reading import read_options
 from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ClaimsOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Show the verdicts, or write them and print where they are."""
-    options = tyro.cli(ClaimsOptions, args=list(arguments), prog="neoteny claims")
+    options = read_options(ClaimsOptions, arguments, "neoteny claims")
     if options.out is not None and options.out.suffix != ".md":
         raise SettingError(f"--out {options.out}: the page of claims is Markdown; end its name with .md.")
     from neoteny.report.claims.page import markdown

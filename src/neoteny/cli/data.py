@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from neoteny.cli.reading import read_options
 from neoteny.data import DATA_SETS
 from neoteny.errors import UnknownNameError
 
@@ -30,7 +31,7 @@ class DataOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the table, or prepare data sets and print what they are."""
-    options = tyro.cli(DataOptions, args=list(arguments), prog="neoteny data")
+    options = read_options(DataOptions, arguments, "neoteny data")
     for name in options.names:
         if name not in DATA_SETS:
             raise UnknownNameError(name, DATA_SETS, "data set")

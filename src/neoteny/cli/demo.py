@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from neoteny.cli.reading import read_options
 
 __all__ = ["BENCHMARK", "SYSTEMS", "main"]
 
@@ -35,7 +35,7 @@ class DemoOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the systems side by side, show the table, draw the report, and print its path last."""
-    options = tyro.cli(DemoOptions, args=list(arguments), prog="neoteny demo")
+    options = read_options(DemoOptions, arguments, "neoteny demo")
     from neoteny import lab, report
     from neoteny.cli.results import show
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from neoteny.cli.reading import read_options
 from neoteny.errors import SettingError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class FigureOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Draw the figure and print where it is, or list."""
-    options = tyro.cli(FigureOptions, args=[*arguments], prog="neoteny figure")
+    options = read_options(FigureOptions, arguments, "neoteny figure")
     if options.out is not None and options.out.suffix not in KINDS:
         raise SettingError(f"--out {options.out}: a figure is one of {', '.join(KINDS)}; end its name like that.")
     if options.name is None and not options.list:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from neoteny.cli.reading import read_options
 from neoteny.errors import NeotenyError, SettingError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LeaderboardOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing, then write the table and, if asked, the page."""
-    options = tyro.cli(LeaderboardOptions, args=list(arguments), prog="neoteny leaderboard")
+    options = read_options(LeaderboardOptions, arguments, "neoteny leaderboard")
     if options.draw is not None:
         from neoteny.report.leaderboard.board import read
 

@@ -45,10 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("neoteny: stopped; `neoteny resume RUN_DIR` goes on from the last checkpoint.", file=sys.stderr)
         return 130
+    except (MemoryError, RecursionError) as error:
+        print(f"neoteny: there is too little memory for this ({error}): ask for something smaller.", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         # the reader (`| head`) has closed the pipe; what Python flushes at its exit goes to /dev/null
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be read or written, a name that is too long
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"neoteny: {place}{error.strerror or error}: name another place, or put this one right.", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -11,14 +11,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from neoteny import registry
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
+from neoteny.kinds import Settings
 from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE
-from neoteny.lab.overriding import names_of, override, setting_name
+from neoteny.lab.overriding import named_once, names_of, override
 from neoteny.lab.plain import read_value, read_yaml
 from neoteny.lab.presets import preset
 
@@ -31,7 +32,7 @@ Strategy = Literal["auto", "stack", "loop", "rank-one", "lanes", "one-call"]
 
 
 @dataclass(frozen=True)
-class Running:
+class Running(Settings):
     """How to run."""
 
     method: str = "backprop"
@@ -62,11 +63,6 @@ class Running:
     """go on with unfinished runs of the same configuration, and keep finished ones"""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """print the resolved configuration and stop"""
-
-    def __post_init__(self) -> None:
-        """Check the strategy, as a file may give any."""
-        if self.strategy not in (known := get_args(Strategy)):
-            raise UnknownNameError(self.strategy, known, "strategy")
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,9 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     path = _value_of("config", arguments)
     written = _read(Path(path)) if path else {}
     scale = _value_of("scale", arguments) or written.get("scale", DEFAULT_SCALE)
-    systems = _value_of("method", arguments) or str(written.get("method", ""))
+    if not isinstance(scale, str):
+        raise SettingError(f"{path}: scale = {scale!r} is not a name; give paper, small or tiny.")
+    systems = _value_of("method", arguments) or _joined(written.get("method", ""))
     methods = _method_presets(cls, {*_named(systems), *map(_dashed, written), *_owners(arguments)})
     # The file's ways of running are the defaults here; its settings are joined with the command line's below.
     filed, settings, own, grid = _sort_out(written, cls.preset(scale), methods, str(path))
@@ -196,6 +194,14 @@ def _method_presets(cls: type[Benchmark], asked: Collection[str]) -> dict[str, A
     return {name: presets.get(name) or registry.METHODS[name].load()() for name in wanted}
 
 
+def _joined(method: Any) -> Any:
+    """Systems as the command line has them; a file may list them."""
+    names = method if isinstance(method, list) else [method]
+    if not all(isinstance(name, str) for name in names):
+        raise SettingError(f"method = {method!r} is not a name, nor a list of names; give backprop, for example.")
+    return ",".join(names)
+
+
 def _named(systems: str) -> list[str]:
     """The names in a value of `--method`."""
     return [_dashed(name.strip()) for name in re.split(r"[,+]", systems)]
@@ -267,20 +273,19 @@ def _sort_out(
     own: dict[str, dict[str, Any]] = {}
     grid: dict[str, list[Any]] = {}
     named = {_underscored(method): method for method in methods}
-    for key, value in written.items():
-        name = _underscored(str(key))
+    for name, value in named_once(benchmark, written, path).items():
         if name == "grid":
             grid = {str(axis): values for axis, values in _mapping(value, "grid", path).items()}
         elif name == "method":
-            running[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+            running[name] = _joined(value)
         elif name in ways:
             running[name] = Path(value) if name in ("out", "data_dir") and isinstance(value, str) else value
-        elif (setting := setting_name(benchmark, name)) in settings or setting.startswith("optimizer."):
-            changed[setting] = value
+        elif name in settings or name.startswith("optimizer."):
+            changed[name] = value
         elif name in named:
-            own[named[name]] = dict(_mapping(value, str(key), path))
+            own[named[name]] = named_once(methods[named[name]], _mapping(value, name, path), f"{name} in {path}")
         else:
-            raise UnknownNameError(key, {*ways, *settings, *registry.METHODS}, f"key for {path}")
+            raise UnknownNameError(name, {*ways, *settings, *registry.METHODS}, f"key for {path}")
     override(benchmark, changed, path)
     for name, values in own.items():
         override(methods[name], values, f"{name} in {path}")

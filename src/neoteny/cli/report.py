@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from neoteny.cli.reading import read_options
+
 __all__ = ["main"]
 
 
@@ -22,7 +24,7 @@ class ReportOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Build the report and print where it is."""
-    options = tyro.cli(ReportOptions, args=list(arguments), prog="neoteny report")
+    options = read_options(ReportOptions, arguments, "neoteny report")
     from neoteny import report
 
     print(report.build(options.runs_dir))

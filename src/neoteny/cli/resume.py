@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from neoteny.cli.reading import read_options
+
 __all__ = ["main"]
 
 
@@ -28,7 +30,7 @@ class ResumeOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Go on, then show the result."""
-    options = tyro.cli(ResumeOptions, args=list(arguments), prog="neoteny resume")
+    options = read_options(ResumeOptions, arguments, "neoteny resume")
     from neoteny import lab
     from neoteny.cli.results import show
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from neoteny.cli.reading import read_options
 from neoteny.errors import SettingError
 
 __all__ = ["main"]
@@ -43,7 +44,7 @@ class WatchOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Play, draw, and print what happened and where the film is."""
-    options = tyro.cli(WatchOptions, args=list(arguments), prog="neoteny watch")
+    options = read_options(WatchOptions, arguments, "neoteny watch")
     size = re.fullmatch(r"(\d+)x(\d+)", options.size)
     if size is None:
         raise SettingError(f"--size {options.size} is not WIDTHxHEIGHT in pixels; write it like 480x480.")

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from neoteny.checks import require, require_choice, require_count, require_positive
 from neoteny.errors import UnknownNameError
+from neoteny.kinds import Settings
 from neoteny.lab.overriding import override
 from neoteny.methods.base import Method  # needed at run time: the command line reads the class's annotations
 from neoteny.optim.base import Optimizer
@@ -72,7 +73,7 @@ class System:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark(ABC):
+class Benchmark(Settings, ABC):
     """A protocol: problem, network, optimizer, schedule and measures, as settings.
 
     Lengths are counted in steps, that is optimizer updates. `step` in the metrics counts examples, which is the same if

@@ -65,17 +65,17 @@ def past(examples: Tensor) -> Tensor:
 def units_of(module: nn.Module, example: Any, chain: bool, needed: bool) -> Network:
     """The networks' units; there may be none if no method acts on units."""
     if isinstance(example, Mapping):
-        found = find_each(module, example, chain=chain, allow_none=True)
+        found = find_each(module, example, chain=chain, only_preserving=False, verify=False, allow_none=True)
         if needed and not found.layers:
             why = "; ".join(f"{name!r}: {reason}" for name, reason in found.skipped.items())
             raise NetworkError(f"None of {', '.join(example)} has hidden units that can be made new ({why}).")
         return found
     try:
-        return find(module, example, chain=chain)
+        return find(module, example, chain=chain, only_preserving=False, verify=False)
     except NetworkError:
         if needed:
             raise
-        return find(module, example, chain=chain, allow_none=True)
+        return find(module, example, chain=chain, only_preserving=False, verify=False, allow_none=True)
 
 
 def by_network(inputs: Any) -> Mapping[str, Any]:

@@ -9,14 +9,17 @@ not need it.
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from neoteny import registry
-from neoteny.checks import known_keywords
+from neoteny.checks import known_keywords, shown
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
+from neoteny.kinds import with_kinds
 from neoteny.lab.benchmark import Benchmark
 from neoteny.lab.former_names import SCHEMA, brought_up_to_date
 from neoteny.lab.overriding import Overrides, override
@@ -31,6 +34,8 @@ __all__ = ["DEFAULT_RUNS", "DEFAULT_SCALE", "Resolved", "RunConfig", "as_now", "
 
 DEFAULT_SCALE = "small"
 DEFAULT_RUNS = 10
+MOST_RUNS = 100_000  # of a stack: each has its line in metrics and configurations
+MOST_SEED = 2**62
 LONGEST_LABEL = 200  # file systems allow names of 255 bytes; films and archives make the name longer
 
 T = TypeVar("T")
@@ -185,6 +190,7 @@ _KEYS = tuple(one.name for one in fields(RunConfig) if one.name != "resolved")
 
 
 @known_keywords()
+@with_kinds
 def resolve(
     benchmark: Problem,
     *,
@@ -222,8 +228,8 @@ def resolve(
     >>> config.runs, config.seeds, config.varied
     (4, (5, 6, 5, 6), {'cbp.replacement_rate': (1e-06, 1e-06, 1e-05, 1e-05)})
     """
-    _require_whole("runs", runs, 1)
-    _require_whole("seed", seed, 0)
+    _require_between("runs", runs, 1, MOST_RUNS)
+    _require_between("seed", seed, 0, MOST_SEED)
     entry, cls = _benchmark(benchmark)
     scale = scale or ("paper" if isinstance(benchmark, Benchmark) else DEFAULT_SCALE)
     system = asked(cls, method)
@@ -245,6 +251,7 @@ def resolve(
         active[name] = override(active[name], values, name)
 
     axes = axes_of(grid or {}, problem, active)
+    _require_between("runs (of all points of the grid)", runs * math.prod(map(len, axes.values())), 1, MOST_RUNS)
     points = list(itertools.product(*axes.values()))
     seeds = run_seeds(seed, runs)
     return _record(
@@ -260,6 +267,7 @@ def resolve(
     )
 
 
+@with_kinds
 def resolve_all(
     benchmark: Problem,
     systems: Sequence[System],
@@ -378,9 +386,11 @@ def _label(
     changed = {key: value for key, value in here.items() if plain(value) != plain(before.get(key))}
     words = [f"{key}={_short(value)}" for key, value in changed.items()]
     label = ",".join([system, *words, *(f"by-{key}" for key in varied)])
-    if len(label) <= LONGEST_LABEL:
+    allowed = re.sub(r"[^\w.,=+~-]", "_", label)  # a single name that every file system takes
+    if allowed == label and len(label.encode()) <= LONGEST_LABEL:
         return label
-    return f"{label[: LONGEST_LABEL - 9]}~{sha256(label.encode()).hexdigest()[:8]}"
+    digest = sha256(label.encode(errors="replace")).hexdigest()[:8]
+    return f"{allowed.encode()[: LONGEST_LABEL - 9].decode(errors='ignore')}~{digest}"
 
 
 def _flat(problem: Benchmark, active: Mapping[str, Method]) -> dict[str, Any]:
@@ -500,9 +510,9 @@ def _require_consistent(config: RunConfig, content: Mapping[str, Any]) -> None:
             )
 
 
-def _require_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingError(f"{name} = {value!r} is not a whole number >= {least}; give one.")
+def _require_between(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise SettingError(f"{name} = {shown(value)} is not a whole number from {least} to {most:,}; give one.")
 
 
 def _short(value: Any) -> str:

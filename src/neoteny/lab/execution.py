@@ -9,16 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from neoteny.checks import expanded, require, require_count, require_nonnegative
 from neoteny.errors import SettingError
+from neoteny.kinds import Settings
 
 if TYPE_CHECKING:
     import torch
+
+MOST_THREADS = 1_024  # with many more, the library that starts them ends the whole process
 
 __all__ = ["Execution", "Progress", "threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
+class Execution(Settings):
     """How a stack is trained; it changes the results only by rounding.
 
     Args:
@@ -40,12 +44,10 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:  # so that it is found from other working directories
-            object.__setattr__(self, "data_dir", os.path.abspath(os.path.expanduser(self.data_dir)))
-        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
-            raise SettingError(f"threads = {self.threads!r} is not a whole number >= 1; give one.")
-        every = self.checkpoint_every
-        if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= 0:
-            raise SettingError(f"checkpoint_every = {every!r} is not a number of seconds >= 0; give one, such as 30.")
+            object.__setattr__(self, "data_dir", os.path.abspath(expanded(self.data_dir)))
+        require_count(self, "threads", least=1)
+        require(self, "threads", self.threads <= MOST_THREADS, f"at most {MOST_THREADS:,}")
+        require_nonnegative(self, "checkpoint_every")
 
     def resolved_device(self) -> torch.device:
         """The device meant.

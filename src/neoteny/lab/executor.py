@@ -24,6 +24,7 @@ from typing import Any
 
 from neoteny.checks import known_keywords
 from neoteny.errors import NeotenyError, RunFolderError, SettingError
+from neoteny.kinds import with_kinds
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.folder import RunFolder
@@ -78,6 +79,7 @@ class _Worker:
 
 
 @known_keywords(Execution)
+@with_kinds
 def compare(
     configs: Sequence[RunConfig],
     *,

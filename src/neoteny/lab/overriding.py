@@ -7,7 +7,9 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from neoteny import registry
+from neoteny.checks import shown
 from neoteny.errors import SettingError, UnknownNameError
+from neoteny.kinds import kinds
 from neoteny.optim.base import Optimizer
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 Overrides = Mapping[str, Any]
 
-__all__ = ["Overrides", "names_of", "override", "setting_name"]
+__all__ = ["Overrides", "named_once", "names_of", "override", "setting_name"]
 
 
 def override(record: T, values: Overrides, owner: str) -> T:
@@ -42,14 +44,17 @@ def override(record: T, values: Overrides, owner: str) -> T:
     names, optimizer = [field.name for field in fields(record)], getattr(record, "optimizer", None)
     changes: dict[str, Any] = {}
     inner: dict[str, Any] = {}
-    for key, value in values.items():
-        name = setting_name(record, key)
+    for name, value in named_once(record, values, owner).items():
         if isinstance(optimizer, Optimizer) and (name == "step_size" or name.partition(".")[0] == "optimizer"):
             inner[name.removeprefix("optimizer.")] = value
         elif name in names:
-            changes[name] = _coerce(f"{owner}: {name}", value, getattr(record, name))
+            kind, _ = kinds(type(record)).get(name, (None, None))
+            if kind is not None:
+                value = kind.convert(value)
+                kind.require(owner, name, value, getattr(record, name))
+            changes[name] = value
         else:
-            raise UnknownNameError(key, names_of(record), f"setting of {owner}")
+            raise UnknownNameError(name, names_of(record), f"setting of {owner}")
     if inner:
         assert isinstance(optimizer, Optimizer)
         changes["optimizer"] = _optimizer(optimizer, inner, owner)
@@ -65,6 +70,23 @@ def names_of(record: Any) -> list[str]:
     return [*names, *(name if name == "step_size" else f"optimizer.{name}" for name in names_of(optimizer))]
 
 
+def named_once(record: Any, values: Overrides, owner: str) -> dict[str, Any]:
+    """Values by the names of the fields (`setting_name`).
+
+    Raises:
+        SettingError: these are no settings, or one is given under two names, as `step-size` beside `step_size`.
+    """
+    if not isinstance(values, Mapping):
+        raise SettingError(f"{owner}: {shown(values)} is not settings; give a mapping of names to values.")
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = setting_name(record, key)
+        if name in found:
+            raise SettingError(f"{owner}: {name} is given twice, the second time as {key!r}; give it once.")
+        found[name] = value
+    return found
+
+
 def setting_name(record: Any, key: str) -> str:
     """The name of a field as people may write it: with dashes, or `learning_rate` for the step size."""
     name = str(key).replace("-", "_")
@@ -78,7 +100,7 @@ def _optimizer(current: Optimizer, changes: dict[str, Any], owner: str) -> Optim
     """The optimizer with another class, other options, or both."""
     asked = changes.pop("optimizer", current.name)
     if isinstance(asked, Mapping):
-        options = {setting_name(current, key): value for key, value in asked.items()}
+        options = named_once(current, asked, owner)
         asked = options.pop("name", current.name)
         changes = {**options, **changes}
     if isinstance(asked, Optimizer):
@@ -92,22 +114,3 @@ def _optimizer(current: Optimizer, changes: dict[str, Any], owner: str) -> Optim
         cls = registry.optimizer(asked).load()
         current = cls(step_size=current.step_size)
     return override(current, changes, f"{owner}: {current.name}")
-
-
-def _coerce(what: str, value: Any, usual: Any) -> Any:
-    """The value in the type of the usual one: accepts 1 for 1.0, 1e6 for 1000000, and a list for a tuple."""
-    if isinstance(usual, tuple) and isinstance(value, (list, tuple)):
-        return tuple(value)
-    if isinstance(usual, bool):
-        if not isinstance(value, bool):
-            raise SettingError(f"{what} = {value!r} is not true or false; give one of these.")
-    elif isinstance(usual, (int, float)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise SettingError(f"{what} = {value!r} is not a number; give one, such as {usual!r}.")
-        if isinstance(usual, float):
-            return float(value)
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-    elif isinstance(usual, str) and not isinstance(value, str):
-        raise SettingError(f"{what} = {value!r} is not a name; give one, such as {usual!r}.")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import warnings
@@ -13,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neoteny.checks import known_keywords
-from neoteny.errors import CheckpointError, DataError, RunFolderError, SettingError
+from neoteny.checks import expanded, known_keywords
+from neoteny.errors import CheckpointError, DataError, NeotenyError, RunFolderError, SettingError
+from neoteny.kinds import with_kinds
 from neoteny.lab import checkpoint
 from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
 from neoteny.lab.config import resolve as resolve_config
@@ -83,6 +85,7 @@ class RunStack:
 
 
 @known_keywords(Execution)
+@with_kinds
 def run(
     benchmark: Problem | RunConfig,
     *,
@@ -154,6 +157,7 @@ def run(
 
 
 @known_keywords(Execution)
+@with_kinds
 def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> RunStack:
     """Resume the run in a folder from its last checkpoint, as it was started. A finished run stays as it is.
 
@@ -169,7 +173,7 @@ def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] =
         SettingError: the numbers would not be those of an uninterrupted run, as with another `compile`.
         DataError: the data is missing, or is not the data that the run was started with.
     """
-    folder = RunFolder(_expanded(run_dir))
+    folder = RunFolder(expanded(run_dir))
     config = folder.config()
     known = {name: value for name, value in folder.execution().items() if name in Execution.__dataclass_fields__}
     with _listener(progress, config) as notify, _interrupts() as stopped:
@@ -180,14 +184,7 @@ def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] =
 
 def folder_of(config: RunConfig, out: str | Path) -> Path:
     """The folder of a stack of runs below the directory `out`, in which `~` is the home directory."""
-    return _expanded(out) / config.benchmark / config.label
-
-
-def _expanded(path: str | Path) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SettingError(f"{path} names no folder ({error}): write it out from the root.") from error
+    return expanded(out) / config.benchmark / config.label
 
 
 def start(
@@ -233,7 +230,7 @@ def start(
             # `auto` may mean something else here
             meant = {name: known[name] for name in ("device", "strategy") if name in known}
             execution = replace(execution, **{n: v for n, v in meant.items() if getattr(execution, n) == "auto"})
-        with threads(execution.threads):
+        with threads(execution.threads), _enough_memory(config):
             train = config.resolved.entry.load_trainer()
             training = train(config, execution, notify, stopped)  # first: a failed start leaves no folder
             if status == "absent":
@@ -263,6 +260,27 @@ def _require_as_started(path: Path, known: Mapping[str, Any], here: Mapping[str,
                 f"{said}: its numbers would not be those of an uninterrupted run. {cure}Leave the option out or give "
                 "the value of the start, or run it again into another --out."
             )
+
+
+_TOO_LARGE = re.compile(
+    r"allocate|out of memory|overflow|too (big|large)|Maximum allowed|exceeds?|too many", re.IGNORECASE
+)
+
+
+@contextmanager
+def _enough_memory(config: RunConfig) -> Iterator[None]:
+    """A context in which sizes that no memory holds are an error in words."""
+    try:
+        yield
+    except (MemoryError, OverflowError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, NeotenyError) or not (isinstance(error, MemoryError) or _TOO_LARGE.search(str(error))):
+            raise
+        sizes = {name: value for name, value in config.settings.items() if type(value) is int}
+        largest = sorted({"runs": config.runs, **sizes}.items(), key=lambda size: size[1], reverse=True)[:4]
+        raise SettingError(
+            f"{config.label} does not fit into memory ({str(error).strip().partition(chr(10))[0]}): make "
+            f"it smaller; its largest sizes are {', '.join(f'{name} = {value:,}' for name, value in largest)}."
+        ) from error
 
 
 def _require_same(folder: RunFolder, config: RunConfig) -> None:

@@ -76,7 +76,8 @@ def diagnose(
 
     inner, inputs = checked(model, inputs, "diagnose")
     with thawed(inner):
-        network = find(inner, inputs, residual_stream=True) if units is None else units
+        every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+        network = find(inner, inputs, **every_unit) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
     weights = None
@@ -119,7 +120,11 @@ def _look(model: nn.Module, network: Network, inputs: Any, loss: Loss | None) ->
         LayerReport(layer=name, units=sizes[name], **values)  # pyright: ignore[reportArgumentType]
         for name, values in found.items()
     )
-    matrices = [parameter.detach().float() for parameter in model.parameters() if parameter.dim() > 1]
+    matrices = [
+        (parameter.detach().abs() if parameter.is_complex() else parameter.detach()).float()
+        for parameter in model.parameters()
+        if parameter.dim() > 1
+    ]
     return Report(layers, examples, weight_magnitude(matrices).item())
 
 

@@ -96,7 +96,8 @@ class Monitor:
         self._model, self._probe = checked(model, probe, "Monitor")
         self._sink = sink(log)
         with thawed(self._model):
-            self._network = find(self._model, self._probe, residual_stream=True) if units is None else units
+            every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+            self._network = find(self._model, self._probe, **every_unit) if units is None else units
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()
         self.steps = 0

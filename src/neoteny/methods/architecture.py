@@ -1,7 +1,7 @@
 """Methods that change the network before training and do nothing afterwards: other activations, dropout, norms.
 
-Each is done once the network is prepared (`neoteny.prepare`). A hidden activation is an activation module between two
-layers with weights. What stands in the place of each hidden activation f(x):
+Each is done once the network is prepared (`neoteny.prepare`). A hidden activation stands between two layers with
+weights; it may be a module, also one of the user's own, or a function. What stands in the place of each f(x):
 
 | class | registered as | in place of f(x) |
 |---|---|---|

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from neoteny.kinds import Settings
 from neoteny.notebook import table
 from neoteny.units.newborn import NewbornState, put, zero
 
@@ -231,7 +232,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Settings):
     """The base of every method: it does nothing at any of the places where a method may act.
 
     Subclasses are frozen dataclasses of settings, validated in `__post_init__`.

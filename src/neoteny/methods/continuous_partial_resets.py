@@ -161,7 +161,7 @@ class ContinuousPartialResets(Method):
         for number, slices in enumerate(layer.incoming):
             old = step.tensors[slices.name]
             whole = old.new_empty(()).expand(step.shape(slices.name))  # a stand-in, of no memory
-            rows = fresh_rows(slices, step.network, fold_in(key, number), whole, layer.size)
+            rows = fresh_rows(slices, step.network, fold_in(key, number), whole, False)
             fresh = step.part(slices.name, laid_out(slices, rows, whole))
             part = spread(slices, whole)
             step.tensors[slices.name] = (1 - part) * old + part * fresh

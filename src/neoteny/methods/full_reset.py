@@ -14,12 +14,16 @@ from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
 if TYPE_CHECKING:
     from torch import Tensor
 
+_STATISTICS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+"""What a norm's buffers begin with, by torch's names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullReset(BoundaryReset):
     """Draw every parameter anew from its initialiser, at every change of task or every `period` updates.
 
-    Running statistics of norms return to mean 0 and variance 1, and the optimizer's state starts anew.
+    Running statistics of all norms return to mean 0 and variance 1, their count of batches to 0, and the optimizer's
+    state starts anew.
 
     Args:
         period: updates between two resets; None: at a change of task.
@@ -51,12 +55,11 @@ class FullReset(BoundaryReset):
 
         reset_parameters(step, step.parameters(), when, zero=False, momentum=True)
         everything = torch.tensor(True) if when is None else when
+        for name, old in step.tensors.items():
+            fill = _STATISTICS.get(name.rpartition(".")[2])
+            if fill is not None and name not in step.network.initialisers:
+                step.tensors[name] = torch.where(everything.to(old.device), torch.full_like(old, fill), old)
         for _, layer in step.layers():
-            for slices in layer.norms:  # of the running statistics; gains and shifts are parameters
-                if slices.name in step.tensors and slices.name not in step.network.initialisers:
-                    old = step.tensors[slices.name]
-                    every_unit = everything.to(old.device).expand(layer.size)
-                    step.tensors[slices.name] = torch.where(slices.select(every_unit, old), slices.fill, old)
             if layer.name in step.since:
                 since = step.since[layer.name]
                 step.since[layer.name] = torch.where(everything.to(since.device), torch.zeros_like(since), since)

@@ -37,8 +37,7 @@ class NormaliseAndProject(Method):
     and parameters of no layer are left alone.
 
     `neoteny.prepare` puts a norm in front of each hidden activation that has none: `nn.LayerNorm` over the units, or
-    for feature maps `nn.GroupNorm` of one group. A network with norms of its own whose activations are all functions is
-    taken as it is.
+    for feature maps `nn.GroupNorm` of one group. A network in which all have one is taken as it is.
 
     Args:
         decay: λ, how fast gains and shifts go back to their initial values; 0 leaves them free.
@@ -48,7 +47,7 @@ class NormaliseAndProject(Method):
     Raises:
         SettingError: a decay that is not a finite number >= 0, or a period below 1; while training, a weight matrix of
             which only a part is in this process.
-        NetworkError: a hidden activation is no module, and there are no norms; see `neoteny.nn.surgery.replacing`.
+        NetworkError: a hidden activation is called several times; see `neoteny.nn.surgery.replacing`.
 
     >>> import torch, neoteny
     >>> from torch import nn
@@ -91,22 +90,21 @@ class NormaliseAndProject(Method):
         return None
 
     def prepare(self, model: nn.Module, example_inputs: Any) -> nn.Module:
-        """A copy with norms in front of its activation modules; the network itself if it has none, but norms."""
+        """A copy with norms in front of its activations; the network itself if all have one."""
         from torch import nn
 
         from neoteny.nn.surgery.replacing import layer_norm, replace_activations
-        from neoteny.nn.surgery.wiring import ACTIVATIONS
-        from neoteny.units.maps import is_norm
+
+        added: list[str] = []
 
         def change(old: nn.Module, place: Place) -> nn.Module:
             if any(read.kind == "norm" for read in place.reads):
                 return old
+            added.append(place.name)
             return nn.Sequential(layer_norm(place), old)
 
-        modules = list(model.modules())
-        if not any(isinstance(module, ACTIVATIONS) for module in modules) and any(map(is_norm, modules)):
-            return model
-        return replace_activations(model, example_inputs, change, once=True)
+        changed = replace_activations(model, example_inputs, change, once=True)
+        return changed if added else model
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """`<weight>/norm`: |W₀|, at least float32 `[]`; `<parameter>/initial`: γ₀."""

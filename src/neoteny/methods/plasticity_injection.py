@@ -39,14 +39,15 @@ class PlasticityInjection(Method):
     Args:
         task: the change of task at which the injection comes, counted from 1.
         after: instead of that, the number of updates after which it comes.
-        layers: the head is this many last layers of a network that is a chain of layers. One would have no effect: a
-            linear layer plus the change of another linear layer is one linear layer.
+        layers: the head is this many last layers of a network that is a chain of layers; of another network it is the
+            smallest submodule with these layers. One would have no effect: a linear layer plus the change of another
+            linear layer is one linear layer.
         head: instead of that, the name of the submodule that is the head.
 
     Raises:
         SettingError: a count below 1, or 2 for the layers; a head of one layer.
-        NetworkError: the last layers are no chain; the head has dropout, batch norms, recurrent layers or shared
-            weights; or the network does not call it exactly once.
+        NetworkError: the last layers are neither a chain nor in a submodule of their own; the head has dropout, batch
+            norms, recurrent layers or shared weights; or the network does not call it exactly once.
         UnknownNameError: no submodule has the name given as `head`.
 
     >>> import torch, neoteny
@@ -107,7 +108,7 @@ class PlasticityInjection(Method):
         model = copy.deepcopy(model)
         if self.head is not None and self.head not in dict(model.named_modules()):
             raise UnknownNameError(self.head, [name for name, _ in model.named_modules() if name], "submodule")
-        path, start = (self._last_layers(model)) if self.head is None else (self.head, 0)
+        path, start = (self._last_layers(model, example_inputs)) if self.head is None else (self.head, 0)
         head = model.get_submodule(path)
         _refuse(model, list(head.children())[start:] if _is_chain(head) else [head])
         if not isinstance(head, nn.Sequential) or not _is_chain(head):
@@ -121,16 +122,13 @@ class PlasticityInjection(Method):
         setattr(model.get_submodule(parent), name, injected)
         return model
 
-    def _last_layers(self, model: nn.Module) -> tuple[str, int]:
-        """The name of the chain that a network is, and the number of its layer that the head begins with."""
+    def _last_layers(self, model: nn.Module, example_inputs: Any) -> tuple[str, int]:
+        """The name of the module that the head is in, and the number of its layer that the head begins with."""
         path, module = "", model
         while not _is_chain(module):
             inner = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
             if len(inner) != 1 or module._parameters:
-                raise NetworkError(
-                    f"The layers of {type(model).__name__} are no chain, an nn.Sequential, so its last layers are not "
-                    'known; name the submodule to inject plasticity into: PlasticityInjection(head="...").'
-                )
+                return self._submodule(model, example_inputs), 0
             path, module = f"{path}.{inner[0][0]}".lstrip("."), inner[0][1]
         children = list(module.children())
         count, start = 0, len(children)
@@ -143,6 +141,25 @@ class PlasticityInjection(Method):
                 f"{type(model).__name__} has {count} layers, fewer than layers = {self.layers}; give layers={count}."
             )
         return path, start
+
+    def _submodule(self, model: nn.Module, example_inputs: Any) -> str:
+        """The smallest submodule that has the last layers of a network that is no chain."""
+        from neoteny.units.outputs import makers_of
+
+        modules, last = dict(model.named_modules()), set[str]()
+        for tower in makers_of(model, example_inputs).towers.values():
+            layers = [name for name in tower if name in modules and _weighted(modules[name])]
+            last |= set(layers[-self.layers :])
+        path = last.pop() if (names := sorted(last)) else ""
+        while path and not all(f"{name}.".startswith(f"{path}.") for name in names):
+            path = path.rpartition(".")[0]
+        if not path:
+            raise NetworkError(
+                f"The layers of {type(model).__name__} are no chain, an nn.Sequential, and its last layers "
+                f"({', '.join(names)}) are not in a submodule of their own; put them in one, or name another one to "
+                'inject plasticity into: PlasticityInjection(head="...").'
+            )
+        return path
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """`tasks` and `injections`, int32 `[]`: how many there have been."""

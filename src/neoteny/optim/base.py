@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.checks import require_nonnegative
 from neoteny.errors import SettingError
+from neoteny.kinds import Settings
 from neoteny.units.newborn import Newborn, newborn_value
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class _LearningRate(ABCMeta):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer(metaclass=_LearningRate):
+class Optimizer(Settings, metaclass=_LearningRate):
     """Base of the laboratory's optimizers: settings, state by parameter and name, and an update.
 
     A subclass defines `init` and `update`, and describes its state in class variables. Several optimizers may train a

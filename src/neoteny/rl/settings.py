@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
+from neoteny.kinds import Settings
 
 __all__ = ["AgentSettings", "PPOSettings"]
 
 Advantages = Literal["batch", "minibatch", "none"]
 
 
-class AgentSettings(ABC):
+class AgentSettings(Settings, ABC):
     """What the settings of every agent hold, whatever it learns from.
 
     Subclasses are dataclasses. Each lists these fields among its own, in its own order, as that decides the names of
@@ -72,13 +73,13 @@ class PPOSettings(AgentSettings):
     """the discount"""
     gae_lambda: float = 0.95
     """lambda of the generalised advantage estimate (`gae`)"""
-    clip_coef: float = 0.2
+    clip_coef: float = field(default=0.2, metadata={"accepts": (math.inf,)})
     """eps, by which the ratio of new to old policy may leave 1 before it is clipped"""
     vf_coef: float = 1.0
     """c_v, weight of the value loss (R - v)^2"""
     ent_coef: float = 0.0
     """c_e, weight of the entropy bonus"""
-    max_grad_norm: float = math.inf
+    max_grad_norm: float = field(default=math.inf, metadata={"accepts": (math.inf,)})
     """the norm of all gradients together is clipped to it; inf: not at all"""
     normalise_advantages: Advantages = "batch"
     """over all collected steps, over each minibatch, or not at all"""

@@ -87,7 +87,7 @@ def memory(
     """
     model = prepare(model, method, x)
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    plasticity = attach(model, optimizer, method, x, reference=x)
+    plasticity = attach(model, optimizer, method, x, reference=x, only_preserving=False)
     most = 0
     for number in range(STEPS):
         if number == TASK_AT:

@@ -111,7 +111,7 @@ def _frozen(model: Model) -> Model:
 
 @lru_cache
 def _units(model: Model) -> Network:
-    return find(model.build(), torch.zeros(2, *model.inputs), allow_none=True)
+    return find(model.build(), torch.zeros(2, *model.inputs), only_preserving=False, verify=False, allow_none=True)
 
 
 def loss(output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:

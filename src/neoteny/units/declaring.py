@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from neoteny.errors import NetworkError, UnknownNameError
-from neoteny.units.inference import infer_initialisers
-from neoteny.units.initialise import Initialiser
+from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.maps import LinearMap, is_norm, known_map, newborn_norm, over_channels, unwrapped
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
@@ -21,7 +20,7 @@ def declare(
     layers: Mapping[str, str | Sequence[str]],
     *,
     norms: Mapping[str, str | Sequence[str]] | None = None,
-    initialisers: Mapping[str, Initialiser] | None = None,
+    initialisers: Mapping[str, Given] | None = None,
 ) -> Network:
     """Unit layers from the names of modules: those that make the units, and all that read them.
 

@@ -62,10 +62,10 @@ def _part(owner: nn.Module, name: str, own: str, whole: LinearMap, rows: int, pa
     """Put a plain linear layer for some rows of a fused weight into its owner, as a submodule; its full name."""
     tensors = dict(owner.named_parameters())
     weight = tensors[whole.weight][whole.offset : whole.offset + rows].detach()
-    part = nn.Linear(weight.shape[1], rows, bias=whole.bias is not None)
-    part.weight = nn.Parameter(weight.clone())
+    part = nn.Linear(weight.shape[1], rows, bias=whole.bias is not None, device="meta")
+    part.weight = nn.Parameter(weight)
     if whole.bias is not None:
-        part.bias = nn.Parameter(tensors[whole.bias][whole.offset : whole.offset + rows].detach().clone())
+        part.bias = nn.Parameter(tensors[whole.bias][whole.offset : whole.offset + rows].detach())
     setattr(owner, own, part)
     prefix = f"{name}." if name else ""
     bias = None if whole.bias is None else prefix + whole.bias

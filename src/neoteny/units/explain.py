@@ -21,6 +21,7 @@ class Row(NamedTuple):
         coupled: norms whose statistics run over the units.
         fed: names of the weights that feed them.
         read: names of the weights that read them.
+        stays: names of parameters on their way that a reset leaves as they are.
     """
 
     layer: str
@@ -29,10 +30,13 @@ class Row(NamedTuple):
     coupled: Sequence[str]
     fed: Sequence[str]
     read: Sequence[str]
+    stays: Sequence[str] = ()
 
 
-def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> Table:
-    """A table of the unit layers with their tensors, then of what is left out.
+def table(
+    rows: Sequence[Row], skipped: Mapping[str, str], notes: Mapping[str, str] | None = None, checked: str = ""
+) -> Table:
+    """A table of the unit layers with their tensors, then of what is left out, then of what was guessed.
 
     >>> table([Row("0", 4, True, (), ["0.weight"], ["2.weight"])], {"2": "it is the head"}).row_count
     2
@@ -41,7 +45,7 @@ def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> Table:
 
     shown = Table(
         title=f"{sum(row.units for row in rows):,} hidden units, layers: {len(rows):,}",
-        caption="Function-preserving: every consumer is known and zeroed, so a newborn contributes nothing.",
+        caption=f"Function-preserving: every consumer is known and zeroed, so a newborn contributes nothing. {checked}",
         caption_justify="left",
     )
     shown.add_column("layer", overflow="fold")
@@ -53,11 +57,16 @@ def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> Table:
         preserving = "no" if not row.preserving else "yes"
         if row.preserving and row.coupled:
             preserving = f"yes, but for the statistics of {', '.join(row.coupled)}"
-        shown.add_row(row.layer, f"{row.units:,}", preserving, ", ".join(row.fed), ", ".join(row.read))
+        fed = ", ".join(row.fed) + (f"; only partly new: {', '.join(row.stays)} stay as they are" if row.stays else "")
+        shown.add_row(row.layer, f"{row.units:,}", preserving, fed, ", ".join(row.read))
     if skipped:
         shown.add_section()
         for name, reason in skipped.items():
             shown.add_row(name or "the network", "-", "left out", reason, "")
+    if notes:
+        shown.add_section()
+        for name, note in notes.items():
+            shown.add_row(name, "-", "drawn by guess", note, "")
     return shown
 
 

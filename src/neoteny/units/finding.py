@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +13,25 @@ from torch import nn
 from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.chain import chained
 from neoteny.units.grouping import IN_OUTPUT, Grouping
-from neoteny.units.inference import infer_initialisers
+from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import newborn_norm, over_channels, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
+from neoteny.units.passing import on_the_way
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
 from neoteny.units.trace import Trace
 from neoteny.units.tracing import trace
+from neoteny.units.verify import Verification
+from neoteny.units.verify import verify as check
 
 __all__ = ["find"]
 
 _STREAM = "its units are those of a residual stream, which residual_stream=True takes in"
 _EMBEDDED = "it is an embedding: its outputs are looked up, not computed"
+_TAKEN_WITH = "no reset preserves the function; only_preserving=False takes it"
 _UNREAD = "no module with parameters reads it"
+_IDLE = "it did not run on these example inputs"
 _UNSEEN = "its activations stay inside the module that computes with it"
 
 
@@ -36,7 +41,9 @@ def find(
     *,
     residual_stream: bool = False,
     chain: bool = False,
-    initialisers: Mapping[str, Initialiser] | None = None,
+    initialisers: Mapping[str, Given] | None = None,
+    only_preserving: bool = True,
+    verify: bool = True,
     allow_none: bool = False,
 ) -> Network:
     """Find the hidden units of a network by asking autograd what every module reads.
@@ -46,7 +53,7 @@ def find(
     residual sums, concatenation, gates, attention, recurrence. Units are outputs of `nn.Linear`, of convolutions, of
     the cells of recurrent modules, and of any module that turns out to compute a linear map; norms and depthwise
     convolutions lie on their way. By default only units are taken whose every consumer is known and can be zeroed, so
-    that a newborn contributes nothing.
+    that a newborn contributes nothing; that is also checked with numbers (`neoteny.units.verify`).
 
     Args:
         model: the network.
@@ -57,7 +64,13 @@ def find(
         chain: instead, take the authors' rule for ResNet-18 (Nature 632, 2024): the outputs of every module along the
             network, and of their consumers only the next module. A reset then changes what the network computes.
         initialisers: how parameters are drawn, by name, where modules do not say so themselves (by an attribute
-            `initialisers`) and the present weights do not show it.
+            `initialisers`) and the present weights do not show it: a `neoteny.units.Initialiser`, or a function that
+            fills a tensor, such as `torch.nn.init.orthogonal_`.
+        only_preserving: leave out units whose reset changes what the network computes: those that norms couple by
+            their statistics (LayerNorm, GroupNorm), and those that move the output although their outgoing weights are
+            zero. With False they are taken, and the table says that they are not function-preserving. With `chain`
+            none preserves the function, and all are taken.
+        verify: check with numbers, in a few forward passes, that the units found reach no output when they are silent.
         allow_none: return a network without unit layers instead of refusing it.
 
     Raises:
@@ -78,8 +91,18 @@ def find(
     inner, prefix = unwrapped(model)
     traced = trace(inner, example_inputs)
     modules = dict(inner.named_modules())
-    writer = _Writer(modules, traced, residual_stream)
+    given = {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()}
+    writer = _Writer(modules, traced, residual_stream, given)
     layers, skipped = chained(writer.grouping, modules) if chain else writer.layers()
+    layers, checked = list(_named_apart(layers)), ""
+    done = Verification()
+    if verify and not chain:
+        done = check(inner, [layer for layer in layers if not layer.coupled], example_inputs)
+        layers, checked = [_marked(layer, done.moved) for layer in layers], str(done) if layers else ""
+    if only_preserving and not chain:
+        against = {layer.name: _not_preserving(layer, done.moved) for layer in layers}
+        skipped = {**skipped, **{name: reason for name, reason in against.items() if reason}}
+        layers = [layer for layer in layers if not against[layer.name]]
     if not layers and not allow_none:
         why = "; ".join(f"{name!r}: {reason}" for name, reason in skipped.items()) or "only its output has parameters"
         raise NetworkError(
@@ -90,19 +113,37 @@ def find(
     order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
     made = makers_of(inner, example_inputs)
     own = {name: own_parameters(inner, name) for name in dict.fromkeys([*order, *made.modules])}
-    guessed, notes = infer_initialisers(inner, {n.removeprefix(prefix): i for n, i in (initialisers or {}).items()})
+    guessed, notes = infer_initialisers(inner, given)
+    fresh = {name: how for name, how in writer.fresh.items() if name not in given}
     found = Network(
-        layers=_named_apart(layers),
-        initialisers=guessed,
+        layers=tuple(layers),
+        initialisers={**guessed, **fresh},
         head=tuple(p for name in made.modules for p in own[name]),
         norms=tuple(p for name in order if traced.roles.get(name) == "norm" for p in own[name]),
         modules={name: own[name] for name in order if own[name]},
         skipped=skipped,
-        notes=notes,
+        notes={name: note for name, note in notes.items() if name not in fresh},
         towers=tuple(_tower(traced, order, name) if name in order else made.towers[name] for name in made.modules),
         shared=_shared(inner),
+        checked=checked,
     )
     return found.prefixed(prefix)
+
+
+def _marked(layer: UnitLayer, moved: Mapping[str, str]) -> UnitLayer:
+    return replace(layer, preserving=False) if layer.name in moved else layer
+
+
+def _not_preserving(layer: UnitLayer, moved: Mapping[str, str]) -> str | None:
+    """Why a reset of a layer's units would change what the network computes, or None."""
+    if layer.name in moved:
+        return (
+            "checked with numbers, the output moves with what feeds its units although nothing should read them (by "
+            f"{moved[layer.name]}): {_TAKEN_WITH}"
+        )
+    if layer.coupled:
+        return f"{_listed(layer.coupled)} takes statistics over its units, so each reaches the others: {_TAKEN_WITH}"
+    return None
 
 
 def _shared(model: nn.Module) -> dict[str, str]:
@@ -125,9 +166,14 @@ def _tower(traced: Trace, order: Sequence[str], head: str) -> tuple[str, ...]:
 class _Writer:
     """Writes unit layers down from classes of outputs."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], traced: Trace, residual_stream: bool):
+    def __init__(
+        self, modules: Mapping[str, nn.Module], traced: Trace, residual_stream: bool, said: Collection[str] = ()
+    ):
         self.modules, self.trace, self.residual_stream = modules, traced, residual_stream
         self.grouping = Grouping(traced)
+        self.gated: set[int] = set()
+        self.said, self.fresh = said, dict[str, Initialiser]()
+        self._known: dict[tuple[tuple[str, bool], ...], bool] = {}  # whether producers follow from one another
 
     def layers(self) -> tuple[list[UnitLayer], dict[str, str]]:
         """The unit layers in order of execution, and for each other producer why it has none."""
@@ -143,6 +189,7 @@ class _Writer:
         for node in np.flatnonzero(np.isin(label, list(reads))).tolist():  # a head has many that nothing reads
             name = grouping.plain[grouping.owner[node]]
             rows[int(label[node])].setdefault(name, []).append(node - grouping.first[name])
+        self.gated = self._gated_classes(rows, reads)
         why = {group: self._against(rows[group], reads[group]) for group in rows}
         members: dict[Any, list[int]] = defaultdict(list)
         for group in rows:  # in order of their first node
@@ -192,7 +239,54 @@ class _Writer:
         return None if seen else _UNSEEN
 
     def _is_stream(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
+        """Whether modules add to the class one after the other."""
+        return self._follows(rows, reads) and self._first(rows) not in self.gated
+
+    def _first(self, rows: dict[str, list[int]]) -> int:
+        """The first node of a class."""
+        name = next(iter(rows))
+        return self.grouping.first[name] + rows[name][0]
+
+    def _gated_classes(
+        self, rows: Mapping[int, dict[str, list[int]]], reads: Mapping[int, dict[str, list[int]]]
+    ) -> set[int]:
+        """The first nodes of classes whose later producers only multiply the first, as squeeze-excite does.
+
+        Where the first puts out 0, nothing is left of them.
+        """
+        grouping = self.grouping
+        groups = [group for group in rows if self._follows(rows[group], reads[group])]
+        zeros = {name: np.zeros(self.trace.units[name], bool) for name in grouping.plain}
+        at: dict[str, list[int]] = defaultdict(list)
+        for group in groups:
+            name = next(iter(rows[group]))
+            zeros[name][rows[group][name]] = True
+            for reader, indices in reads[group].items():
+                at[reader] += indices
+        if not groups:
+            return set()
+        zeros = {name: mask for name, mask in zeros.items() if mask.any()}
+        still = self.trace.still_read(zeros, {name: np.unique(indices) for name, indices in at.items()})
+        heard = {
+            (name, unit)
+            for masks in still.values()
+            for name, mask in masks.items()
+            for unit in np.flatnonzero(mask & ~zeros.get(name, np.zeros(len(mask), bool))).tolist()
+        }
+        return {
+            self._first(rows[group])
+            for group in groups
+            if not any((name, unit) in heard for name in list(rows[group])[1:] for unit in rows[group][name])
+        }
+
+    def _follows(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
         """Whether one of the class's producers follows from another, other than by recurrence."""
+        key = tuple((name, name in reads) for name in rows)
+        if key not in self._known:
+            self._known[key] = self._asked(rows, reads)
+        return self._known[key]
+
+    def _asked(self, rows: dict[str, list[int]], reads: dict[str, list[int]]) -> bool:
         owner = self.trace.owner
         recurrent = {owner(n) for n in rows if n in reads and self.trace.calls[n] > 1}  # they read their own class
         return any(
@@ -231,18 +325,21 @@ class _Writer:
                 continue
             for own, fill in newborn_norm(name, module, self.trace.inputs[name][1]):
                 norms.put(own, 0, index, fill=fill)
+        made, stay = on_the_way(self.trace, self.modules, reads, self.said)
+        self.fresh |= {slices.name: Initialiser("constant", slices.fill) for slices in made}
         return UnitLayer(
             name="+".join(dict.fromkeys(self.trace.maps[name].label for name in rows[0])),
             size=len(rows),
             incoming=incoming.slices(),
             biases=biases.slices(),
-            norms=norms.slices(),
+            norms=(*norms.slices(), *made),
             outgoing=outgoing.slices(),
             outgoing_biases=tuple(outgoing_biases.values()),
             readers=self._readers(rows, reads),
             preserving=True,
             coupled=tuple(n for n in passes[0] if self.trace.roles[n] == "norm" and over_channels(self.modules[n])),
             stream=self._is_stream(rows[0], reads[0]),
+            stays_old=tuple(stay),
         )
 
     def _readers(self, rows: list[dict[str, list[int]]], reads: list[dict[str, list[int]]]) -> tuple[Reader, ...]:
@@ -275,7 +372,28 @@ class _Writer:
                 skipped.setdefault(
                     self.trace.maps[name].label, reason if whole else f"{len(bad)} of {len(nodes)} units: {reason}"
                 )
+        for name, reason in self._unknown():
+            skipped.setdefault(name, reason)
         return skipped
+
+    def _unknown(self) -> Iterator[tuple[str, str]]:
+        """The modules whose parameters are not known to be those of a linear map or norm, each with why."""
+        used = set(self.trace.unowned)
+        for name, module in self.modules.items():
+            own = dict(module.named_parameters(name, recurse=False))
+            mixing = [p for p in own if p in used and self._mixes(p)]
+            if mixing:
+                several = _listed([p.rpartition(".")[2] for p in mixing])
+                yield name, f"no linear map of a known kind computes with {several}, so what comes of it has no units"
+            elif own and name not in self.trace.called and used.isdisjoint(own):
+                yield name, _IDLE
+
+    def _mixes(self, parameter: str) -> bool:
+        """Whether a parameter is a matrix, other than one that holds entries for single units."""
+        if sum(length > 1 for length in self.trace.bare_shapes[parameter]) < 2:
+            return False
+        seen = [by_name[parameter] for by_name in self.trace.bare.values() if parameter in by_name]
+        return all(codes is None for by_dim in seen for codes in by_dim.values())
 
     def _is_read(self, producer: str) -> bool:
         return any(producer in reads for name, reads in self.trace.reads.items() if self.trace.roles[name] != "norm")
@@ -292,6 +410,10 @@ class _Writer:
             assert own is not None
             return own
         return f"its units are one with those of {grouping.plain[grouping.owner[other]]!r}: {grouping.unfit[other]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 class _Merged:

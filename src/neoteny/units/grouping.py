@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from neoteny.units.trace import Trace
+from neoteny.units.trace import Masks, Trace
 
 __all__ = ["IN_OUTPUT", "Grouping"]
 
@@ -55,6 +55,7 @@ class Grouping:
         rows = self._without_dense(rows)
         self._refuse_modulators(rows)
         self.label = self._classes(rows)
+        self._refuse_carriers(rows)
 
     def nodes(self, name: str) -> np.ndarray:
         """The nodes of a producer."""
@@ -99,7 +100,9 @@ class Grouping:
         i, n = (np.concatenate(part) if part else np.zeros(0, int) for part in (indices, nodes))
         rows = _as_bool(csr_array((np.ones(len(i), np.int32), (i, n)), shape=(total, self.count)))
         keep = _first_of_each(rows, np.diff(rows.indptr) > 0)
-        self._consumer = [names[k][1] for k in np.searchsorted(starts, keep, side="right") - 1]
+        place = np.searchsorted(starts, keep, side="right") - 1
+        self._consumer = [names[k][1] for k in place]
+        self._index = (keep - starts[place]).tolist() if len(keep) else []
         return rows[keep]
 
     def _refuse_foreign(self, consumer: str) -> None:
@@ -126,7 +129,11 @@ class Grouping:
         return np.unique(hashes, return_inverse=True)[1]
 
     def _without_dense(self, rows: Any) -> Any:
-        """Refuse mixed outputs: too many of one producer at one index, which are read differently elsewhere."""
+        """Refuse mixed outputs: too many of one producer at one index, which are read differently elsewhere.
+
+        An index that mixes outputs is nobody's own. So everything that is read there is refused, of other producers as
+        well: zeroing the index for one of them would silence the rest.
+        """
         kinds = self._kinds(rows)
         row, node = rows.nonzero()
         by_row = row * len(self.plain) + self.owner[node]  # one number for a row and a producer
@@ -136,13 +143,30 @@ class Grouping:
         hit = np.isin(by_row, mixed)
         dense = np.zeros(rows.shape[0], bool)
         dense[row[hit]] = True
-        for number in np.flatnonzero(dense).tolist():
-            self.refuse(node[hit & (row == number)], self._several(number))
+        at = rows.indptr
+        several = {number: node[at[number] : at[number + 1]] for number in np.flatnonzero(dense).tolist()}
+        for number, here in several.items():
+            self.refuse(here[hit[at[number] : at[number + 1]]], self._several(number))
+        for number, here in several.items():
+            self.refuse(here, self._mixed(number))
         self._consumer = [name for name, out in zip(self._consumer, dense, strict=True) if not out]
+        self._index = [index for index, out in zip(self._index, dense, strict=True) if not out]
         return rows[~dense]
 
     def _several(self, row: int) -> str:
-        return f"{self._consumer[row]!r} reads several of its units at one index"
+        return f"{self._consumer[row]!r} reads several of its units at one index{self._through(row)}"
+
+    def _mixed(self, row: int) -> str:
+        return f"{self._consumer[row]!r} reads it together with several units of others{self._through(row)}"
+
+    def _through(self, row: int) -> str:
+        """The parameters that mix what is read at a row, in words."""
+        several = [
+            name
+            for name, by_dim in self.trace.bare.get(self._consumer[row], {}).items()
+            if len(by_dim) > 1 and any(codes is None for codes in by_dim.values())
+        ]
+        return f", through {', '.join(map(repr, several))}, which no known module owns" if several else ""
 
     def _refuse_modulators(self, rows: Any) -> None:
         """Refuse outputs that are read together with several units of one producer, which are read separately.
@@ -172,6 +196,40 @@ class Grouping:
                 label = self.trace.maps[producer].label
                 self.refuse(nodes, f"it is read along with several units of {label!r}")
                 self.modulates[nodes] = True
+
+    def _refuse_carriers(self, rows: Any) -> None:
+        """Refuse outputs at whose indices others are still read where they are zero: the index is not theirs.
+
+        A value that attention weights is the only thing at its index: without it nothing of queries and keys is left.
+        In attention over channels it is the other way round: queries alone are read one by one, but each index carries
+        all the values.
+        """
+        row, node = rows.nonzero()
+        fit = np.array([reason is None for reason in self.unfit], bool) & ~self.modulates
+        mixed = np.zeros(rows.shape[0], bool)
+        mixed[row[self.modulates[node]]] = True
+        carried = np.zeros(rows.shape[0], bool)
+        carried[row[fit[node]]] = True
+        candidates = np.flatnonzero(mixed & carried)
+        if not len(candidates):
+            return
+        at: dict[str, set[int]] = {}
+        for number in candidates.tolist():
+            at.setdefault(self._consumer[number], set()).add(self._index[number])
+        zeros = {name: ~self.modulates[self.nodes(name)] for name in self.plain}
+        still = self.trace.still_read(zeros, {name: np.array(sorted(own)) for name, own in at.items()})
+        for number in candidates.tolist():
+            here = node[rows.indptr[number] : rows.indptr[number + 1]]
+            masks = still.get(self._consumer[number], {})
+            others = [m for m in here[self.modulates[here]].tolist() if self._in(masks, m)]
+            if others:
+                other = self.trace.maps[self.plain[self.owner[others[0]]]].label
+                why = f"{self._consumer[number]!r} reads it where it reads units of {other!r}, which go on without it"
+                self.refuse(here[fit[here]], why)
+
+    def _in(self, masks: Masks, node: int) -> bool:
+        name = self.plain[self.owner[node]]
+        return name in masks and bool(masks[name][node - self.first[name]])
 
     def _classes(self, rows: Any) -> np.ndarray:
         """The class of each node, and reasons against classes that are no units."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -13,18 +13,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Initialiser:
-    """The distribution that a parameter's entries were drawn from, independently.
+    """How a parameter's entries are drawn.
 
     Args:
-        kind: `uniform` on [-scale, scale], `normal` with mean 0 and standard deviation `scale`, or `constant`.
+        kind: `uniform` on [-scale, scale], `normal` with mean `mean` and standard deviation `scale`, `constant`, or
+            `function`; all but the last independently.
         scale: bound, standard deviation or value.
+        mean: of a normal distribution.
+        zeros: where a parameter is 0 by construction (sparse or structured initialisation), a bool mask of its shape;
+            there it stays 0.
+        function: for `function`; see `by`.
 
     >>> Initialiser.kaiming_uniform(fan_in=6)
     Initialiser(kind='uniform', scale=1.0)
     """
 
-    kind: Literal["uniform", "normal", "constant"]
-    scale: float
+    kind: Literal["uniform", "normal", "constant", "function"]
+    scale: float = math.nan
+    mean: float = 0.0
+    zeros: Tensor | None = field(default=None, compare=False)
+    function: Callable[[Tensor], object] | None = None
+
+    def __repr__(self) -> str:
+        told = f"kind={self.kind!r}"
+        if self.function is not None:
+            return f"Initialiser({told}, function={getattr(self.function, '__name__', self.function)})"
+        told += f", scale={self.scale!r}" + (f", mean={self.mean!r}" if self.mean else "")
+        return f"Initialiser({told}{', zeros=...' if self.zeros is not None else ''})"
+
+    @classmethod
+    def by(cls, function: Callable[[Tensor], object]) -> Initialiser:
+        """Whatever a function makes of a tensor: it fills the tensor in place, or returns another one of its shape.
+
+        Functions of `torch.nn.init` do; torch's generators are as before afterwards. What it draws is the same for the
+        same key.
+
+        >>> import torch
+        >>> from neoteny.units import random
+        >>> Initialiser.by(torch.nn.init.eye_).draw(random.key(0), (2, 2))
+        tensor([[1., 0.],
+                [0., 1.]])
+        """
+        return cls("function", function=function)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the parameter must be drawn as a whole, since its entries are not alike."""
+        return self.function is not None or self.zeros is not None
 
     @classmethod
     def kaiming_uniform(cls, fan_in: int, gain: float = math.sqrt(2)) -> Initialiser:
@@ -54,30 +89,56 @@ class Initialiser:
     def draw(self, key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
         """Fresh values of `shape` as a pure function of `key` (see `neoteny.units.random`), float32.
 
-        With `rows`, indices of dimension 0, only these, `[rows, *shape[1:]]`.
+        With `rows`, indices of dimension 0, only these, `[rows, *shape[1:]]`. What must be drawn as a whole takes the
+        parameter's own shape.
         """
         import torch
 
         from neoteny.units import random
 
+        if self.whole:
+            drawn = (
+                self._function_of(key, shape)
+                if self.function is not None
+                else replace(self, zeros=None).draw(key, shape)
+            )
+            drawn = drawn if self.zeros is None else drawn.masked_fill(self.zeros.to(drawn.device), 0.0)
+            return drawn if rows is None else drawn[rows]
         match self.kind:
             case "uniform":
                 return (random.uniform(key, shape, rows) * 2 - 1) * self.scale
             case "normal":
-                return random.normal(key, shape, rows) * self.scale
-            case "constant":
-                drawn = tuple(shape) if rows is None else (rows.shape[0], *shape[1:])
-                return torch.full(drawn, self.scale, device=key.device)
+                drawn = random.normal(key, shape, rows) * self.scale
+                return drawn + self.mean if self.mean else drawn
+            case _:
+                whole = tuple(shape) if rows is None else (rows.shape[0], *shape[1:])
+                return torch.full(whole, self.scale, device=key.device)
+
+    def _function_of(self, key: Tensor, shape: Sequence[int]) -> Tensor:
+        import torch
+
+        assert self.function is not None
+        high, low = key.tolist()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed((high & 0xFFFFFFFF) << 31 ^ (low & 0xFFFFFFFF))
+            tensor = torch.zeros(tuple(shape))  # on the CPU: the same on every device
+            given = self.function(tensor)
+        return (given if isinstance(given, torch.Tensor) else tensor).detach().to(key.device)
 
     def fill_(self, tensor: Tensor) -> Tensor:
         """Fill `tensor` in place from torch's global generator, as `torch.nn.init` does; returns it."""
         import torch
 
         with torch.no_grad():
+            if self.function is not None:
+                given = self.function(tensor)
+                return tensor.copy_(given) if isinstance(given, torch.Tensor) else tensor
+            if self.zeros is not None:
+                return replace(self, zeros=None).fill_(tensor).masked_fill_(self.zeros.to(tensor.device), 0.0)
             match self.kind:
                 case "uniform":
                     return tensor.uniform_(-self.scale, self.scale)
                 case "normal":
-                    return tensor.normal_(0, self.scale)
-                case "constant":
+                    return tensor.normal_(self.mean, self.scale)
+                case _:
                     return tensor.fill_(self.scale)

@@ -61,6 +61,8 @@ def first_examples(batch: Any, examples: int | None = None, dtype: Any = None) -
     from torch import Tensor
     from torch.utils._pytree import tree_leaves, tree_map
 
+    from neoteny.units.copying import in_precision
+
     batch = as_dict(batch)
     sizes = {t.shape[0] for t in tree_leaves(batch) if isinstance(t, Tensor) and t.dim()}
     several = examples is not None and len(sizes) == 1 and max(sizes) > examples
@@ -69,7 +71,7 @@ def first_examples(batch: Any, examples: int | None = None, dtype: Any = None) -
         if not isinstance(value, Tensor):
             return value
         value = value.detach()[:examples] if several and value.dim() else value.detach()
-        return value.to(dtype, copy=True) if dtype is not None and value.is_floating_point() else value.clone()
+        return value.clone() if dtype is None else in_precision(value, dtype).clone()
 
     return tree_map(ready, batch)
 

@@ -78,6 +78,7 @@ def _joined(networks: list[Network]) -> Network:
         skipped={**{n: r for network in networks for n, r in network.skipped.items() if n not in layers}, **skipped},
         notes={name: note for network in networks for name, note in network.notes.items()},
         towers=tuple(dict.fromkeys(tower for network in networks for tower in network.towers)),
+        checked=" ".join(dict.fromkeys(network.checked for network in networks if network.checked)),
     )
 
 
@@ -109,4 +110,5 @@ def _with_consumers_of(layer: UnitLayer, other: UnitLayer) -> UnitLayer:
         preserving=layer.preserving and other.preserving,
         coupled=tuple(dict.fromkeys((*layer.coupled, *other.coupled))),
         stream=layer.stream or other.stream,
+        stays_old=tuple(dict.fromkeys((*layer.stays_old, *other.stays_old))),
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "LinearMap",
+    "beside_weight",
     "is_channelwise",
     "is_linear",
     "is_norm",
@@ -69,9 +70,12 @@ class LinearMap:
 
 
 def known_map(name: str, module: nn.Module) -> LinearMap | None:
-    """The linear map that a module of torch's own is; None for others, and where its weight is no parameter of it."""
+    """The linear map that a module of torch's own is; None for others.
+
+    None also where its weight is no parameter of it, is complex, or is not all that it computes with.
+    """
     weight = module._parameters.get("weight")
-    if weight is None:
+    if weight is None or weight.is_complex() or beside_weight(module):
         return None
     prefix = f"{name}." if name else ""
     bias = f"{prefix}bias" if module._parameters.get("bias") is not None else None
@@ -106,6 +110,8 @@ def recognised(name: str, module: nn.Module, value: Tensor, output: Tensor) -> L
     parameters = {own: p for own, p in module._parameters.items() if p is not None}
     matrices = [own for own, p in parameters.items() if p.dim() == 2]
     vectors = [own for own, p in parameters.items() if p.dim() == 1]
+    if any(p.is_complex() for p in parameters.values()):
+        return None
     if len(matrices) != 1 or len(vectors) + 1 != len(parameters) or len(vectors) > 1:
         return None
     weight, bias = parameters[matrices[0]], parameters[vectors[0]] if vectors else None
@@ -128,6 +134,13 @@ def is_linear(module: nn.Module) -> bool:
     """Whether it is one of torch's linear maps, wherever its weight comes from."""
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     return isinstance(module, (nn.Linear, *convolutions))
+
+
+def beside_weight(module: nn.Module) -> list[str]:
+    """The parameters that a subclass of torch's linear maps has beside its weight and bias, in it or inside it."""
+    if not (is_linear(module) or isinstance(module, nn.Embedding)):
+        return []
+    return [name for name, _ in module.named_parameters() if name not in ("weight", "bias")]
 
 
 def is_channelwise(module: nn.Module) -> bool:

@@ -166,6 +166,9 @@ def makers_of(model: nn.Module, example_inputs: Any) -> Makers:
         warnings.simplefilter("ignore")
         for examples in (2, None):
             copied = bare_copy(model)
+            for module in copied.modules():
+                if hasattr(module, "muted"):  # frozen copies of a head are no head (nn/surgery/injection.py)
+                    module.__dict__["muted"] = True
             for parameter in copied.parameters():
                 parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
             args, kwargs = arguments_of(first_examples(example_inputs, examples))

@@ -1,4 +1,4 @@
-"""Which units of which producers an index of a tensor reads: gradients for coded cotangents, in bounded memory.
+"""Ask gradients which units of which producers an index of a tensor reads: coded cotangents, in bounded memory.
 
 An index mostly reads one unit of a producer, and a unit is mostly read at one index. Then the binary digits of the
 index say enough: the gradient for all indices with a digit of 1, and that for all with a 0, are non-zero at the units
@@ -9,13 +9,15 @@ asked by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 CHUNK_BYTES = 64 * 2**20
 """About how many bytes a chunk of cotangents may take, gradients included."""
@@ -39,64 +41,100 @@ class Leaf(NamedTuple):
         return 1 if self.dim is None else self.tensor.shape[self.dim]
 
 
-def read_units(value: Tensor, dim: int | None, leaves: list[Leaf]) -> Codes:
-    """The pairs (index along `dim`, unit) with a non-zero gradient, all positions of the index taken together.
+class _Value(NamedTuple):
+    """An output of an operation in the graph, whose index runs along some of its dimensions."""
+
+    edge: GradientEdge
+    shape: tuple[int, ...]
+    like: Tensor
+    dims: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """How many indices there are."""
+        return math.prod(self.shape[d] for d in self.dims)
+
+    def laid(self, masks: Tensor) -> Tensor:
+        """Numbers of each index, `[masks, length]`, so that they broadcast against `[masks, *shape]`."""
+        ordered = sorted(self.dims)
+        masks = masks.unflatten(1, [self.shape[d] for d in self.dims]) if self.dims else masks
+        masks = masks.permute(0, *(1 + self.dims.index(d) for d in ordered)) if self.dims else masks
+        return masks.reshape(len(masks), *(n if d in self.dims else 1 for d, n in enumerate(self.shape)))
+
+
+def read_edge(node: Any, number: int, dims: tuple[int, ...], leaves: list[Leaf]) -> Codes:
+    """The pairs (index along `dims`, unit) with a non-zero gradient, all positions of the index taken together.
 
     Args:
-        value: a tensor computed from the leaves.
-        dim: the dimension of its indices; None takes it as a whole, with j = 0.
-        leaves: outputs of producers.
+        node: an operation in autograd's graph.
+        number: which of its outputs.
+        dims: the dimensions that the index runs along, in row-major order; none takes the output as a whole.
+        leaves: outputs of producers on which it depends.
 
     >>> x = torch.ones(3, 2, requires_grad=True)
-    >>> read_units(torch.cat([x[:, 1:], x], 1), 1, [Leaf("x", x, 1)])  # reads units 1, 0, 1
+    >>> read_edge(torch.cat([x[:, 1:], x], 1).grad_fn, 0, (1,), [Leaf("x", x, 1)])  # reads units 1, 0, 1
     {'x': array([1, 2, 5])}
     """
     if not leaves:
         return {}
-    if dim is None:
-        value, dim = value.reshape(1, -1), 0
-    weights = _weights(value)
-    grads = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], weights, retain_graph=True, allow_unused=True)
+    about = node._input_metadata[number]
+    like = torch.empty(0, dtype=about.dtype, device=about.device)
+    value = _Value(GradientEdge(node, number), tuple(about.shape), like, dims)
+    weights = _weights(value.shape, like)
+    wanted = [leaf.tensor for leaf in leaves]
+    grads = torch.autograd.grad([value.edge], wanted, [weights], retain_graph=True, allow_unused=True)
     found = [(leaf, grad) for leaf, grad in zip(leaves, grads, strict=True) if grad is not None and (grad != 0).any()]
-    left, length = [leaf for leaf, _ in found], value.shape[dim]
+    left, length = [leaf for leaf, _ in found], value.length
     if length == 1:
-        return _merged((leaf.producer, np.flatnonzero(_hits(leaf, grad.unsqueeze(0))[0])) for leaf, grad in found)
+        return _merged((leaf.producer, np.flatnonzero(_hits(leaf.dim, grad.unsqueeze(0))[0])) for leaf, grad in found)
     pairs: list[tuple[str, np.ndarray]] = []
     if length > _FEW:
-        left = _undecided(left, _by_index_digits(value, dim, left, weights), pairs)
+        left = _undecided(left, _by_index_digits(value, left, weights), pairs)
         with suppress(RuntimeError):  # an operation whose gradient has none
-            left = _undecided(left, _by_unit_digits(value, dim, left), pairs)
-    for start, grads in _gradients(value, left, weights, dim, torch.eye(length)):
+            left = _undecided(left, _by_unit_digits(value, left), pairs)
+    for start, grads in _gradients(value, left, weights, torch.eye(length)):
         for leaf, grad in zip(left, grads, strict=True):
-            j, unit = _hits(leaf, grad).nonzero()
+            j, unit = _hits(leaf.dim, grad).nonzero()
             pairs.append((leaf.producer, (j + start) * leaf.units + unit))
     return _merged(pairs)
 
 
-def _by_index_digits(value: Tensor, dim: int, leaves: list[Leaf], weights: Tensor) -> Iterator[np.ndarray | None]:
+def _by_index_digits(value: _Value, leaves: list[Leaf], weights: Tensor) -> Iterator[np.ndarray | None]:
     """For each leaf its pairs, if each of its units is read at one index at most."""
     hits: list[list[np.ndarray]] = [[] for _ in leaves]
-    for _, grads in _gradients(value, leaves, weights, dim, _digits(value.shape[dim])):
+    for _, grads in _gradients(value, leaves, weights, _digits(value.length)):
         for several, leaf, grad in zip(hits, leaves, grads, strict=True):
-            several.append(_hits(leaf, grad))
+            several.append(_hits(leaf.dim, grad))
     for several, leaf in zip(hits, leaves, strict=True):
         unit, j = _decoded(np.concatenate(several))
         yield None if j is None else j * leaf.units + unit
 
 
-def _by_unit_digits(value: Tensor, dim: int, leaves: list[Leaf]) -> Iterator[np.ndarray | None]:
+def _by_unit_digits(value: _Value, leaves: list[Leaf]) -> Iterator[np.ndarray | None]:
     """For each leaf its pairs, if each index reads one of its units at most."""
     if not leaves:
         return
     # The gradient g(v) = J^T v is linear in its cotangent v: differentiating it with respect to v gives J's columns.
-    cotangent = torch.ones_like(value).requires_grad_()
-    grads = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], cotangent, create_graph=True)
+    cotangent = torch.ones(value.shape).to(value.like).requires_grad_()
+    wanted = [leaf.tensor for leaf in leaves]
+    grads = torch.autograd.grad([value.edge], wanted, [cotangent], create_graph=True)
     for leaf, grad in zip(leaves, grads, strict=True):
-        grad, along = (grad.reshape(1, -1), 0) if leaf.dim is None else (grad, leaf.dim)
-        whole = Leaf("", cotangent, dim)
-        columns = _gradients(grad, [whole], _weights(grad), along, _digits(leaf.units))
-        j, unit = _decoded(np.concatenate([_hits(whole, column) for _, (column,) in columns]))
+        dims = () if leaf.dim is None else (leaf.dim,)
+        whole = Leaf("", cotangent, None)
+        if grad.grad_fn is None:
+            yield None
+            continue
+        column = _Value(get_gradient_edge(grad), tuple(grad.shape), grad.detach()[:0], dims)
+        weights = _weights(grad.shape, grad)
+        found = [_along(value, grads[0]) for _, grads in _gradients(column, [whole], weights, _digits(leaf.units))]
+        j, unit = _decoded(np.concatenate(found))
         yield None if unit is None else j * leaf.units + unit
+
+
+def _along(value: _Value, grads: Tensor) -> np.ndarray:
+    """At which indices each of several gradients of the value's shape is non-zero, bool `[gradients, indices]`."""
+    hit = (grads != 0).movedim([d + 1 for d in value.dims], list(range(1, len(value.dims) + 1)))
+    return hit.reshape(len(hit), value.length, -1).any(2).cpu().numpy()
 
 
 def _digits(length: int) -> Tensor:
@@ -128,12 +166,12 @@ def _undecided(
     return left
 
 
-def _hits(leaf: Leaf, grads: Tensor) -> np.ndarray:
-    """At which units each of several gradients is non-zero, bool `[gradients, units]`."""
+def _hits(dim: int | None, grads: Tensor) -> np.ndarray:
+    """At which units along `dim` each of several gradients is non-zero, bool `[gradients, units]`."""
     hit = grads != 0
-    if leaf.dim is None:
+    if dim is None:
         return hit.flatten(1).any(1, keepdim=True).cpu().numpy()
-    hit = hit.movedim(leaf.dim + 1, 1)
+    hit = hit.movedim(dim + 1, 1)
     return (hit.flatten(2).any(2) if hit.dim() > 2 else hit).cpu().numpy()
 
 
@@ -144,29 +182,24 @@ def _merged(found: Iterable[tuple[str, np.ndarray]]) -> Codes:
     return {producer: np.unique(np.concatenate(codes)) for producer, codes in parts.items()}
 
 
-def _weights(like: Tensor) -> Tensor:
+def _weights(shape: Sequence[int], like: Tensor) -> Tensor:
     """Random weights of the positions, so that their contributions do not cancel."""
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(like)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(like)
 
 
-def _gradients(
-    value: Tensor, leaves: list[Leaf], weights: Tensor, dim: int, masks: Tensor
-) -> Iterator[tuple[int, list[Tensor]]]:
-    """Gradients of `value` for each mask over the indices along `dim`, `[masks, *shape]` of each leaf, in chunks.
+def _gradients(value: _Value, leaves: list[Leaf], weights: Tensor, masks: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
+    """Gradients of the value for each mask over its indices, `[masks, *shape]` of each leaf, in chunks.
 
     Yields with each chunk the number of its first mask.
     """
     wanted = [leaf.tensor for leaf in leaves]
-    entries = 3 * value.numel() + 3 * sum(tensor.numel() for tensor in wanted)
-    chunk = max(1, CHUNK_BYTES // (value.element_size() * entries))
-    shape = [1] * value.dim()
-    shape[dim] = value.shape[dim]
+    entries = 3 * math.prod(value.shape) + 3 * sum(tensor.numel() for tensor in wanted)
+    chunk = max(1, CHUNK_BYTES // (weights.element_size() * entries))
     for start in range(0, len(masks) if wanted else 0, chunk):
-        rows = masks[start : start + chunk].to(value)
-        cotangents = rows.reshape(len(rows), *shape) * weights
+        cotangents = value.laid(masks[start : start + chunk].to(weights)) * weights
         try:
-            grads = torch.autograd.grad(value, wanted, cotangents, retain_graph=True, is_grads_batched=True)
+            grads = torch.autograd.grad([value.edge], wanted, [cotangents], retain_graph=True, is_grads_batched=True)
         except RuntimeError:  # an operation that cannot be batched
-            singly = [torch.autograd.grad(value, wanted, cotangent, retain_graph=True) for cotangent in cotangents]
+            singly = [torch.autograd.grad([value.edge], wanted, [one], retain_graph=True) for one in cotangents]
             grads = [torch.stack(several) for several in zip(*singly, strict=True)]
         yield start, list(grads)

@@ -98,6 +98,8 @@ class UnitLayer:
         stream: whether the units are those of a residual stream, to which one module after the other adds.
         coupled: names of the norms whose statistics run over the units (LayerNorm): what a newborn feeds into them
             reaches the other units, zeroed consumers or not.
+        stays_old: names of parameters of which each unit has entries of its own that a reset leaves as they are, since
+            their values in a fresh network are not known: a newborn is only partly new.
     """
 
     name: str
@@ -111,6 +113,7 @@ class UnitLayer:
     preserving: bool = True
     coupled: tuple[str, ...] = ()
     stream: bool = False
+    stays_old: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         fed, read = (listed(_names(parts)) for parts in (self.incoming, self.outgoing))
@@ -161,6 +164,7 @@ class Network:
         skipped: what is not a unit layer, and why.
         notes: what was guessed, by parameter (an initialiser that the present weights do not show).
         towers: for each module that makes output the modules that lead to it, in order of execution, and itself.
+        checked: how it was checked with numbers that units with zeroed consumers reach no output, and what that cost.
         shared: for each parameter that has several names another of them.
     """
 
@@ -172,6 +176,7 @@ class Network:
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     towers: tuple[tuple[str, ...], ...] = ()
+    checked: str = field(default="", compare=False)
     shared: Mapping[str, str] = field(default_factory=dict)
 
     def renamed(self, tensor: Callable[[str], str], module: Callable[[str], str]) -> Network:
@@ -200,6 +205,7 @@ class Network:
                 outgoing_biases=tuple(None if bias is None else tensor(bias) for bias in layer.outgoing_biases),
                 readers=tuple(replace(reader, module=module(reader.module)) for reader in layer.readers),
                 coupled=tuple(map(module, layer.coupled)),
+                stays_old=tuple(map(tensor, layer.stays_old)),
             )
             for layer in self.layers
         )
@@ -212,6 +218,7 @@ class Network:
             skipped={title(name): reason for name, reason in self.skipped.items()},
             notes={tensor(name): note for name, note in self.notes.items()},
             towers=tuple(tuple(map(module, tower)) for tower in self.towers),
+            checked=self.checked,
             shared={tensor(name): tensor(other) for name, other in self.shared.items()},
         )
 
@@ -239,10 +246,20 @@ class Network:
 
     def __rich__(self) -> Table:
         rows = [
-            Row(layer.name, layer.size, layer.preserving, layer.coupled, *map(_names, (layer.incoming, layer.outgoing)))
+            Row(
+                layer.name,
+                layer.size,
+                layer.preserving,
+                layer.coupled,
+                _names(layer.incoming),
+                _names(layer.outgoing),
+                layer.stays_old,
+            )
             for layer in self.layers
         ]
-        return table(rows, self.skipped)
+        fed = {slices.name for layer in self.layers for slices in layer.incoming}
+        notes = {name: note for name, note in self.notes.items() if name in fed}
+        return table(rows, self.skipped, notes, self.checked)
 
     def _repr_html_(self) -> str:
         return as_html(self.__rich__())

@@ -60,7 +60,12 @@ def renew(
     """The rule of a reset, for the units that the writer writes; for the other arguments see `make_new`."""
     for number, slices in enumerate(layer.incoming):
         writer.draw(slices, tensors, network, random.fold_in(key, number))
-    for slices in (*layer.biases, *layer.norms, *layer.outgoing):
+    for number, slices in enumerate(layer.norms, len(layer.incoming)):
+        if slices.name in network.initialisers:  # a gain or a shift begins as those of a fresh network do
+            writer.draw(slices, tensors, network, random.fold_in(key, number))
+        elif slices.name in tensors:
+            writer.write(slices, tensors, slices.name, slices.fill)
+    for slices in (*layer.biases, *layer.outgoing):
         if slices.name in tensors:
             writer.write(slices, tensors, slices.name, slices.fill)
     for slices in slices_of(layer):
@@ -89,9 +94,9 @@ def make_new(
 ) -> None:
     """Replace the chosen units' entries in `tensors` (parameters and buffers) and in the optimizer's state.
 
-    Incoming weights are drawn anew, biases and outgoing weights become 0, norms return to gain 1, shift 0, mean 0 and
-    variance 1; every state tensor of the optimizer that has its parameter's shape gets in the same entries what
-    `newborn` says, 0 by default.
+    Incoming weights are drawn anew, biases and outgoing weights become 0. Norms begin as they began in a fresh network
+    (gain 1 and shift 0, as a rule), with mean 0 and variance 1. Every state tensor of the optimizer that has its
+    parameter's shape gets in the same entries what `newborn` says, 0 by default.
 
     Args:
         layer: the unit layer.
@@ -114,7 +119,7 @@ class _Masked:
 
     def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
         old = tensors[slices.name]
-        rows = fresh_rows(slices, network, key, old, 1 if self.shared_draw else slices.size)
+        rows = fresh_rows(slices, network, key, old, self.shared_draw)
         self.write(slices, tensors, slices.name, laid_out(slices, rows, old))
 
     def write(self, slices: Slices, values: Tensors, name: str, value: Tensor | float) -> None:
@@ -125,14 +130,19 @@ class _Masked:
 
 
 def fresh_rows(
-    slices: Slices, network: Network, key: Tensor, like: Tensor, count: int, units: Tensor | None = None
+    slices: Slices, network: Network, key: Tensor, like: Tensor, shared: bool, units: Tensor | None = None
 ) -> Tensor:
-    """New incoming weights for `count` units, drawn from the layer's initialiser, `[count, k, *other dimensions]`.
+    """New entries of the units of a parameter, drawn from its initialiser, `[units, k, *other dimensions]`.
 
-    With `units` only theirs, the same numbers as in the draw for all.
+    With `shared` one row for all, `[1, k, ...]`, unless the initialiser makes unlike rows. With `units` only theirs,
+    the same numbers as in the draw for all.
     """
-    shape = (count, *slices.row_shape(like))
-    return network.initialisers[slices.name].draw(key, shape, units).to(like.dtype)
+    initialiser = network.initialisers[slices.name]
+    if initialiser.whole:
+        rows = slices._grouped(initialiser.draw(key, like.shape))
+        return (rows if units is None else rows[units]).to(like.dtype)
+    shape = (1 if shared else slices.size, *slices.row_shape(like))
+    return initialiser.draw(key, shape, None if shared else units).to(like.dtype)
 
 
 def laid_out(slices: Slices, rows: Tensor, like: Tensor) -> Tensor:

@@ -93,12 +93,12 @@ class _InPlace:
     def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
         tensor = tensors[slices.name]
         whole, part, shared = self._whole(slices, tensor), self.parts.get(slices.name), self.shared_draw
-        count, units = 1 if shared else slices.size, self._rows(slices, tensor)
+        units = self._rows(slices, tensor)
         if units is None:
-            fresh = laid_out(slices, fresh_rows(slices, network, key, whole, count), whole)
+            fresh = laid_out(slices, fresh_rows(slices, network, key, whole, shared), whole)
             self._put(slices, tensor, fresh if part is None else part.of(fresh.expand(part.shape), tensor))
         else:
-            rows = fresh_rows(slices, network, key, whole, count, None if shared else units)
+            rows = fresh_rows(slices, network, key, whole, shared, units)
             rows = rows.expand(len(units), *rows.shape[1:]).flatten(0, 1).movedim(0, slices.dim)
             self._put_rows(slices, tensor, units, rows if part is None else part.of(rows, tensor, slices.dim))
 

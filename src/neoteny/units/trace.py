@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,10 @@ from neoteny.units.reading import Codes
 __all__ = ["Role", "Trace"]
 
 Role = Literal["plain", "norm", "channelwise", "opaque"]
+
+
+Masks = dict[str, np.ndarray]
+"""For each producer a bool mask of its units."""
 
 
 @dataclass
@@ -35,6 +39,14 @@ class Trace:
         same_input: for each consumer a number that consumers of the very same tensor share.
         calls: how often each was called in the forward pass.
         parts: for each part that an opened module was taken into, that module.
+        bare: for each consumer, parameter by parameter, those that no known module owns and that its input is computed
+            with: for each of their dimensions the pairs (input index j, position p) as sorted j * length + p, and None
+            for a dimension that is not one position an index or one index a position.
+        bare_shapes: the shapes of those parameters.
+        called: the modules that the forward pass called, of whatever kind.
+        unowned: the parameters that it used, and that no known module among those called owns.
+        still_read: given producers' units whose outputs are zero and, by consumer, some of its input indices: for each
+            of these consumers, producer by producer, which units those indices still read.
     """
 
     order: list[str] = field(default_factory=list)
@@ -49,6 +61,11 @@ class Trace:
     same_input: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    bare: dict[str, dict[str, dict[int, np.ndarray | None]]] = field(default_factory=dict)
+    bare_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)
+    unowned: list[str] = field(default_factory=list)
+    still_read: Callable[[Masks, Mapping[str, np.ndarray]], dict[str, Masks]] = lambda zeros, at: {}
 
     def owner(self, name: str) -> str:
         """The user's module that a part belongs to; of any other module its own name."""

@@ -10,6 +10,7 @@ several times has the same units in every call.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,12 +23,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
-from neoteny.units.copying import bare_copy, output_tensors
+from neoteny.units.copying import output_tensors
 from neoteny.units.decompose import opened
+from neoteny.units.graph import Graph
 from neoteny.units.inputs import HOW, arguments_of, first_examples
-from neoteny.units.maps import LinearMap, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.reading import Codes, Leaf, read_units
-from neoteny.units.trace import Trace
+from neoteny.units.light import only_shapes, traceable_copy
+from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
+from neoteny.units.reading import Codes, Leaf
+from neoteny.units.trace import Masks, Trace
 
 __all__ = ["trace"]
 
@@ -69,21 +72,30 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        # In double precision and on two examples where the model lets us, else as it is.
+        # In double precision, on two examples and without large weights where the model lets us, else as it is.
         own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
         error: NetworkError | None = None
-        for dtype, examples in ((torch.float64, _EXAMPLES), (torch.float64, None), (own, None)):
+        ways = ((torch.float64, _EXAMPLES, True), (torch.float64, _EXAMPLES, False), (torch.float64, None, False))
+        for dtype, examples, light in (*ways, (own, None, False)):
             try:
-                return _traced(
-                    bare_copy(model).to(dtype), arguments_of(first_examples(example_inputs, examples, dtype))
-                )
+                return _traced(model, dtype, arguments_of(first_examples(example_inputs, examples, dtype)), light)
             except NetworkError as failed:
-                error = failed
+                error = failed if error is None or not light else error
         assert error is not None
         raise error
 
 
-def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Trace:
+def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool) -> Trace:
+    """Trace a copy; again with real numbers in the weights that turn out to be read beside their modules."""
+    whole = set[str]()
+    while True:
+        result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light)
+        if not light or elsewhere <= whole:
+            return result
+        whole |= elsewhere
+
+
+def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set[str]]:
     shared = _shared(model)
     for module in model.modules():
         if hasattr(module, "muted"):  # frozen copies of a head are no units of it (nn/surgery/injection.py)
@@ -92,19 +104,37 @@ def _traced(model: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]])
     modules = dict(model.named_modules())
     result = Trace(views=views, parts={name: name.rpartition(".")[0] for name in maps})
     _assign_roles(modules, maps, result)
-    quiet = 0
+    for name in result.maps if light else ():
+        if result.roles[name] == "plain":
+            only_shapes(modules[name])
+    _open_bare(model, modules, result)
+    quiet, elsewhere, bare = 0, dict[str, str](), dict[str, Tensor]()
     for draw in range(_DRAWS):
         calls, outputs = _run(model, modules, result, arguments, draw)
+        _check_calls(modules, calls, result)
         if draw == 0:
-            _check_calls(modules, calls, result)
-            shared = {**_used_elsewhere(model, result, calls, outputs), **shared}
+            elsewhere = _used_elsewhere(model, result, calls, outputs)
+            bare = _unowned(model, result, calls, outputs)
+            result.unowned, result.bare_shapes = list(bare), {name: tuple(p.shape) for name, p in bare.items()}
             for name, known in result.maps.items():
-                reason = next((shared[p] for p in (known.weight, known.bias) if p in shared), None)
+                both = {**elsewhere, **shared}
+                reason = next((both[p] for p in (known.weight, known.bias) if p in both), None)
                 result.maps[name] = replace(known, shared=reason)
-        quiet = 0 if _merge(calls, outputs, result, modules) else quiet + 1
-        if quiet == 2:
+        new, varies = _merge(calls, outputs, result, modules)
+        varies |= _merge_bare(calls, bare, modules, result)
+        quiet = 0 if new else quiet + 1
+        if quiet == 2 or not (varies or result.roles.keys() - result.calls.keys()):
             break
-    return result
+
+    def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
+        found: dict[str, Masks] = {}
+        for draw in range(2):
+            calls, _ = _run(model, modules, result, arguments, draw, zeros)
+            _still_read(calls, at, modules, result, found)
+        return found
+
+    result.still_read = still_read
+    return result, set(elsewhere)
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:
@@ -121,22 +151,36 @@ def _shared(model: nn.Module) -> dict[str | None, str]:
     return found
 
 
-def _used_elsewhere(
-    model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]
-) -> dict[str | None, str]:
+def _used_elsewhere(model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]) -> dict[str, str]:
     """The weights that something reads beside the module that they belong to, whose output is cut off."""
     own = {p for known in result.maps.values() for p in (known.weight, known.bias)}
-    weights = {name: p for name, p in model.named_parameters() if name in own and p.requires_grad}
     reached = [t for t in (*outputs, *(value for call in calls for value in call.inputs)) if t.requires_grad]
-    if not weights or not reached:
-        return {}
-    total = torch.stack([(t * torch.randn_like(t)).sum() for t in reached]).sum()
-    grads = torch.autograd.grad(total, list(weights.values()), allow_unused=True, retain_graph=True)
+    used = Graph.variables(t.grad_fn for t in reached) | {id(t) for t in reached}
     return {
         name: "its weights are used outside it as well"
-        for name, grad in zip(weights, grads, strict=True)
-        if grad is not None
+        for name, parameter in model.named_parameters()
+        if name in own and id(parameter) in used
     }
+
+
+def _open_bare(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace) -> None:
+    """Parameters that no known module owns: all are asked, and none may hide what it is multiplied with by being 0."""
+    owned = {id(p) for name in result.roles for p in modules[name].parameters(recurse=False)}
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if id(parameter) in owned or not _is_number(parameter):
+            continue
+        if parameter.requires_grad and parameter.numel() and not parameter.any():  # a gain that training opens
+            parameter.data.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+        parameter.requires_grad_()
+
+
+def _unowned(model: nn.Module, result: Trace, calls: list[_Call], outputs: list[Tensor]) -> dict[str, Tensor]:
+    """The parameters that the pass computed with outside the modules of known roles."""
+    own = {name for name in result.roles if name in result.calls}
+    reached = [t for t in (*outputs, *(value for call in calls for value in call.inputs)) if t.requires_grad]
+    used = Graph.variables(t.grad_fn for t in reached) | {id(t) for t in reached}
+    return {n: p for n, p in model.named_parameters() if n.rpartition(".")[0] not in own and id(p) in used}
 
 
 def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap], result: Trace) -> None:
@@ -147,6 +191,12 @@ def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap
             if name in result.parts.values():
                 continue
             reason = f"it is a {_kind(module)}, which works differently from torch's own"
+        elif is_linear(module) and getattr(module.weight, "is_complex", bool)():
+            reason = "its weight is complex"
+        elif beside := beside_weight(module):
+            reason = f"it computes with more than its weight ({_listed(beside)})"
+        elif isinstance(module, nn.Bilinear):
+            reason = "it is an nn.Bilinear, whose weights each multiply two inputs"
         elif isinstance(module, nn.EmbeddingBag):
             reason = "it is a bag of embeddings"
         elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
@@ -164,12 +214,15 @@ def _assign_roles(modules: Mapping[str, nn.Module], maps: Mapping[str, LinearMap
         result.roles[name], result.maps[name] = "channelwise" if is_channelwise(module) else "plain", known
         if is_channelwise(module):  # seen through: no channel may be lost to a weight of zero
             nn.init.ones_(module.weight)  # pyright: ignore
+            if module.bias is not None:  # nor may a bias hide that a channel is 0
+                nn.init.zeros_(module.bias)  # pyright: ignore
 
 
 def _check_calls(modules: Mapping[str, nn.Module], calls: list[_Call], result: Trace) -> None:
-    """After the first pass: who was called, how often, on what."""
+    """Note who was called, how often at most, on what."""
+    for name, times in Counter(call.name for call in calls).items():
+        result.calls[name] = max(times, result.calls.get(name, 0))
     for call in calls:
-        result.calls[call.name] = result.calls.get(call.name, 0) + 1
         if call.name in result.order:
             continue
         result.order.append(call.name)
@@ -196,27 +249,40 @@ def _hooked(modules: Mapping[str, nn.Module], pre: Any, post: Any) -> Iterator[N
             handle.remove()
 
 
-def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, arguments: Any, draw: int) -> Any:
-    """One forward pass on random leaves: the calls in order, and the tensors of the output."""
+def _run(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    result: Trace,
+    arguments: Any,
+    draw: int,
+    zeros: Masks | None = None,
+) -> Any:
+    """One forward pass on random leaves: the calls in order, and the tensors of the output.
+
+    With `zeros` some units of some producers put out 0.
+    """
     generator = torch.Generator().manual_seed(draw // 2)
     sign = 1 if draw % 2 == 0 else -1
     calls: list[_Call] = []
     inside: list[str] = []
 
-    def fresh(value: Tensor) -> Tensor:
+    def fresh(name: str, value: Tensor) -> Tensor:
         leaf = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value) * sign
+        if zeros is not None and name in zeros:
+            leaf.movedim(_unit_dim(name, leaf, result), -1).masked_fill_(torch.from_numpy(zeros[name]), 0.0)
         return leaf.requires_grad_()
 
     def after(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         inside.pop()
-        seen = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.is_floating_point()]
-        if name not in result.roles and draw == 0:
+        result.called.add(name)
+        seen = [t for t in tree_leaves((args, kwargs)) if _is_number(t)]
+        if name not in result.roles:
             _recognise(name, modules[name], seen, output, result)
         role = result.roles.get(name)
         if role is None:
             return None
         # Clones: what the network does in place afterwards must change neither leaves nor what was seen.
-        call = _Call(name, [t.clone() for t in seen], [(id(t), t._version) for t in seen], [])
+        call = _Call(name, [_real(t.clone()) for t in seen], [(id(t), t._version) for t in seen], [])
         kept.extend(seen)
         calls.append(call)
         if role == "norm":
@@ -225,8 +291,8 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
             return None
         flat, spec = tree_flatten(output)
         for position, value in enumerate(flat):
-            if isinstance(value, Tensor) and value.is_floating_point():
-                call.leaves.append(fresh(value))
+            if _is_number(value):
+                call.leaves.append(fresh(name, value))
                 flat[position] = call.leaves[-1].clone()
         return tree_unflatten(flat, spec)
 
@@ -245,6 +311,19 @@ def _run(model: nn.Module, modules: Mapping[str, nn.Module], result: Trace, argu
     return calls, [t for t in output_tensors(output) if t.requires_grad]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _real(value: Tensor) -> Tensor:
+    return torch.view_as_real(value) if value.is_complex() else value
+
+
+def _unit_dim(name: str, value: Tensor, result: Trace) -> int:
+    """The dimension of a linear map's output that its units lie along."""
+    return value.dim() - 1 - result.maps[name].spatial
+
+
 def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, result: Trace) -> None:
     """Give a user's own module that computes a linear map the role of one."""
     if len(seen) == 1 and isinstance(output, Tensor) and next(module.children(), None) is None:
@@ -253,32 +332,80 @@ def _recognise(name: str, module: nn.Module, seen: list[Tensor], output: Any, re
             result.roles[name], result.maps[name] = "plain", known
 
 
-def _merge(calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]) -> bool:
-    """Add what one draw shows; returns whether anything was new."""
+def _merge(
+    calls: list[_Call], outputs: list[Tensor], result: Trace, modules: Mapping[str, nn.Module]
+) -> tuple[bool, bool]:
+    """Add what one draw shows; returns whether anything was new, and whether another draw may show more."""
     leaves: list[Leaf] = []
     for call in calls:
         for leaf in call.leaves:
             plain = result.roles[call.name] == "plain"
-            leaves.append(Leaf(call.name, leaf, leaf.dim() - 1 - result.maps[call.name].spatial if plain else None))
+            leaves.append(Leaf(call.name, leaf, _unit_dim(call.name, leaf, result) if plain else None))
             result.units[call.name] = leaves[-1].units
-    new = False
-    known: dict[Any, Codes] = {}
+    graph, new = Graph(leaves), False
     for call in calls:
         dim = _input_dim(call, modules[call.name], result)
         if dim is not None:
             value = call.inputs[0]
             result.inputs[call.name] = (dim - value.dim(), value.shape[dim])
             result.same_input.setdefault(call.name, hash(call.origins[0]))
-        for value, origin in list(zip(call.inputs, call.origins, strict=True))[: None if dim is None else 1]:
+        for value in call.inputs[: None if dim is None else 1]:
             if value.requires_grad:
-                if (origin, dim) not in known:
-                    known[origin, dim] = read_units(value, dim, leaves)
-                new |= _add(result.reads.setdefault(call.name, {}), known[origin, dim])
+                found = graph.read(value, () if dim is None else (dim,))
+                new |= _add(result.reads.setdefault(call.name, {}), found)
     before = {name: units.sum() for name, units in result.output.items()}
     for value in outputs:
-        for name, codes in read_units(value, None, leaves).items():
+        for name, codes in graph.read(value, ()).items():
             result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
-    return new or before != {name: units.sum() for name, units in result.output.items()}
+    return new or before != {name: units.sum() for name, units in result.output.items()}, graph.varies
+
+
+def _merge_bare(
+    calls: list[_Call], bare: Mapping[str, Tensor], modules: Mapping[str, nn.Module], result: Trace
+) -> bool:
+    """Add which index reads which entries of parameters that no known module owns; returns whether that may vary."""
+    varies = False
+    for d in range(max((p.dim() for p in bare.values()), default=0)):
+        graph = Graph(Leaf(name, p, d) for name, p in bare.items() if d < p.dim() and p.shape[d] > 1)
+        for call in {call.name: call for call in calls}.values():
+            dim = _input_dim(call, modules[call.name], result)
+            for name, codes in graph.read(call.inputs[0], (dim,)).items() if dim is not None else ():
+                known = result.bare.setdefault(call.name, {}).setdefault(name, {})
+                known[d] = _unless_mixed(known.get(d, codes), codes, bare[name].shape[d])
+        varies |= graph.varies
+    return varies
+
+
+def _unless_mixed(before: np.ndarray | None, codes: np.ndarray, length: int) -> np.ndarray | None:
+    """The pairs, if no position is read at two indices or no index reads two; else None."""
+    if before is None:
+        return None
+    codes = np.union1d(before, codes)
+    index, position = codes // length, codes % length
+    return None if min(len(codes) - len(np.unique(index)), len(codes) - len(np.unique(position))) else codes
+
+
+def _still_read(
+    calls: list[_Call],
+    at: Mapping[str, np.ndarray],
+    modules: Mapping[str, nn.Module],
+    result: Trace,
+    found: dict[str, Masks],
+) -> None:
+    """Add which units the given indices of the calls' inputs read."""
+    leaves = [(call.name, leaf) for call in calls if result.roles[call.name] == "plain" for leaf in call.leaves]
+    for call in calls:
+        dim = _input_dim(call, modules[call.name], result) if call.name in at else None
+        if dim is None or not call.inputs[0].requires_grad:
+            continue
+        value = call.inputs[0].index_select(dim, torch.from_numpy(at[call.name]).to(call.inputs[0].device))
+        weights = torch.randn(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(value)
+        grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], weights, retain_graph=True, allow_unused=True)
+        for (name, leaf), grad in zip(leaves, grads, strict=True):
+            if grad is not None:
+                hit = (grad != 0).movedim(_unit_dim(name, leaf, result), -1).flatten(0, -2).any(0).cpu().numpy()
+                masks = found.setdefault(call.name, {})
+                masks[name] = hit | masks.get(name, False)
 
 
 def _input_dim(call: _Call, module: nn.Module, result: Trace) -> int | None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from neoteny.errors import NetworkError
 from neoteny.nn.activation_modules import Concatenated
-from neoteny.nn.surgery.replacing import channels_of, copy_of, keep_records, runs_alike
+from neoteny.nn.surgery.replacing import channels_of, copy_of, keep_records, parts_with_modules, runs_alike
 from neoteny.nn.surgery.sizes import (
     Shapes,
     at_size,
@@ -24,7 +24,7 @@ from neoteny.nn.surgery.sizes import (
     shapes_at,
     size_of,
 )
-from neoteny.nn.surgery.wiring import INPUT, OUTPUT, Part, hidden_activations, parts_of
+from neoteny.nn.surgery.wiring import INPUT, OUTPUT, Part, hidden_activations
 from neoteny.units.inference import infer_initialisers
 
 __all__ = ["Match", "double"]
@@ -67,7 +67,7 @@ def double(
     [5569, 5547]
     """
     copied = copy_of(model)
-    parts = parts_of(copied, example_inputs)
+    parts = parts_with_modules(copied, example_inputs)
     plan = _Plan(parts)
     _resize(copied, plan, plan.widths(plan.factor(match)))
     for part in plan.hidden:

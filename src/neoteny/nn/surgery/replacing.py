@@ -10,11 +10,30 @@ from typing import Any
 from torch import Tensor, nn
 
 from neoteny.errors import NetworkError
-from neoteny.nn.surgery.wiring import ACTIVATIONS, OUTPUT, Part, hidden_activations, parts_of
+from neoteny.nn.surgery.functions import functions_to_modules
+from neoteny.nn.surgery.wiring import (
+    ACTIVATIONS,
+    OUTPUT,
+    Part,
+    hidden_activations,
+    hidden_functions,
+    own_activations,
+    parts_of,
+)
+from neoteny.units.copying import bare_copy
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
 
-__all__ = ["Place", "channels_of", "copy_of", "keep_records", "layer_norm", "replace_activations", "runs_alike"]
+__all__ = [
+    "Place",
+    "channels_of",
+    "copy_of",
+    "keep_records",
+    "layer_norm",
+    "parts_with_modules",
+    "replace_activations",
+    "runs_alike",
+]
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,7 @@ def replace_activations(
     )
     """
     copied = copy_of(model)
-    parts = parts_of(copied, example_inputs)
+    parts = parts_with_modules(copied, example_inputs)
     for part in hidden_activations(parts):
         if once and part.calls > 1:
             raise NetworkError(
@@ -130,6 +149,18 @@ def copy_of(model: nn.Module) -> nn.Module:
                     parent._modules[slot] = child = copy.deepcopy(child)
                 seen.add(id(child))
     return copied
+
+
+def parts_with_modules(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
+    """The parts of a network, after every activation that it calls as a function was made a module."""
+    parts = parts_of(model, example_inputs)
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):  # else torch goes on computing what it knows to be there
+            module.activation_relu_or_gelu = 0
+    if not hidden_functions(parts):
+        return parts
+    functions_to_modules(model, example_inputs, own_activations(bare_copy(model), example_inputs), ACTIVATIONS)
+    return parts_of(model, example_inputs)
 
 
 def runs_alike(model: nn.Module, parts: Mapping[str, Part], example_inputs: Any) -> None:

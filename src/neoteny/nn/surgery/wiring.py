@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -14,26 +14,36 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from neoteny.errors import NetworkError
 from neoteny.nn.activation_modules import Concatenated, IntervalDropout, SmoothLeakyReLU
+from neoteny.nn.surgery.elementwise import ElementwiseModules
+from neoteny.nn.surgery.functions import FUNCTIONS, FunctionalActivation, called_as
 from neoteny.units.copying import bare_copy, output_tensors
-from neoteny.units.inputs import HOW, arguments_of, as_dict
+from neoteny.units.inputs import HOW, arguments_of, as_dict, first_examples
 from neoteny.units.maps import is_linear, known_map
 
-__all__ = ["ACTIVATIONS", "INPUT", "NORMS", "OUTPUT", "Part", "before", "hidden_activations", "parts_of"]
+__all__ = [
+    "ACTIVATIONS",
+    "INPUT",
+    "NORMS",
+    "OUTPUT",
+    "Part",
+    "before",
+    "hidden_activations",
+    "hidden_functions",
+    "own_activations",
+    "parts_of",
+]
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
     nn.Softplus, nn.Softsign, nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid,
     nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Threshold, Concatenated, SmoothLeakyReLU, IntervalDropout,
+    FunctionalActivation,
 )  # fmt: skip
 """Modules that are taken for activations."""
 NORMS: tuple[type[nn.Module], ...] = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 INPUT, OUTPUT = "the network's input", "the network's output"
 
-_FUNCTIONS = {
-    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
-    "softsign", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "logsigmoid", "tanhshrink", "softshrink",
-    "hardshrink", "threshold",
-}  # fmt: skip
+_FUNCTIONS = FUNCTIONS | {"prelu"}
 
 Kind = Literal["layer", "norm", "activation", "function", "other"]
 
@@ -83,8 +93,9 @@ def parts_of(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
     copied = bare_copy(model)
     for parameter in copied.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    seen = _Seen(copied)
     try:
+        own = own_activations(copied, example_inputs)
+        seen = _Seen(copied, own)
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"), seen:
             args, kwargs = seen.arguments(example_inputs)
             output = copied(*args, **kwargs)
@@ -97,6 +108,18 @@ def parts_of(model: nn.Module, example_inputs: Any) -> dict[str, Part]:
     return seen.parts
 
 
+def own_activations(model: nn.Module, example_inputs: Any) -> set[str]:
+    """Names of modules of other classes than `ACTIVATIONS` that are activations by what they compute."""
+    found = ElementwiseModules(model, ACTIVATIONS)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
+            args, kwargs = arguments_of(first_examples(example_inputs))
+            model(*args, **kwargs)
+    finally:
+        found.remove()
+    return found.names
+
+
 def before(parts: Mapping[str, Part], name: str) -> Iterator[Part]:
     """The parts on which one depends, directly or not."""
     done, ahead = set[str](), [name]
@@ -107,24 +130,33 @@ def before(parts: Mapping[str, Part], name: str) -> Iterator[Part]:
             yield parts[read]
 
 
+def hidden_functions(parts: Mapping[str, Part]) -> list[Part]:
+    """Those hidden activations that are no modules."""
+    return [part for part in _hidden(parts) if part.kind == "function"]
+
+
+def _hidden(parts: Mapping[str, Part]) -> list[Part]:
+    modules = {name for name, part in parts.items() if part.kind in ("layer", "other")} - {OUTPUT}
+    behind = {name: {part.name for part in before(parts, name)} for name in parts}
+    read = set[str]().union(*(behind[name] for name in modules))
+    return [
+        part
+        for name, part in parts.items()
+        if part.kind in ("activation", "function") and name in read and behind[name] & modules
+    ]
+
+
 def hidden_activations(parts: Mapping[str, Part]) -> list[Part]:
     """The activations that read a layer, however far behind, and that one reads.
 
     Raises:
         NetworkError: there is none, or one that is no module.
     """
-    modules = {name for name, part in parts.items() if part.kind in ("layer", "other")} - {OUTPUT}
-    behind = {name: {part.name for part in before(parts, name)} for name in parts}
-    read = set[str]().union(*(behind[name] for name in modules))
-    found = [
-        part
-        for name, part in parts.items()
-        if part.kind in ("activation", "function") and name in read and behind[name] & modules
-    ]
+    found = _hidden(parts)
     function = next((part for part in found if part.kind == "function"), None)
     if function is not None:
         raise NetworkError(
-            f"The activation {function.name} is a function, which nothing can be put in place of: call a module there, "
+            f"The activation {function.name} is a function that nothing can be put in place of: call a module there, "
             "such as nn.ReLU, kept as an attribute."
         )
     if not found:
@@ -140,14 +172,14 @@ class _Seen(TorchFunctionMode):
     What a part gives is marked in autograd's graph, and from what another one takes the graph leads back to such marks.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, activations: Collection[str]):
         super().__init__()
         self.parts: dict[str, Part] = {}
         self._marks: dict[Any, str] = {}
         self._inside: list[tuple[str, Kind | None]] = []
         shared = _shared(model)
         for name, module in model.named_modules():
-            kind = _kind(module, shared)
+            kind: Kind | None = "activation" if name in activations else _kind(module, shared)
             module.register_forward_pre_hook(partial(self._begin, name, kind), with_kwargs=True)
             module.register_forward_hook(partial(self._end, name, kind))
 
@@ -207,7 +239,7 @@ class _Seen(TorchFunctionMode):
         return found
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        called = getattr(func, "__name__", "").removesuffix("_")
+        called = called_as(func)
         if called not in _FUNCTIONS or self._covered:
             return func(*args, **(kwargs or {}))
         name = f"{called} in {(self._inside[-1][0] if self._inside else '') or 'the network'!r}"

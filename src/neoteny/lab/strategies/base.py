@@ -66,10 +66,10 @@ class Strategy(ABC):
 
     @classmethod
     def unroll_for(cls, module: nn.Module, example: Tensor) -> int:
-        """Steps in one graph: many if a step is so short that calling it would take most of the time."""
+        """Steps in one graph: several if a step is so short that calling it would take much of the time."""
         work = example.shape[0] * sum(parameter.numel() for parameter in module.parameters())
         convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
-        return 1 if convolutional or work > 10**6 else 16
+        return 1 if convolutional or work > 10**6 else 4
 
     def use(self, module: nn.Module, example: Tensor) -> None:  # noqa: B027 - optional
         """Look at one of the networks, once; for strategies that need more than its tensors."""

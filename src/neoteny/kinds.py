@@ -106,8 +106,16 @@ def require_kinds(record: Any) -> None:
     Raises:
         SettingError: one is.
     """
+    if _in_a_graph():
+        return
     for name, (kind, usual) in kinds(type(record)).items():
         kind.require(title(record), name, getattr(record, name), usual)
+
+
+def _in_a_graph() -> bool:
+    """Whether `torch.compile` traces this: a rule may make a record of settings, which holds tensors of one run."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
 
 
 def with_kinds(function: Callable[P, T]) -> Callable[P, T]:

@@ -17,6 +17,7 @@ from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.running import ResumeWarning, folder_of, start
+from neoteny.report.runs.folders import read_folder
 
 REGRESSION = lab.resolve("slowly-changing-regression", method="cbp", runs=2, scale="tiny")
 DIGITS = lab.resolve("online-permuted-mnist", method="backprop", runs=1, scale="tiny")
@@ -160,6 +161,21 @@ def test_a_changed_part_is_noticed_at_resume(stopped, whole):
         lab.resume(path, progress=False)
     part.write_bytes(intact)
     assert same(lab.resume(path, progress=False).folder, whole.folder)
+
+
+def test_a_changed_result_is_noticed(tmp_path, whole):
+    """By whoever reads it: the laboratory and a report. A folder without provenance is taken as it is."""
+    path = Path(shutil.copytree(whole.folder, folder_of(REGRESSION, tmp_path)))
+    result = lab.RunStack(path, REGRESSION)
+    assert result.metrics.equals(whole.metrics) and read_folder(path).frame.height
+    content = bytearray((path / "metrics.parquet").read_bytes())
+    content[len(content) // 3] ^= 1
+    (path / "metrics.parquet").write_bytes(content)
+    for read in (lambda: lab.RunStack(path, REGRESSION).metrics, lambda: read_folder(path)):
+        with pytest.raises(
+            RunFolderError, match=r"metrics.parquet (was changed since its run wrote it|cannot be read)"
+        ):
+            read()
 
 
 def test_what_a_late_kill_left_is_cleaned(tmp_path, whole):

@@ -92,7 +92,7 @@ def test_killed_between_the_last_checkpoint_and_the_finished_metrics(tmp_path, m
     whole = lab.run(config, out=tmp_path / "whole", **EAGER)
     finish = Recorder.finish
 
-    def killed(self):
+    def killed(self, sealed):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Recorder, "finish", killed)

@@ -277,7 +277,7 @@ def test_wrong_arguments_of_attach():
     with pytest.raises(SettingError, match="is not a method"):
         neoteny.attach(stranger, optimizer, [L2], X)
     with pytest.raises(SettingError, match="example_inputs is missing"):
-        neoteny.attach(stranger, optimizer, L2())
+        neoteny.attach(stranger, optimizer, ContinualBackprop())
     with pytest.raises(SettingError, match=r"compensate.*has no bias"):
         model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1, bias=False))
         optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -397,6 +397,33 @@ def test_adams_correction_is_for_adam(kind):
     assert torch.equal(*made)
 
 
+class CountedInGroups(AdamAgain):
+    """Adam whose steps are counted once for a group."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["step"] = group.get("step", 0) + 1
+        super().step()
+
+    def one(self, p, g, group, state):
+        if not state:
+            state.update({"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)})
+        (b1, b2), t = group["betas"], group["step"]
+        state["exp_avg"].lerp_(g, 1 - b1)
+        state["exp_avg_sq"].lerp_(g * g, 1 - b2)
+        p.sub_(group["lr"] * state["exp_avg"] / (1 - b1**t) / ((state["exp_avg_sq"] / (1 - b2**t)).sqrt() + 1e-8))
+
+
+def test_a_count_for_a_whole_group_is_corrected_for_units_and_told_for_whole_parameters():
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+    neoteny.attach(model, CountedInGroups(model.parameters()), ResetTwo(), torch.zeros(1, 5))  # no warning
+    with pytest.warns(PlasticityWarning, match="CountedInGroups: .*'step'.*as if parameters that are made new") as told:
+        neoteny.attach(model, CountedInGroups(model.parameters()), neoteny.HeadReset(), torch.zeros(1, 5))
+    assert len(told) == 1
+    for cls in (torch.optim.Adam, torch.optim.SGD, torch.optim.Adagrad, torch.optim.Rprop, AdamAgain):
+        neoteny.attach(model, cls(model.parameters()), neoteny.FullReset(), torch.zeros(1, 5))  # no warning
+
+
 def test_an_optimizer_in_halves_without_another_one_in_it_is_refused():
     class Alone(torch.optim.SGD):
         first_step = second_step = torch.optim.SGD.step

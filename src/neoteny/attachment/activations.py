@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
 from neoteny.attachment.distributed import Processes, is_sharded
 from neoteny.units.activations import AVERAGED, Activations
@@ -228,7 +229,7 @@ class _LayerSums:
 
     def __call__(self, module: nn.Module, value: Tensor) -> None:
         """A forward pass of the reader."""
-        if module is not self.module or not module.training or not torch.is_grad_enabled():
+        if module is not self.module or not module.training or not torch.is_grad_enabled() or _transformed():
             return
         if not torch.compiler.is_compiling():
             self.processes.meet()
@@ -311,6 +312,13 @@ class _LayerSums:
 
     def __reduce__(self):
         return _nothing, ()
+
+
+def _transformed() -> bool:
+    """Whether a transform of `torch.func` or `torch.jit.trace` runs the network: its tensors must not be kept."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch.jit.is_tracing() or peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tensor:

@@ -8,16 +8,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
+from neoteny.attachment.all_or_nothing import all_or_nothing
 from neoteny.attachment.distributed import is_sharded
 from neoteny.attachment.given import as_network, as_optimizers
 from neoteny.attachment.plasticity import Plasticity
 from neoteny.attachment.user_network import trained_part
-from neoteny.attachment.wrappers import acting
+from neoteny.attachment.wrappers import acting, saving
 from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
 from neoteny.units import find
+from neoteny.units.finding import without_units
 from neoteny.units.inference import Given, drawn_by
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
@@ -113,25 +116,32 @@ def attach(
             "model = neoteny.prepare(model, methods, example_inputs)."
         )
     if units is None:
-        if example_inputs is None:
+        needing = [type(method).__name__ for method in chosen if method.needs_examples]
+        if example_inputs is None and needing:
             raise SettingError(
-                "attach: example_inputs is missing, from which the network's units are found; give a batch as the "
-                "network takes it."
+                f"attach: example_inputs is missing, from which {', '.join(needing)} has to know the network's units; "
+                "give a batch as the network takes it."
             )
-        if any(map(is_sharded, inner.parameters())):
+        if example_inputs is not None and any(map(is_sharded, inner.parameters())):
             raise SettingError(
                 f"attach: {type(inner).__name__} is sharded, so its units cannot be found; find them before it is "
                 "sharded, units = neoteny.units.find(model, example_inputs), and give them as units=units."
             )
+        if hasattr(model, "_forward_module"):  # Fabric's wrapper converts inputs
+            example_inputs = _in_type_of(inner, example_inputs)
         renewed = any(method.resets_units for method in chosen)
-        units = find(
-            inner,
-            example_inputs,
-            residual_stream=residual_stream,
-            chain=chain,
-            only_preserving=only_preserving and renewed,
-            verify=renewed,
-            allow_none=True,
+        units = (
+            without_units(inner)
+            if example_inputs is None
+            else find(
+                inner,
+                example_inputs,
+                residual_stream=residual_stream,
+                chain=chain,
+                only_preserving=only_preserving and renewed,
+                verify=renewed,
+                allow_none=True,
+            )
         )
     if not isinstance(units, Network):
         raise SettingError(
@@ -154,17 +164,28 @@ def attach(
             f"attach: {', '.join(needing)} needs the network on a batch other than the one trained on; give it as "
             "reference=batch, or as a function that returns one."
         )
-    plasticity = Plasticity(model, optimizers, chosen, units, seed, state_in_optimizer, reference if needing else None)
-    idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
-    if idle:
-        warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
-    numbers = [name for name, p in inner.named_parameters() if p.is_complex() and p.requires_grad]
-    if numbers:
-        warnings.warn(
-            f"Methods leave complex parameters alone: {', '.join(numbers)}. To let them act, keep real and imaginary "
-            "parts as parameters of their own (torch.view_as_complex).",
-            PlasticityWarning,
-            stacklevel=2,
+    touched = [other for one in optimizers for other in (one, acting(one), saving(one))]
+    with all_or_nothing(inner, touched) as undo:
+        plasticity = Plasticity(
+            model, optimizers, chosen, units, seed, state_in_optimizer, reference if needing else None
         )
-    plasticity.warn_of_state(stacklevel=2)
+        undo.append(plasticity.detach)
+        idle = [f"{name}: {reason}" for name, method in plasticity.methods.items() if (reason := method.inert())]
+        if idle:
+            warnings.warn(f"Nothing will ever happen: {'; '.join(idle)}.", PlasticityWarning, stacklevel=2)
+        numbers = [name for name, p in inner.named_parameters() if p.is_complex() and p.requires_grad]
+        if numbers:
+            warnings.warn(
+                f"Methods leave complex parameters alone: {', '.join(numbers)}. To let them act, keep real and "
+                "imaginary parts as parameters of their own (torch.view_as_complex).",
+                PlasticityWarning,
+                stacklevel=2,
+            )
+        plasticity.warn_of_state(stacklevel=2)
     return plasticity
+
+
+def _in_type_of(model: nn.Module, inputs: Any) -> Any:
+    """Inputs with floating-point tensors in the type of the network's parameters."""
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return tree_map_only(torch.Tensor, lambda value: value.to(kind) if value.is_floating_point() else value, inputs)

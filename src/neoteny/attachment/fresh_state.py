@@ -193,7 +193,7 @@ def _first_steps(
     count = math.prod(shape)
     weights = ((torch.arange(count) - count // 2 + 0.25) / 16).view(shape)  # all unlike, and exact in any type
     weights = weights.to(like.device, like.dtype)
-    stand_in = StandIn(original, settings, weights)
+    stand_in = StandIn(original, settings, weights, decays=False)
     seen, states = [weights], []
     for number in range(4):
         if number == 3:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +59,7 @@ class FirstSteps(NamedTuple):
         return abs(math.log(self.ratio)) if 0 < self.ratio < math.inf else math.inf
 
 
-def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], stacklevel: int = 2) -> None:
+def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], whole: bool = False, stacklevel: int = 2) -> None:
     """Try out the optimizers of some parameters and warn of those under which newborns step otherwise than fresh ones.
 
     Optimizers of which a warning was given already are left out.
@@ -67,29 +67,31 @@ def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], stacklevel
     Args:
         user: the network and its optimizers.
         parameters: names of those whose units will be made new.
+        whole: whether they will be made new as a whole.
         stacklevel: the line that the warning points to, as `warnings.warn` counts from here.
     """
     groups, tried = user.groups(), set[tuple[Any, ...]]()
     worst: dict[type, tuple[FirstSteps, bool]] = {}
     for name in sorted(parameters):
-        if name not in groups:
+        if name not in groups or not user.parameters[name].dim():
             continue
         optimizer, group = groups[name]
         outer, like, settings = user.outer(optimizer), user.parameters[name], settings_of(group)
-        kind = (*make_of(outer), repr(settings), like.dim(), like.dtype, like.device)
+        kind = (*make_of(outer), repr(settings), like.dim(), like.dtype, like.device, whole)
         if kind in tried or user.fresh_state.has_told(type(optimizer)):
             continue
         tried.add(kind)
-        found = _tried_before(kind, outer, settings, like)
+        found = _tried_before(kind, outer, settings, like, whole)
         if found.unknown:
             user.fresh_state.tell(type(optimizer), found.unknown, stacklevel + 1)
         elif found.size > math.log(_MOST) and found.size > worst.get(type(outer), (FirstSteps(), False))[0].size:
             worst[type(outer)] = found, "betas" in settings
     for cls, (found, has_betas) in worst.items():
         what = "the bias correction goes on" if has_betas else "its state goes on"
+        new = "parameters" if whole else "units"
         names = f" ({', '.join(map(repr, found.going_on))})" if found.going_on else ""
         warnings.warn(
-            f"{cls.__name__}: {what}{names} as if units that are made new were as old as the rest, so their first "
+            f"{cls.__name__}: {what}{names} as if {new} that are made new were as old as the rest, so their first "
             f"steps are {found.ratio:.2g} times as large as in a fresh network; with torch.optim.AdamW they are as in "
             "a fresh network.",
             PlasticityWarning,
@@ -97,39 +99,44 @@ def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], stacklevel
         )
 
 
-def _tried_before(kind: tuple[Any, ...], outer: Any, settings: Mapping[str, Any], like: Tensor) -> FirstSteps:
+def _tried_before(
+    kind: tuple[Any, ...], outer: Any, settings: Mapping[str, Any], like: Tensor, whole: bool
+) -> FirstSteps:
     """The same for torch's optimizers, which are tried out once in a process."""
     if not kind[0].__module__.startswith("torch.optim"):
-        return first_steps(outer, settings, like)
+        return first_steps(outer, settings, like, whole)
     if kind not in _KNOWN:
-        _KNOWN[kind] = first_steps(outer, settings, like)
+        _KNOWN[kind] = first_steps(outer, settings, like, whole)
     return _KNOWN[kind]
 
 
-def first_steps(original: Any, settings: Mapping[str, Any], like: Tensor) -> FirstSteps:
+def first_steps(original: Any, settings: Mapping[str, Any], like: Tensor, whole: bool = False) -> FirstSteps:
     """Compare the first steps of newborn rows with those under a fresh optimizer.
 
     Args:
         original: the optimizer.
         settings: of the parameter group.
         like: a parameter: type, device and number of dimensions matter.
+        whole: whether the parameter is made new as a whole, not some rows.
 
     >>> weights = torch.zeros(3, 2, requires_grad=True)
     >>> first_steps(torch.optim.SGD([weights], 0.1), {"lr": 0.1, "momentum": 0.9}, weights).ratio
     1.0
     """
-    settings = {**settings, "lr": _step_size(original, settings)} if "lr" in settings else settings
+    settings = {**settings, "lr": _step_size(original, settings)} if settings.get("lr") is not None else settings
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = [_first_steps(original, settings, like, *past) for past in _PASTS]
+            found = [_first_steps(original, settings, like, whole, *past) for past in _PASTS]
             return max(found, key=lambda one: one.size)
     except Exception as error:  # whatever somebody's optimizer raises
         says = hasattr(original, "newborn")
         return FirstSteps(unknown={} if says else {"": f"a fresh one gave {type(error).__name__} ({error})"})
 
 
-def _first_steps(original: Any, settings: Mapping[str, Any], like: Tensor, noisy: float, steady: float) -> FirstSteps:
+def _first_steps(
+    original: Any, settings: Mapping[str, Any], like: Tensor, whole: bool, noisy: float, steady: float
+) -> FirstSteps:
     generator = torch.Generator().manual_seed(0)
     shape = (_ROWS, 6, *[2] * like.dim())[: like.dim()]
 
@@ -138,7 +145,8 @@ def _first_steps(original: Any, settings: Mapping[str, Any], like: Tensor, noisy
 
     old, direction = _Old(original, settings, noise(0.3)), noise(steady)
     for number in range(_OLD):
-        old.step(direction + noise(noisy), make_new=number == _OLD - 1)
+        last = number == _OLD - 1
+        old.step(direction + noise(noisy), old.renew_all if last and whole else old.renew_some if last else None)
         if number < 4:
             old.stand_in.note_counts()
         if number == 3:
@@ -151,7 +159,9 @@ def _first_steps(original: Any, settings: Mapping[str, Any], like: Tensor, noisy
         old.step(grad)
         fresh.step(grad)
         if number in _LOOKS:
-            ratios.append(_ratio(*((one.parameter - start)[:_NEW] for one in (old.stand_in, fresh))))
+            ratios.append(
+                _ratio(*((one.parameter - start)[: None if whole else _NEW] for one in (old.stand_in, fresh)))
+            )
     reasons = {name: why_not(value, shape) for name, value in old.stand_in.state().items()}
     says = getattr(original, "newborn", {})
     unknown = {name: reason for name, reason in reasons.items() if reason is not None and name not in says}
@@ -177,21 +187,28 @@ class _Old:
         self.since = {"rows": torch.full((_ROWS,), 2**20, dtype=torch.int32, device=weights.device)}
         self.chosen = torch.arange(_ROWS, device=weights.device) < _NEW
 
-    def step(self, grad: Tensor, make_new: bool = False) -> None:
-        """A step, after which Adam is corrected and, on request, some rows are made new."""
+    def step(self, grad: Tensor, renew: Callable[[UserStep], None] | None = None) -> None:
+        """A step, after which Adam is corrected and something may be made new."""
 
         def after() -> None:
             self.since["rows"] += 1
             self.adam.correct(self.since, [self.stand_in.acting])
-            if make_new:
-                key = random.key(0, grad.device)
-                step = UserStep(self.user, {}, {}, self.since, key)
-                step.make_new(self.user.network.layers[0], self.chosen, key, at_most=_NEW)
+            if renew is not None:
+                step = UserStep(self.user, {}, {}, self.since, random.key(0, grad.device))
+                renew(step)
                 step.finish()
                 self.since = step.since
-                self.adam.restart("rows", _NEW)
 
         self.stand_in.step(grad, after)
+
+    def renew_some(self, step: UserStep) -> None:
+        """Make some rows new."""
+        step.make_new(self.user.network.layers[0], self.chosen, step.key, at_most=_NEW)
+        self.adam.restart("rows", _NEW)
+
+    def renew_all(self, step: UserStep) -> None:
+        """Make the parameter new, as a head is, whose outputs are no units."""
+        step.make_parameter_new("weight", step.drawn("weight", step.key).to(self.stand_in.parameter.dtype))
 
 
 def _step_size(original: Any, settings: Mapping[str, Any]) -> Any:

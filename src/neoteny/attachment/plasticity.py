@@ -26,6 +26,7 @@ from neoteny.attachment.wrappers import is_nested, saving
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
 from neoteny.methods.base import Method, OnReference, Schedule, Tensors
 from neoteny.methods.shared import order
+from neoteny.methods.shared.boundary import BoundaryReset
 from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.units import random
 from neoteny.units.inference import infer_initialisers
@@ -138,11 +139,11 @@ class Plasticity(Saved):
             taken = _KEYS.setdefault(keeping, set())
             names = (f"{_KEY}-{number}" for number in itertools.count(2))
             self._place = next(name for name in itertools.chain([_KEY], names) if name not in taken)
-            taken.add(self._place)
             self._handles += [
                 keeping.register_state_dict_post_hook(self._save),
                 keeping.register_load_state_dict_pre_hook(self._restore),
             ]
+            taken.add(self._place)
 
     # What the user calls
 
@@ -230,10 +231,15 @@ class Plasticity(Saved):
 
     def warn_of_state(self, stacklevel: int = 2) -> None:
         """Warn of optimizer state that cannot be made new with its units, where methods make units new."""
-        if any(method.resets_units for method in self.methods.values()):
-            names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
+        resets = [method for method in self.methods.values() if method.resets_units]
+        names = {slices.name for layer in self.units.layers for slices in slices_of(layer)}
+        if resets:
             self._network.fresh_state.foresee(sorted(names), stacklevel + 1)
-            warn_of_first_steps(self._network, names, stacklevel + 1)
+        if any(method.needs_units for method in resets):
+            warn_of_first_steps(self._network, names, stacklevel=stacklevel + 1)
+        whole = [method for method in self.methods.values() if isinstance(method, BoundaryReset)]
+        if any(not getattr(method, "keep_momentum", False) for method in whole):
+            warn_of_first_steps(self._network, self.units.initialisers, whole=True, stacklevel=stacklevel + 1)
 
     def detach(self) -> None:
         """Take all hooks off; the network and its optimizers stay as they are."""

@@ -37,12 +37,13 @@ def make_of(original: Any) -> tuple[Any, ...]:
 
 
 class StandIn:
-    """A throw-away optimizer of one parameter; weight decay is off.
+    """A throw-away optimizer of one parameter.
 
     Args:
         original: the optimizer, or its class.
         settings: of the parameter group.
         weights: what the parameter begins with.
+        decays: whether it decays weights, if the original does.
 
     Attributes:
         parameter: the parameter.
@@ -50,13 +51,13 @@ class StandIn:
         acting: the one whose steps methods would follow.
     """
 
-    def __init__(self, original: Any, settings: Mapping[str, Any], weights: Tensor):
+    def __init__(self, original: Any, settings: Mapping[str, Any], weights: Tensor, decays: bool = True):
         self.parameter = nn.Parameter(weights.clone())
         self.outer: Any = _built(original, settings, self.parameter)
         self.acting = acting(self.outer)
         for one in self._all():
             for group in one.param_groups:
-                if isinstance(group.get("weight_decay"), float):
+                if not decays and isinstance(group.get("weight_decay"), float):
                     group["weight_decay"] = 0.0
             getattr(one, "train", lambda: None)()  # schedule-free optimizers step in training mode alone
         self._counted: dict[tuple[int, str], list[float]] = {}

@@ -375,7 +375,8 @@ def _there(reference: Callable[[], _Held | None]) -> _Held:
 
 
 def _step_size(group: Mapping[str, Any]) -> float | Tensor:
-    return group.get("lr", 1.0)  # some choose it themselves (A2Grad); others, such as Prodigy, multiply theirs by 1
+    given = group.get("lr")  # some choose it themselves (A2Grad, Adafactor)
+    return 1.0 if given is None else given
 
 
 def _laid_into(whole: Tensor, here: Tensor, start: Sequence[int]) -> Tensor:

@@ -32,9 +32,9 @@ from neoteny.lab import checkpoint
 from neoteny.lab.config import RunConfig, as_now
 from neoteny.lab.execution import Execution
 from neoteny.lab.plain import read_yaml, write_yaml
-from neoteny.lab.recorder import Recorder, atomically, read_frame, read_parts
+from neoteny.lab.recorder import Recorder, atomically, checksum, read_frame, read_parts
 
-__all__ = ["RunFolder", "provenance"]
+__all__ = ["RunFolder", "provenance", "require_unchanged"]
 
 _PACKAGES = ("torch", "numpy", "polars")
 _MADE = {"device": "device", "strategy": "strategy", "compile": "compiled"}
@@ -213,6 +213,7 @@ class RunFolder:
         path = self.path / "metrics.parquet"
         if not path.exists():
             return read_parts(self.path)
+        require_unchanged(path, self.read_provenance())
         try:
             return read_frame(path)
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -236,6 +237,22 @@ class RunFolder:
 
     def _visible(self) -> list[Path]:
         return [path for path in self.path.iterdir() if not path.name.startswith(".")]
+
+
+def require_unchanged(metrics: Path, said: Mapping[str, Any]) -> None:
+    """Refuse a `metrics.parquet` that is not as its run wrote it: a flipped bit can be another number.
+
+    Args:
+        metrics: the file.
+        said: the provenance; that of earlier versions, or none, says nothing about it.
+
+    Raises:
+        RunFolderError: it has another checksum.
+    """
+    if said.get("metrics_sha256", "") not in ("", checksum(metrics)):
+        raise RunFolderError(
+            f"{metrics} was changed since its run wrote it: restore it, or delete the folder and run it again."
+        )
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ numbers, in a fixed order: two equal runs write equal bytes, however their parts
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +24,7 @@ from neoteny.lab.former_names import METRICS
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["COLUMNS", "SORT", "Recorder", "atomically", "read_frame", "read_parts"]
+__all__ = ["COLUMNS", "SORT", "Recorder", "atomically", "checksum", "read_frame", "read_parts"]
 
 COLUMNS: dict[str, Any] = {
     "run": pl.Int32,
@@ -127,19 +127,25 @@ class Recorder:
         (self._folder / "metrics").mkdir(exist_ok=True)
         part = self._part(len(self._sums) + 1)
         atomically(part, frame.write_parquet)
-        self._sums.append(_checksum(part))
+        self._sums.append(checksum(part))
         self._rows, self._buffered = [], 0
 
-    def finish(self) -> pl.DataFrame:
-        """Join the parts into `metrics.parquet`, sorted, and remove them."""
+    def finish(self, sealed: Callable[[str], None] = lambda checksum: None) -> pl.DataFrame:
+        """Join the parts into `metrics.parquet`, sorted, and remove them.
+
+        Args:
+            sealed: is called with the file's checksum before the file is moved into place.
+        """
         self.flush()
         self._check()
         frame = read_parts(self._folder, len(self._sums))
-        # Fixed settings, one chunk, single-threaded order: the bytes depend on the rows alone.
-        atomically(
-            self._folder / "metrics.parquet",
-            lambda path: frame.rechunk().write_parquet(path, compression="zstd", row_group_size=_PART_ROWS),
-        )
+
+        def write(path: Path) -> None:
+            # Fixed settings, one chunk, single-threaded order: the bytes depend on the rows alone.
+            frame.rechunk().write_parquet(path, compression="zstd", row_group_size=_PART_ROWS)
+            sealed(checksum(path))
+
+        atomically(self._folder / "metrics.parquet", write)
         self.clear()
         return frame
 
@@ -171,7 +177,7 @@ class Recorder:
         """Refuse parts that are missing or have other bytes than when they were written."""
         for number, known in enumerate(self._sums, start=1):
             path = self._part(number)
-            wrong = "is missing" if not path.exists() else "was changed" if known not in ("", _checksum(path)) else ""
+            wrong = "is missing" if not path.exists() else "was changed" if known not in ("", checksum(path)) else ""
             if wrong:
                 raise RunFolderError(
                     f"{path} {wrong}, though the checkpoint needs it as it was written: the folder is damaged; "
@@ -189,7 +195,8 @@ class Recorder:
                     path.unlink(missing_ok=True)
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
     return sha256(path.read_bytes()).hexdigest()
 
 

@@ -139,8 +139,9 @@ class Training(ABC):
         if state is None or "weights" not in state:  # else only the metrics have to be joined
             self._train()
             self._save(weights=self.learner.weights())
-        self._write_provenance(finished=datetime.now(UTC).isoformat(timespec="seconds"))
-        self._recorder.finish()  # last: this makes the folder a finished one
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        # last: this makes the folder a finished one
+        self._recorder.finish(lambda checksum: self._write_provenance(finished=finished, metrics_sha256=checksum))
 
     def _train(self) -> None:
         """Train from the present step to the end."""

@@ -243,6 +243,8 @@ class Method(Settings):
     """Numeric settings that may differ between the runs of a stack."""
     needs_units: ClassVar[bool] = False
     """Whether it has no effect on a network without hidden units."""
+    needs_examples: ClassVar[bool] = True
+    """Whether it must know more of the network than its parameters, their initialisation and which are of norms."""
     resets_units: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
     """Whether `intervene` reads `Step.grads`."""

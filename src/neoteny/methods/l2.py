@@ -44,6 +44,7 @@ class L2(Method):
     """
 
     name: ClassVar[str] = "l2"
+    needs_examples: ClassVar[bool] = False
     varies: ClassVar[tuple[str, ...]] = ("strength",)
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"strength": (1e-5, 1e-4, 1e-3, 1e-2)}
     memory: ClassVar[tuple[float, float]] = (0.0, 2.0)

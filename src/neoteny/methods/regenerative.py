@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class InitialPull(Method, ABC):
     """The base of pulls towards the initial parameters θ₀; `force` says how strong the pull is at which distance."""
 
+    needs_examples: ClassVar[bool] = False
     varies: ClassVar[tuple[str, ...]] = ("strength",)
     memory: ClassVar[tuple[float, float]] = (1.0, 3.0)
 

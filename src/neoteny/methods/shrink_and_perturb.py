@@ -51,6 +51,7 @@ class ShrinkAndPerturb(Method):
     """
 
     name: ClassVar[str] = "shrink-and-perturb"
+    needs_examples: ClassVar[bool] = False
     stage: ClassVar[Stage] = "perturbation"
     varies: ClassVar[tuple[str, ...]] = ("weight_decay", "sigma", "shrink")
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"weight_decay": (1e-4, 1e-3, 1e-2), "sigma": (1e-5, 1e-3)}

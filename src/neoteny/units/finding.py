@@ -15,7 +15,7 @@ from neoteny.units.chain import chained
 from neoteny.units.grouping import IN_OUTPUT, Grouping
 from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.initialise import Initialiser
-from neoteny.units.maps import newborn_norm, over_channels, unwrapped
+from neoteny.units.maps import is_norm, newborn_norm, over_channels, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
 from neoteny.units.passing import on_the_way
 from neoteny.units.records import Network, Reader, UnitLayer
@@ -25,7 +25,7 @@ from neoteny.units.tracing import trace
 from neoteny.units.verify import Verification
 from neoteny.units.verify import verify as check
 
-__all__ = ["find"]
+__all__ = ["find", "without_units"]
 
 _STREAM = "its units are those of a residual stream, which residual_stream=True takes in"
 _EMBEDDED = "it is an embedding: its outputs are looked up, not computed"
@@ -152,6 +152,24 @@ def _shared(model: nn.Module) -> dict[str, str]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names[id(parameter)].append(name)
     return {name: next(n for n in of if n != name) for of in names.values() if len(of) > 1 for name in of}
+
+
+def without_units(model: nn.Module) -> Network:
+    """What is known of a network without running it: how its parameters are drawn, and which are those of norms.
+
+    >>> without_units(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))).norms
+    ('1.weight', '1.bias')
+    """
+    own = {name: [n for n, _ in m.named_parameters(name, recurse=False)] for name, m in model.named_modules()}
+    drawn, notes = infer_initialisers(model, {})
+    return Network(
+        layers=(),
+        initialisers=drawn,
+        head=(),
+        norms=tuple(p for name, module in model.named_modules() if is_norm(module) for p in own[name]),
+        modules={name: tuple(parameters) for name, parameters in own.items() if parameters},
+        notes=notes,
+    )
 
 
 def _tower(traced: Trace, order: Sequence[str], head: str) -> tuple[str, ...]:
@@ -335,18 +353,26 @@ class _Writer:
             norms=(*norms.slices(), *made),
             outgoing=outgoing.slices(),
             outgoing_biases=tuple(outgoing_biases.values()),
-            readers=self._readers(rows, reads),
+            readers=self._readers(rows, reads, passes),
             preserving=True,
             coupled=tuple(n for n in passes[0] if self.trace.roles[n] == "norm" and over_channels(self.modules[n])),
             stream=self._is_stream(rows[0], reads[0]),
             stays_old=tuple(stay),
         )
 
-    def _readers(self, rows: list[dict[str, list[int]]], reads: list[dict[str, list[int]]]) -> tuple[Reader, ...]:
+    def _readers(
+        self,
+        rows: list[dict[str, list[int]]],
+        reads: list[dict[str, list[int]]],
+        passes: list[dict[str, list[int]]],
+    ) -> tuple[Reader, ...]:
         shown = [name for name in reads[0] if self.trace.shown_at(name) is not None]
         if shown:
             same = [n for n in shown if self.trace.same_input[n] == self.trace.same_input[shown[0]]]
             at = {self.trace.shown_at(n) or "": (self.trace.inputs[n][0], _index(reads, n)) for n in same}
+            norm = self.trace.after_norm.get(shown[0])
+            if norm is not None and norm in passes[0]:  # an activation is judged before a norm moves it
+                at = {norm: (self.trace.inputs[norm][0], _index(passes, norm))}
             return tuple(Reader(module, dim, index) for module, (dim, index) in at.items())
         for name in rows[0]:
             view = self.trace.views.get(name)

@@ -220,13 +220,18 @@ def _reduced(asked: Asked) -> list[Link]:
     return [_moved(asked, 0, lambda d: kept[d], own)]
 
 
-def _mixing(dims_of: Callable[[Any, int], Iterable[int]]) -> Rule:
-    """An operation that keeps the dimensions, and of which an index reads all positions along some of them."""
+def _mixing(dims_of: Callable[[Any, int], Iterable[int]], *, all_of_them: bool = True) -> Rule:
+    """An operation that keeps the dimensions, and mixes positions along some of them.
 
-    def rule(asked: Asked) -> list[Link]:
+    An index along these reads all of them, or not known which.
+    """
+
+    def rule(asked: Asked) -> list[Link] | None:
         own = asked.input_shape(0)
         assert own is not None
         mixed = {_signed(d, len(own)) for d in dims_of(asked.node, len(own))}
+        if not all_of_them and mixed & set(asked.dims):
+            return None
         return [_moved(asked, 0, lambda d: None if d in mixed else d, own)]
 
     return rule
@@ -546,11 +551,12 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_names("""
     Sum Mean Amax Amin Max Min Var Std VarMean StdMean LinalgVectorNorm Norm Logsumexp Prod Median
 """), _reduced),
-    **dict.fromkeys(_names("""
-    Softmax SafeSoftmax LogSoftmax Cumsum Cumprod Logcumsumexp Sort Topk Gather
-"""),
-                    _mixing(lambda node, _: (node._saved_dim,))),
-    **dict.fromkeys(("Roll", "Flip"), _mixing(lambda node, _: node._saved_dims)),
+    **dict.fromkeys(("Softmax", "SafeSoftmax", "LogSoftmax"), _mixing(lambda node, _: (node._saved_dim,))),
+    **dict.fromkeys(
+        _names("Cumsum Cumprod Logcumsumexp Sort Topk Gather"),
+        _mixing(lambda node, _: (node._saved_dim,), all_of_them=False),
+    ),
+    **dict.fromkeys(("Roll", "Flip"), _mixing(lambda node, _: node._saved_dims, all_of_them=False)),
     **{
         name: _mixing(lambda _, count, last=last: range(count - last, count))
         for names, last in _SPATIAL.items()

@@ -172,11 +172,13 @@ def newborn_norm(name: str, module: nn.Module, units: int) -> Iterator[tuple[str
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
-    """The module inside the wrappers of `torch.compile` and data parallelism, and the prefix they put before names."""
+    """The module inside wrappers (torch.compile's, data parallelism's, Fabric's), and the prefix of names there."""
     prefix = ""
     while True:
         if hasattr(model, "_orig_mod"):
             model, prefix = model._orig_mod, prefix + "_orig_mod."  # pyright: ignore
+        elif hasattr(model, "_forward_module") and hasattr(model, "_original_module"):  # Lightning Fabric
+            model, prefix = model._forward_module, prefix + "_forward_module."  # pyright: ignore
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model, prefix = model.module, prefix + "module."
         else:

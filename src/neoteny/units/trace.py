@@ -37,6 +37,7 @@ class Trace:
         output: for each producer the units that the network's output reads.
         inputs: for each consumer the dimension of its input that j runs along, from the end, and its length.
         same_input: for each consumer a number that consumers of the very same tensor share.
+        after_norm: for each consumer of what a norm makes of activations, as it is, that norm.
         calls: how often each was called in the forward pass.
         parts: for each part that an opened module was taken into, that module.
         bare: for each consumer, parameter by parameter, those that no known module owns and that its input is computed
@@ -59,6 +60,7 @@ class Trace:
     output: dict[str, np.ndarray] = field(default_factory=dict)
     inputs: dict[str, tuple[int, int]] = field(default_factory=dict)
     same_input: dict[str, int] = field(default_factory=dict)
+    after_norm: dict[str, str] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     bare: dict[str, dict[str, dict[int, np.ndarray | None]]] = field(default_factory=dict)

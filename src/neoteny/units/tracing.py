@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import checkpoint as checkpointing
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
 from neoteny.units.copying import output_tensors
 from neoteny.units.decompose import opened
-from neoteny.units.graph import Graph
+from neoteny.units.graph import Graph, came_from
 from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
@@ -44,6 +45,7 @@ class _Call:
     inputs: list[Tensor]
     origins: list[tuple[int, int]]
     leaves: list[Tensor]
+    passed: Any = None
 
 
 def trace(model: nn.Module, example_inputs: Any) -> Trace:
@@ -56,6 +58,13 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
     Raises:
         NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
     """
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            at = f"module {name!r} is" if name else "it is"
+            raise NetworkError(
+                f"{_kind(model)}: {at} TorchScript, which cannot be looked into; give the network that it was made of, "
+                "and script or trace that after attaching."
+            )
     for name, tensor in model.named_parameters():
         if nn.parameter.is_lazy(tensor):
             raise NetworkError(
@@ -69,6 +78,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         torch.enable_grad(),
         torch.compiler.set_stance("force_eager"),  # compiled parts must call their hooks
         sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
+        _without_reentry(),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
@@ -83,6 +93,17 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
                 error = failed if error is None or not light else error
         assert error is not None
         raise error
+
+
+@contextmanager
+def _without_reentry() -> Iterator[None]:
+    """Reentrant checkpoints run through: they hide the graph that is looked at here."""
+    own = checkpointing.CheckpointFunction.apply
+    checkpointing.CheckpointFunction.apply = staticmethod(lambda function, _, *inputs: function(*inputs))
+    try:
+        yield
+    finally:
+        checkpointing.CheckpointFunction.apply = own
 
 
 def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool) -> Trace:
@@ -286,7 +307,9 @@ def _run(
         kept.extend(seen)
         calls.append(call)
         if role == "norm":
-            return seen[0].clone()
+            through = seen[0].clone()
+            call.passed = through.grad_fn
+            return through
         if role == "channelwise":
             return None
         flat, spec = tree_flatten(output)
@@ -343,12 +366,16 @@ def _merge(
             leaves.append(Leaf(call.name, leaf, _unit_dim(call.name, leaf, result) if plain else None))
             result.units[call.name] = leaves[-1].units
     graph, new = Graph(leaves), False
+    norms = {call.passed: call for call in calls if call.passed is not None}
     for call in calls:
         dim = _input_dim(call, modules[call.name], result)
         if dim is not None:
             value = call.inputs[0]
             result.inputs[call.name] = (dim - value.dim(), value.shape[dim])
             result.same_input.setdefault(call.name, hash(call.origins[0]))
+            norm = _norm_of_activations(value, norms, graph)
+            if norm is not None and result.roles[call.name] != "norm":
+                result.after_norm.setdefault(call.name, norm)
         for value in call.inputs[: None if dim is None else 1]:
             if value.requires_grad:
                 found = graph.read(value, () if dim is None else (dim,))
@@ -358,6 +385,14 @@ def _merge(
         for name, codes in graph.read(value, ()).items():
             result.output.setdefault(name, np.zeros(result.units[name], bool))[codes] = True
     return new or before != {name: units.sum() for name, units in result.output.items()}, graph.varies
+
+
+def _norm_of_activations(value: Tensor, norms: Mapping[Any, _Call], graph: Graph) -> str | None:
+    """The first of the norms that a tensor is the output of and nothing more, if what that is given are activations."""
+    first, call = None, came_from(value, norms.get)
+    while call is not None:
+        first, call = call, came_from(call.inputs[0], norms.get)
+    return first.name if first is not None and graph.active(first.inputs[0]) else None
 
 
 def _merge_bare(

@@ -19,7 +19,7 @@ from neoteny.report.runs.folders import UNFINISHED, RunFrame, read_folder
 
 __all__ = ["KEPT", "archive", "public_command", "public_provenance"]
 
-KEPT = ("versions", "cpu", "git_commit", "seconds", "command", "data", "environment", "phases")
+KEPT = ("versions", "cpu", "git_commit", "seconds", "command", "data", "environment", "phases", "metrics_sha256")
 _FOLDER = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _PLACES = ("--data-dir", "--out", "--config")  # where things lay on one machine
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from neoteny.errors import RunFolderError
+from neoteny.lab.folder import require_unchanged
 from neoteny.lab.former_names import METRICS, SCHEMA, brought_up_to_date
+from neoteny.lab.plain import read_yaml
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.progress import waiting
 
@@ -109,15 +110,17 @@ def read_folder(path: Path) -> RunFrame:
         RunFolderError: the configuration or the metrics cannot be used; names the path, the cause and the cure.
     """
     config = _read_config(path / "config.yaml")
-    frame, notes = _read_metrics(path)
     provenance: Mapping[str, Any] = {}
+    remarks = []
     try:
         found = json.loads((path / "provenance.json").read_text(encoding="utf-8"))
         provenance = found if isinstance(found, dict) else {}
     except FileNotFoundError:
-        notes.append("no provenance.json: where it was run is not known")
+        remarks.append("no provenance.json: where it was run is not known")
     except (OSError, ValueError) as error:
-        notes.append(f"provenance.json cannot be read ({_brief(error)})")
+        remarks.append(f"provenance.json cannot be read ({_brief(error)})")
+    frame, notes = _read_metrics(path, provenance)
+    notes += remarks
     frame = frame.filter(pl.col("run").is_between(0, int(config["runs"]) - 1))
     return RunFrame(config, frame, path, provenance, tuple(notes))
 
@@ -125,11 +128,10 @@ def read_folder(path: Path) -> RunFrame:
 def _read_config(path: Path) -> dict[str, Any]:
     cure = "restore the file, or delete the folder and run it again"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunFolderError(f"{path} cannot be read ({_brief(error)}): {cure}.") from error
-    if not isinstance(config, dict):
-        raise RunFolderError(f"{path} is not a mapping of settings but {type(config).__name__}: {cure}.")
+        config = read_yaml(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, ValueError) as error:
+        said = "it is not a mapping of settings" if "not settings" in str(error) else _brief(error)
+        raise RunFolderError(f"{path} cannot be read ({said}): {cure}.") from error
     missing = [key for key in ("benchmark", "method", "runs") if config.get(key) is None]
     if missing:
         raise RunFolderError(f"{path} lacks {', '.join(missing)}, it is half-written or no run's: {cure}.")
@@ -149,12 +151,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_metrics(path: Path) -> tuple[pl.DataFrame, list[str]]:
+def _read_metrics(path: Path, provenance: Mapping[str, Any]) -> tuple[pl.DataFrame, list[str]]:
     """The finished file if it can be read, else the parts of a run still going, and what there is to say."""
     notes: list[str] = []
     whole, parts = path / "metrics.parquet", sorted((path / "metrics").glob("part-*.parquet"))
     if whole.exists():
         try:
+            require_unchanged(whole, provenance)
             return _tidy(_read_parquet(whole)), notes
         except RunFolderError as error:
             if not parts:

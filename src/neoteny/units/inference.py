@@ -69,6 +69,10 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
                 tables.add(name)
             if name in said:
                 found[name] = said[name]
+            elif values.is_meta:
+                usual = Initialiser.torch_default(_fans(module, values)[0])
+                found[name] = Initialiser("constant", float(own != "bias")) if is_norm(module) else usual
+                notes[name] = f"it is on meta, without values; taken for {found[name]}"
             elif is_norm(module):
                 found[name] = Initialiser("constant", 0.0)  # in its place; see below
                 later.append((name, module, own, values))

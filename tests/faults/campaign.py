@@ -121,7 +121,7 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
         [
             "# Under faults",
             "",
-            f"Made by `{command}`; so far {killed} of {KILLED} kills and {run} of {whole} systems: it goes on. *Kills*: "
+            f"Made by `{command}`; so far {killed} of {KILLED} kills, {run} of {whole} systems: it goes on. *Kills*: "
             "processes that were ended by SIGKILL at a random moment; between two lives one file of the folder is "
             "damaged. Each run is resumed to its end. *Refused*: damages and inputs that were answered in words. "
             "*Wrong*: a result that differs in any byte from that of the run that was never interrupted, a file left "

@@ -17,9 +17,10 @@ from torch.utils._pytree import tree_map
 from neoteny.units.copying import bare_copy, in_precision
 from neoteny.units.maps import is_channelwise, known_map
 
-__all__ = ["only_shapes", "traceable_copy"]
+__all__ = ["light_copy", "only_shapes", "traceable_copy"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_MANY = 50_000_000  # parameters
 _COMPUTED = tuple(kind.forward for kind in (nn.Linear, *_CONVOLUTIONS))
 
 
@@ -43,6 +44,14 @@ def traceable_copy(model: nn.Module, dtype: torch.dtype, whole: Collection[str] 
     return bare_copy(model, replaced)
 
 
+def light_copy(model: nn.Module) -> nn.Module:
+    """A bare copy; without large weights where the network has many or is on `meta`, so that only its graph is right."""
+    parameters = list(model.parameters())
+    if sum(p.numel() for p in parameters) <= _MANY and not any(p.is_meta for p in parameters):
+        return bare_copy(model)
+    return traceable_copy(model, next((p.dtype for p in parameters if p.is_floating_point()), torch.float32))
+
+
 def _is_cut(name: str, module: nn.Module) -> bool:
     """Whether tracing replaces whatever the module computes with its parameters."""
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)):
@@ -54,7 +63,7 @@ def _repeated(parameter: nn.Parameter, dtype: torch.dtype) -> Tensor:
     if not parameter.is_floating_point():
         return _copied(parameter, dtype)
     device = "cpu" if parameter.is_meta else parameter.device
-    number = torch.full((), 0.1, dtype=dtype, device=device)
+    number = torch.full((), 0.01, dtype=dtype, device=device)
     return nn.Parameter(number.expand(parameter.shape), requires_grad=parameter.requires_grad)
 
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from neoteny.units.copying import bare_copy, output_tensors
+from neoteny.units.copying import output_tensors
 from neoteny.units.inputs import arguments_of, first_examples
+from neoteny.units.light import light_copy
 from neoteny.units.maps import is_linear, is_norm
 
 __all__ = ["Makers", "makers_of", "own_parameters"]
@@ -165,7 +166,7 @@ def makers_of(model: nn.Module, example_inputs: Any) -> Makers:
     ):
         warnings.simplefilter("ignore")
         for examples in (2, None):
-            copied = bare_copy(model)
+            copied = light_copy(model)
             for module in copied.modules():
                 if hasattr(module, "muted"):  # frozen copies of a head are no head (nn/surgery/injection.py)
                     module.__dict__["muted"] = True

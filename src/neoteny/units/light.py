@@ -45,7 +45,7 @@ def traceable_copy(model: nn.Module, dtype: torch.dtype, whole: Collection[str] 
 
 
 def light_copy(model: nn.Module) -> nn.Module:
-    """A bare copy; without large weights where the network has many or is on `meta`, so that only its graph is right."""
+    """A bare copy; of a network with many weights, or on `meta`, one without large weights: only its graph is right."""
     parameters = list(model.parameters())
     if sum(p.numel() for p in parameters) <= _MANY and not any(p.is_meta for p in parameters):
         return bare_copy(model)

@@ -433,7 +433,8 @@ class Excited(nn.Module):
 def test_squeeze_and_excitation_gates_and_is_no_residual_stream():
     torch.manual_seed(0)
     net, x = Excited(), torch.randn(3, 2, 6, 6)
-    network = find(net, x)
+    with torch.no_grad():
+        network = find(net, x)
     assert {layer.name: layer.size for layer in network.layers} == {"expand+excite": 8, "squeeze": 3, "project": 5}
     assert not network.skipped and not any(layer.stream for layer in network.layers)
     for layer in network.layers:

@@ -70,18 +70,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
             raise NetworkError(
                 f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
             )
-    tensors = [*model.parameters(), *model.buffers()]
-    indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
-    with (
-        torch.random.fork_rng(devices=indices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.compiler.set_stance("force_eager"),  # compiled parts must call their hooks
-        sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
-        _without_reentry(),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
+    with _on_its_own(model):
         # In double precision, on two examples and without large weights where the model lets us, else as it is.
         own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
         error: NetworkError | None = None
@@ -106,12 +95,31 @@ def _without_reentry() -> Iterator[None]:
         checkpointing.CheckpointFunction.apply = own
 
 
+@contextmanager
+def _on_its_own(model: nn.Module) -> Iterator[None]:
+    """Gradients whatever the caller's mode, eager code, and the generators as they were afterwards."""
+    tensors = [*model.parameters(), *model.buffers()]
+    indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
+    with (
+        torch.random.fork_rng(devices=indices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),  # compiled parts must call their hooks
+        sdpa_kernel(SDPBackend.MATH),  # the fused kernels have no second derivative
+        _without_reentry(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool) -> Trace:
     """Trace a copy; again with real numbers in the weights that turn out to be read beside their modules."""
     whole = set[str]()
     while True:
         result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light)
         if not light or elsewhere <= whole:
+            result.read_bare()
             return result
         whole |= elsewhere
 
@@ -142,19 +150,25 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set
                 reason = next((both[p] for p in (known.weight, known.bias) if p in both), None)
                 result.maps[name] = replace(known, shared=reason)
         new, varies = _merge(calls, outputs, result, modules)
-        varies |= _merge_bare(calls, bare, modules, result)
         quiet = 0 if new else quiet + 1
         if quiet == 2 or not (varies or result.roles.keys() - result.calls.keys()):
             break
 
     def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
         found: dict[str, Masks] = {}
-        for draw in range(2):
-            calls, _ = _run(model, modules, result, arguments, draw, zeros)
-            _still_read(calls, at, modules, result, found)
+        with _on_its_own(model):
+            for draw in range(2):
+                calls, _ = _run(model, modules, result, arguments, draw, zeros)
+                _still_read(calls, at, modules, result, found)
         return found
 
-    result.still_read = still_read
+    def read_bare() -> None:
+        for draw in range(2 if bare else 0):
+            calls, _ = _run(model, modules, result, arguments, draw)
+            if not _merge_bare(calls, bare, modules, result):
+                break  # another draw would show the same
+
+    result.still_read, result.read_bare = still_read, read_bare
     return result, set(elsewhere)
 
 

@@ -82,6 +82,8 @@ class Grouping:
         for consumer in self.trace.order:
             if self.trace.roles[consumer] in ("norm", "channelwise"):
                 continue
+            if consumer in self.trace.maps and self.trace.maps[consumer].inputs is None:
+                continue  # an embedding looks up by whole numbers, whatever else it is given
             why = self.unzeroable(consumer)
             if why is not None:
                 for producer, _, unit in self.pairs(consumer):

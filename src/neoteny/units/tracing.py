@@ -30,7 +30,7 @@ from neoteny.units.graph import Graph, came_from
 from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.reading import Codes, Leaf
+from neoteny.units.reading import Codes, Leaf, read_singly
 from neoteny.units.trace import Masks, Trace
 
 __all__ = ["trace"]
@@ -165,8 +165,7 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set
     def read_bare() -> None:
         for draw in range(2 if bare else 0):
             calls, _ = _run(model, modules, result, arguments, draw)
-            if not _merge_bare(calls, bare, modules, result):
-                break  # another draw would show the same
+            _merge_bare(calls, bare, modules, result)
 
     result.still_read, result.read_bare = still_read, read_bare
     return result, set(elsewhere)
@@ -411,27 +410,22 @@ def _norm_of_activations(value: Tensor, norms: Mapping[Any, _Call], graph: Graph
 
 def _merge_bare(
     calls: list[_Call], bare: Mapping[str, Tensor], modules: Mapping[str, nn.Module], result: Trace
-) -> bool:
-    """Add which index reads which entries of parameters that no known module owns; returns whether that may vary."""
-    varies = False
-    for d in range(max((p.dim() for p in bare.values()), default=0)):
-        graph = Graph(Leaf(name, p, d) for name, p in bare.items() if d < p.dim() and p.shape[d] > 1)
-        for call in {call.name: call for call in calls}.values():
-            dim = _input_dim(call, modules[call.name], result)
-            for name, codes in graph.read(call.inputs[0], (dim,)).items() if dim is not None else ():
-                known = result.bare.setdefault(call.name, {}).setdefault(name, {})
-                known[d] = _unless_mixed(known.get(d, codes), codes, bare[name].shape[d])
-        varies |= graph.varies
-    return varies
-
-
-def _unless_mixed(before: np.ndarray | None, codes: np.ndarray, length: int) -> np.ndarray | None:
-    """The pairs, if no position is read at two indices or no index reads two; else None."""
-    if before is None:
-        return None
-    codes = np.union1d(before, codes)
-    index, position = codes // length, codes % length
-    return None if min(len(codes) - len(np.unique(index)), len(codes) - len(np.unique(position))) else codes
+) -> None:
+    """Add which index reads which entries of parameters that no known module owns."""
+    for call in {call.name: call for call in calls}.values():
+        dim = _input_dim(call, modules[call.name], result)
+        if dim is None or not call.inputs[0].requires_grad:
+            continue
+        value, known = call.inputs[0], result.bare.setdefault(call.name, {})
+        behind = Graph.variables([value.grad_fn])
+        for name, parameter in bare.items():
+            if id(parameter) not in behind:
+                continue
+            dims = [d for d in range(parameter.dim()) if parameter.shape[d] > 1]
+            by_dim = known.setdefault(name, {d: np.zeros(0, np.int64) for d in dims})
+            asked = [d for d in dims if by_dim[d] is not None]
+            for d, codes in zip(asked, read_singly(value, dim, [Leaf(name, parameter, d) for d in asked]), strict=True):
+                by_dim[d] = None if codes is None else np.union1d(by_dim[d], codes)  # pyright: ignore
 
 
 def _still_read(

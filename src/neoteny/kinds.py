@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +89,10 @@ class Settings:
                     own(self)  # first: it knows the range as well
                 except NeotenyError:
                     raise
+                except MemoryError as error:  # to be checked it is tried out
+                    raise SettingError(
+                        f"{title(self)}: its sizes fit into no memory ({error}): make them smaller."
+                    ) from error
                 except Exception:  # it was not made for values of this kind
                     require_kinds(self)
                     raise
@@ -118,10 +123,13 @@ def _in_a_graph() -> bool:
     return torch is not None and torch.compiler.is_compiling()
 
 
-def with_kinds(function: Callable[P, T]) -> Callable[P, T]:
+def with_kinds(*but: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A decorator: arguments of another kind than their annotations say are errors in words.
 
-    >>> @with_kinds
+    Args:
+        but: arguments that the function checks itself, as it can say more.
+
+    >>> @with_kinds()
     ... def run(name: str, *, runs: int = 3):
     ...     return runs
     >>> run("x", runs=True)
@@ -129,28 +137,32 @@ def with_kinds(function: Callable[P, T]) -> Callable[P, T]:
     ...
     neoteny.errors.SettingError: run: runs = True is not a whole number; give a whole number, such as 3.
     """
-    signature = inspect.signature(function)
 
-    @functools.cache
-    def known() -> dict[str, tuple[Kind, Any]]:
-        space, found = getattr(function, "__globals__", {}), {}
-        for name, parameter in signature.parameters.items():
-            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                kind = kind_of(_evaluated(parameter.annotation, space, {}))
-                usual = None if parameter.default is parameter.empty else parameter.default
-                if kind is not None:
-                    found[name] = kind, usual
-        return found
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
 
-    @functools.wraps(function)
-    def checked(*arguments: P.args, **keywords: P.kwargs) -> T:
-        for name, value in signature.bind_partial(*arguments, **keywords).arguments.items():
-            if name in known():
-                kind, usual = known()[name]
-                kind.require(function.__name__, name, value, usual)
-        return function(*arguments, **keywords)
+        @functools.cache
+        def known() -> dict[str, tuple[Kind, Any]]:
+            space, found = getattr(function, "__globals__", {}), {}
+            for name, parameter in signature.parameters.items():
+                if name not in but and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                    kind = kind_of(_evaluated(parameter.annotation, space, {}))
+                    usual = None if parameter.default is parameter.empty else parameter.default
+                    if kind is not None:
+                        found[name] = kind, usual
+            return found
 
-    return checked
+        @functools.wraps(function)
+        def checked(*arguments: P.args, **keywords: P.kwargs) -> T:
+            for name, value in signature.bind_partial(*arguments, **keywords).arguments.items():
+                if name in known():
+                    kind, usual = known()[name]
+                    kind.require(function.__name__, name, value, usual)
+            return function(*arguments, **keywords)
+
+        return checked
+
+    return decorate
 
 
 @functools.cache
@@ -172,13 +184,13 @@ def kinds(cls: type) -> Mapping[str, tuple[Kind, Any]]:
 
 
 def _evaluated(annotation: Any, module: Mapping[str, Any], inner: Mapping[str, Any]) -> Any:
-    """The annotation as an object; None if a name in it is known to type checkers alone."""
+    """The annotation as an object; `Any` if a name in it is known to type checkers alone."""
     if not isinstance(annotation, str):
         return annotation
     try:
         return eval(annotation, dict(module), dict(inner))
     except Exception:
-        return None
+        return Any
 
 
 def kind_of(annotation: Any, infinite: bool = False) -> Kind | None:
@@ -216,7 +228,7 @@ def kind_of(annotation: Any, infinite: bool = False) -> Kind | None:
         return Kind(f"a class of {base.__name__}", lambda value: isinstance(value, type) and issubclass(value, base))
     if kind is Callable or kind is get_origin(Callable[..., Any]):
         return Kind("a function", callable)
-    if isinstance(kind, type) and kind is not object:
+    if isinstance(kind, type) and kind not in (Any, object, inspect.Parameter.empty):
         return Kind(f"a {kind.__name__}", lambda value: isinstance(value, kind))
     return None
 
@@ -282,5 +294,5 @@ _PLAIN: dict[Any, Kind] = {
     str: Kind("a name", lambda value: isinstance(value, str)),
     None: Kind("none", lambda value: value is None),
     type(None): Kind("none", lambda value: value is None),
-    Path: Kind("a path", lambda value: isinstance(value, (str, Path))),
+    Path: Kind("a path", lambda value: isinstance(value, (str, os.PathLike))),
 }

@@ -28,22 +28,22 @@ from neoteny import registry
 
 # Settings under which they act often in so few steps.
 BUSY = {"cbp": {"replacement_rate": 0.02, "maturity_threshold": 5}, "redo": {"tau": 0.1, "period": 30}}
+ALIKE = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # go through the same code as slippery-ant
 PER_TRIAL = 5  # interrupted runs of one configuration
 KILLS = 2  # of each of these
 
 
 def kills(count: int, seed: int, done: set[str], cache: Path) -> Iterator[dict[str, Any]]:
     """Kill and damage runs of every benchmark, compiled and not, at least `count` times."""
-    benchmarks = list(registry.BENCHMARKS)
-    trials = max(-(-count // (PER_TRIAL * KILLS)), 1)
+    kinds = [(name, compiled) for compiled in (False, True) for name in registry.BENCHMARKS]
+    kinds.sort(key=lambda kind: kind[0].startswith(ALIKE))  # what adds least comes last
     with Lives(cache) as live:
-        for number in range(trials):
-            name = f"kills {seed} {number}"
+        for number in range(max(-(-count // (PER_TRIAL * KILLS)), 1)):
+            benchmark, compiled = kinds[number % len(kinds)]
+            name = f"kills {seed} {benchmark} {compiled} {number // len(kinds)}"
             if name in done:
                 continue
             chance = random.Random(name)
-            benchmark = benchmarks[number % len(benchmarks)]
-            compiled = number // len(benchmarks) % 2 == 1  # the quick ones first
             system = chance.choice(list(registry.benchmark(benchmark).load().SYSTEMS))
             config: dict[str, Any] = {
                 "benchmark": benchmark,

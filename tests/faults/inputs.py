@@ -121,6 +121,8 @@ def can_work(annotation: str, value: Any, field: Any) -> bool:
     if annotation.startswith("float"):
         number = isinstance(value, (int, float)) and type(value) is not bool
         return number and bool(np.isfinite(np.float32(value))) and (value == 0 or abs(np.float32(value)) > 1e-38)
+    if annotation.startswith("tuple[int"):
+        return isinstance(value, tuple) and all(type(one) is int for one in value)
     if annotation.startswith("tuple[float"):
         return isinstance(value, tuple) and all(isinstance(one, float) and math.isfinite(one) for one in value)
     return isinstance(value, str) or annotation.startswith(("Optimizer", "Sequence"))

@@ -202,6 +202,16 @@ def test_another_process_finishes_between_the_look_and_the_lock(stopped, whole, 
     assert lab.resume(path, progress=False).metrics.equals(whole.metrics)
 
 
+def test_a_run_that_is_going_on_is_not_called_unfinished(tmp_path, stopped):
+    other = RunFolder(stopped)
+    other.lock()
+    with pytest.raises(RunFolderError, match="being written by another process: wait for it"):
+        lab.run(REGRESSION, out=tmp_path, compile=False, progress=False)
+    other.unlock()
+    with pytest.raises(RunFolderError, match="unfinished run: resume it"):
+        lab.run(REGRESSION, out=tmp_path, compile=False, progress=False)
+
+
 def test_another_process_begins_between_the_look_and_the_lock(tmp_path, whole, monkeypatch):
     path, lock = folder_of(REGRESSION, tmp_path), RunFolder.lock
 

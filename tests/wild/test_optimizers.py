@@ -243,6 +243,25 @@ class Slow(torch.optim.Optimizer):
         self.optimizer.zero_grad(set_to_none)
 
 
+class SlowLater(torch.optim.Optimizer):
+    """Lookahead whose slow weights come with the first pull, among the inner state; it calls no hooks (timm's)."""
+
+    def __init__(self, base):
+        self._base, self.count, self.param_groups = base, 0, base.param_groups
+        self.defaults, self.state = base.defaults, {}
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self._base.step(closure)
+        self.count += 1
+        for p in (p for group in self.param_groups for p in group["params"] if self.count % 6 == 0):
+            slow = self._base.state[p].setdefault("slow_buffer", p.detach().clone())
+            p.copy_(slow.lerp_(p, 0.5))
+
+    def zero_grad(self, set_to_none=True):
+        self._base.zero_grad(set_to_none)
+
+
 class Sharp(torch.optim.Optimizer):
     """Sharpness-aware: a step uphill, then the inner optimizer's with the gradient from there."""
 
@@ -288,12 +307,13 @@ KINDS = {
     "adafactor": lambda p: O.Adafactor(p, 0.01),
     **{cls.__name__: cls for cls in Own.__subclasses__()},
     "slow-sgd": lambda p: Slow(O.SGD(p, 0.01, momentum=0.9)),
+    "slow-later": lambda p: SlowLater(O.SGD(p, 0.01, momentum=0.9)),
     "slow-adam": lambda p: Slow(O.Adam(p, 0.01)),
     "sharp": lambda p: Sharp(p, O.Adam, lr=0.01),
 }
 SERVED = {
     *("sgd", "momentum", "adam", "amsgrad", "adamax", "adagrad", "adadelta", "rmsprop", "rprop", "asgd", "AdamAgain"),
-    *("FromOne", "FirstPlace", "Masters", "LogSteps", "slow-sgd", "slow-adam", "sharp", "Follow"),
+    *("FromOne", "FirstPlace", "Masters", "LogSteps", "slow-sgd", "slow-later", "slow-adam", "sharp", "Follow"),
 }
 """Those that need no warning; all others must have one, or be as good."""
 
@@ -479,10 +499,11 @@ def test_another_argument_of_step_is_no_closure():
     torch.testing.assert_close(model[0].weight.detach(), before * (1 - 0.1 * 0.5))
 
 
-def test_slow_weights_do_not_pull_a_newborn_back():
+@pytest.mark.parametrize("slow", [Slow, SlowLater])
+def test_slow_weights_do_not_pull_a_newborn_back(slow):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
-    optimizer = Slow(torch.optim.SGD(model.parameters(), 1e-6))
+    optimizer = slow(torch.optim.SGD(model.parameters(), 1e-6))
     neoteny.attach(model, optimizer, ResetTwo(after=7), torch.zeros(1, 5))
     for number in range(12):
         optimizer.zero_grad()

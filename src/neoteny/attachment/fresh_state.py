@@ -27,6 +27,7 @@ from neoteny.units.newborn import Newborn, newborn_value
 
 __all__ = ["Beginnings", "FreshState", "beginnings", "why_not"]
 
+_LOOKED_AT = 14  # steps of a throw-away optimizer
 Groups = Mapping[str, tuple[torch.optim.Optimizer, dict[str, Any]]]
 """The optimizer of each parameter, and its group there."""
 
@@ -164,13 +165,16 @@ def beginnings(original: Any, settings: Mapping[str, Any], like: Tensor) -> Begi
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            weights, states, zeroed = _first_steps(original, settings, like)
+            weights, states, zeroed, late = _first_steps(original, settings, like)
             known, unknown = {}, {}
-            for name, value in states[-1].items():
+            for name, value in late.items():
                 if (why := why_not(value, weights[0].shape)) is not None:
                     unknown[name] = why
                 elif isinstance(value, Tensor) and value.shape == weights[0].shape:
-                    begins = _beginning([state.get(name, value) for state in states], weights, zeroed[name])
+                    if name in states[-1]:
+                        begins = _beginning([state.get(name, value) for state in states], weights, zeroed[name])
+                    else:  # it comes after some steps, with what a fresh one has then
+                        begins = "weight" if torch.equal(value, weights[-1].to(value.dtype)) else _one_value(value)
                     if begins is None:
                         unknown[name] = "begins with values that are neither one number nor the weights"
                     else:
@@ -184,10 +188,11 @@ def beginnings(original: Any, settings: Mapping[str, Any], like: Tensor) -> Begi
 
 def _first_steps(
     original: Any, settings: Mapping[str, Any], like: Tensor
-) -> tuple[list[Tensor], list[dict[str, Any]], dict[str, Any]]:
-    """Weights before and after each of three steps without a gradient, the state after each, and that after a fourth.
+) -> tuple[list[Tensor], list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """Weights before and after steps without a gradient, and the state after each of the first three.
 
-    Before the fourth step all state tensors of the weights' shape are set to 0.
+    Before the fourth step all state tensors of the weights' shape are set to 0; then comes the state after it. The last
+    is that after some more: Lookahead makes its slow weights then.
     """
     shape = (4, 3, *[2] * like.dim())[: like.dim()]  # unlike lengths: state of a row or a column shows
     count = math.prod(shape)
@@ -195,15 +200,16 @@ def _first_steps(
     weights = weights.to(like.device, like.dtype)
     stand_in = StandIn(original, settings, weights, decays=False)
     seen, states = [weights], []
-    for number in range(4):
+    for number in range(_LOOKED_AT):
         if number == 3:
             for value in stand_in.state().values():
                 if isinstance(value, Tensor) and value.shape == shape:
                     value.zero_()
         stand_in.step(torch.zeros_like(weights))
         seen.append(stand_in.parameter.detach().clone())
-        states.append({name: v.clone() if isinstance(v, Tensor) else v for name, v in stand_in.state().items()})
-    return seen, states[:3], states[3]
+        if number < 4 or number == _LOOKED_AT - 1:
+            states.append({name: v.clone() if isinstance(v, Tensor) else v for name, v in stand_in.state().items()})
+    return seen, states[:3], states[3], states[4]
 
 
 def _beginning(values: list[Tensor], weights: list[Tensor], zeroed: Tensor) -> Newborn | None:

@@ -123,12 +123,14 @@ class StandIn:
         return list(dict.fromkeys(names))
 
     def _numbers(self) -> Iterator[tuple[Any, str, Any]]:
-        holders = [state[self.parameter] for one in self._all() if self.parameter in (state := one.state)]
-        holders += [group for one in self._all() for group in one.param_groups]
-        for holder in {id(holder): holder for holder in holders}.values():
+        held = [state[self.parameter] for one in self._all() if self.parameter in (state := one.state)]
+        held += [group for one in self._all() for group in one.param_groups]
+        held += [one.state for one in self._all()]  # some keep a number of their own there, under a name
+        for holder in {id(holder): holder for holder in held}.values():
             for name, value in list(holder.items()):
                 plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-                if plain or (isinstance(value, Tensor) and value.numel() == 1 and self.parameter.numel() > 1):
+                single = isinstance(value, Tensor) and value.numel() == 1 and self.parameter.numel() > 1
+                if isinstance(name, str) and (plain or single):
                     yield holder, name, value
 
     def _all(self) -> list[Any]:

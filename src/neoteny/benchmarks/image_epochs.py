@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.networks import ImagePerceptron
-from neoteny.checks import require, require_choice, require_count
+from neoteny.checks import require, require_count
 from neoteny.lab.benchmark import StreamBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.full_reset import FullReset
@@ -122,7 +122,6 @@ class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
         require(self, "images", self.images <= 60_000, "at most 60,000, as many as MNIST has")
         whole = self.images % self.batch_size == 0
         require(self, "batch_size", whole, f"a divisor of the {self.images} images of an epoch")
-        require_choice(self, "initialisation", ("kaiming_uniform", "default"))
 
     @property
     def epoch_steps(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.checks import is_finite, require, require_choice, require_count, require_positive
+from neoteny.checks import is_finite, require, require_count, require_positive
 from neoteny.errors import SettingError
 from neoteny.lab.benchmark import Benchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
@@ -93,8 +93,6 @@ class Locomotion(AgentSettings, Benchmark):
         require_count(self, "task_length", "bin_size", "measure_every", "max_episode_steps", least=1)
         # Muon takes the first and the last matrix for input and output, but here are two networks side by side
         require(self, "optimizer", not isinstance(self.optimizer, Muon), "an optimizer for two networks at once")
-        require_choice(self, "activation", ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"))
-        require_choice(self, "precision", ("float32", "bfloat16"))
         sizes = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
         require(self, "hidden", whole and len(sizes) > 0, "a list of whole numbers >= 1, one a layer")

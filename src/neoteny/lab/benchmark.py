@@ -33,7 +33,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from neoteny.checks import require, require_choice, require_count, require_positive
+from neoteny.checks import require, require_count, require_positive
 from neoteny.errors import UnknownNameError
 from neoteny.kinds import Settings
 from neoteny.lab.overriding import override
@@ -255,4 +255,3 @@ class EpochBenchmark(StreamBenchmark):
         """Check the lengths."""
         super().__post_init__()
         require_count(self, "epochs", "images_per_class", "test_images_per_class", least=1)
-        require_choice(self, "precision", ("float32", "bfloat16"))

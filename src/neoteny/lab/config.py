@@ -190,7 +190,7 @@ _KEYS = tuple(one.name for one in fields(RunConfig) if one.name != "resolved")
 
 
 @known_keywords()
-@with_kinds
+@with_kinds("benchmark", "method", "optimizer")
 def resolve(
     benchmark: Problem,
     *,
@@ -267,7 +267,7 @@ def resolve(
     )
 
 
-@with_kinds
+@with_kinds("benchmark")
 def resolve_all(
     benchmark: Problem,
     systems: Sequence[System],
@@ -329,7 +329,7 @@ def _benchmark(benchmark: Problem) -> tuple[registry.Entry, type[Benchmark]]:
     cls = benchmark if isinstance(benchmark, type) else type(benchmark)
     if not issubclass(cls, Benchmark):
         raise SettingError(
-            f"benchmark = {benchmark!r} is no benchmark: give a name, or a subclass of "
+            f"benchmark = {shown(benchmark)} is no benchmark: give a name, or a subclass of "
             "neoteny.lab.benchmark.OnlineBenchmark or EpochBenchmark, or an instance of one."
         )
     return registry.entry_of(cls), cls

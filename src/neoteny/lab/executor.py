@@ -79,7 +79,7 @@ class _Worker:
 
 
 @known_keywords(Execution)
-@with_kinds
+@with_kinds()
 def compare(
     configs: Sequence[RunConfig],
     *,

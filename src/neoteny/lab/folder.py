@@ -108,6 +108,9 @@ class RunFolder:
                     "--resume, give another --out, or delete the folder."
                 )
             case "unfinished":
+                if self._lock is None:  # another process may be at it: then this is what to say
+                    self.lock()
+                    self.unlock()
                 raise RunFolderError(
                     f"{self.path} holds an unfinished run: resume it with `neoteny resume {self.path}`, "
                     "give another --out, or delete the folder."

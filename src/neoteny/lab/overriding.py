@@ -107,8 +107,8 @@ def _optimizer(current: Optimizer, changes: dict[str, Any], owner: str) -> Optim
         current = asked
     elif not isinstance(asked, str):
         raise SettingError(
-            f"{owner}: optimizer = {asked!r} is no optimizer; give a name, such as 'adam', a mapping with a name, or "
-            "an instance, such as neoteny.optim.Adam()."
+            f"{owner}: optimizer = {shown(asked)} is no optimizer; give a name, such as 'adam', a mapping with a name, "
+            "or an instance, such as neoteny.optim.Adam()."
         )
     elif asked != current.name:
         cls = registry.optimizer(asked).load()

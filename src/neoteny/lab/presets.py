@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from neoteny import registry
+from neoteny.checks import shown
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.lab.overriding import names_of, override, setting_name
 from neoteny.methods.base import Method
@@ -56,7 +57,7 @@ def asked(cls: type[Benchmark], method: str | Method | Sequence[str | Method]) -
             continue
         if not isinstance(part, Method):
             raise SettingError(
-                f"method = {part!r} is no method: give a name, such as 'cbp', an instance, such as "
+                f"method = {shown(part)} is no method: give a name, such as 'cbp', an instance, such as "
                 "neoteny.ContinualBackprop(), or a list of these."
             )
         entry = registry.entry_of(type(part))
@@ -181,7 +182,7 @@ def axes_of(
                 f"{', '.join(varies) or 'none'}); start one run for each value."
             )
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise SettingError(f"grid: {key} = {values!r} is not a list of values; give one or more.")
+            raise SettingError(f"grid: {key} = {shown(values)} is not a list of values; give one or more.")
         if full in axes:
             raise SettingError(f"grid: {full} is given twice; give all its values at once.")
         axes[full] = [getattr(override(record, {setting: value}, title), setting) for value in values]

@@ -85,7 +85,7 @@ class RunStack:
 
 
 @known_keywords(Execution)
-@with_kinds
+@with_kinds("benchmark", "method", "optimizer")
 def run(
     benchmark: Problem | RunConfig,
     *,
@@ -157,7 +157,7 @@ def run(
 
 
 @known_keywords(Execution)
-@with_kinds
+@with_kinds()
 def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] = True, **execution: Any) -> RunStack:
     """Resume the run in a folder from its last checkpoint, as it was started. A finished run stays as it is.
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.checks import (
-    require_choice,
     require_fraction,
     require_nonnegative,
     require_positive,
@@ -80,10 +79,6 @@ class Concatenating(Architecture, ABC):
     """The base of activations that give two numbers for each unit, in networks that are made narrower in return."""
 
     match: Match = "parameters"
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        require_choice(self, "match", ("parameters", "features"))
 
     @property
     @abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_zero, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.checks import is_zero, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Step, Tensors
 from neoteny.methods.shared.penalty import at_least_single, gradients, on_reference
 
@@ -76,8 +76,6 @@ class CChain(Method):
     def __post_init__(self) -> None:
         """Check the settings."""
         require_nonnegative(self, "strength")
-        require_choice(self, "scaling", ("relative", "fixed"))
-        require_choice(self, "distance", ("squared", "kl"))
         require_count(self, "lag", least=1)
         require_fraction(self, "decay")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import require, require_choice, require_count, require_fraction
+from neoteny.checks import require, require_count, require_fraction
 from neoteny.errors import SettingError
 from neoteny.methods.base import Contract, Step, Tensors
 from neoteny.methods.shared.unit_reset import UnitReset
@@ -107,8 +107,6 @@ class ContinualBackprop(UnitReset):
         require_fraction(self, "replacement_rate", "decay_rate")
         require(self, "decay_rate", self.decay_rate < 1, "below 1")
         require_count(self, "maturity_threshold")
-        require_choice(self, "utility", get_args(Utility))
-        require_choice(self, "replacement", get_args(Replacement))
 
     @classmethod
     def contract(cls) -> Contract:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_zero, require, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.checks import is_zero, require, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.unit_reset import mean_gradients
 
@@ -86,7 +86,6 @@ class ContinuousPartialResets(Method):
         require(self, "decay_rate", self.decay_rate < 1, "below 1")
         require_nonnegative(self, "sharpness", "centre")
         require_count(self, "period", least=1)
-        require_choice(self, "transfer", get_args(Transfer))
 
     @classmethod
     def contract(cls) -> Contract:

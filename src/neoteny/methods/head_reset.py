@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import require_choice, require_count
+from neoteny.checks import require_count
 from neoteny.errors import NetworkError
 from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
@@ -57,7 +57,6 @@ class HeadReset(BoundaryReset):
         """Check the settings."""
         require_count(self, "layers", least=1)
         super().__post_init__()
-        require_choice(self, "to", ("initialiser", "zero"))
 
     @classmethod
     def contract(cls) -> Contract:

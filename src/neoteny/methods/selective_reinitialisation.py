@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_zero, require, require_choice, require_count, require_nonnegative
+from neoteny.checks import is_zero, require, require_count, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
@@ -87,9 +87,6 @@ class SelectiveReinitialisation(Method):
     def __post_init__(self) -> None:
         """Check the settings."""
         require_nonnegative(self, "factor")
-        require_choice(self, "selection", get_args(Selection))
-        require_choice(self, "utility", get_args(Utility))
-        require_choice(self, "reinitialise", get_args(Reinitialise))
         require(self, "factor", self.selection == "threshold" or self.factor <= 1, "at most 1, as a fraction")
         require_count(self, "period", least=1)
 

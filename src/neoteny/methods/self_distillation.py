@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_number, is_zero, require, require_choice, require_nonnegative
+from neoteny.checks import is_number, is_zero, require, require_nonnegative
 from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.averaging import Averaging
 from neoteny.methods.shared.penalty import on_reference
@@ -73,7 +73,6 @@ class SelfDistillation(Averaging):
         super().__post_init__()
         require_nonnegative(self, "strength", "temperature")
         require(self, "temperature", is_number(self.temperature) and self.temperature > 0, "a number > 0")
-        require_choice(self, "distance", ("kl", "squared"))
 
     @classmethod
     def contract(cls) -> Contract:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_zero, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.checks import is_zero, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 
 if TYPE_CHECKING:
@@ -71,8 +71,6 @@ class ShrinkAndPerturb(Method):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        require_choice(self, "when", ("every_step", "at_task"))
-        require_choice(self, "noise", ("initialiser", "normal"))
         require_nonnegative(self, "weight_decay", "sigma")
         require_fraction(self, "shrink")
         require_count(self, "interval", least=1)

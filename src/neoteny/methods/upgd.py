@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from neoteny.checks import is_number, is_zero, require, require_choice, require_nonnegative
+from neoteny.checks import is_number, is_zero, require, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
 from neoteny.methods.shared.matrices import whole
 
@@ -105,9 +105,7 @@ class UPGD(Method):
         """Check the settings."""
         require_nonnegative(self, "sigma", "weight_decay")
         require(self, "beta", is_number(self.beta) and 0 <= self.beta < 1, "a number in [0, 1)")
-        require_choice(self, "scope", ("global", "local"))
         require(self, "order", self.order in (1, 2), "1 or 2")
-        require_choice(self, "level", ("weight", "unit"))
         require(self, "row_norm", not self.row_norm or self.scope == "local", 'False unless scope="local"')
 
     @classmethod

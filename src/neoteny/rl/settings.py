@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
-from neoteny.checks import is_number, require, require_choice, require_count, require_fraction, require_nonnegative
+from neoteny.checks import is_number, require, require_count, require_fraction, require_nonnegative
 from neoteny.errors import SettingError
 from neoteny.kinds import Settings
 
@@ -101,7 +101,6 @@ class PPOSettings(AgentSettings):
         require_fraction(self, "gae_lambda")
         require_nonnegative(self, "vf_coef", "ent_coef")
         require(self, "clip_coef", is_number(self.clip_coef) and self.clip_coef > 0, "a number > 0")
-        require_choice(self, "normalise_advantages", get_args(Advantages))
         batch = self.iteration_steps
         of = {"batch": batch, "minibatch": self.batch_size}.get(self.normalise_advantages)
         if of == 1:

@@ -66,6 +66,10 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
                 tables.add(name)
             if name in said:
                 found[name] = said[name]
+            elif values.is_meta:
+                usual = Initialiser("constant", 0.0 if own == "bias" else 1.0)
+                found[name] = usual if is_norm(module) else Initialiser.torch_default(_fans(module, values)[0])
+                notes[name] = f"on the meta device it has no values to tell; taken for {found[name]}"
             elif is_norm(module):
                 found[name] = Initialiser("constant", 0.0)  # in its place; see below
                 later.append((name, module, own, values))
@@ -73,7 +77,7 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
                 found[name], sure = _from_values(module, own, values)
                 if not sure:
                     notes[name] = f"its values show no usual initialisation; taken for {found[name]}"
-    trained = any(shapes[name] > 1 and name not in tables for name in notes)
+    trained = any(shapes[name] > 1 and name not in tables and "meta" not in notes[name] for name in notes)
     for name, at in found.items():
         if trained and at.kind == "normal" and shapes[name] > 1 and name not in {*said, *notes, *tables}:
             notes[name] = f"other weights look trained, so that its values agree with {at} may be chance"

@@ -166,7 +166,7 @@ class Grouping:
         several = [
             name
             for name, by_dim in self.trace.bare.get(self._consumer[row], {}).items()
-            if len(by_dim) > 1 and any(codes is None for codes in by_dim.values())
+            if len(by_dim) > 1 and all(codes is None for codes in by_dim.values())
         ]
         return f", through {', '.join(map(repr, several))}, which no known module owns" if several else ""
 

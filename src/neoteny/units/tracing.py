@@ -165,7 +165,8 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set
     def read_bare() -> None:
         for draw in range(2 if bare else 0):
             calls, _ = _run(model, modules, result, arguments, draw)
-            _merge_bare(calls, bare, modules, result)
+            if not _merge_bare(calls, bare, modules, result):
+                break
 
     result.still_read, result.read_bare = still_read, read_bare
     return result, set(elsewhere)
@@ -410,22 +411,26 @@ def _norm_of_activations(value: Tensor, norms: Mapping[Any, _Call], graph: Graph
 
 def _merge_bare(
     calls: list[_Call], bare: Mapping[str, Tensor], modules: Mapping[str, nn.Module], result: Trace
-) -> None:
-    """Add which index reads which entries of parameters that no known module owns."""
+) -> bool:
+    """Add which index reads which entries of parameters that no known module owns.
+
+    Returns whether another draw may show more: entries were not seen, perhaps behind a closed rectifier.
+    """
+    unseen = False
     for call in {call.name: call for call in calls}.values():
         dim = _input_dim(call, modules[call.name], result)
         if dim is None or not call.inputs[0].requires_grad:
             continue
         value, known = call.inputs[0], result.bare.setdefault(call.name, {})
         behind = Graph.variables([value.grad_fn])
-        for name, parameter in bare.items():
-            if id(parameter) not in behind:
-                continue
-            dims = [d for d in range(parameter.dim()) if parameter.shape[d] > 1]
-            by_dim = known.setdefault(name, {d: np.zeros(0, np.int64) for d in dims})
-            asked = [d for d in dims if by_dim[d] is not None]
-            for d, codes in zip(asked, read_singly(value, dim, [Leaf(name, parameter, d) for d in asked]), strict=True):
-                by_dim[d] = None if codes is None else np.union1d(by_dim[d], codes)  # pyright: ignore
+        reached = {name: p for name, p in bare.items() if id(p) in behind}
+        leaves = [Leaf(name, p, d) for name, p in reached.items() for d in range(p.dim()) if p.shape[d] > 1]
+        for leaf, codes in zip(leaves, read_singly(value, dim, leaves) if leaves else (), strict=True):
+            assert leaf.dim is not None
+            before = known.setdefault(leaf.producer, {}).get(leaf.dim, np.zeros(0, np.int64))
+            known[leaf.producer][leaf.dim] = None if codes is None or before is None else np.union1d(before, codes)
+            unseen |= codes is not None and len(np.unique(codes % leaf.units)) < leaf.units
+    return unseen
 
 
 def _still_read(

@@ -237,7 +237,7 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
     # Encoders of text
     **{f"{kind}-small": (kind, "SequenceClassification", COMMON, text) for kind in (
         "bert", "roberta", "electra", "albert", "mpnet", "convbert", "nystromformer", "yoso", "roformer", "rembert",
-        "ernie", "camembert", "xlm-roberta", "big_bird", "esm", "megatron-bert", "layoutlm", "squeezebert", "ibert",
+        "ernie", "camembert", "xlm-roberta", "big_bird", "esm", "megatron-bert", "layoutlm", "ibert",
         "deberta", "deberta-v2", "fnet", "mra", "modernbert",
     )},
     "distilbert-small": (
@@ -246,8 +246,13 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
     "mobilebert-small": ("mobilebert", "SequenceClassification", dict(
         COMMON, embedding_size=32, intra_bottleneck_size=32, true_hidden_size=32,
     ), text),
+    "squeezebert-small": ("squeezebert", "SequenceClassification", dict(COMMON, embedding_size=64), text),
     "funnel-small": ("funnel", "SequenceClassification", dict(
-        COMMON, d_model=64, n_head=4, d_head=16, d_inner=128, block_sizes=[1, 1],
+        vocab_size=TOKENS, d_model=64, n_head=4, d_head=16, d_inner=128, block_sizes=[1, 1],
+    ), text),
+    "gpt_neo-small": ("gpt_neo", "CausalLM", dict(
+        vocab_size=TOKENS, hidden_size=64, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]],
+        use_cache=False,
     ), text),
     "xlnet-small": ("xlnet", "SequenceClassification", dict(
         COMMON, d_model=64, n_layer=2, n_head=4, d_inner=128,
@@ -257,7 +262,7 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
     **{f"{kind}-small": (kind, "CausalLM", GROUPED, text) for kind in (
         "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt_neox", "olmo",
         "olmo2", "starcoder2", "stablelm", "cohere", "granite", "glm", "nemotron", "diffllama", "helium", "smollm3",
-        "persimmon", "bitnet", "biogpt", "gpt_neo", "ministral",
+        "persimmon", "bitnet", "biogpt", "ministral",
     )},
     "gpt2-small": ("gpt2", "CausalLM", dict(COMMON, n_embd=64, n_layer=2, n_head=4), text),
     "gptj-small": ("gptj", "CausalLM", dict(COMMON, n_embd=64, n_layer=2, n_head=4, rotary_dim=8), text),
@@ -289,7 +294,7 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
     ), pairs),
     # Images
     **{f"{kind}-small": (kind, "ImageClassification", VISION, pixels) for kind in (
-        "vit", "deit", "dinov2", "beit", "data2vec-vision", "dinov2_with_registers", "ijepa",
+        "vit", "dinov2", "beit", "data2vec-vision", "dinov2_with_registers", "ijepa",
     )},
     "segformer-small": ("segformer", "SemanticSegmentation", dict(
         hidden_sizes=[16, 16, 32, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=32,
@@ -305,15 +310,17 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Callable]] = {
         hidden_sizes=[16, 32, 64, 64], depths=[1, 1, 1, 1],
     ), partial(pixels, side=64)),
     "bit-hf": ("bit", "ImageClassification", dict(
-        hidden_sizes=[32, 64, 64, 64], depths=[1, 1, 1, 1], embedding_size=32,
+        hidden_sizes=[32, 64, 64, 64], depths=[1, 1, 1, 1], embedding_size=32, num_groups=4,
     ), partial(pixels, side=64)),
     "detr-small": ("detr", "ObjectDetection", dict(ENCODER_DECODER, num_queries=6), partial(pixels, side=64)),
     "yolos-small": ("yolos", "ObjectDetection", dict(VISION, image_size=[64, 64]), partial(pixels, side=64)),
     "dpt-small": ("dpt", "DepthEstimation", dict(
-        VISION, backbone_out_indices=[0, 1, 1, 1], neck_hidden_sizes=[16, 16, 32, 32], fusion_hidden_size=16,
+        VISION, num_hidden_layers=4, backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[16, 16, 32, 32], fusion_hidden_size=16,
     ), pixels),
-    "glpn-small": ("glpn", "DepthEstimation", dict(hidden_sizes=[16, 16, 32, 32], depths=[1, 1, 1, 1]), partial(
-        pixels, side=64)),
+    "glpn-small": ("glpn", "DepthEstimation", dict(
+        hidden_sizes=[16, 16, 32, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2],
+    ), partial(pixels, side=64)),
     # Sound, series, and several kinds at once
     **{f"{kind}-small": (kind, "CTC", dict(
         COMMON, conv_dim=[32, 32, 32], conv_kernel=[10, 8, 4], conv_stride=[5, 4, 4], num_feat_extract_layers=3,

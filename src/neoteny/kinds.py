@@ -114,7 +114,9 @@ def require_kinds(record: Any) -> None:
     if _in_a_graph():
         return
     for name, (kind, usual) in kinds(type(record)).items():
-        kind.require(title(record), name, getattr(record, name), usual)
+        value = getattr(record, name)
+        if value is None or value is not usual:  # a default is right, whatever was written beside it
+            kind.require(title(record), name, value, usual)
 
 
 def _in_a_graph() -> bool:
@@ -174,8 +176,11 @@ def kinds(cls: type) -> Mapping[str, tuple[Kind, Any]]:
         for name, annotation in inspect.get_annotations(base).items():
             if name in fields:
                 said = _evaluated(annotation, vars(sys.modules[base.__module__]), vars(base))
-                kind = kind_of(said, infinite=math.inf in fields[name].metadata.get("accepts", ()))
                 usual = fields[name].default
+                infinite = (isinstance(usual, float) and usual == math.inf) or math.inf in fields[name].metadata.get(
+                    "accepts", ()
+                )
+                kind = kind_of(said, infinite)
                 if kind is None:
                     found.pop(name, None)
                 else:

@@ -29,6 +29,7 @@ from neoteny import registry
 # Settings under which they act often in so few steps.
 BUSY = {"cbp": {"replacement_rate": 0.02, "maturity_threshold": 5}, "redo": {"tau": 0.1, "period": 30}}
 ALIKE = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # go through the same code as slippery-ant
+KILLED = 220
 PER_TRIAL = 5  # interrupted runs of one configuration
 KILLS = 2  # of each of these
 
@@ -112,18 +113,19 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
         how = {True: "compiled", False: "not compiled"}.get(row.get("compiled"), "")  # type: ignore[arg-type]
         what = {"kills": f"kills of {row['benchmark']}, {how}", "systems": f"systems of {row['benchmark']}, compiled"}
         counts = parts.setdefault((row["part"], what.get(row["part"], row["part"])), Counter())
-        counts.update(
-            tried=row["tried"], refused=row.get("refused", 0), accepted=row.get("accepted", 0), wrong=len(row["wrong"])
-        )
+        counts.update(tried=row["tried"], refused=row.get("refused", 0), wrong=len(row["wrong"]))
     lines = [f"| {what} | {c['tried']} | {c['refused']} | {c['wrong']} |" for (_, what), c in sorted(parts.items())]
+    killed, run = (sum(row["tried"] for row in rows if row["part"] == part) for part in ("kills", "systems"))
+    whole = sum(len(registry.benchmark(name).load().SYSTEMS) for name in registry.BENCHMARKS)
     return "\n".join(
         [
             "# Under faults",
             "",
-            f"Made by `{command}`. *Kills*: processes that were ended by SIGKILL at a random moment; between two lives "
-            "one file of the folder is damaged. Each run is resumed to its end. *Refused*: damages and inputs that "
-            "were answered in words. *Wrong*: a result that differs in any byte from that of the run that was never "
-            "interrupted, a file left over, a traceback, or something accepted that cannot work.",
+            f"Made by `{command}`; so far {killed} of {KILLED} kills, {run} of {whole} systems: it goes on. *Kills*: "
+            "processes that were ended by SIGKILL at a random moment; between two lives one file of the folder is "
+            "damaged. Each run is resumed to its end. *Refused*: damages and inputs that were answered in words. "
+            "*Wrong*: a result that differs in any byte from that of the run that was never interrupted, a file left "
+            "over, a traceback, or something accepted that cannot work.",
             "",
             "| what | tried | refused | wrong |",
             "|---|---:|---:|---:|",
@@ -137,7 +139,7 @@ def main() -> None:
     """Run what is asked for; exit status 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kills", type=int, default=220)
+    parser.add_argument("--kills", type=int, default=KILLED)
     parser.add_argument("--inputs", type=int, default=3_000)
     parser.add_argument("--systems", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--log", type=Path, default=Path(".cache/faults.jsonl"))

@@ -109,7 +109,7 @@ class Trial:
             return found
         pace = 1.0
         for counted in kills:
-            for _ in range(6):
+            for _ in range(8):
                 one = self._live("cut", kill=counted, after=pace * chance.uniform(0.02, 1.0) * self.seconds[counted])
                 if one["status"] < 0:
                     found.kills += 1
@@ -118,7 +118,7 @@ class Trial:
                     found.wrong.append(f"a life failed: {one['said']}")
                     return found
                 shutil.rmtree(self.cut.folder)  # done before it was killed: faster than the whole one
-                pace *= 0.7
+                pace /= 2
         if damage and self.cut.folder.is_dir():
             self._damage(chance, damage, found)
         last = self._live("cut")

@@ -11,11 +11,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from neoteny import lab
 from neoteny.errors import RunFolderError, SettingError
 from neoteny.lab import compiling
-from neoteny.lab.compiling import Compiled, code_folder, compiler, kernel
+from neoteny.lab.compiling import code_folder, compiler, kernel
+from neoteny.lab.graph import direct
 from neoteny.report.runs.archive import archive
 
 
@@ -57,7 +59,7 @@ def test_code_of_others_is_not_loaded(cache, tmp_path, monkeypatch):
     with pytest.raises(SettingError, match=r"others may write to it.*TORCHINDUCTOR_CACHE_DIR"):
         kernel(source)
     with pytest.raises(SettingError, match="others may write to it"):
-        Compiled(lambda x: x, enabled=True)
+        direct(lambda tensors: tensors, [torch.zeros(1)])
     cache.chmod(0o755)
     owner = os.geteuid()
     with monkeypatch.context() as patch:

@@ -201,7 +201,7 @@ def test_a_torch_with_other_internals_goes_through_its_compiler(monkeypatch):
     def gone(*arguments):
         raise AttributeError("no compile_fx_inner")
 
-    monkeypatch.setattr("neoteny.lab.in_place.compiled", gone)
+    monkeypatch.setattr("neoteny.lab.graph._compiled", gone)
     state = {"sum": torch.tensor(3.0)}
     with pytest.warns(CompileWarning, match="through torch.compile"):
         call = InPlace(

@@ -173,6 +173,18 @@ def test_a_trained_network_is_warned_of_once_at_the_first_step_and_shown():
         steps(mlp(40, 30, 3), neoteny.attach, x)
 
 
+def test_a_network_that_was_seen_before_it_was_trained_is_known():
+    torch.manual_seed(0)
+    model, x = mlp(40, 30, 3), torch.randn(4, 40)
+    expected = steps(model, neoteny.attach, x).units.initialisers
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.37)
+    again = steps(model, neoteny.attach, x)  # no warning
+    assert again.units.initialisers == expected
+    assert not again.units.notes
+
+
 class AddsOne(nn.Module):
     """A norm that multiplies by 1 + its gain, which begins at 0 (Gemma)."""
 

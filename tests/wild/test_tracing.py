@@ -168,7 +168,7 @@ class Positions(nn.Embedding):
     """Learned positions, looked up by the positions of the words."""
 
     def forward(self, words):
-        return super().forward(torch.arange(words.shape[1], device=words.device).expand_as(words) + 2)
+        return super().forward(torch.arange(words.shape[1]).expand(words.shape[:2]) + 2)
 
 
 def test_learned_positions_that_get_a_batch_of_words():
@@ -179,7 +179,7 @@ def test_learned_positions_that_get_a_batch_of_words():
             self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 3)
 
         def forward(self, x):
-            return self.down(self.up(self.words(x) + self.places(x)).relu()).mean(1)
+            return self.down(self.up((words := self.words(x)) + self.places(words)).relu()).mean(1)
 
     assert {layer.name: layer.size for layer in find(Words(), torch.randint(0, 9, (3, 5))).layers} == {"up": 16}
 

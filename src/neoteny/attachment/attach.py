@@ -21,7 +21,7 @@ from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
 from neoteny.units import find
 from neoteny.units.finding import without_units
-from neoteny.units.inference import Given, drawn_by
+from neoteny.units.inference import Given, drawn_by, remembered
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
 
@@ -149,6 +149,7 @@ def attach(
             "neoteny.units.declare returned."
         )
     units = drawn_by(units, {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()})
+    units = remembered(inner, units)
     units = trained_part(inner, [acting(one) for one in optimizers], units)
     blind = [type(method).__name__ for method in chosen if method.needs_units and not units.layers]
     if blind:

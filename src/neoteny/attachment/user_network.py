@@ -45,6 +45,7 @@ class UserNetwork:
     ):
         outer = list(map(without_trainers, optimizers))
         self._optimizers = [(weakref.ref(acting(one)), weakref.ref(one)) for one in outer]  # their hooks hold this
+        self._keeping = [weakref.ref(held) for one in outer for held in within(one)]
         self.model, self.network, self.processes = model, network, processes
         self.bind()
 
@@ -131,11 +132,10 @@ class UserNetwork:
     def states(self, name: str) -> list[dict[str, Any]]:
         """The same as the optimizers themselves have it."""
         parameter, found = self.parameters[name], dict[int, dict[str, Any]]()
-        for _, outer in self._optimizers:
-            for optimizer in within(_there(outer)):
-                state = getattr(optimizer, "state", {})
-                if parameter in state:
-                    found[id(state[parameter])] = state[parameter]
+        for keeping in self._keeping:
+            state = getattr(keeping(), "state", {})
+            if parameter in state:
+                found[id(state[parameter])] = state[parameter]
         return list(found.values())
 
     def laid_out(self, name: str, grad: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class DiagnoseOptions:
     inputs: Path
     """an .npz file with the inputs to look at: one array, or one for each argument of the network, by its name"""
     checkpoint: Path | None = None
-    """the trained weights: a state_dict saved by torch.save, or a dict that has it under model or state_dict"""
+    """the trained weights: a state_dict saved by torch.save, or a dict with it (state_dict, model_state_dict, model)"""
     reference: Path | None = None
     """the initial weights, saved likewise; by default those that FACTORY returns, if there is a checkpoint"""
     targets: str | None = None
@@ -88,18 +88,19 @@ def _network(target: str) -> nn.Module:
     sys.path.insert(0, "")  # the user's module is in the folder that the command is called from
     try:
         factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a user's module raises
         raise NetworkError(
-            f"{target!r} cannot be imported ({error}): call from the folder with {module}, or put it on PYTHONPATH."
+            f"{target!r} cannot be imported ({type(error).__name__}: {error}): call from the folder with {module}, or "
+            "put it on PYTHONPATH."
         ) from error
     finally:
         sys.path.remove("")
     try:
         network = factory if isinstance(factory, nn.Module) else factory()
-    except TypeError as error:
+    except Exception as error:  # whatever a user's function raises
         raise NetworkError(
-            f"{target!r} cannot be called without arguments ({error}): write a function that takes none and returns "
-            "the network."
+            f"{target!r} cannot be called without arguments ({type(error).__name__}: {error}): write a function that "
+            "takes none and returns the network."
         ) from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{target!r} returns {type(network).__name__}, not an nn.Module: let it return the network.")
@@ -107,8 +108,12 @@ def _network(target: str) -> nn.Module:
 
 
 def _load(network: nn.Module, path: Path) -> None:
+    from neoteny.measures.copies import weights_for
+
     try:
-        network.load_state_dict(_weights(path))
+        network.load_state_dict(weights_for(network, _weights(path)))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit this network ({error}): give the factory that made it.") from error
 
@@ -120,10 +125,6 @@ def _weights(path: Path) -> Mapping[str, Any]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch.load raise nearly anything
         raise CheckpointError(f"{path} cannot be read ({error}): give a file that torch.save wrote.") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds {type(content).__name__}, not weights: save model.state_dict().")
     return content
@@ -152,9 +153,9 @@ def _arrays(path: Path) -> dict[str, Tensor]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: _tensor(archive[name], name) for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
+    except Exception as error:  # a damaged file makes NumPy raise nearly anything
         raise DataError(
             f"{path} cannot be read ({error}): save the inputs with numpy.savez(path, x=inputs)."
         ) from error

@@ -11,12 +11,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
-import time
-import types
 import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from neoteny.errors import SettingError
 
@@ -109,55 +105,3 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
-
-
-def _no_guards(guards: Sequence[Any]) -> list[bool]:
-    return [False] * len(guards)
-
-
-def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with a code object of its own.
-
-    Dynamo keeps compiled graphs for each code object and stops compiling after eight. Graphs of different strategies,
-    lengths and learners share the code of `unrolled`, so together they would reach this limit.
-    """
-
-    def call(*arguments: Any) -> Any:
-        return function(*arguments)
-
-    return types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__)
-
-
-class Compiled:
-    """A function that is compiled at its first call; it records how long that took.
-
-    Args:
-        function: pure, over nested dicts of tensors.
-        enabled: False does not compile it.
-    """
-
-    def __init__(self, function: Callable[..., Any], enabled: bool):
-        import torch
-
-        self.seconds = 0.0
-        self._called = False
-        self._function = function
-        if enabled:
-            code_folder()
-            # fused multiply-add: the hardware has it, and it rounds once instead of twice
-            # no guards: the learner always calls a graph with the same structure of tensors
-            self._function = torch.compile(
-                function,
-                fullgraph=True,
-                dynamic=False,
-                options={"cpp.enable_floating_point_contract_flag": "fast", "guard_filter_fn": _no_guards},
-            )
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call the function."""
-        if self._called:
-            return self._function(*arguments)
-        begun = time.perf_counter()
-        result = self._function(*arguments)
-        self.seconds, self._called = time.perf_counter() - begun, True
-        return result

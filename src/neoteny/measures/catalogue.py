@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURE_MEASURES", "SHARES", "WEIGHT_MEASURES", "of_features"]
 
-_SHARES = {"dead_units": units.dead_units, "dormant_units": units.dormant_units, "dormant_score": units.dormant_score}
-_THRESHOLDS = {"dormant_units": "p", "dormant_score": "tau"}
+_SHARES = {
+    "dead_units": units.dead_units,
+    "dormant_units": units.dormant_units,
+    "dormant_score": units.dormant_score,
+    "saturated_units": units.saturated_units,
+}
+_THRESHOLDS = {"dormant_units": "p", "dormant_score": "tau", "saturated_units": "p"}
 _NAME = re.compile(r"(?P<name>\w+)(\((?P<threshold>[^()]+)\))?")
 
 FEATURE_MEASURES = (*_SHARES, *ranks.FROM_SINGULAR_VALUES)

@@ -35,6 +35,8 @@ class LayerReport:
         effective_rank: exp of the entropy of the singular values.
         stable_rank: squared Frobenius over squared spectral norm.
         weight_magnitude: mean absolute incoming weight.
+        saturated_units: share that are near a bound of their activation function (tanh, sigmoid) on 75% of the examples
+            or more: hardly any gradient passes them.
         gradient_norm: Euclidean norm of the loss's gradient with respect to the incoming weights; None without a loss.
         weight_growth: `weight_magnitude` divided by the reference's; None without a reference.
         guessed: whether the reference's weights were drawn from a distribution that had to be guessed.
@@ -50,6 +52,7 @@ class LayerReport:
     effective_rank: float
     stable_rank: float
     weight_magnitude: float
+    saturated_units: float = 0.0
     gradient_norm: float | None = None
     weight_growth: float | None = None
     guessed: bool = False
@@ -65,6 +68,7 @@ class Report:
         weight_magnitude: mean absolute weight over all weights of the network (parameters of two dimensions or more).
         reference: the report that this one is compared with: of the network at its start, or of a fresh copy.
         reference_is: which of these it is, in words.
+        others: further fresh copies. A sign counts only if it shows against each of them.
         trainability: how well the network still learns, if that was measured.
     """
 
@@ -73,6 +77,7 @@ class Report:
     weight_magnitude: float
     reference: Report | None = None
     reference_is: str = ""
+    others: tuple[Report, ...] = ()
     trainability: Trainability | None = None
 
     @property
@@ -102,17 +107,28 @@ class Report:
         A layer with several signs is listed once for each. A finding with an empty layer name is about the whole
         network: it learns more slowly than a fresh one. Signs and thresholds are in `neoteny.measures.SYMPTOMS`.
         """
-        then = {layer.layer: asdict(layer) for layer in self.reference.layers} if self.reference else {}
-        found = [
-            finding
-            for layer in self.layers
-            for finding in findings(
-                layer.layer, _measures(layer), then.get(layer.layer, {}), self.reference_is, layer.guessed
-            )
-        ]
+        found = self._against(self.reference)
+        for other in self.others:
+            shown = {(finding.layer, finding.symptom) for finding in self._against(other)}
+            found = [finding for finding in found if (finding.layer, finding.symptom) in shown]
         if self.trainability is not None and self.trainability.losing:
             found.append(Finding("", SLOW_LEARNING.name, str(self.trainability), SLOW_LEARNING.methods))
         return tuple(found)
+
+    def _against(self, reference: Report | None) -> list[Finding]:
+        then = {layer.layer: asdict(layer) for layer in reference.layers} if reference else {}
+        return [
+            finding
+            for layer in self.layers
+            for finding in findings(
+                layer.layer,
+                _measures(layer),
+                then.get(layer.layer, {}),
+                self.reference_is,
+                layer.guessed,
+                layer.units if self.others else None,
+            )
+        ]
 
     def to_frame(self) -> pl.DataFrame:
         """One row for each layer, one column for each measure; `losing` lists the signs that the layer shows."""
@@ -154,7 +170,17 @@ class Report:
         title = f"Check-up on {self.examples:,} examples"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("layer", overflow="fold")
-        for heading in ("units", "dead", "dormant", "weak", "srank 99%", "effective", "mean |w|", "growth"):
+        for heading in (
+            "units",
+            "dead",
+            "dormant",
+            "weak",
+            "saturated",
+            "srank 99%",
+            "effective",
+            "mean |w|",
+            "growth",
+        ):
             table.add_column(heading, justify="right")
         with_gradient = any(layer.gradient_norm is not None for layer in self.layers)
         if with_gradient:
@@ -167,6 +193,7 @@ class Report:
                 f"{layer.dead_units:.1%}",
                 f"{layer.dormant_units:.1%}",
                 f"{layer.dormant_score:.1%}",
+                f"{layer.saturated_units:.1%}",
                 f"{layer.srank_99:.0f}",
                 f"{layer.effective_rank:.1f}",
                 f"{layer.weight_magnitude:.4g}",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnose"]
 
+FRESH = 3
+"""Fresh copies that a network is compared with, where there is no other reference."""
+
 _MEASURES = tuple(
     field.name for field in fields(LayerReport) if field.name not in ("layer", "units", "weight_growth", "guessed")
 )
@@ -48,7 +51,8 @@ def diagnose(
         inputs: the probe, a batch on the model's device of, say, 1,000 examples, the same ones each time: a tensor, a
             tuple of positional arguments, or a mapping of named ones.
         reference: what to compare with: the network at its start (a model of the same architecture or a `state_dict`),
-            or the report of an earlier check-up. By default a freshly initialised copy. Its weights are drawn as the
+            or the report of an earlier check-up. By default freshly initialised copies: a sign counts if it shows
+            against each, and the first is shown. Their weights are drawn as the
             network's own were, as far as that is known or can be seen (`neoteny.units.Initialiser`); for trained
             weights that do not show it, torch's default is taken, and the report says so.
         loss: for gradient norms: a function of the model's output, or of output and targets, to a scalar.
@@ -76,11 +80,11 @@ def diagnose(
 
     inner, inputs = checked(model, inputs, "diagnose")
     with thawed(inner):
-        every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+        every_unit: Any = {"residual_stream": True, "only_preserving": False, "verify": False}
         network = find(inner, inputs, **every_unit) if units is None else units
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
-    weights = None
+    weights, others = None, []
     if isinstance(reference, Report):
         then, words, notes = _same_layers(reference, report), "the earlier check-up", {}
     elif reference is not None:
@@ -90,8 +94,11 @@ def diagnose(
         from neoteny.units.random import key
 
         initialisers, notes = initialisers_of(inner, None, None)
-        young = fresh_copy(inner, initialisers, key(0), inputs)
-        then, words = _look(young, network, inputs, criterion), "a fresh copy"
+        looks = (
+            _look(fresh_copy(inner, initialisers, key(number), inputs), network, inputs, criterion)
+            for number in range(FRESH)
+        )
+        (then, *others), words = looks, "a fresh copy"
     guessed = {layer.name for layer in network.layers if any(slices.name in notes for slices in layer.incoming)}
     before = {layer.layer: layer.weight_magnitude for layer in then.layers}
     layers = [
@@ -107,7 +114,12 @@ def diagnose(
         settings = {} if trainability is True else dict(trainability)
         trained = measure_trainability(inner, inputs, **{"reference": weights, **settings})
     return replace(
-        report, layers=tuple(layers), reference=replace(then, reference=None), reference_is=words, trainability=trained
+        report,
+        layers=tuple(layers),
+        reference=replace(then, reference=None, others=()),
+        reference_is=words,
+        others=tuple(others),
+        trainability=trained,
     )
 
 

@@ -96,7 +96,7 @@ class Monitor:
         self._model, self._probe = checked(model, probe, "Monitor")
         self._sink = sink(log)
         with thawed(self._model):
-            every_unit = {"residual_stream": True, "only_preserving": False, "verify": False}
+            every_unit: Any = {"residual_stream": True, "only_preserving": False, "verify": False}
             self._network = find(self._model, self._probe, **every_unit) if units is None else units
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()

@@ -25,6 +25,8 @@ plasticity fall to a fraction of where they begin (Dohare et al. 2024, Extended 
 GUESS = math.sqrt(6)
 """Factor on the growth threshold where the initial distribution had to be guessed. The guess is torch's default;
 Kaiming's weights for ReLU, the largest in use, are larger by this factor."""
+FEW = 5
+"""So many units, or directions of features, may differ between two draws of a network."""
 SLOWER = 1.1
 """Trainability from which on a network counts as slower than a fresh one, if every repetition is above 1 too. Among
 fresh networks the mean of a few repetitions differs by some per cent."""
@@ -115,6 +117,11 @@ SYMPTOMS = (
         ("redo", "cbp", "shrink-and-perturb", "cpr"), "Sokar et al. 2023", implied_by="dormant units",
     ),
     Symptom(
+        "saturated units", "saturated_units", "rise", DORMANT_RISE,
+        "{now:.0%} of its units are saturated ({then:.0%} in {reference})",
+        ("l2-init", "shrink-and-perturb", "l2", "layer-norm", "cbp"), "Glorot & Bengio 2010; Lyle et al. 2024",
+    ),
+    Symptom(
         "falling rank", "srank_99", "fall", RANK_FALL,
         "its features span {now:.0f} directions ({then:.0f} in {reference})",
         ("cbp", "shrink-and-perturb", "l2-init", "l2-er", "parseval"), "Kumar et al. 2021, 2023; Dohare et al. 2024",
@@ -139,6 +146,7 @@ def findings(
     then: Mapping[str, float | None],
     reference: str,
     guessed: bool = False,
+    units: int | None = None,
 ) -> Iterator[Finding]:
     """The signs that one layer shows.
 
@@ -148,6 +156,8 @@ def findings(
         then: the reference's measures.
         reference: the name of the reference in the sentences.
         guessed: whether the reference's weights were drawn from a guessed distribution.
+        units: how many units the layer has, where the reference is another draw of the network. Then a change by fewer
+            than five units, or directions, may be chance and does not count.
 
     >>> [finding.symptom for finding in findings("fc", {"dormant_units": 0.4}, {"dormant_units": 0.05}, "the start")]
     ['dormant units']
@@ -160,6 +170,10 @@ def findings(
         value, before = now.get(symptom.measure), then.get(symptom.measure)
         if symptom.implied_by in shown or value is None:
             continue
+        if units is not None and before is not None:
+            size = {"rise": (value - before) * units, "fall": before - value}.get(symptom.change, math.inf)
+            if size < FEW - 1e-6:
+                continue
         if symptom.shows(value, before, GUESS if guessed else 1.0):
             shown.add(symptom.name)
             reason = symptom.says.format(now=value, then=before, reference=reference)

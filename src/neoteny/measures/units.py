@@ -14,7 +14,7 @@ from neoteny.errors import SettingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["dead_units", "dormant_score", "dormant_units"]
+__all__ = ["dead_units", "dormant_score", "dormant_units", "saturated_units"]
 
 
 def dead_units(features: Tensor, positions: bool = False) -> Tensor:
@@ -87,6 +87,42 @@ def dormant_score(features: Tensor, tau: float = 0.025, positions: bool = False)
         raise SettingError(f"tau = {tau}: the threshold must be a number from 0.")
     size = rows_of(features, positions).abs().mean(dim=-2)
     return _share(size / (size.mean(dim=-1, keepdim=True) + 1e-9) <= tau)
+
+
+def saturated_units(features: Tensor, p: float = 0.75, positions: bool = False) -> Tensor:
+    """Share of units that are near a bound of their activation function on a share `p` of the examples or more.
+
+    The bounds are the largest and the smallest activation of the layer, and near is within 5% of their distance. They
+    count as bounds where at least 1% of all the layer's activations are near each: so of tanh and sigmoid, but not of
+    functions without an upper bound. Numbers that are exactly zero do not count: they are those of dead units.
+
+    Args:
+        features: activations on the probe set, [..., examples, units].
+        p: the share of examples.
+        positions: whether a further dimension of positions follows, [..., examples, units, positions].
+
+    Returns:
+        [...], in [0, 1].
+
+    Raises:
+        SettingError: `p` is outside [0, 1].
+
+    >>> import torch
+    >>> x = torch.linspace(-1, 1, 100).unsqueeze(1)
+    >>> saturated_units(torch.tanh(torch.cat([100 * x, x, x], 1)))
+    tensor(0.3333)
+
+    Source: Glorot & Bengio, AISTATS 2010, Section 3 (saturation); the definition on activations alone is ours.
+    """
+    if not 0 <= p <= 1:
+        raise SettingError(f"p = {p}: the share of examples must lie in [0, 1].")
+    h = rows_of(features, positions)
+    high, low = h.amax((-2, -1), keepdim=True), h.amin((-2, -1), keepdim=True)
+    margin = 0.05 * (high - low)
+    near = [(h >= high - margin) & (h != 0), (h <= low + margin) & (h != 0)]
+    bounded = (near[0].float().mean((-2, -1)) >= 0.01) & (near[1].float().mean((-2, -1)) >= 0.01)
+    share = (near[0] | near[1]).float().mean(-2)
+    return _share(share >= p) * bounded
 
 
 def rows_of(features: Tensor, positions: bool) -> Tensor:

@@ -79,7 +79,7 @@ class PPOSettings(AgentSettings):
     """c_v, weight of the value loss (R - v)^2"""
     ent_coef: float = 0.0
     """c_e, weight of the entropy bonus"""
-    max_grad_norm: float = field(default=math.inf, metadata={"accepts": (math.inf,)})
+    max_grad_norm: float = math.inf
     """the norm of all gradients together is clipped to it; inf: not at all"""
     normalise_advantages: Advantages = "batch"
     """over all collected steps, over each minibatch, or not at all"""

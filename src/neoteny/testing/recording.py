@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.attachment.user_network import UserStep
 from neoteny.methods.base import Method, Step
 from neoteny.testing.comparing import differing
 from neoteny.units.activations import Activations
@@ -46,6 +47,7 @@ class Call:
             `features` are random numbers, since of those of a real step only sums are kept.
         on_reference: the network on the reference batch.
         newborn: what the optimizer's state holds for new weights.
+        alive: the optimizers, which it asks for that.
     """
 
     hook: str
@@ -55,6 +57,7 @@ class Call:
     given: dict[str, Any]
     on_reference: Any = None
     newborn: Any = zero
+    alive: Any = None
 
 
 class CallRecorder:
@@ -96,8 +99,9 @@ class CallRecorder:
             return
         given = {name: getattr(step, name) for name in _GIVEN} | {"state": state, "key": step.key}
         given |= {"features": _made_up(step)} | ({} if due is None else {"due": due})
+        alive = step._user.optimizers if isinstance(step, UserStep) else None
         self.kept[hook] = Call(
-            hook, step.network, step.step_size, step.step_sizes, cloned(given), step.on_reference, step.newborn
+            hook, step.network, step.step_size, step.step_sizes, cloned(given), step.on_reference, step.newborn, alive
         )
 
 

@@ -7,4 +7,6 @@ from .records import Network as Network
 from .records import Reader as Reader
 from .records import UnitLayer as UnitLayer
 from .reset import make_new as make_new
+from .saving import load as load
+from .saving import save as save
 from .slices import Slices as Slices

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from neoteny.errors import NetworkError
 from neoteny.units.graph_rules import ACTIVATIONS, NORMS, RULES, Asked, Link
 from neoteny.units.reading import Codes, Leaf, read_edge
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "came_from", "distinct", "title_of"]
 
 _TITLE = re.compile(r"Backward\d*$")
 _BINARY = ("Add", "Sub", "Mul", "Div")
+_MOST = 2**15  # indices of which gradients can be asked
 _DEPTH = 100_000  # operations one behind the other; following them costs no C stack
 
 
@@ -79,6 +81,11 @@ class Graph:
         links = self._links(asked)
         if links is None:
             self.varies = True
+            if (count := math.prod(asked.sizes)) > _MOST:
+                raise NetworkError(
+                    f"The operation {title_of(asked.node)} takes apart an index of {count:,} entries, which cannot be "
+                    "followed; name the unit layers by hand with neoteny.units.declare."
+                )
             return read_edge(asked.node, asked.number, asked.dims, self._leaves_below(asked.node))
         title = title_of(asked.node)
         if title in NORMS and asked.dims:
@@ -214,7 +221,7 @@ def _carried(codes: np.ndarray, link: Link, units: int) -> np.ndarray:
     index, unit = np.divmod(codes, units)
     if link.target is not None:
         moved = link.target[index]
-        return np.unique((moved * units + unit)[moved >= 0])
+        return distinct((moved * units + unit)[moved >= 0])
     assert link.source is not None
     low, high = np.searchsorted(index, link.source), np.searchsorted(index, link.source, side="right")
     times = np.where(link.source < 0, 0, high - low)
@@ -222,12 +229,18 @@ def _carried(codes: np.ndarray, link: Link, units: int) -> np.ndarray:
     return np.repeat(np.arange(len(times)), times) * units + unit[at]
 
 
+def distinct(codes: np.ndarray) -> np.ndarray:
+    """Sorted, each once; numpy's own is slow, since it hashes."""
+    codes = np.sort(codes, kind="stable")
+    return codes[np.concatenate([[True], codes[1:] != codes[:-1]])] if len(codes) else codes
+
+
 def _union(answers: list[Codes]) -> Codes:
     found: Codes = {}
     for answer in answers:
         for name, codes in answer.items():
             there = found.get(name)
-            found[name] = codes if there is None or there is codes else np.union1d(there, codes)
+            found[name] = codes if there is None or there is codes else distinct(np.concatenate([there, codes]))
     return found
 
 

@@ -237,6 +237,26 @@ def _mixing(dims_of: Callable[[Any, int], Iterable[int]], *, all_of_them: bool =
     return rule
 
 
+def _shifted(moved: Callable[[np.ndarray, int, int], np.ndarray]) -> Rule:
+    """An operation that puts the positions along some dimensions in another order."""
+
+    def rule(asked: Asked) -> list[Link]:
+        own, node = asked.input_shape(0), asked.node
+        assert own is not None
+        by = getattr(node, "_saved_shifts", (0,) * len(own))
+        along = {_signed(d, len(own)): _signed(n, 0) for d, n in zip(node._saved_dims, by, strict=False)}
+        within = tuple(entry for entry in asked.within if entry[0] not in along)
+        if not along.keys() & set(asked.dims):
+            return [Link(0, asked.dims, within)]
+        places = _places(asked.sizes)
+        for at, d in enumerate(asked.dims):
+            if d in along:
+                places[at] = moved(places[at], own[d], along[d])
+        return [Link(0, asked.dims, within, _joined(places, asked.sizes, math.prod(asked.sizes)))]
+
+    return rule
+
+
 def _cat(asked: Asked) -> list[Link] | None:
     count, edges = len(asked.shape), range(len(asked.node.next_functions))
     along = _signed(asked.node._saved_dim, count)
@@ -556,7 +576,8 @@ RULES: dict[str, Rule] = {
         _names("Cumsum Cumprod Logcumsumexp Sort Topk Gather"),
         _mixing(lambda node, _: (node._saved_dim,), all_of_them=False),
     ),
-    **dict.fromkeys(("Roll", "Flip"), _mixing(lambda node, _: node._saved_dims, all_of_them=False)),
+    "Roll": _shifted(lambda place, length, by: (place - by) % length),
+    "Flip": _shifted(lambda place, length, by: length - 1 - place),
     **{
         name: _mixing(lambda _, count, last=last: range(count - last, count))
         for names, last in _SPATIAL.items()

@@ -220,18 +220,20 @@ class Grouping:
             at.setdefault(self._consumer[number], set()).add(self._index[number])
         zeros = {name: ~self.modulates[self.nodes(name)] for name in self.plain}
         still = self.trace.still_read(zeros, {name: np.array(sorted(own)) for name, own in at.items()})
+        reads = {consumer: self._flat(masks) & self.modulates for consumer, masks in still.items()}
         for number in candidates.tolist():
             here = node[rows.indptr[number] : rows.indptr[number + 1]]
-            masks = still.get(self._consumer[number], {})
-            others = [m for m in here[self.modulates[here]].tolist() if self._in(masks, m)]
-            if others:
+            others = here[reads[self._consumer[number]][here]] if self._consumer[number] in reads else here[:0]
+            if len(others):
                 other = self.trace.maps[self.plain[self.owner[others[0]]]].label
                 why = f"{self._consumer[number]!r} reads it where it reads units of {other!r}, which go on without it"
                 self.refuse(here[fit[here]], why)
 
-    def _in(self, masks: Masks, node: int) -> bool:
-        name = self.plain[self.owner[node]]
-        return name in masks and bool(masks[name][node - self.first[name]])
+    def _flat(self, masks: Masks) -> np.ndarray:
+        flat = np.zeros(self.count, bool)
+        for name, mask in masks.items():
+            flat[self.nodes(name)] = mask
+        return flat
 
     def _classes(self, rows: Any) -> np.ndarray:
         """The class of each node, and reasons against classes that are no units."""

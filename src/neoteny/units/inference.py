@@ -14,24 +14,27 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import is_linear, is_norm
 from neoteny.units.records import Network
 
-__all__ = ["Given", "as_initialiser", "drawn_by", "infer_initialisers"]
+__all__ = ["Given", "as_initialiser", "drawn_by", "infer_initialisers", "remembered"]
 
 _GAINS = (math.sqrt(2), 1.0, 5 / 3, 0.5, 0.1, 0.01)
 _FAVOUR = 5.0  # of what torch draws by default, in nats
 _DEVIATIONS = (0.02, 0.01, 0.1, 1.0)
 _DRAWN = 0.03  # the least deviation of gains that were drawn, not trained a little
+UNLIKE = "its values show no usual initialisation"
 _PATTERN = 0.02  # share of exact zeros, outside of whole rows and columns, from which on they are no chance
 
+_KNOWN: Any = WeakTensorKeyDictionary()  # how parameters were drawn, seen before they were trained
 Given = Initialiser | Callable[[Tensor], object]
 """How a parameter is drawn, as a caller says it: an `Initialiser`, or a function such as those of `torch.nn.init`."""
 
@@ -67,16 +70,16 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
             if name in said:
                 found[name] = said[name]
             elif values.is_meta:
-                usual = Initialiser("constant", 0.0 if own == "bias" else 1.0)
-                found[name] = usual if is_norm(module) else Initialiser.torch_default(_fans(module, values)[0])
-                notes[name] = f"on the meta device it has no values to tell; taken for {found[name]}"
+                usual = Initialiser.torch_default(_fans(module, values)[0])
+                found[name] = Initialiser("constant", float(own != "bias")) if is_norm(module) else usual
+                notes[name] = f"it is on meta, without values; taken for {found[name]}"
             elif is_norm(module):
                 found[name] = Initialiser("constant", 0.0)  # in its place; see below
                 later.append((name, module, own, values))
             else:
                 found[name], sure = _from_values(module, own, values)
                 if not sure:
-                    notes[name] = f"its values show no usual initialisation; taken for {found[name]}"
+                    notes[name] = f"{UNLIKE}; taken for {found[name]}"
     trained = any(shapes[name] > 1 and name not in tables and "meta" not in notes[name] for name in notes)
     for name, at in found.items():
         if trained and at.kind == "normal" and shapes[name] > 1 and name not in {*said, *notes, *tables}:
@@ -86,7 +89,7 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
         kept = trained or (own == "bias" and gain is not None and gain.kind == "constant")  # shifts go with gains
         found[name], sure = _of_norm(module, own, values, kept)
         if not sure:
-            notes[name] = f"its values show no usual initialisation; taken for {found[name]}"
+            notes[name] = f"{UNLIKE}; taken for {found[name]}"
     return found, notes
 
 
@@ -102,6 +105,22 @@ def drawn_by(network: Network, given: Mapping[str, Given]) -> Network:
     said = {name: as_initialiser("initialisers", name, how) for name, how in given.items()}
     notes = {name: note for name, note in network.notes.items() if name not in said}
     return replace(network, initialisers={**network.initialisers, **said}, notes=notes)
+
+
+def remembered(model: nn.Module, network: Network) -> Network:
+    """The units of a network with what was known of its parameters when they were looked at before, untrained.
+
+    What is known now is kept for the next time, as long as the parameters live.
+    """
+    parameters = dict(model.named_parameters())
+    known = {
+        name: _KNOWN[parameters[name]] for name in network.notes if name in parameters and parameters[name] in _KNOWN
+    }
+    notes = {name: note for name, note in network.notes.items() if name not in known}
+    drawn = {**network.initialisers, **known}
+    for name in parameters.keys() & drawn.keys() - notes.keys():
+        _KNOWN[parameters[name]] = drawn[name]
+    return replace(network, initialisers=drawn, notes=notes)
 
 
 def as_initialiser(where: str, name: str, how: object) -> Initialiser:

@@ -26,6 +26,7 @@ class Trace:
     """Who reads whom.
 
     Attributes:
+        say: tells the user how far it is, where that takes long.
         order: the modules with parameters of their own, and the norms, in order of execution.
         roles: `plain` (a linear map), `norm`, `channelwise` (a depthwise convolution), or `opaque`; other modules are
             seen through.
@@ -51,6 +52,7 @@ class Trace:
             of these consumers, producer by producer, which units those indices still read.
     """
 
+    say: Callable[[str], None] = lambda text: None
     order: list[str] = field(default_factory=list)
     roles: dict[str, Role] = field(default_factory=dict)
     maps: dict[str, LinearMap] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,9 +24,10 @@ from torch.utils import checkpoint as checkpointing
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.errors import NetworkError
+from neoteny.progress import waiting
 from neoteny.units.copying import output_tensors
 from neoteny.units.decompose import opened
-from neoteny.units.graph import Graph, came_from
+from neoteny.units.graph import Graph, came_from, distinct
 from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
@@ -70,14 +71,15 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
             raise NetworkError(
                 f"{_kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
             )
-    with _on_its_own(model):
+    with _apart(model), waiting() as say:
         # In double precision, on two examples and without large weights where the model lets us, else as it is.
         own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
         error: NetworkError | None = None
         ways = ((torch.float64, _EXAMPLES, True), (torch.float64, _EXAMPLES, False), (torch.float64, None, False))
         for dtype, examples, light in (*ways, (own, None, False)):
             try:
-                return _traced(model, dtype, arguments_of(first_examples(example_inputs, examples, dtype)), light)
+                given = arguments_of(first_examples(example_inputs, examples, dtype))
+                return _traced(model, dtype, given, light, say)
             except NetworkError as failed:
                 error = failed if error is None or not light else error
         assert error is not None
@@ -85,19 +87,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 
 
 @contextmanager
-def _without_reentry() -> Iterator[None]:
-    """Reentrant checkpoints run through: they hide the graph that is looked at here."""
-    own = checkpointing.CheckpointFunction.apply
-    checkpointing.CheckpointFunction.apply = staticmethod(lambda function, _, *inputs: function(*inputs))
-    try:
-        yield
-    finally:
-        checkpointing.CheckpointFunction.apply = own
-
-
-@contextmanager
-def _on_its_own(model: nn.Module) -> Iterator[None]:
-    """Gradients whatever the caller's mode, eager code, and the generators as they were afterwards."""
+def _apart(model: nn.Module) -> Iterator[None]:
+    """Run copies without a trace: generators stay as they were, and what the caller has switched on does not count."""
     tensors = [*model.parameters(), *model.buffers()]
     indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
     with (
@@ -113,25 +104,36 @@ def _on_its_own(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool) -> Trace:
+@contextmanager
+def _without_reentry() -> Iterator[None]:
+    """Reentrant checkpoints run through: they hide the graph that is looked at here."""
+    own = checkpointing.CheckpointFunction.apply
+    checkpointing.CheckpointFunction.apply = staticmethod(lambda function, _, *inputs: function(*inputs))
+    try:
+        yield
+    finally:
+        checkpointing.CheckpointFunction.apply = own
+
+
+def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool, say: Callable[[str], None]) -> Trace:
     """Trace a copy; again with real numbers in the weights that turn out to be read beside their modules."""
     whole = set[str]()
     while True:
-        result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light)
+        result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light, say)
         if not light or elsewhere <= whole:
             result.read_bare()
             return result
         whole |= elsewhere
 
 
-def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set[str]]:
+def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str], None]) -> tuple[Trace, set[str]]:
     shared = _shared(model)
     for module in model.modules():
         if hasattr(module, "muted"):  # frozen copies of a head are no units of it (nn/surgery/injection.py)
             module.__dict__["muted"] = True
     maps, views = opened(model)
     modules = dict(model.named_modules())
-    result = Trace(views=views, parts={name: name.rpartition(".")[0] for name in maps})
+    result = Trace(say=say, views=views, parts={name: name.rpartition(".")[0] for name in maps})
     _assign_roles(modules, maps, result)
     for name in result.maps if light else ():
         if result.roles[name] == "plain":
@@ -156,7 +158,7 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool) -> tuple[Trace, set
 
     def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
         found: dict[str, Masks] = {}
-        with _on_its_own(model):
+        with _apart(model):
             for draw in range(2):
                 calls, _ = _run(model, modules, result, arguments, draw, zeros)
                 _still_read(calls, at, modules, result, found)
@@ -307,8 +309,14 @@ def _run(
             leaf.movedim(_unit_dim(name, leaf, result), -1).masked_fill_(torch.from_numpy(zeros[name]), 0.0)
         return leaf.requires_grad_()
 
+    def reads(output: Any) -> bool:
+        """Whether what a module gave out depends on another's output."""
+        found = Graph.variables(t.grad_fn for t in tree_leaves(output) if isinstance(t, Tensor))
+        return any(id(leaf) in found for call in calls for leaf in call.leaves)
+
     def after(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         inside.pop()
+        result.say(f"looking for the units of {_kind(model)}: at {name or 'its output'}")
         result.called.add(name)
         seen = [t for t in tree_leaves((args, kwargs)) if _is_number(t)]
         if name not in result.roles:
@@ -316,6 +324,8 @@ def _run(
         role = result.roles.get(name)
         if role is None:
             return None
+        if name in result.maps and result.maps[name].inputs is None and not reads(output):
+            seen = []  # an embedding that looks only at the shape of what it is given
         # Clones: what the network does in place afterwards must change neither leaves nor what was seen.
         call = _Call(name, [_real(t.clone()) for t in seen], [(id(t), t._version) for t in seen], [])
         kept.extend(seen)
@@ -382,6 +392,7 @@ def _merge(
     graph, new = Graph(leaves), False
     norms = {call.passed: call for call in calls if call.passed is not None}
     for call in calls:
+        result.say(f"looking for what {call.name} reads")
         dim = _input_dim(call, modules[call.name], result)
         if dim is not None:
             value = call.inputs[0]
@@ -481,7 +492,7 @@ def _input_dim(call: _Call, module: nn.Module, result: Trace) -> int | None:
 def _add(target: Codes, found: Codes) -> bool:
     new = False
     for name, codes in found.items():
-        union = codes if name not in target else np.union1d(target[name], codes)
+        union = codes if name not in target else distinct(np.concatenate([target[name], codes]))
         new |= len(union) > (len(target[name]) if name in target else 0)
         target[name] = union
     return new

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from neoteny.lab.clocks import Due
-from neoteny.lab.compiling import Compiled, own_code
+from neoteny.lab.graph import Graph
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
@@ -60,16 +60,16 @@ class Strategy(ABC):
         self.compile = compile
         self.runs = len(carries)
         self.dropped: set[int] = set()
-        self._graphs: dict[tuple[int, tuple[bool, ...]], Compiled] = {}
-        self._noises: dict[int, Compiled] = {}
+        self._graphs: dict[tuple[int, tuple[bool, ...]], Graph] = {}
+        self._noises: dict[int, Graph] = {}
         self.load(stack(carries))
 
     @classmethod
     def unroll_for(cls, module: nn.Module, example: Tensor) -> int:
-        """Steps in one graph: many if a step is so short that calling it would take most of the time."""
+        """Steps in one graph: several if a step is so short that calling it would take much of the time."""
         work = example.shape[0] * sum(parameter.numel() for parameter in module.parameters())
         convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
-        return 1 if convolutional or work > 10**6 else 16
+        return 1 if convolutional or work > 10**6 else 4
 
     def use(self, module: nn.Module, example: Tensor) -> None:  # noqa: B027 - optional
         """Look at one of the networks, once; for strategies that need more than its tensors."""
@@ -131,19 +131,13 @@ class Strategy(ABC):
         """Seconds spent on first calls of compiled graphs."""
         return sum(graph.seconds for graph in (*self._graphs.values(), *self._noises.values()))
 
-    def graph(self, length: int, active: tuple[bool, ...]) -> Callable[..., Carry]:
-        """The function of `length` unrolled steps, in which the methods marked `active` have something due."""
-        if (length, active) not in self._graphs:
-            function = own_code(self.mapped(unrolled(self.step, length, active)))
-            few = not any(active) or len(self.step.network.layers) <= LAYERS_COMPILED
-            self._graphs[length, active] = Compiled(function, self.compile and few)
-        return self._graphs[length, active]
-
     def run(self, carry: Carry, hyper: dict[str, Tensor], key: Tensor, batches: Batch, due: Due) -> Carry:
         """Advance a carry over all steps of the batches; the second to last dimension of `due` is that of steps."""
         names, leaves = taken_apart(batches)
         dim, first = self.steps_dim, leaves[0]
         rows = [None if r is None or not r.any() else torch.as_tensor(r, device=first.device) for r in due]
+        now, structure = tree_flatten(carry)
+        fixed = tree_leaves((hyper, key))
 
         def piece(tensor: Tensor, start: int, length: int) -> Tensor:
             # contiguous: a graph is compiled for the strides of its first call
@@ -151,17 +145,22 @@ class Strategy(ABC):
 
         for start, length, active in plan(due, first.shape[dim], self.levels):
             acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
-            noise = self._noise(length)(key, carry["count"]) if any(self.step.draws) else []
-            graph = self.graph(length, active)
-            batch, _ = put_together(names, [piece(leaf, start, length) for leaf in leaves])
-            carry = graph(carry, hyper, key, batch, acting, noise)
-        return carry
+            noise = self._noise(length, key, tree_unflatten(now, structure)["count"]) if any(self.step.draws) else []
+            batch = [piece(leaf, start, length) for leaf in leaves]
+            if (length, active) not in self._graphs:
+                own = put_together(names, batch)[0]
+                spec = tree_flatten((tree_unflatten(now, structure), hyper, key, own, acting, noise))[1]
+                few = not any(active) or len(self.step.network.layers) <= LAYERS_COMPILED
+                function = self.mapped(unrolled(self.step, length, active))
+                self._graphs[length, active] = Graph(function, spec, self.compile and few)
+            now = list(self._graphs[length, active]([*now, *fixed, *batch, *acting, *noise]))
+        return tree_unflatten(now, structure)
 
-    def _noise(self, length: int) -> Callable[..., list[Tensor]]:
+    def _noise(self, length: int, key: Tensor, count: Tensor) -> list[Tensor]:
         if length not in self._noises:
-            function = own_code(self.mapped(lambda key, count: self.step.noise(key, count, length)))
-            self._noises[length] = Compiled(function, self.compile)
-        return self._noises[length]
+            function = self.mapped(lambda key, count: self.step.noise(key, count, length))
+            self._noises[length] = Graph(function, tree_flatten((key, count))[1], self.compile)
+        return list(self._noises[length]([key, count]))
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function of one run in the form that this strategy needs."""
@@ -183,6 +182,7 @@ def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Calla
         due: list[Tensor],
         noise: list[Tensor],
     ) -> Carry:
+        structure = tree_flatten(carry)[1]  # the order of the tensors stays, from call to call
         for k in range(length):
             rows, drawn = iter(due), iter(noise)
             carry = step(
@@ -193,7 +193,7 @@ def unrolled(step: TrainingStep, length: int, active: tuple[bool, ...]) -> Calla
                 [next(rows)[k] if is_due else None for is_due in active],
                 [next(drawn)[k] if draws else None for draws in step.draws],
             )
-        return carry
+        return tree_unflatten(structure.flatten_up_to(carry), structure)
 
     return chunk
 

@@ -191,6 +191,6 @@ class Lanes(Strategy):
     def _fresh(self, method: ContinualBackprop, layer: UnitLayer, keys: Tensor) -> Tensor:
         """New incoming weights by the keys of several resets, `[resets, units or 1, inputs]`."""
         (slices,), network = layer.incoming, self.step.network
-        like, count = self._tensors[slices.name][0, ..., 0], 1 if method.draws_one_row(layer) else layer.size
-        drawn = torch.func.vmap(lambda key: fresh_rows(slices, network, random.fold_in(key, 0), like, count))(keys)
+        like, shared = self._tensors[slices.name][0, ..., 0], method.draws_one_row(layer)
+        drawn = torch.func.vmap(lambda key: fresh_rows(slices, network, random.fold_in(key, 0), like, shared))(keys)
         return drawn.flatten(2).contiguous()

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from neoteny.lab import compiling
-from neoteny.lab.compiling import Compiled, own_code
+from neoteny.lab.graph import Graph
 from neoteny.lab.objective import Batch
 from neoteny.lab.strategies.base import Due, plan
 from neoteny.lab.strategies.chains import UTILITIES, chain, judging, pointers, resets, squared
@@ -102,10 +102,12 @@ class RankOne(Loop):
 
     def _reset(self, run: int, active: tuple[bool, ...], rows: list[Tensor], features: dict[str, Tensor]) -> None:
         """Do what is due after the last step, by the methods' own rules."""
-        if (0, active) not in self._graphs:
-            self._graphs[0, active] = Compiled(own_code(resets(self.step, active)), self.compile)
         old = self._carries[run]
         hyper = {name: value[run] for name, value in self.hyper.items()}
-        new = self._graphs[0, active](old, hyper, self.keys[run], features, rows)
+        leaves, spec = tree_flatten((old, hyper, self.keys[run], features, rows))
+        if (0, active) not in self._graphs:
+            self._graphs[0, active] = Graph(resets(self.step, active), spec, self.compile)
+        graph = self._graphs[0, active]
         # the kernel gets the addresses at each call; the tensors only have to be contiguous
-        self._carries[run] = {**old, **tree_map(torch.Tensor.contiguous, new)}
+        new = [leaf.contiguous() for leaf in graph(leaves)]
+        self._carries[run] = {**old, **tree_unflatten(new, graph.result)}

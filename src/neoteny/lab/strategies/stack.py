@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
 
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
@@ -21,12 +20,6 @@ class Stack(Strategy):
 
     name: ClassVar[str] = "stack"
     steps_dim: ClassVar[int] = 1
-
-    @classmethod
-    def unroll_for(cls, module: nn.Module, example: Tensor) -> int:
-        """Fewer steps in a graph than for a single run: a step of all runs takes longer, compiling does not."""
-        work = example.shape[0] * sum(parameter.numel() for parameter in module.parameters())
-        return min(super().unroll_for(module, example), 16 if work <= 10**3 else 4)
 
     def load(self, carry: Carry) -> None:
         """Take over a carry of all runs."""

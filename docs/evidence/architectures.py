@@ -56,9 +56,9 @@ def row(name: str, architecture: Architecture) -> tuple[str, ...]:
     width, length = architecture.wide
     net, inputs = architecture.build(width, length), architecture.inputs(architecture.batch, length)
     began = time.perf_counter()
-    network = find(net, inputs)
+    network = find(net, inputs, only_preserving=False)
     took = time.perf_counter() - began
-    more = find(net, inputs, residual_stream=True)
+    more = find(net, inputs, residual_stream=True, only_preserving=False)
     streams = [layer for layer in more.layers if layer.stream]
     bare, attached = steps(net, inputs, network)
     return (

@@ -225,7 +225,8 @@ def test_its_units_are_found_as_ever_before_and_after(case):
     expected = neoteny.units.find(model, torch.zeros(1, 3))
     assert len(expected.layers) == 2
     assert neoteny.units.find(injected, torch.zeros(1, 3)) == expected
-    plasticity = neoteny.attach(injected, torch.optim.SGD(injected.parameters(), 0.1), method, torch.zeros(1, 3))
+    optimizer = torch.optim.SGD(injected.parameters(), 0.1)
+    plasticity = neoteny.attach(injected, optimizer, method, torch.zeros(1, 3))
     plasticity.new_task()
     found = neoteny.units.find(injected, torch.zeros(1, 3))
     assert (found.layers, found.head, found.modules) == (expected.layers, expected.head, expected.modules)
@@ -235,7 +236,8 @@ def test_what_looks_into_the_network_sees_what_it_computes(case):
     from neoteny.units.copying import bare_copy
 
     _, model, method = case
-    plasticity = neoteny.attach(model, torch.optim.SGD(model.parameters(), 0.1), method, torch.zeros(1, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    plasticity = neoteny.attach(model, optimizer, method, torch.zeros(1, 3))
     plasticity.new_task()
     x = torch.randn(4, 3)
     assert torch.equal(outputs(bare_copy(model), x), outputs(model, x))

@@ -321,6 +321,7 @@ def raising_at(number, call, calls=None):
             calls.append(count)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a fault in a generator that is closed
 @pytest.mark.parametrize("known", [False, True])
 def test_whatever_fails_the_network_stays_as_it_was(known):
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils._pytree import tree_leaves
 
 from neoteny.errors import NetworkError
-from neoteny.units import Initialiser, find, make_new, random
+from neoteny.units import Initialiser, find, make_new, random, verify
 
 X = torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
 
@@ -433,7 +433,8 @@ class Excited(nn.Module):
 def test_squeeze_and_excitation_gates_and_is_no_residual_stream():
     torch.manual_seed(0)
     net, x = Excited(), torch.randn(3, 2, 6, 6)
-    network = find(net, x)
+    with torch.no_grad():
+        network = find(net, x)
     assert {layer.name: layer.size for layer in network.layers} == {"expand+excite": 8, "squeeze": 3, "project": 5}
     assert not network.skipped and not any(layer.stream for layer in network.layers)
     for layer in network.layers:
@@ -526,3 +527,58 @@ def test_the_network_is_left_as_it_was_and_the_check_says_what_it_cost():
     assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())
     assert torch.equal(generator, torch.get_rng_state()) and "forward passes" in network.checked
     assert find(net, X, verify=False).checked == "" and find(net, X, verify=False) == network
+
+
+def test_a_large_network_is_checked_in_place_and_put_back_to_the_bit(monkeypatch):
+    monkeypatch.setattr(verify, "_IN_PLACE", 0)
+    torch.manual_seed(0)
+    net = Net(down=Standardised(8, 6)).train()
+    net.head.bias.data.zero_()
+    net(X).sum().backward()
+    before = {name: (t.clone(), t.grad) for name, t in net.named_parameters()}
+    versions = {name: t._version for name, t in net.named_parameters()}
+    network = find(net, X)
+    assert {layer.name for layer in network.layers} == {"first", "down"} and "output moves" in network.skipped["up"]
+    for name, t in net.named_parameters():
+        assert torch.equal(t, before[name][0]) and t.grad is before[name][1] and t._version == versions[name]
+
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify._Trial, "_search", broken)
+    with pytest.raises(KeyboardInterrupt):
+        find(net, X)
+    assert all(torch.equal(t, before[name][0]) for name, t in net.named_parameters())
+
+
+def test_what_cannot_be_checked_says_so():
+    class Counts(Net):
+        calls = 0
+
+        def forward(self, x):
+            Counts.calls += 1
+            return super().forward(x) + Counts.calls
+
+    network = find(Counts(), X)
+    assert "differ from pass to pass" in network.checked and len(network.layers) == 3
+    assert "meta" in find(Net().to("meta"), X.to("meta")).checked
+
+
+class Mixture(nn.Module):
+    """A bare mask hides nothing and the parameters of experts that did not run are named."""
+
+    def __init__(self):
+        super().__init__()
+        self.inp, self.experts, self.head = (
+            nn.Linear(5, 8),
+            nn.ModuleList(nn.Linear(8, 6) for _ in range(3)),
+            nn.Linear(6, 2),
+        )
+
+    def forward(self, x):
+        return self.head(self.experts[0](self.inp(x).relu()).relu())
+
+
+def test_untaken_branches_are_named():
+    network = find(Mixture(), X)
+    assert all("did not run" in network.skipped[f"experts.{number}"] for number in (1, 2))

@@ -17,7 +17,7 @@ from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.initialise import Initialiser
 from neoteny.units.maps import is_norm, newborn_norm, over_channels, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
-from neoteny.units.passing import on_the_way
+from neoteny.units.passing import drawn_around_zero, on_the_way
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
 from neoteny.units.trace import Trace
@@ -92,7 +92,9 @@ def find(
     traced = trace(inner, example_inputs)
     modules = dict(inner.named_modules())
     given = {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()}
-    writer = _Writer(modules, traced, residual_stream, given)
+    guessed, notes = infer_initialisers(inner, given)
+    loose = {name: parameter for name, parameter in inner.named_parameters() if name in traced.unowned}
+    writer = _Writer(modules, traced, residual_stream, {*given, *drawn_around_zero(loose, guessed, notes)})
     layers, skipped = chained(writer.grouping, modules) if chain else writer.layers()
     layers, checked = list(_named_apart(layers)), ""
     done = Verification()
@@ -113,8 +115,7 @@ def find(
     order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
     made = makers_of(inner, example_inputs)
     own = {name: own_parameters(inner, name) for name in dict.fromkeys([*order, *made.modules])}
-    guessed, notes = infer_initialisers(inner, given)
-    fresh = {name: how for name, how in writer.fresh.items() if name not in given}
+    fresh = writer.fresh
     found = Network(
         layers=tuple(layers),
         initialisers={**guessed, **fresh},
@@ -344,7 +345,7 @@ class _Writer:
             for own, fill in newborn_norm(name, module, self.trace.inputs[name][1]):
                 norms.put(own, 0, index, fill=fill)
         made, stay = on_the_way(self.trace, self.modules, reads, self.said)
-        self.fresh |= {slices.name: Initialiser("constant", slices.fill) for slices in made}
+        self.fresh |= {s.name: Initialiser("constant", s.fill) for s in made if s.name not in self.said}
         return UnitLayer(
             name="+".join(dict.fromkeys(self.trace.maps[name].label for name in rows[0])),
             size=len(rows),

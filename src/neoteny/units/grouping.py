@@ -82,6 +82,8 @@ class Grouping:
         for consumer in self.trace.order:
             if self.trace.roles[consumer] in ("norm", "channelwise"):
                 continue
+            if consumer in self.trace.maps and self.trace.maps[consumer].inputs is None:
+                continue  # an embedding looks up by whole numbers, whatever else it is given
             why = self.unzeroable(consumer)
             if why is not None:
                 for producer, _, unit in self.pairs(consumer):
@@ -164,7 +166,7 @@ class Grouping:
         several = [
             name
             for name, by_dim in self.trace.bare.get(self._consumer[row], {}).items()
-            if len(by_dim) > 1 and any(codes is None for codes in by_dim.values())
+            if len(by_dim) > 1 and all(codes is None for codes in by_dim.values())
         ]
         return f", through {', '.join(map(repr, several))}, which no known module owns" if several else ""
 

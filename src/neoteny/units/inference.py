@@ -80,7 +80,7 @@ def infer_initialisers(model: nn.Module, given: Mapping[str, Given]) -> tuple[di
                 found[name], sure = _from_values(module, own, values)
                 if not sure:
                     notes[name] = f"{UNLIKE}; taken for {found[name]}"
-    trained = any(shapes[name] > 1 and name not in tables for name in notes)
+    trained = any(shapes[name] > 1 and name not in tables and "meta" not in notes[name] for name in notes)
     for name, at in found.items():
         if trained and at.kind == "normal" and shapes[name] > 1 and name not in {*said, *notes, *tables}:
             notes[name] = f"other weights look trained, so that its values agree with {at} may be chance"

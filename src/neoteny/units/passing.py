@@ -8,16 +8,19 @@ partly new, and its layer names them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neoteny.units.initialise import Initialiser
 from neoteny.units.slices import Slices
 from neoteny.units.trace import Trace
 
 __all__ = ["on_the_way"]
+
+_ENOUGH = 64  # values, to tell a distribution from another
 
 Reads = Sequence[Mapping[str, Sequence[int]]]
 
@@ -50,6 +53,20 @@ def on_the_way(
             else:
                 made[name] = Slices(name, dim, positions, fill=fill)
     return list(made.values()), stay
+
+
+def drawn_around_zero(
+    parameters: Mapping[str, Tensor], initialisers: Mapping[str, Initialiser], notes: Mapping[str, str]
+) -> Iterator[str]:
+    """The parameters whose values show how they were drawn; their mean is asked as well, which is 0 then."""
+    for name, parameter in parameters.items():
+        if parameter.is_meta or not parameter.is_floating_point():
+            continue
+        if name in initialisers and name not in notes and initialisers[name].kind != "constant":
+            values = parameter.detach().double()
+            spread = values.square().mean().sqrt() / max(1, values.numel()) ** 0.5
+            if values.numel() >= _ENOUGH and values.mean().abs() < 4 * spread:
+                yield name
 
 
 def _own(

@@ -99,6 +99,26 @@ def read_edge(node: Any, number: int, dims: tuple[int, ...], leaves: list[Leaf])
     return _merged(pairs)
 
 
+def read_singly(value: Tensor, dim: int, leaves: list[Leaf]) -> list[np.ndarray | None]:
+    """For each leaf the pairs, if no unit is read at two indices or no index reads two; else None.
+
+    Cheaper than to find out what is read many to many. Leaves of one producer are one tensor along several dimensions:
+    where one of these is decided, the others are not asked any further.
+
+    >>> x = torch.ones(3, requires_grad=True)
+    >>> read_singly(x * torch.ones(2, 3), 1, [Leaf("x", x, 0)])
+    [array([0, 4, 8])]
+    """
+    asked = _Value(get_gradient_edge(value), tuple(value.shape), value.detach().flatten()[:0], (dim,))
+    found = list(_by_index_digits(asked, leaves, _weights(value.shape, value)))
+    decided = {leaf.producer for leaf, codes in zip(leaves, found, strict=True) if codes is not None}
+    for number, leaf in enumerate(leaves):
+        if leaf.producer not in decided:
+            with suppress(RuntimeError):  # an operation whose gradient has none
+                found[number] = next(_by_unit_digits(asked, [leaf]))
+    return found
+
+
 def _by_index_digits(value: _Value, leaves: list[Leaf], weights: Tensor) -> Iterator[np.ndarray | None]:
     """For each leaf its pairs, if each of its units is read at one index at most."""
     hits: list[list[np.ndarray]] = [[] for _ in leaves]

@@ -47,6 +47,7 @@ class Trace:
         bare_shapes: the shapes of those parameters.
         called: the modules that the forward pass called, of whatever kind.
         unowned: the parameters that it used, and that no known module among those called owns.
+        read_bare: fills in `bare`.
         still_read: given producers' units whose outputs are zero and, by consumer, some of its input indices: for each
             of these consumers, producer by producer, which units those indices still read.
     """
@@ -69,6 +70,7 @@ class Trace:
     bare_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
     unowned: list[str] = field(default_factory=list)
+    read_bare: Callable[[], None] = lambda: None
     still_read: Callable[[Masks, Mapping[str, np.ndarray]], dict[str, Masks]] = lambda zeros, at: {}
 
     def owner(self, name: str) -> str:

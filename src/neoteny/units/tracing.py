@@ -31,7 +31,7 @@ from neoteny.units.graph import Graph, came_from, distinct
 from neoteny.units.inputs import HOW, arguments_of, first_examples
 from neoteny.units.light import only_shapes, traceable_copy
 from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_linear, is_norm, known_map, recognised
-from neoteny.units.reading import Codes, Leaf
+from neoteny.units.reading import Codes, Leaf, read_singly
 from neoteny.units.trace import Masks, Trace
 
 __all__ = ["trace"]
@@ -121,6 +121,7 @@ def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool, s
     while True:
         result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light, say)
         if not light or elsewhere <= whole:
+            result.read_bare()
             return result
         whole |= elsewhere
 
@@ -151,7 +152,6 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
                 reason = next((both[p] for p in (known.weight, known.bias) if p in both), None)
                 result.maps[name] = replace(known, shared=reason)
         new, varies = _merge(calls, outputs, result, modules)
-        varies |= _merge_bare(calls, bare, modules, result)
         quiet = 0 if new else quiet + 1
         if quiet == 2 or not (varies or result.roles.keys() - result.calls.keys()):
             break
@@ -164,7 +164,13 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
                 _still_read(calls, at, modules, result, found)
         return found
 
-    result.still_read = still_read
+    def read_bare() -> None:
+        for draw in range(2 if bare else 0):
+            calls, _ = _run(model, modules, result, arguments, draw)
+            if not _merge_bare(calls, bare, modules, result):
+                break
+
+    result.still_read, result.read_bare = still_read, read_bare
     return result, set(elsewhere)
 
 
@@ -417,26 +423,25 @@ def _norm_of_activations(value: Tensor, norms: Mapping[Any, _Call], graph: Graph
 def _merge_bare(
     calls: list[_Call], bare: Mapping[str, Tensor], modules: Mapping[str, nn.Module], result: Trace
 ) -> bool:
-    """Add which index reads which entries of parameters that no known module owns; returns whether that may vary."""
-    varies = False
-    for d in range(max((p.dim() for p in bare.values()), default=0)):
-        graph = Graph(Leaf(name, p, d) for name, p in bare.items() if d < p.dim() and p.shape[d] > 1)
-        for call in {call.name: call for call in calls}.values():
-            dim = _input_dim(call, modules[call.name], result)
-            for name, codes in graph.read(call.inputs[0], (dim,)).items() if dim is not None else ():
-                known = result.bare.setdefault(call.name, {}).setdefault(name, {})
-                known[d] = _unless_mixed(known.get(d, codes), codes, bare[name].shape[d])
-        varies |= graph.varies
-    return varies
+    """Add which index reads which entries of parameters that no known module owns.
 
-
-def _unless_mixed(before: np.ndarray | None, codes: np.ndarray, length: int) -> np.ndarray | None:
-    """The pairs, if no position is read at two indices or no index reads two; else None."""
-    if before is None:
-        return None
-    codes = np.union1d(before, codes)
-    index, position = codes // length, codes % length
-    return None if min(len(codes) - len(np.unique(index)), len(codes) - len(np.unique(position))) else codes
+    Returns whether another draw may show more: entries were not seen, perhaps behind a closed rectifier.
+    """
+    unseen = False
+    for call in {call.name: call for call in calls}.values():
+        dim = _input_dim(call, modules[call.name], result)
+        if dim is None or not call.inputs[0].requires_grad:
+            continue
+        value, known = call.inputs[0], result.bare.setdefault(call.name, {})
+        behind = Graph.variables([value.grad_fn])
+        reached = {name: p for name, p in bare.items() if id(p) in behind}
+        leaves = [Leaf(name, p, d) for name, p in reached.items() for d in range(p.dim()) if p.shape[d] > 1]
+        for leaf, codes in zip(leaves, read_singly(value, dim, leaves) if leaves else (), strict=True):
+            assert leaf.dim is not None
+            before = known.setdefault(leaf.producer, {}).get(leaf.dim, np.zeros(0, np.int64))
+            known[leaf.producer][leaf.dim] = None if codes is None or before is None else np.union1d(before, codes)
+            unseen |= codes is not None and len(np.unique(codes % leaf.units)) < leaf.units
+    return unseen
 
 
 def _still_read(

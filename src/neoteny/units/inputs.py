@@ -58,6 +58,7 @@ def first_examples(batch: Any, examples: int | None = None, dtype: Any = None) -
     >>> first_examples({"x": torch.zeros(5, 2)}, 3)["x"].shape
     torch.Size([3, 2])
     """
+    import torch
     from torch import Tensor
     from torch.utils._pytree import tree_leaves, tree_map
 
@@ -71,6 +72,8 @@ def first_examples(batch: Any, examples: int | None = None, dtype: Any = None) -
         if not isinstance(value, Tensor):
             return value
         value = value.detach()[:examples] if several and value.dim() else value.detach()
+        if value.is_meta:  # without numbers: copies of such networks are looked into on the CPU
+            value = torch.ones(value.shape, dtype=value.dtype)
         return value.clone() if dtype is None else in_precision(value, dtype).clone()
 
     return tree_map(ready, batch)

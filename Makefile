@@ -66,6 +66,8 @@ architectures: $(INSTALLED)
 wild: $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[wild]'
 	OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/wild.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/wild_optimizers.py --to docs/evidence/wild_optimizers.md
+	$(if $(ARGS),,OMP_NUM_THREADS=1 $(BIN)/python docs/evidence/wild_optimizers.py)
 
 character-stream: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/character_stream.py $(ARGS)

@@ -62,7 +62,7 @@ COLUMNS = (
 )  # fmt: skip
 HEAD = """# Networks of others
 
-`neoteny.attach` looks for the units of {networks} networks that nobody here wrote. Each is built from its configuration, without trained weights.
+`neoteny.attach` looks for the units of networks that nobody here wrote: so far {networks} of the {listed} that are listed. Each is built from its configuration, without trained weights.
 
 {counts}
 
@@ -309,12 +309,17 @@ def counted(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
 
 def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The page."""
+    rows = {name: rows[name] for name in NETWORKS if name in rows}
     counts = counted(rows)
     shown = "\n".join(f"- {what}: {count:,}" for what, count in counts.items())
     table = [f"| {' | '.join(COLUMNS)} |", "|---|---:|---:|---|---|---:|---:|"]
-    table += [line(name, rows[name]) for name in NETWORKS if name in rows]
+    table += [line(name, row) for name, row in rows.items()]
     made = f"Made by `make wild` with torch {torch.__version__} on {platform.machine()}."
-    return HEAD.format(networks=counts["networks"], counts=shown) + "\n".join(table) + f"\n\n{made}\n"
+    return (
+        HEAD.format(networks=counts["networks"], listed=len(NETWORKS), counts=shown)
+        + "\n".join(table)
+        + f"\n\n{made}\n"
+    )
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ def attached(*methods, updates=12):
         optimizer.zero_grad()
         model(torch.randn(4, 3)).sum().backward()
         optimizer.step()
+    plasticity.optimizer = optimizer  # the handle itself does not keep it
     return plasticity
 
 

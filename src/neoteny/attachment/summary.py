@@ -34,7 +34,7 @@ def as_table(handle: Saved) -> str:
 
 
 def _headline(handle: Saved) -> str:
-    kinds = Counter(type(optimizer).__name__ for optimizer in handle._network.optimizers)
+    kinds = Counter(handle._network.kinds)
     optimizers = " and ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
     units = sum(layer.size for layer in handle.units.layers)
     tasks = f", {_counted(handle.tasks, 'change')} of task" if handle.tasks else ""

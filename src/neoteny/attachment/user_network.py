@@ -44,6 +44,7 @@ class UserNetwork:
         processes: Processes,
     ):
         outer = list(map(without_trainers, optimizers))
+        self.kinds = tuple(type(acting(one)).__name__ for one in outer)
         self._optimizers = [(weakref.ref(acting(one)), weakref.ref(one)) for one in outer]  # their hooks hold this
         self._keeping = [weakref.ref(held) for one in outer for held in within(one)]
         self.model, self.network, self.processes = model, network, processes

@@ -224,7 +224,7 @@ def kind_of(annotation: Any, infinite: bool = False) -> Kind | None:
         if one is None:
             return None
         return Kind(
-            f"a list, each {one.said}",
+            _several("a list", one),
             lambda value: isinstance(value, (list, tuple, str)) and all(map(one.holds, value)),
         )
     kind = origin or annotation
@@ -287,9 +287,15 @@ def _tuple(inner: tuple[Any, ...], infinite: bool) -> Kind | None:
             return value
         return tuple((each[0] if endless or at >= len(each) else each[at]).convert(one) for at, one in enumerate(value))  # type: ignore[union-attr]
 
-    what = each[0].said if each[0] else ""
+    assert each[0] is not None
     count = "a list" if endless else "a pair" if len(each) == 2 else f"a list of {len(each)}"
-    return Kind(f"{count}, each {what}", holds, convert)
+    return Kind(_several(count, each[0]), holds, convert)
+
+
+def _several(count: str, one: Kind) -> str:
+    if one.said.startswith("a ") and " or " not in one.said and " of " not in count + one.said:
+        return f"{count} of {one.said.removeprefix('a ')}s"
+    return f"{count}, each {one.said}"
 
 
 _PLAIN: dict[Any, Kind] = {

@@ -19,7 +19,8 @@ from typing import Any
 
 # before either library is loaded: one thread each, and nothing compiled earlier
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TORCHINDUCTOR_CACHE_DIR=tempfile.mkdtemp())
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # XLA starts a thread for each core that it may use
 
 import jax
 import jax.numpy as jnp
@@ -113,15 +114,19 @@ def jax_side(case: Case, weights: list[Any], x: np.ndarray, y: np.ndarray) -> Ca
     def run(weights: Any, states: Any, key: Any, x: Any, y: Any) -> Any:
         return jax.lax.scan(step, (weights, states, key), (x, y))[0]
 
-    def one_by_one(*arguments: Any) -> Any:  # faster for networks of which 30 do not fit into the cache
-        return jax.lax.map(lambda own: run(*own), arguments)
-
-    train = jax.jit(one_by_one if case.classes else jax.vmap(run))
+    alone = bool(case.classes)  # one run after the other: 30 of these networks do not fit into the cache
+    train = jax.jit(run if alone else jax.vmap(run))
     carry = [weights, zeros, jax.random.split(jax.random.key(0), case.runs)]
     data = jnp.asarray(x[:, :, 0]), jnp.asarray(y[:, :, 0])
 
+    def part(of: Any, number: int) -> Any:
+        return jax.tree.map(lambda value: value[number], of)
+
+    carries = [part(carry, number) for number in range(case.runs)] if alone else [carry]
+    parts = [part(data, number) for number in range(case.runs)] if alone else [data]
+
     def advance() -> None:
-        carry[:] = jax.block_until_ready(train(*carry, *data))
+        carries[:] = jax.block_until_ready([train(*carry, *data) for carry, data in zip(carries, parts, strict=True)])
 
     return advance
 
@@ -187,11 +192,11 @@ def main() -> None:
 
 PAGE = """# Beside JAX
 
-`make beside-jax`: neoteny's learner and the same training step in JAX {jax} (torch {torch}), in turns in one process,
-one thread each; the best round counts, in seconds of the core for a step of one run. *Ready* is the time until the
+`make beside-jax`: neoteny's learner and the same training step in JAX {jax} (torch {torch}), in turns in one process
+on one core; the best round counts, in seconds of the core for a step of one run. *Ready* is the time until the
 first result, with a cold cache of compiled code on both sides. In JAX the step is scanned over examples, and mapped
-over runs by `vmap` (20-5-1) or `lax.map` (784-100x3-10, where `vmap` takes longer). Absolute times are those of a
-shared virtual machine.
+over runs by `vmap` (20-5-1), or called for one run after the other (784-100x3-10, where `vmap` takes longer). Absolute
+times are those of a shared virtual machine.
 """
 
 

@@ -165,7 +165,7 @@ def main() -> None:
             case.name,
             "cbp" if case.cbp else "backprop",
             f"{ordinary:,.1f}",
-            f"{ours:,.2f}",
+            f"{ours:,.3f}" if ours < 1 else f"{ours:,.2f}",
             f"{ordinary / ours:,.1f}",
             f"{case.asked:g}" if case.asked else "",
             f"{about['strategy']} x{about['unroll']}",

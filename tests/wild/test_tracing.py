@@ -164,6 +164,30 @@ def test_experts_without_examples_are_found_too():
     assert {layer.name: layer.size for layer in found.layers} == {f"experts.{k}.0": 6 for k in range(8)}
 
 
+class Router(nn.Linear):
+    """A linear map that gives out its choice as well."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        weights, chosen = logits.softmax(1).topk(2)
+        return logits, weights, chosen
+
+
+def test_a_linear_map_that_gives_out_more_is_left_out():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.router, self.last = nn.Linear(4, 8), Router(8, 5), nn.Linear(8, 3)
+
+        def forward(self, x):
+            h = self.first(x).relu()
+            logits, weights, chosen = self.router(h)
+            return self.last(h * weights.sum(1, keepdim=True)) + logits.gather(1, chosen).sum(1, keepdim=True)
+
+    network = find(Net(), X, allow_none=True)
+    assert not network.layers and "more than a linear map" in network.skipped["router"]
+
+
 class Positions(nn.Embedding):
     """Learned positions, looked up by the positions of the words."""
 

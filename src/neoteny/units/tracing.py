@@ -325,6 +325,10 @@ def _run(
         role = result.roles.get(name)
         if role is None:
             return None
+        if role == "plain" and sum(map(_is_number, tree_leaves(output))) > 1:  # a router that also gives its choice
+            role = result.roles[name] = "opaque"
+            result.opaque[name] = "it gives out more than a linear map does"
+            del result.maps[name]
         if name in result.maps and result.maps[name].inputs is None and not reads(output):
             seen = []  # an embedding that looks only at the shape of what it is given
         # Clones: what the network does in place afterwards must change neither leaves nor what was seen.

@@ -119,6 +119,19 @@ def test_without_methods_it_is_the_ordinary_loop(optimizer):
         torch.testing.assert_close(ours.weights()[name][1], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(compiling.compiler() is None, reason="compiling needs a C++ compiler")
+def test_compiled_batches_may_change_their_size():
+    plain, compiled = learner(), learner(compile=True)
+    generator = torch.Generator().manual_seed(0)
+    for size in (4, 2, 4):
+        x = torch.randn(3, 3, size, 12, generator=generator)
+        y = torch.randint(0, 3, (3, 3, size), generator=generator)
+        for each in (plain, compiled):
+            each.advance(examples(x, y))
+    assert_same(plain, compiled)
+
+
 NORMALISED = {
     "mlp": (lambda: MLP(12, [9, 7], 3, normalisation="batch"), (6, 12)),
     "imagenet": (lambda: ContinualImageNetNet(3, width=0.1, normalisation="batch", pixels=24), (6, 3, 24, 24)),

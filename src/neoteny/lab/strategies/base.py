@@ -60,7 +60,7 @@ class Strategy(ABC):
         self.compile = compile
         self.runs = len(carries)
         self.dropped: set[int] = set()
-        self._graphs: dict[tuple[int, tuple[bool, ...]], Graph] = {}
+        self._graphs: dict[tuple[Any, ...], Graph] = {}
         self._noises: dict[int, Graph] = {}
         self.load(stack(carries))
 
@@ -147,13 +147,15 @@ class Strategy(ABC):
             acting = [piece(row, start, length) for row, on in zip(rows, active, strict=True) if on and row is not None]
             noise = self._noise(length, key, tree_unflatten(now, structure)["count"]) if any(self.step.draws) else []
             batch = [piece(leaf, start, length) for leaf in leaves]
-            if (length, active) not in self._graphs:
+            # a graph checks nothing: batches of another size or type need one of their own
+            known = (length, active, *[(leaf.shape, leaf.dtype) for leaf in batch])
+            if known not in self._graphs:
                 own = put_together(names, batch)[0]
                 spec = tree_flatten((tree_unflatten(now, structure), hyper, key, own, acting, noise))[1]
                 few = not any(active) or len(self.step.network.layers) <= LAYERS_COMPILED
                 function = self.mapped(unrolled(self.step, length, active))
-                self._graphs[length, active] = Graph(function, spec, self.compile and few)
-            now = list(self._graphs[length, active]([*now, *fixed, *batch, *acting, *noise]))
+                self._graphs[known] = Graph(function, spec, self.compile and few)
+            now = list(self._graphs[known]([*now, *fixed, *batch, *acting, *noise]))
         return tree_unflatten(now, structure)
 
     def _noise(self, length: int, key: Tensor, count: Tensor) -> list[Tensor]:

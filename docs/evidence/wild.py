@@ -7,7 +7,8 @@ Needs the extra `wild`. Every network is built from its configuration, without t
 with a limit of time. The rows are kept in `.cache/wild.json`, so that a run that was stopped goes on.
 
 What is found is checked without `neoteny.units`: in a double-precision copy one unit of each layer has its outgoing
-weights set to zero by hand; then all weights that feed it are changed, and the output must not move.
+weights set to zero by hand; then all weights that feed it are changed, and the output must not move. A state that a
+recurrent module gives back for the next step is no output: it goes through `forget` (docs/units.md).
 """
 
 from __future__ import annotations
@@ -198,16 +199,27 @@ def written(tensor: Tensor, part: Any, unit: int, new: Callable[[Tensor], Tensor
 
 
 def run(net: nn.Module, inputs: Any) -> list[Tensor]:
-    """All floating-point tensors of the output, with the same random numbers each time."""
+    """All floating-point tensors of the output, with the same random numbers each time; recurrent states are none."""
     torch.manual_seed(1)
+    states: list[Any] = []
+    recurrent = [module for module in net.modules() if isinstance(module, (nn.RNNBase, nn.RNNCellBase))]
+    hooks = [module.register_forward_hook(partial(keep_state, states)) for module in recurrent]
     inputs = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, inputs)
     if isinstance(inputs, Mapping):
         output = net(**inputs)
     else:
         output = net(*inputs) if isinstance(inputs, tuple) else net(inputs)
+    for hook in hooks:
+        hook.remove()
     output = dict(output) if isinstance(output, Mapping) else output
     output = vars(output) if not isinstance(output, (Tensor, tuple, list, Mapping)) else output
-    return [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point() and t.numel()]
+    numbers = [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point() and t.numel()]
+    return [t for t in numbers if all(t is not state for state in states)]
+
+
+def keep_state(states: list[Any], module: nn.Module, inputs: Any, output: Any) -> None:
+    """Add what a recurrent module gives out as its state to a list."""
+    states += tree_leaves(output[1] if isinstance(module, nn.RNNBase) else output)
 
 
 def left_out(skipped: Mapping[str, str]) -> list[str]:

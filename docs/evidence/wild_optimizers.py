@@ -20,19 +20,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import neoteny
 from neoteny.errors import NeotenyError, PlasticityWarning
-from neoteny.methods.shared.schedule import Periodic
-from neoteny.methods.shared.unit_reset import UnitReset
+from wild.reset_two import NEW, ResetTwo
 
-UPDATES, NEW, LOOKS = 400, [0, 3], (1, 2, 5)
+UPDATES, LOOKS = 400, (1, 2, 5)
 SETTINGS = {
     "Ranger21": {"num_iterations": 2000},
     "BSAM": {"num_data": 16},
@@ -50,28 +49,6 @@ _torchvision = torch.library.Library("torchvision", "FRAGMENT")
 with contextlib.suppress(RuntimeError):  # they are there
     for _operator in ("nms", "qnms"):
         _torchvision.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResetTwo(UnitReset):
-    """Make two known units new, once."""
-
-    name: ClassVar[str] = "reset-two"
-
-    def schedule(self, network, seed):
-        """Once."""
-        return Periodic(UPDATES)
-
-    @property
-    def acts_always(self):
-        """Only then."""
-        return False
-
-    def intervene(self, step, state, due):
-        """Make them new."""
-        if due is None:
-            return state
-        return self.make_new(step, state, {"0": torch.isin(torch.arange(12), torch.tensor(NEW))})
 
 
 class Row(NamedTuple):
@@ -128,7 +105,7 @@ def tried(make: Callable[[Any], Any], told: list[str]) -> float:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            plasticity = neoteny.attach(model, optimizer, ResetTwo(), torch.zeros(1, 6))
+            plasticity = neoteny.attach(model, optimizer, ResetTwo(after=UPDATES), torch.zeros(1, 6))
             for number in range(UPDATES):
                 step(optimizer, lambda number=number: learn(number))
         finally:

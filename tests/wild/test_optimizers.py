@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 import torch
@@ -20,30 +18,7 @@ import neoteny
 from neoteny import PlasticityWarning
 from neoteny.errors import SettingError
 from neoteny.methods import ContinualBackprop
-from neoteny.methods.shared.schedule import Periodic
-from neoteny.methods.shared.unit_reset import UnitReset
-
-NEW = [0, 3]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResetTwo(UnitReset):
-    """Make two known units new, once."""
-
-    name: ClassVar[str] = "reset-two"
-    after: int = 300
-
-    def schedule(self, network, seed):
-        return Periodic(self.after)
-
-    @property
-    def acts_always(self):
-        return False
-
-    def intervene(self, step, state, due):
-        if due is None:
-            return state
-        return self.make_new(step, state, {"0": torch.isin(torch.arange(8), torch.tensor(NEW))})
+from wild.reset_two import NEW, ResetTwo
 
 
 class Own(torch.optim.Optimizer):

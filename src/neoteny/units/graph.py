@@ -19,7 +19,8 @@ import numpy as np
 from torch import Tensor
 
 from neoteny.errors import NetworkError
-from neoteny.units.graph_rules import ACTIVATIONS, NORMS, RULES, Asked, Link
+from neoteny.units.graph_rules import ACTIVATIONS, NORMS, RULES
+from neoteny.units.links import Asked, Link
 from neoteny.units.reading import Codes, Leaf, read_edge
 
 __all__ = ["Graph", "came_from", "distinct", "title_of"]

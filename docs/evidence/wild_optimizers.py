@@ -26,10 +26,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "wild"))
+from reset_two import NEW, ResetTwo
+
 import neoteny
 from neoteny.errors import NeotenyError, PlasticityWarning
-from wild.reset_two import NEW, ResetTwo
 
 UPDATES, LOOKS = 400, (1, 2, 5)
 SETTINGS = {

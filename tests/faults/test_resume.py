@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +106,7 @@ def test_every_stream_with_data_has_a_fingerprint(monkeypatch):
 
 def test_without_provenance_a_run_goes_on_as_it_was_started(tmp_path, whole):
     path = cut(REGRESSION, tmp_path, strategy="loop", threads=2)
-    started = {"device": "cpu", "strategy": "loop", "compile": False, "threads": 2}
+    started = {"device": "cpu", "strategy": "loop", "compile": False, "threads": 2, "torch": version("torch")}
     for damaged in ("", "{", "[1]", '{"execution": 3, "training": []}'):
         (path / "provenance.json").write_text(damaged)
         assert RunFolder(path).execution() == started
@@ -137,6 +139,13 @@ def test_another_device_is_named(stopped):
     (stopped / "config.yaml").write_text(text.replace("device: cpu", "device: cuda"))
     with pytest.warns(ResumeWarning, match="device = 'cuda', and here it is 'cpu'"):
         lab.resume(stopped, device="cpu", progress=False)
+
+
+def test_another_version_of_a_package_is_named(stopped):
+    text = (stopped / "config.yaml").read_text()
+    (stopped / "config.yaml").write_text(re.sub("torch: .*", "torch: 1.0", text))
+    with pytest.warns(ResumeWarning, match=r"started with torch 1\.0, and here is torch [2-9]"):
+        lab.resume(stopped, progress=False)
 
 
 def test_configurations_do_not_differ_in_how_they_were_computed(tmp_path, whole):

@@ -250,7 +250,11 @@ def _require_as_started(path: Path, known: Mapping[str, Any], here: Mapping[str,
         if before in (now, "auto"):
             continue
         said = f"{path} was started with {name} = {before!r}, and here it is {now!r}"
-        if name == "device":
+        if name not in Execution.__dataclass_fields__ and name != "data":  # the version of a package
+            said = f"{path} was started with {name} {before}, and here is {name} {now}"
+            cure = "install the former version to get the numbers of an uninterrupted run"
+            warnings.warn(f"{said}: its numbers may differ from here on; {cure}.", ResumeWarning, stacklevel=3)
+        elif name == "device":
             warnings.warn(f"{said}: its numbers from here on are rounded in another way.", ResumeWarning, stacklevel=3)
         elif name == "data":
             raise DataError(f"{said}: this is other data. Name the folder of the same data by --data-dir.")

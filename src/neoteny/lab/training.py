@@ -6,12 +6,14 @@ the clock; they happen between segments and change no number.
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from importlib.metadata import version
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -43,6 +45,9 @@ class Training(ABC):
         metric: its mean over the runs is shown with the progress.
         unit: what `_step` counts.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
+    """Packages that compute numbers: going on with another version of one is warned of."""
 
     def __init__(
         self,
@@ -122,7 +127,8 @@ class Training(ABC):
         """What decides the numbers beside the configuration, as it turned out here; it is kept in `config.yaml`."""
         how, data = self.learner.describe(), self._data()
         found = {"device": how["device"], "strategy": how["strategy"], "compile": how["compiled"]}
-        return found | {"threads": self.execution.threads} | ({"data": data} if data else {})
+        found |= {"threads": self.execution.threads} | ({"data": data} if data else {})
+        return found | {name: version(name) for name in self.packages if name in sys.modules}
 
     def go(self, folder: RunFolder, state: Mapping[str, Any] | None = None) -> None:
         """Train to the end, from the beginning or from a checkpoint's state, and finish the folder.

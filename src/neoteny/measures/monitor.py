@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Monitor"]
 
-MEASURES = ("dead_units", "dormant_units", "dormant_score", "srank_99", "effective_rank", "weight_magnitude")
+MEASURES = (
+    "dead_units", "dormant_units", "dormant_score", "saturated_units", "srank_99", "effective_rank", "weight_magnitude",
+)  # fmt: skip
 """Measured by default; with a loss or targets also the gradient norm."""
 
 _OTHERS = ("weight_magnitude", "gradient_norm")

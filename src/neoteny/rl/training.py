@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Reinforcement(Training):
     every bin the mean reward of the episodes that ended in it (`episodic_return`; where none did, the bin before's),
     the losses' means and the friction at its end.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "gymnasium", "mujoco")
 
     def __init__(
         self,

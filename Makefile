@@ -1,4 +1,4 @@
-# make demo | quick | test | lint | bench | costs | docs | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
+# make demo | quick | test | lint | bench | overhead | costs | docs | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo quick test lint bench costs docs evidence nature leaderboard architectures character-stream faults beside-jax clean
+.PHONY: demo quick test lint bench overhead costs docs evidence nature leaderboard architectures character-stream faults beside-jax clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -34,7 +34,6 @@ lint: $(INSTALLED)
 bench: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(BIN)/python bench/speed.py $(ARGS)
 	$(BIN)/python bench/one_call.py --out docs/evidence/one_call.md
-	$(BIN)/python bench/overhead.py --out docs/evidence/overhead.md
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
 	$(BIN)/python bench/agents.py --out docs/evidence/agents.md
 
@@ -42,6 +41,9 @@ bench: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 beside-jax: $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/beside_jax.py --out docs/evidence/beside_jax.md $(ARGS)
+
+overhead: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/overhead.py --out docs/evidence $(ARGS)
 
 costs: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/costs.py $(ARGS)

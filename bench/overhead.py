@@ -1,137 +1,204 @@
-"""What attaching a method costs: the same loop bare and attached, side by side, in one process with one thread.
+"""What attaching a method costs: the same training loop bare, attached and by hand, in turns, one process, one thread.
 
-`make bench` prints a row for each network and optimizer: milliseconds of a training step, the ratio, and what stays
-allocated between steps. The two loops take turns and each one's best turn counts, so that a busy machine disturbs both
-alike. Continual backpropagation has its default settings and the state that it would have after 10,000 updates: all
-units are mature, replacements happen, and there are the usual young units, whose bias correction differs.
+`make overhead` measures every registered method with its default settings on small networks, and continual
+backpropagation on larger ones and in Stable-Baselines3's PPO, with the usual optimizers. It keeps the figures in
+`docs/evidence/overhead.parquet` and writes `overhead.md` from them; `--only` and `--methods` measure a part anew.
+
+The loops take turns. A figure is a ratio of seconds of the core, of each side's best turn and, in brackets, the median
+over the rounds. Where `by_hand.py` has the rule as a user would write it, the attached loop is compared with that too.
+Continual backpropagation is measured in the state that it would have after 10,000 updates: all units are mature,
+replacements happen, and there are the usual young units, whose bias correction differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import gc
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import polars as pl
 import torch
 from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
-from torch.nn import functional as F
+from rich.progress import Progress
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import GPT, resnet18
+from by_hand import BY_HAND
+from cases import OPTIMIZERS, Case, cases
+from overhead_page import page
 
 import neoteny
-from neoteny import Plasticity
-from neoteny.methods import ContinualBackprop
+from neoteny import Plasticity, PlasticityWarning
+from neoteny.attachment.bias_correction import horizon
+from neoteny.errors import NetworkError
+from neoteny.methods import ContinualBackprop, Method
+from neoteny.registry import METHODS
 
+OUT = Path(__file__).parents[1] / "docs" / "evidence"
 UPDATES = 10_000
-ALLOWED = 3.0  # per cent of a step
-COLUMNS = ("network", "optimizer", "units", "bare ms", "attached ms", "overhead", "state", "with index maps")
-OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
-    "SGD": lambda parameters: torch.optim.SGD(parameters, 0.01, momentum=0.9),
-    "AdamW": lambda parameters: torch.optim.AdamW(parameters, 1e-4),
-}
+RATES = (1e-5, 1e-4, 1e-3)
+TURN, STEPS = 0.05, 128  # seconds of a turn, steps at most
+SB3 = "Stable-Baselines3's PPO"
+KEYS = ("network", "optimizer", "method")
 
 
-def cases() -> dict[str, tuple[Callable[[], nn.Module], Tensor, Tensor]]:
-    """Networks with a batch each."""
-    return {
-        "ResNet-18, 128 images": (resnet18, torch.randn(128, 3, 32, 32), torch.randint(100, (128,))),
-        "GPT, 8 x 128 tokens": (GPT, torch.randint(256, (8, 128)), torch.randint(256, (8, 128))),
-    }
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of the core for a step: each side's turns."""
+
+    bare: list[float]
+    attached: list[float]
+    by_hand: list[float]
+
+    def row(self) -> dict[str, float | None]:
+        """Ratios of best turns and medians, and microseconds of a bare step."""
+        hand = self.by_hand or None
+        return {
+            "bare_us": min(self.bare) * 1e6,
+            "best": min(self.attached) / min(self.bare),
+            "median": _ratio(self.attached, self.bare),
+            "hand_best": None if hand is None else min(self.attached) / min(hand),
+            "hand_median": None if hand is None else _ratio(self.attached, hand),
+        }
+
+
+def _ratio(over: list[float], under: list[float]) -> float:
+    return median(a / b for a, b in zip(over, under, strict=True))
 
 
 class Loop:
-    """A network, its optimizer and a batch, in training."""
+    """A network in training: bare, with an attached method, or with the rule by hand."""
 
-    def __init__(self, make: Callable[[], nn.Module], x: Tensor, y: Tensor, optimizer: str):
+    def __init__(self, case: Case, optimizer: str, method: Method | None = None, by_hand: str | None = None):
         torch.manual_seed(0)
-        self.model, self.x, self.y = make(), x, y
+        self.case, self.model = case, case.make()
+        if method is not None:
+            self.model = neoteny.prepare(self.model, method, case.reference)
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
+        self.rule = BY_HAND[by_hand](self.model, self.optimizer) if by_hand else None
+        self.plasticity = None
+        if method is not None:
+            given = case.reference[:1] if isinstance(method, ContinualBackprop) else case.reference
+            self.plasticity = neoteny.attach(
+                self.model, self.optimizer, method, given, reference=case.reference, only_preserving=False
+            )
+            if isinstance(method, ContinualBackprop):
+                self.turn(1)
+                go_on(self.plasticity, self.optimizer, method)
 
     def turn(self, steps: int) -> float:
-        """Seconds of a step, of the one core that it uses."""
+        """Seconds of the core for a step."""
         start = time.process_time()
         for _ in range(steps):
             self.optimizer.zero_grad()
-            F.cross_entropy(self.model(self.x).flatten(0, -2), self.y.flatten()).backward()
-            self.optimizer.step()
+            self.case.loss(self.model(self.case.x), self.case.y).backward()
+            if self.rule is None:
+                self.optimizer.step()
+            else:
+                self.rule.before()
+                self.optimizer.step()
+                self.rule.after()
         return (time.process_time() - start) / steps
 
 
-def attach(loop: Loop) -> Plasticity:
-    """Attach with default settings, and go to the state after `UPDATES` updates."""
-    plasticity = neoteny.attach(loop.model, loop.optimizer, ContinualBackprop(), loop.x[:1, :16])
-    clock, state = plasticity._clocks["cbp"], plasticity._state["cbp"]
-    assert clock is not None
+def go_on(plasticity: Plasticity, optimizer: torch.optim.Optimizer, method: ContinualBackprop) -> None:
+    """Go to the state after `UPDATES` updates, as a checkpoint would have it."""
+    saved, layers = plasticity.state_dict(), plasticity.units.layers
+    clock = method.schedule(plasticity.units, 0)
     due = clock.take(UPDATES)
-    for number, layer in enumerate(plasticity.units.layers):
+    state = saved["methods"]["cbp"]["state"]
+    ages = [horizon(*map(float, group["betas"])) for group in optimizer.param_groups if "betas" in group]
+    for number, layer in enumerate(layers):
+        updates = due[:, number].nonzero()[0][-layer.size :]
         since = torch.full((layer.size,), UPDATES, dtype=torch.int32)
-        for unit, update in enumerate(due[:, number].nonzero()[0][-layer.size :][::-1]):
+        for unit, update in enumerate(updates[::-1]):
             since[unit] = UPDATES - 1 - int(update)
-            plasticity._adam.now = int(update) - UPDATES
-            plasticity._adam.restart(layer.name, 1)
-        state[f"{layer.name}/age"].copy_(since)
-        state[f"{layer.name}/share"].fill_(1.0)
-        plasticity._since[layer.name].copy_(since)
-    plasticity._adam.now = 0
-    for layer in plasticity._adam.young.values():  # the oldest first
-        layer.extend(sorted(layer.popleft() for _ in range(len(layer))))
-    for optimizer_state in loop.optimizer.state.values():
-        if "step" in optimizer_state:
-            optimizer_state["step"].fill_(UPDATES)
-    return plasticity
+        left = [int(update) - UPDATES + max(ages, default=0) for update in updates]
+        saved["since"][layer.name] = since
+        saved["young"][layer.name] = [[until, 1] for until in left if until >= 0 and ages]
+        state[f"{layer.name}/age"] = since.clone()
+        state[f"{layer.name}/share"] = torch.ones_like(state[f"{layer.name}/share"])
+    saved["methods"]["cbp"]["schedule"] = clock.state_dict()
+    plasticity.load_state_dict(saved)
+    for own in optimizer.state.values():
+        if "step" in own:
+            own["step"].fill_(UPDATES)
 
 
-def tensors() -> dict[int, int]:
-    """Bytes of all memory that tensors hold, by address."""
-    gc.collect()
-    found = [item for item in gc.get_objects() if type(item) in (Tensor, nn.Parameter)]
-    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in found}
+def measure(case: Case, optimizer: str, method: Method, rounds: int) -> dict[str, float | None]:
+    """One row, without its keys."""
+    name = method.name if method.name in BY_HAND and case.every else None
+    sides = [Loop(case, optimizer), Loop(case, optimizer, method)]
+    sides += [Loop(case, optimizer, by_hand=name)] if name else []
+    for side in sides:
+        side.turn(2)
+    once = sides[0].turn(1)
+    steps = max(1, min(STEPS, round(TURN / once)))
+    turns: list[list[float]] = [[] for _ in sides]
+    for _ in range(rounds if once < 1 else min(rounds, 3)):
+        for own, side in zip(turns, sides, strict=True):
+            own.append(side.turn(steps))
+    plasticity = sides[1].plasticity
+    assert plasticity is not None
+    size = sum(p.nbytes for p in sides[1].model.parameters())
+    kept = sum(leaf.nbytes for leaf in tree_leaves(plasticity.state_dict()) if isinstance(leaf, Tensor))
+    return {**Measured(turns[0], turns[1], turns[2] if name else []).row(), "kept": kept / size}
 
 
-def kept(plasticity: Plasticity) -> int:
-    """Bytes of what the methods keep from step to step: state, ages and sums."""
-    watch = plasticity._watch
-    assert watch is not None
-    state = [*plasticity._state["cbp"].values(), *plasticity._since.values()]
-    sums = [value for layer in watch._layers.values() for value in (layer.open, layer.used)]
-    return sum(value.nbytes for value in state + sums)
+def in_sb3(method: Method, rounds: int, steps: int) -> dict[str, float | None]:
+    """Stable-Baselines3's PPO with its default settings, environment included, on the cart and pole."""
+    import gymnasium
+    from stable_baselines3 import PPO
+
+    def agent() -> Any:
+        return PPO("MlpPolicy", gymnasium.make("CartPole-v1"), seed=0, device="cpu", n_steps=steps)
+
+    def turn(one: Any) -> float:
+        start = time.process_time()
+        one.learn(steps, reset_num_timesteps=False)
+        return time.process_time() - start
+
+    bare, attached = agent(), agent()
+    seen, _ = attached.policy.obs_to_tensor(attached.observation_space.sample())
+    for one in (bare, attached):
+        turn(one)
+    plasticity = neoteny.attach(attached.policy, attached.policy.optimizer, method, seen, only_preserving=False)
+    if isinstance(method, ContinualBackprop):
+        turn(attached)
+        go_on(plasticity, attached.policy.optimizer, method)
+    turns = [(turn(bare), turn(attached)) for _ in range(rounds)]
+    return Measured([b for b, _ in turns], [a for _, a in turns], []).row()
 
 
-def measure(make: Callable[[], nn.Module], x: Tensor, y: Tensor, optimizer: str, rounds: int, steps: int) -> list[str]:
-    """One row of the table, without its name."""
-    bare, attached = (Loop(make, x, y, optimizer) for _ in range(2))
-    for loop in (bare, attached):
-        loop.turn(1)
-    before = tensors()
-    plasticity = attach(attached)
-    attached.turn(2)
-    bare.turn(1)
-    more = sum(size for address, size in tensors().items() if address not in before)
-    grads = 0  # made anew in every step
-    for p in (*bare.model.parameters(), *attached.model.parameters()):
-        if p.grad is not None and p.grad.untyped_storage().data_ptr() not in before:
-            grads += p.grad.untyped_storage().nbytes()
-    best = [float("inf")] * 2
-    for _ in range(rounds):
-        for side, loop in enumerate((bare, attached)):
-            best[side] = min(best[side], loop.turn(steps))
-    size = sum(p.nbytes for p in attached.model.parameters())
-    return [
-        str(sum(layer.size for layer in plasticity.units.layers)),
-        f"{best[0] * 1e3:,.1f}",
-        f"{best[1] * 1e3:,.1f}",
-        f"{(best[1] / best[0] - 1) * 100:+.2f} %",
-        f"{kept(plasticity) / size * 100:.2f} %",
-        f"{(more - grads) / size * 100:.2f} %",
-    ]
+def planned(only: str, methods: list[str], quick: bool) -> Iterator[tuple[str, str, Case | None, str, Method]]:
+    """What is measured: network, optimizer, case, the row's name, method."""
+
+    def wanted(network: str, optimizer: str, name: str) -> bool:
+        return only in f"{network}, {optimizer}" and (not methods or name in methods)
+
+    rates = {f"cbp, {rate:g}": ContinualBackprop(replacement_rate=rate) for rate in RATES}
+    others = {name: entry.load() for name, entry in METHODS.items() if name != "cbp"}
+    for network, case in cases().items():
+        for optimizer in OPTIMIZERS:
+            if quick and (not case.every or optimizer not in ("SGD", "Adam")):
+                continue
+            for name, method in rates.items():
+                if wanted(network, optimizer, "cbp"):
+                    yield network, optimizer, case, name, method
+            for name, cls in others.items() if case.every else ():
+                if wanted(network, optimizer, name):
+                    yield network, optimizer, case, name, cls()
+    for name, method in rates.items():
+        if wanted(SB3, "Adam", "cbp") and not quick:
+            yield SB3, "Adam", None, name, method
 
 
 def keep_memory() -> None:
@@ -143,40 +210,43 @@ def keep_memory() -> None:
 
 
 def main() -> None:
-    """Measure and print; with `--out`, also write the table as Markdown."""
+    """Measure, keep the figures, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="networks whose names hold this")
+    parser.add_argument(
+        "--only", default="", help="networks and optimizers whose names hold this, as in '784-3x100-10, 32, Adam'"
+    )
+    parser.add_argument("--methods", default="", help="names of methods, with commas; all by default")
+    parser.add_argument("--quick", action="store_true", help="small networks, SGD and Adam, two rounds")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=0, help="steps a turn; by default what takes about two seconds")
-    parser.add_argument("--out", type=Path, help="where to write the table")
+    parser.add_argument("--out", type=Path, help="a folder for overhead.parquet and overhead.md; printed only, without")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", PlasticityWarning)
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     keep_memory()
-    table = Table(*COLUMNS, title=f"one training step, one thread, torch {torch.__version__}")
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
-    for name, (make, x, y) in cases().items():
-        if options.only not in name:
-            continue
-        for optimizer in OPTIMIZERS:
-            steps = options.steps or (1 if name.startswith("ResNet") else 5)
-            row = [name, optimizer, *measure(make, x, y, optimizer, options.rounds, steps)]
-            table.add_row(*row)
-            lines.append("| " + " | ".join(row) + " |")
-    Console().print(table)
+    rounds = 2 if options.quick else options.rounds
+    rows: list[dict[str, Any]] = []
+    every = list(planned(options.only, [name for name in options.methods.split(",") if name], options.quick))
+    console = Console(width=160)
+    with Progress(console=console) as progress:
+        task = progress.add_task("", total=len(every))
+        for network, optimizer, case, name, method in every:
+            progress.update(task, description=f"{network}, {optimizer}: {name}", advance=1)
+            try:
+                found = in_sb3(method, rounds, 1024) if case is None else measure(case, optimizer, method, rounds)
+            except NetworkError:
+                continue  # not for this network
+            rows.append({"network": network, "optimizer": optimizer, "method": name, **found})
+            told = " ".join(f"{key} {value:.3g}" for key, value in found.items() if value is not None)
+            progress.console.print(f"{network}, {optimizer}, {name}: {told}")
+    figures = pl.DataFrame(rows, infer_schema_length=None)
     if options.out:
-        options.out.write_text(PAGE + "\n".join(lines) + "\n")
-
-
-PAGE = f"""# The overhead of continual backpropagation
-
-`make bench`: the same training loop bare and with `neoteny.attach(model, optimizer, neoteny.ContinualBackprop(), x)`,
-default settings, taking turns in one process with one thread; the best turn counts on either side, in seconds of the
-core. The attached loop stands where it would after {UPDATES:,} updates, with its young units. Asked for are at most
-{ALLOWED:g} % of a step, and 1 % of the parameters' memory beside one activation summary a layer. "State" is what the
-methods keep from step to step, those summaries included; "with index maps" adds where each unit's entries lie. Absolute
-times are those of a shared virtual machine.
-
-"""
+        path = options.out / "overhead.parquet"
+        if path.exists():
+            before = pl.read_parquet(path).join(figures, on=KEYS, how="anti")
+            figures = pl.concat([before, figures], how="diagonal_relaxed")
+        figures.write_parquet(path)
+        (options.out / "overhead.md").write_text(page(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

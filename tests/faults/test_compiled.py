@@ -14,7 +14,7 @@ import torch
 from faults.campaign import compiled_system
 from faults.killing import Lives
 from neoteny import registry
-from neoteny.lab.compiling import compiler
+from neoteny.compiling import compiler
 from neoteny.optim import Adam
 
 pytestmark = [

@@ -11,7 +11,7 @@ import pytest
 
 from faults.killing import Lives, Trial
 from neoteny import registry
-from neoteny.lab.compiling import compiler
+from neoteny.compiling import compiler
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 

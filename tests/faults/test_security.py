@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-from neoteny import lab
+from neoteny import compiling, lab
+from neoteny.compiling import code_folder, compiler, kernel
 from neoteny.errors import RunFolderError, SettingError
-from neoteny.lab import compiling
-from neoteny.lab.compiling import code_folder, compiler, kernel
 from neoteny.lab.graph import direct
 from neoteny.report.runs.archive import archive
 
@@ -49,6 +49,11 @@ def cache(tmp_path, monkeypatch):
     compiling.kernel.cache_clear()
     yield folder
     compiling.kernel.cache_clear()
+
+
+def test_the_folder_of_code_is_torchs(monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    assert str(compiling._default_folder()) == default_cache_dir()
 
 
 def test_code_of_others_is_not_loaded(cache, tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from neoteny import compiling
 from neoteny.errors import CheckpointError, NetworkError, SettingError
-from neoteny.lab import compiling
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.methods import L2, ContinualBackprop, HeadReset, L2Init, ReDo, ShrinkAndPerturb

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from neoteny import compiling
 from neoteny.errors import NetworkError, SettingError
-from neoteny.lab import compiling
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Evaluation, Objective, Phase, Slow, examples
 from neoteny.methods import L2, ContinualBackprop, FullReset, SelfDistillation, WithLayerNorm

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.lab import compiling
+from neoteny import compiling
+from neoteny.compiling import CompileWarning
 from neoteny.lab.clocks import Clocks
-from neoteny.lab.compiling import CompileWarning
 from neoteny.lab.in_place import InPlace
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from neoteny.lab.compiling import CompileWarning, code_folder
+from neoteny.compiling import CompileWarning, code_folder
 
 __all__ = ["Graph", "direct", "through_dynamo"]
 

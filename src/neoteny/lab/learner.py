@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
+from neoteny import compiling
 from neoteny.errors import CheckpointError, SettingError
-from neoteny.lab import compiling
 from neoteny.lab.building import (
     FEW,
     by_network,

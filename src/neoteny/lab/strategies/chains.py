@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neoteny.lab import compiling
+from neoteny import compiling
 from neoteny.lab.losses import MeanSquaredError
 from neoteny.lab.objective import Prediction
 from neoteny.lab.step import Carry, TrainingStep

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neoteny.lab import compiling
+from neoteny import compiling
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
 from neoteny.lab.strategies.base import Due, Strategy

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from neoteny.lab import compiling
+from neoteny import compiling
 from neoteny.lab.graph import Graph
 from neoteny.lab.objective import Batch
 from neoteny.lab.strategies.base import Due, plan

@@ -1,12 +1,14 @@
-"""Compiled code if there is a C++ compiler; else plain PyTorch, after one warning."""
+"""Compiled code for the processor, where there is a C++ compiler."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import getpass
 import hashlib
 import os
 import platform
+import re
 import shutil
 import stat
 import subprocess
@@ -18,7 +20,7 @@ from neoteny.errors import SettingError
 
 
 class CompileWarning(UserWarning):
-    """The laboratory runs uncompiled: results are the same, steps take many times longer."""
+    """Code runs uncompiled: results are the same, and it takes longer."""
 
 
 @functools.cache
@@ -67,7 +69,8 @@ def kernel(source: Path) -> ctypes.CDLL:
             if made.returncode:
                 raise SettingError(
                     f"{command[0]} could not compile {source.name}: {made.stderr.strip().splitlines()[-1:]}. "
-                    "Name another compiler in the environment variable CXX, or choose strategy='loop'."
+                    "Name another compiler in the environment variable CXX; the laboratory does without with "
+                    "strategy='loop'."
                 )
             os.replace(built, target)
     _require_ours(target)
@@ -80,11 +83,19 @@ def code_folder() -> Path:
     Raises:
         SettingError: somebody else could have put code there.
     """
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-    folder = Path(cache_dir())
+    folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or _default_folder()).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     _require_ours(folder)
     return folder
+
+
+def _default_folder() -> Path:
+    """The one that torch takes, found without importing TorchInductor, which takes a second."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, ModuleNotFoundError, OSError):  # a container's user that has no name
+        user = f"uid_{os.getuid()}" if hasattr(os, "getuid") else "unknown_user"
+    return Path(tempfile.gettempdir()) / ("torchinductor_" + re.sub(r'[\\/:*?"<>|]', "_", user))
 
 
 def _require_ours(path: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Evaluation, Objective, Phase, Slow, examples
 from neoteny.methods import L2, ContinualBackprop, FullReset, SelfDistillation, WithLayerNorm
 from neoteny.nn.networks import Networks
-from neoteny.optim import SGD, Adam
-from neoteny.optim.base import Optimizer
+from neoteny.optim import SGD, Adam, TraceSGD
+from neoteny.optim.signals import SIGNALS
 from neoteny.units.joining import find_each
 
 S, A, B, STEPS = 5, 2, 6, 24
@@ -390,35 +389,14 @@ def test_a_full_reset_starts_every_phases_optimizer_anew():
 # Signals
 
 
-@dataclass(frozen=True, kw_only=True)
-class TraceSGD(Optimizer):
-    """e <- decay e + g; w <- w + alpha delta e; e <- 0 after an episode's end."""
-
-    name: ClassVar[str] = "trace-sgd"
-    reads: ClassVar[tuple[str, ...]] = ("td_error", "trace_decay", "ended")
-
-    def init(self, tensors):
-        return {name: {"trace": torch.zeros_like(value)} for name, value in tensors.items()}
-
-    def update(self, tensors, grads, optim, count, signals=None):
-        assert signals is not None
-        for name, gradient in grads.items():
-            trace = signals["trace_decay"] * optim[name]["trace"] + gradient
-            tensors[name] = tensors[name] + self.step_size * signals["td_error"] * trace
-            optim[name] = {"trace": torch.where(signals["ended"], torch.zeros_like(trace), trace)}
-
-
 def td(forward, batch, key):
     """TD(lambda): the optimizer follows the trace of the prediction's gradients, scaled by the TD error."""
     value = forward(batch["states"]).squeeze()
     after = forward(batch["after"], observed=False).squeeze().detach()
     error = batch["rewards"].squeeze() + GAMMA * after * ~batch["ended"].squeeze() - value.detach()
     decay = torch.as_tensor(GAMMA * 0.8, dtype=value.dtype)
-    signals = {"td_error": error, "trace_decay": decay, "ended": batch["ended"].squeeze()}
+    signals = {"delta": error, "trace_decay": decay, "ended": batch["ended"].squeeze()}
     return Evaluation(value, {"td_error": error}, signals)
-
-
-SIGNALS = ("td_error", "trace_decay", "ended")
 
 
 def test_an_optimizer_reads_signals_for_its_traces():
@@ -457,7 +435,9 @@ def test_an_optimizer_reads_signals_for_its_traces():
 
 def test_an_optimizer_without_its_signals_is_refused():
     with pytest.raises(SettingError, match="TraceSGD reads the signal 'trace_decay'"):
-        Phase(evaluate=td, optimizer=TraceSGD(), signals=("td_error",))
+        Phase(evaluate=td, optimizer=TraceSGD(), signals=("delta",))
+    with pytest.raises(SettingError, match="SGD descends a loss, and phase '' gives a prediction"):
+        Phase(evaluate=td, optimizer=SGD(), signals=SIGNALS)
 
 
 # What is refused

@@ -7,12 +7,12 @@ the step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call, grad_and_value, vjp, vmap
 from torch.utils._pytree import tree_map_only
 
 from neoteny.lab.dropout import Dropping
@@ -32,7 +32,7 @@ class Evaluated(NamedTuple):
         grads: of the parameters that the phase trains, by name.
         value: the value itself, `[]`.
         metrics: what else is recorded, by name.
-        signals: what the optimizer reads besides gradients, by name.
+        signals: what the optimizer reads besides gradients, by name; gradients of the values beside are among them.
         features: what hidden units did, `[batch, units, positions]` by layer.
         buffers: the networks' buffers afterwards, by name.
     """
@@ -40,7 +40,7 @@ class Evaluated(NamedTuple):
     grads: Tensors
     value: Tensor
     metrics: Tensors
-    signals: Tensors
+    signals: dict[str, Any]
     features: Tensors
     buffers: Tensors
 
@@ -81,6 +81,8 @@ class Gradients:
             key: of this step and phase.
             knobs: settings that may change between segments.
         """
+        wanted = tuple(name for name in phase.optimizer.needs() if name in phase.beside)
+        shapes: list[torch.Size] = []
 
         def value(own: Tensors) -> tuple[Tensor, tuple[Tensors, Tensors, Tensors, Tensors]]:
             # norms change their running statistics in place; the state before the step must not change
@@ -90,12 +92,27 @@ class Gradients:
             # emptied inside the traced function: a wrapper tensor left in it would leak out of the trace
             features = self._observer.take() if self._observer is not None else {}
             features = {name: seen.float() if self._coarse else seen for name, seen in features.items()}
-            return found.value, (dict(found.metrics), dict(found.signals), features, now)
+            differentiated = found.value
+            if wanted:
+                values = [found.value, *(found.beside[name] for name in wanted)]
+                shapes[:] = [each.shape for each in values]
+                differentiated = torch.cat([each.reshape(-1) for each in values])
+            return differentiated, (dict(found.metrics), dict(found.signals), features, now)
 
-        grads, (loss, (metrics, signals, features, after)) = grad_and_value(value, has_aux=True)(
-            {name: tensors[name] for name in names}
-        )
-        return Evaluated(grads, loss, metrics, signals, features, after)
+        own = {name: tensors[name] for name in names}
+        if not wanted:
+            grads, (loss, (metrics, signals, features, after)) = grad_and_value(value, has_aux=True)(own)
+            return Evaluated(grads, loss, metrics, signals, features, after)
+        values, pull, aux = cast("tuple[Tensor, Callable[[Tensor], Any], Any]", vjp(value, own, has_aux=True))
+        metrics, signals, features, after = aux
+        (rows,) = vmap(pull)(torch.eye(len(values), dtype=values.dtype, device=values.device))
+        beside, start = {}, 1
+        for name, shape in zip(wanted, shapes[1:], strict=True):
+            stop = start + shape.numel()
+            beside[name] = {p: row[start:stop].reshape(*shape, *row.shape[1:]) for p, row in rows.items()}
+            start = stop
+        grads = {name: row[0] for name, row in rows.items()}
+        return Evaluated(grads, values[0], metrics, {**signals, **beside}, features, after)
 
 
 class _Forward:

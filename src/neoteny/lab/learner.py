@@ -144,14 +144,18 @@ class Learner:
         if needs_reference:
             given = example.expand(len(modules), *example.shape) if reference is None else reference
             before = past(given).to(self.device)
+        hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
         carries = [
-            step.init(tensors_of(module, self.device), None if before is None else before[run])
+            step.init(
+                tensors_of(module, self.device),
+                {name: value[run] for name, value in hyper.items()},
+                None if before is None else before[run],
+            )
             for run, module in enumerate(modules)
         ]
         self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
         self._clocks = Clocks([self._schedules(method, varied or {}) for method in self.methods])
         compile = compile and (self.device.type != "cpu" or compiling.available())
-        hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
         self._step_sizes: dict[str, Tensor] = {}
         if rated:  # tensors from the start: compiled graphs are always called with the same structure
             for phase in objective.phases:

@@ -22,11 +22,13 @@ import torch
 from torch import Tensor
 
 from neoteny.errors import SettingError
-from neoteny.lab.losses import Loss
+from neoteny.lab.losses import Loss, MeanSquaredError
 from neoteny.optim.base import Optimizer
+from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY
 
 __all__ = [
     "Batch",
+    "ErrorPrediction",
     "Evaluation",
     "Forward",
     "Objective",
@@ -74,16 +76,20 @@ class Evaluation(NamedTuple):
     """The result of a phase on a batch.
 
     Args:
-        value: what is differentiated, `[]`: a loss that the optimizer descends; or, for an optimizer that reads
-            signals (eligibility traces), the prediction whose gradient it follows.
-        metrics: what is recorded, by name, `[]` each.
-        signals: what the optimizer reads besides gradients, by name: a TD error, a trace's decay, whether an episode
-            ended.
+        value: what is differentiated, `[]`: a loss that the optimizer descends; or, where the signal `delta` is given,
+            the prediction that has this error (see `neoteny.optim.signals`).
+        metrics: what is recorded, by name, `[]` each; the phase's own loss name replaces `value` there.
+        signals: what the optimizer reads besides gradients, by name, `[]` each: an error, a trace's decay, whether an
+            episode ended.
+        beside: further values, by name, `[]` or `[F]`, whose gradients the optimizer reads as signals: of each the
+            gradients by parameter, `[*shape]` or `[F, *shape]`. They cost a backward pass each, and none where the
+            optimizer does not need them.
     """
 
     value: Tensor
     metrics: Tensors = {}  # noqa: RUF012 - never written to
     signals: Tensors = {}  # noqa: RUF012
+    beside: Tensors = {}  # noqa: RUF012
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +104,11 @@ class Phase:
             (`critic.optimizer.step_size`); the only phase of an objective needs none.
         metrics: names of what `evaluate` records besides the value.
         signals: names of the signals it gives.
+        beside: names of the values whose gradients are signals.
 
     Raises:
-        SettingError: the optimizer reads a signal that the phase does not give.
+        SettingError: the optimizer reads a signal that the phase does not give, or descends losses where the phase
+            gives a prediction with its error.
     """
 
     evaluate: Callable[[Forward, Batch, Tensor], Evaluation]
@@ -109,21 +117,33 @@ class Phase:
     name: str = ""
     metrics: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the optimizer gets what it reads."""
-        missing = [name for name in self.optimizer.reads if name not in self.signals]
+        missing = [name for name in self.optimizer.needs() if name not in (*self.signals, *self.beside)]
         if missing:
             raise SettingError(
                 f"{type(self.optimizer).__name__} reads the signal {missing[0]!r}, which phase {self.name!r} does not "
                 f"give (it gives: {', '.join(self.signals) or 'none'}): choose another optimizer, or an objective "
                 "that gives it."
             )
+        if DELTA in self.signals and self.optimizer.follows == "loss":
+            raise SettingError(
+                f"{type(self.optimizer).__name__} descends a loss, and phase {self.name!r} gives a prediction and its "
+                f"error {DELTA!r}: choose an optimizer for that (trace-sgd, obgd, autostep), or let the phase give a "
+                "loss and no error."
+            )
 
     @property
     def loss_name(self) -> str:
         """The metric under which `value` is recorded."""
         return f"{self.name}_loss" if self.name else "loss"
+
+    @property
+    def optimizer_metrics(self) -> dict[str, str]:
+        """What the optimizer records: its names for it by the names under which it is recorded."""
+        return {f"{self.name}_{own}" if self.name else own: own for own in self.optimizer.metrics}
 
     @property
     def settings_name(self) -> str:
@@ -198,7 +218,9 @@ class Objective:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of all that is recorded, in order."""
-        return tuple(name for phase in self.phases for name in (phase.loss_name, *phase.metrics))
+        return tuple(
+            name for phase in self.phases for name in (phase.loss_name, *phase.metrics, *phase.optimizer_metrics)
+        )
 
     def groups(self, parameters: Mapping[str, Any] | tuple[str, ...]) -> list[tuple[str, ...]]:
         """For each phase the names of the parameters that it trains.
@@ -249,12 +271,62 @@ class Prediction:
         return Evaluation(self.loss(outputs, batch["targets"]), self.loss.judge(outputs.detach(), batch["targets"]))
 
 
+@dataclass(frozen=True)
+class ErrorPrediction:
+    """Squared error for optimizers that follow predictions: a network's output and its error, target - output.
+
+    One example with one output is such a prediction, with traces that end at once. An optimizer that follows losses as
+    well gets half the squared error of other batches, summed over outputs, so that its updates have the same scale.
+    The recorded `loss` is the mean squared error, as for every optimizer.
+
+    Args:
+        loss: the mean squared error.
+        alone: whether the optimizer follows predictions alone.
+    """
+
+    loss: Loss
+    alone: bool
+
+    def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
+        """The prediction or the loss of a batch, and what is recorded of it.
+
+        Raises:
+            SettingError: there are several outputs or examples, and the optimizer follows predictions alone.
+        """
+        outputs, targets = forward(batch["inputs"]), batch["targets"]
+        said = {"loss": self.loss(outputs.detach(), targets), **self.loss.judge(outputs.detach(), targets)}
+        if outputs.numel() == 1:
+            delta = (targets - outputs.detach()).sum()
+            over = torch.ones((), dtype=torch.bool, device=delta.device)
+            return Evaluation(outputs.sum(), said, {DELTA: delta, TRACE_DECAY: delta * 0, ENDED: over})
+        if self.alone:
+            raise SettingError(
+                f"outputs of shape {tuple(outputs.shape)}: this optimizer follows one prediction and its error; give "
+                "one example a step to a network with one output, or take an optimizer that descends losses, such as "
+                "autostep."
+            )
+        count = len(outputs)
+        return Evaluation((targets - outputs).square().sum() / (2 * count), said)
+
+
 def supervised(loss: Loss, optimizer: Optimizer) -> Objective:
     """The objective of a supervised network: one phase that trains all parameters.
+
+    Raises:
+        SettingError: the optimizer follows a prediction's error, and the loss is not the squared error.
 
     >>> from neoteny.lab.losses import LOSSES
     >>> from neoteny.optim import SGD
     >>> supervised(LOSSES["cross_entropy"], SGD()).metrics
     ('loss', 'accuracy')
     """
-    return Objective(phases=(Phase(evaluate=Prediction(loss), optimizer=optimizer, metrics=loss.metrics),))
+    evaluate, signals = Prediction(loss), ()
+    if optimizer.follows != "loss" and isinstance(loss, MeanSquaredError):
+        evaluate, signals = ErrorPrediction(loss, optimizer.follows == "prediction"), SIGNALS
+    elif optimizer.follows == "prediction":
+        raise SettingError(
+            f"{type(optimizer).__name__} follows a prediction with its error, and {type(loss).__name__} has none: take "
+            "an optimizer that descends losses, such as autostep, or the squared error."
+        )
+    phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=loss.metrics, signals=signals)
+    return Objective(phases=(phase,))

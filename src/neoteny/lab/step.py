@@ -17,13 +17,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
+from neoteny.errors import SettingError
 from neoteny.lab.gradients import Gradients
-from neoteny.lab.objective import Batch, Objective, Tensors
+from neoteny.lab.objective import Batch, Objective, Phase, Tensors
 from neoteny.methods.base import Method, Step
 from neoteny.methods.shared import order
 from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
+from neoteny.optim.signals import DELTA
 from neoteny.units import random
 from neoteny.units.activations import Activations
 from neoteny.units.counts import entry_counts
@@ -39,6 +42,16 @@ def _mean_change(before: Tensors, after: Tensors) -> Tensor:
     """Mean |dw| over all entries of all parameters."""
     total = sum((after[name] - value).abs().sum() for name, value in before.items())
     return torch.as_tensor(total) / sum(value.numel() for value in before.values())
+
+
+def _require_one_example(batch: Batch, phase: Phase) -> None:
+    """Refuse a batch of several examples where a phase gives a prediction and its error."""
+    size = max((len(leaf) for leaf in tree_leaves(batch) if leaf.dim()), default=1)
+    if size > 1:
+        raise SettingError(
+            f"a batch of {size} examples: {type(phase.optimizer).__name__} follows one prediction and its error in "
+            "each step, and traces add up gradients of single examples; give one example a step (batch_size = 1)."
+        )
 
 
 class TrainingStep:
@@ -87,14 +100,17 @@ class TrainingStep:
         self.counting = counts and any(method.resets_units for method in methods)
         self._fed_by = {layer.name: layer.incoming[0].name for layer in network.layers}
 
-    def init(self, tensors: Tensors, reference: Tensor | None = None) -> Carry:
-        """The carry before the first step; `reference` serves as the examples before it."""
+    def init(self, tensors: Tensors, hyper: Tensors, reference: Tensor | None = None) -> Carry:
+        """The carry before the first step, with this run's own settings.
+
+        `reference` serves as the examples before it.
+        """
         device = next(iter(tensors.values())).device
         self.draws = tuple(method.draws(self.network, tensors) for method in self.methods)
         metrics = (*self.objective.metrics, *(("weight_change",) if self.watch_updates else ()))
         optim: dict[str, Tensors] = {}
-        for phase, names in zip(self.objective.phases, self.groups, strict=True):
-            optim |= phase.optimizer.init({name: tensors[name] for name in names})
+        for optimizer, names in zip(self.bound(hyper)[0], self.groups, strict=True):
+            optim |= optimizer.init({name: tensors[name] for name in names})
         slow = {
             own: {name: value.clone() for name, value in tensors.items() if rule.copies(name)}
             for own, rule in self.objective.slow.items()
@@ -181,6 +197,8 @@ class TrainingStep:
         features: dict[str, Activations] = {}
         for place, (phase, names) in enumerate(zip(self.objective.phases, self.groups, strict=True)):
             own_key = random.fold_in(key, _PHASES - place) if place else key
+            if phase.optimizer.follows == "prediction":
+                _require_one_example(batch, phase)
             parameters = {name: step.tensors[name] for name in self.parameters}
             found = self.gradients(
                 phase, names, parameters, buffers, slow, batch, random.fold_in(own_key, order.DROPOUT), knobs
@@ -194,6 +212,11 @@ class TrainingStep:
                     for name, value in found.features.items()
                     if self._fed_by[name] in found.grads or len(self.groups) == 1
                 }
+                delta = found.signals.get(DELTA)
+                if delta is not None:  # methods see the gradient of half the squared error
+                    _require_one_example(batch, phase)
+                    step.grads = {name: -delta * value for name, value in found.grads.items()}
+                descended = dict(step.grads)
                 for number, _, folded in self.regularising:
                     step.key = order.key_of(own_key, *folded)
                     states[number] = methods[number].regularise(step, states[number])
@@ -201,8 +224,15 @@ class TrainingStep:
                 if optimizer.counts:
                     totals = {name: step.optim[name]["step"] + 1 for name in names}
                     count = entry_counts(self.network, step.since, step.tensors, totals)
-                optimizer.update(step.tensors, step.grads, step.optim, count, found.signals)
+                followed = step.grads if delta is None else found.grads
+                said = optimizer.update(step.tensors, followed, step.optim, count, found.signals)
+                if delta is not None:  # regularisers pull beside the optimizer, which would put their pull into traces
+                    for name, value in step.grads.items():
+                        if value is not descended[name]:
+                            pull = optimizer.step_size * (value - descended[name])
+                            step.tensors[name] = step.tensors[name] - pull
                 judged |= {phase.loss_name: found.value.detach(), **found.metrics}
+                judged |= {name: (said or {})[own] for name, own in phase.optimizer_metrics.items()}
                 grads |= step.grads
                 features |= step.features
 

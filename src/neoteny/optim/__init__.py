@@ -4,6 +4,8 @@ from neoteny.optim.adam import Adam
 from neoteny.optim.adamw import AdamW
 from neoteny.optim.base import Optimizer
 from neoteny.optim.muon import Muon
+from neoteny.optim.obgd import AdaptiveObGD, ObGD
 from neoteny.optim.sgd import SGD
+from neoteny.optim.trace_sgd import TraceSGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Muon", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "AdaptiveObGD", "Muon", "ObGD", "Optimizer", "TraceSGD"]

@@ -11,7 +11,7 @@ import copy
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.checks import require_nonnegative
 from neoteny.errors import SettingError
@@ -77,9 +77,14 @@ class Optimizer(Settings, metaclass=_LearningRate):
     """What a state tensor of its parameter's shape holds for a weight that was just made new, by the state's name: a
     number, `initial` (what `init` gives), `median` or `weight`; see `neoteny.units.newborn.Newborn`. A state that is
     not named holds 0."""
+    follows: ClassVar[Literal["loss", "prediction", "either"]] = "loss"
+    """Whose gradient the rule follows: that of a loss, which it descends; that of a prediction, whose error is the
+    signal `delta`; or either, by whether `delta` is given. See `neoteny.optim.signals`."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Names of the signals that the rule reads besides gradients (a TD error, the decay of traces, the end of an
-    episode); `update` must get them."""
+    """Names of the signals that the rule reads besides gradients (an error, the decay of traces, the end of an
+    episode); `update` must get them. Where it depends on settings, override `needs`."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of what `update` returns, recorded beside the loss."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -88,6 +93,10 @@ class Optimizer(Settings, metaclass=_LearningRate):
     def settings(self) -> dict[str, Any]:
         """The settings as a plain dict."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of the signals that the rule must get with these settings."""
+        return self.reads
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The state of each trainable parameter before the first update."""
@@ -100,8 +109,8 @@ class Optimizer(Settings, metaclass=_LearningRate):
         grads: Tensors,
         optim: dict[str, Tensors],
         count: Counts,
-        signals: Mapping[str, Tensor] | None = None,
-    ) -> None:
+        signals: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Tensor] | None:
         """One update: replaces entries of `tensors` and of `optim[name]`, for the names in `grads` alone.
 
         Args:
@@ -113,8 +122,15 @@ class Optimizer(Settings, metaclass=_LearningRate):
             count: for each parameter the number of updates, this one included, since each entry was made new: a tensor
                 that broadcasts against the parameter, or several, of which the smallest counts (see
                 `neoteny.units.counts`). Empty if the rule does not count.
-            signals: by name, tensors `[]` of this run, at least those that `reads` names; None if it names none.
+            signals: by name, tensors `[]` of this run, at least those that `needs` names; None if it names none.
+
+        Returns:
+            What `metrics` names, `[]` each; None if it names nothing.
         """
+
+    def step_sizes(self, state: Tensors) -> Tensor | None:
+        """The step size of each weight of a parameter, from the parameter's state; None if all have one in common."""
+        return None
 
     def newborn_state(
         self, parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]

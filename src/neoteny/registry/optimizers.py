@@ -33,5 +33,23 @@ OPTIMIZERS = Table(
         "momentum whose singular values are all made about one; Adam for what is no hidden matrix",
         "Jordan et al., https://kellerjordan.github.io/posts/muon, 2024",
     ),
+    Entry(
+        "trace-sgd",
+        "neoteny.optim.trace_sgd:TraceSGD",
+        "steps along eligibility traces with one step size: TD(lambda)",
+        "Sutton, Machine Learning 3, 1988",
+    ),
+    Entry(
+        "obgd",
+        "neoteny.optim.obgd:ObGD",
+        "steps along eligibility traces, bounded so that they do not overshoot",
+        "Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
+    ),
+    Entry(
+        "adaptive-obgd",
+        "neoteny.optim.obgd:AdaptiveObGD",
+        "ObGD with traces divided by the root of their mean square",
+        "Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
+    ),
 )
 """Every optimizer, by name."""

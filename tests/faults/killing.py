@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from neoteny import lab
+from neoteny.errors import NeotenyError
 from neoteny.lab.folder import RunFolder
 
 __all__ = ["DAMAGES", "Lives", "Outcome", "Trial"]
@@ -157,15 +158,21 @@ class Trial:
         shutil.copytree(self.cut.folder, kept)
         if not DAMAGES[damage](self.cut.folder, chance):
             return
-        one = self._live("cut")
-        if one["status"] == 2:
+        one, wrong = self._live("cut"), []
+        refused = one["status"] == 2
+        if one["status"] == 0:
+            try:
+                wrong = self.differences()
+            except NeotenyError:  # it had finished before it was killed: its files are read now, and refused now
+                refused = True
+        if refused:
             found.refused += 1
             shutil.rmtree(self.cut.folder)
             shutil.copytree(kept, self.cut.folder)
         elif one["status"] != 0:
             found.wrong.append(f"{damage}: {one['said']}")
             shutil.rmtree(self.cut.folder)
-        elif wrong := self.differences():
+        elif wrong:
             found.wrong.append(f"{damage}: went on silently; {'; '.join(wrong)}")
             shutil.rmtree(self.cut.folder)
 

@@ -91,10 +91,10 @@ def test_learned_from_validated_and_tested_with_are_three_sets():
 
 
 def test_many_test_images_come_in_blocks(monkeypatch):
-    from neoteny.streams import class_increments
+    from neoteny.streams import epochs
 
     whole = [b for b in stream().held_out("test", 2)]
-    monkeypatch.setattr(class_increments, "_BLOCK", 5)
+    monkeypatch.setattr(epochs, "_BLOCK", 5)
     blocks = list(stream().held_out("test", 2))
     assert [b[0].shape[1] for b in blocks] == [5, 5, 5, 5, 4]
     assert torch.equal(torch.cat([b[0] for b in blocks], 1), whole[0][0])

@@ -19,6 +19,7 @@ PIXELS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxy
     {
         "bytes": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+        "signed": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
         "imagenet": (tuple(255 * m for m in (0.485, 0.456, 0.406)), tuple(255 * s for s in (0.229, 0.224, 0.225))),
         "cifar100": (
             tuple(255 * m for m in (0.5071, 0.4865, 0.4409)),
@@ -27,11 +28,13 @@ PIXELS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxy
     }
 )
 """What is subtracted from each colour of an image of bytes, and what it is then divided by: `bytes` leaves 0 to 255,
-`unit` makes 0 to 1; the others standardise with the data set's means and standard deviations."""
+`unit` makes 0 to 1, `signed` -1 to 1; the others standardise with the data set's means and standard deviations."""
 
 
 def as_floats(images: Tensor, pixels: str) -> Tensor:
-    """Bytes [..., 3, H, W] as float32, scaled as one of `PIXELS`.
+    """Bytes [..., C, H, W] as float32, scaled as one of `PIXELS`.
+
+    Grey images (C = 1) are scaled as the first colour is.
 
     Raises:
         UnknownNameError: there is no such scaling.
@@ -44,7 +47,8 @@ def as_floats(images: Tensor, pixels: str) -> Tensor:
 
     if pixels not in PIXELS:
         raise UnknownNameError(pixels, PIXELS, "scaling of pixels")
-    means, deviations = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in PIXELS[pixels])
+    colours = images.shape[-3]
+    means, deviations = (torch.tensor(each[:colours], device=images.device).view(-1, 1, 1) for each in PIXELS[pixels])
     floats = images.float()
     return floats if pixels == "bytes" else floats.sub_(means).div_(deviations)
 

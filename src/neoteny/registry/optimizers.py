@@ -51,5 +51,17 @@ OPTIMIZERS = Table(
         "ObGD with traces divided by the root of their mean square",
         "Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
     ),
+    Entry(
+        "true-online-td",
+        "neoteny.optim.true_online_td:TrueOnlineTD",
+        "TD(lambda) for linear predictions that equals the forward view at every step",
+        "van Seijen, Mahmood, Pilarski, Machado & Sutton, JMLR 17, 2016",
+    ),
+    Entry(
+        "swift-td",
+        "neoteny.optim.swift_td:SwiftTD",
+        "true online TD(lambda) with a learned step size a weight and a bound on the rate of learning",
+        "Javed, Sharifnassab & Sutton, RLC 2024",
+    ),
 )
 """Every optimizer, by name."""

@@ -77,6 +77,15 @@ def kernel(source: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
+@functools.cache
+def optional(source: Path) -> ctypes.CDLL | None:
+    """The same where it can be built; None where torch has to do it: without a compiler, or with one that fails."""
+    try:
+        return None if compiler() is None else kernel(source)
+    except (SettingError, OSError):
+        return None
+
+
 def code_folder() -> Path:
     """The folder from which compiled code is loaded: torch's cache, in the temporary directory if not named elsewhere.
 

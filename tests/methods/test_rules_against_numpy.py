@@ -13,6 +13,7 @@ from neoteny.methods import HeadReset, ReDo
 from neoteny.methods.shared.order import method_seed
 from neoteny.units import find, random
 from neoteny.units.initialise import Initialiser
+from neoteny.units.noise import normals
 
 STEPS, SEED = 250, 5
 
@@ -71,7 +72,7 @@ def update_key(update, number):
 def noise_of_all(key, tensors):
     """Standard normal noise for all tensors, from one draw, by name."""
     sizes = [value.numel() for value in tensors.values()]
-    parts = random.normal(key, (sum(sizes),)).split(sizes)
+    parts = normals(key, sum(sizes))[0].split(sizes)
     return {
         name: part.view(value.shape).double().numpy()
         for (name, value), part in zip(tensors.items(), parts, strict=True)

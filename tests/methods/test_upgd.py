@@ -14,6 +14,7 @@ from neoteny.errors import SettingError
 from neoteny.methods.base import Step
 from neoteny.methods.upgd import UPGD
 from neoteny.units import find, random
+from neoteny.units.noise import normals
 
 
 def upgd(method, lr):
@@ -31,7 +32,7 @@ def upgd(method, lr):
             self.mean, self.shares = [np.zeros_like(p) for p in like], []
 
         def noise(self, update):
-            drawn = random.normal(self.draws.regularising(update), (sum(self.sizes),)).double().numpy()
+            drawn = normals(self.draws.regularising(update), int(sum(self.sizes)))[0].double().numpy()
             parts = np.split(drawn, np.cumsum(self.sizes)[:-1])
             return [parts[n].reshape(p.shape) for n, p in zip(self.order, self.net.parameters(), strict=True)]
 

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from neoteny.units import random
+from neoteny.units import noise, random
 
 
 def mix(x):
@@ -119,3 +120,35 @@ def test_no_draw_touches_the_global_generator():
     state = torch.get_rng_state()
     random.normal(random.key(1), (100,))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 1001])
+def test_the_kernel_draws_the_same_numbers(count, monkeypatch):
+    keys = torch.stack([random.key(seed) for seed in range(3)])
+    at = torch.tensor([5, 2**31 - 2, 0], dtype=torch.int32)
+
+    def drawn():
+        return (
+            noise.normals(keys, count, (3, -1), at, 4),
+            noise.normals(keys[0], count),
+            noise.normals(keys[1], count, (8,)),
+        )
+
+    assert noise.at_once(keys)
+    kernel = drawn()
+    monkeypatch.setattr(noise.compiling, "optional", lambda source: None)
+    assert not noise.at_once(keys)
+    for own, torchs in zip(kernel, drawn(), strict=True):
+        assert own.shape == torchs.shape
+        torch.testing.assert_close(own, torchs, rtol=0, atol=1e-6)
+    for run, step in ((0, 1), (1, 3), (2, 0)):
+        key = random.fold_in(random.fold_in(random.fold_in(keys[run], int(at[run]) + step), 3), -1)
+        np.testing.assert_allclose(kernel[0][run, step], reference_normal(words(key), count), atol=2e-6)
+
+
+def test_the_kernel_stays_out_of_graphs_and_transforms():
+    keys = torch.stack([random.key(seed) for seed in range(3)])
+    mapped = torch.func.vmap(lambda key: noise.normals(key, 6)[0])(keys)
+    torch.testing.assert_close(mapped, noise.normals(keys, 6)[:, 0], rtol=0, atol=1e-6)
+    graph = make_fx(lambda key: noise.normals(key, 6))(keys[0])
+    torch.testing.assert_close(graph(keys[1]), noise.normals(keys[1], 6), rtol=0, atol=1e-6)

@@ -17,6 +17,7 @@ from neoteny.attachment.wrappers import acting, within, without_trainers
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
+from neoteny.units.noise import normals
 from neoteny.units.random import fold_in
 from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
@@ -203,6 +204,11 @@ class UserStep(Step):
         """
         self._folded, self._drawn = (root, numbers), None
 
+    def normals(self, count: int) -> Tensor:
+        """Standard normal numbers, without a key that is computed only for them."""
+        root, numbers = self._folded if self._drawn is None else (self._drawn, ())
+        return normals(root, count, numbers)[0]
+
     @property
     def key(self) -> Tensor:
         """The random key."""
@@ -341,6 +347,7 @@ class UserStep(Step):
         return new if self._skipped is None else torch.where(self._skipped, old, new)
 
     def _write_back(self, names: Iterable[str]) -> None:
+        olds, news = [], []
         for name in names:
             if name not in self._own:
                 continue
@@ -349,12 +356,15 @@ class UserStep(Step):
                 continue
             old, new = self._own[name], self.tensors[name]
             if new is not old:
-                old.copy_(self._unless_skipped(old, new))
+                olds.append(old)
+                news.append(self._unless_skipped(old, new))
                 self.tensors[name] = old
             for key, new in (self._optim or {}).get(name, {}).items():
                 old = self._optim_before[name][key]
                 if new is not old:
                     self._write_state(name, key, old, self._unless_skipped(old, new))
+        if olds:
+            torch._foreach_copy_(olds, news)  # pyright: ignore[reportPrivateImportUsage]
 
     def _write_state(self, name: str, key: str, old: Tensor, new: Tensor) -> None:
         state = next(own for own in self._user.states(name) if key in own)

@@ -31,6 +31,7 @@ from neoteny.units import random
 from neoteny.units.activations import Activations
 from neoteny.units.counts import entry_counts
 from neoteny.units.newborn import NewbornState
+from neoteny.units.noise import normals
 from neoteny.units.records import Network
 
 _PHASES = order.DROPOUT - 1  # folded into the update's key by the second phase; each later phase uses one less
@@ -274,17 +275,15 @@ class TrainingStep:
         return tensors
 
     def noise(self, key: Tensor, count: Tensor, length: int) -> list[Tensor]:
-        """The normal numbers of the next `length` steps, `[length, draws]`, for each method that draws any.
+        """The normal numbers of the next `length` steps, `[..., length, draws]`, for each method that draws any.
 
         They are the numbers that `normal(step.key, ...)` gives in each step. They are drawn ahead because draws inside
         a long graph of steps multiply the time of compiling.
         """
-        at = count + torch.arange(length, dtype=torch.int32, device=key.device)
         drawn = []
         for number, _, folded in sorted(self.intervening, key=lambda turn: turn.number):
             if draws := self.draws[number]:
-                keys = order.key_of(key.unsqueeze(0), at, *folded)
-                drawn.append(torch.func.vmap(lambda own, draws=draws: random.normal(own, (draws,)))(keys))
+                drawn.append(normals(key, draws, folded, count, length))
         return drawn
 
     def at_task(self, carry: Carry, hyper: Tensors, key: Tensor) -> Carry:

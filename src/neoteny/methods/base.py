@@ -120,17 +120,28 @@ class Step:
         """New values for a parameter from its initialiser; of a sharded one the part that `tensors` holds."""
         return self.part(name, self.network.initialisers[name].draw(key, self.shape(name)))
 
+    def add_to_grads(self, names: Sequence[str], pulls: Mapping[str, Tensor], strength: float | Tensor) -> None:
+        """Add strength · pull to the gradients of these parameters."""
+        from neoteny.methods.shared import each
+
+        grads = each.add([self.grads[name] for name in names], [pulls[name] for name in names], strength)
+        self.grads.update(zip(names, grads, strict=True))
+
     def noise_of_all(self) -> Tensors:
         """Standard normal numbers for every parameter, whole; the ones drawn ahead, where there are any.
 
         From one draw for all of them: a graph of many small draws compiles slowly.
         """
-        from neoteny.units.random import normal
-
         names = self.parameters()
         sizes = [math.prod(self.shape(name)) for name in names]
-        drawn = normal(self.key, (sum(sizes),)) if self.noise is None else self.noise
+        drawn = self.normals(sum(sizes)) if self.noise is None else self.noise
         return {name: own.view(self.shape(name)) for name, own in zip(names, drawn.split(sizes), strict=True)}
+
+    def normals(self, count: int) -> Tensor:
+        """Standard normal numbers by the key of this step and method, `[count]`."""
+        from neoteny.units.noise import normals
+
+        return normals(self.key, count)[0]
 
     def count_anew(self, names: Collection[str], when: Tensor | None) -> None:
         """Count from here for the units of layers that these parameters feed; `when` is as in `make_parameter_new`."""

@@ -84,8 +84,7 @@ class L2(Method):
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Add λ θ to each gradient."""
         if not self.decoupled and not is_zero(self.strength):
-            for name in step.trained(self.norms):
-                step.grads[name] = step.grads[name] + self.strength * step.tensors[name]
+            step.add_to_grads(step.trained(self.norms), step.tensors, self.strength)
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:

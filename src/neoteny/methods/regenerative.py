@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.checks import is_zero, require_nonnegative, require_positive
 from neoteny.methods.base import Contract, Method, Step, Tensors
+from neoteny.methods.shared import each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,9 +61,9 @@ class InitialPull(Method, ABC):
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Add λ times the force to each gradient."""
         if not is_zero(self.strength):
-            for name in step.trained(self.norms):
-                away = step.tensors[name] - state[f"{name}/initial"]
-                step.grads[name] = step.grads[name] + self.strength * self.force(away)
+            names = step.trained(self.norms)
+            away = each.subtract([step.tensors[name] for name in names], [state[f"{name}/initial"] for name in names])
+            step.add_to_grads(names, dict(zip(names, map(self.force, away), strict=True)), self.strength)
         return state
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import is_zero, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.shared import each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,8 +116,7 @@ class ShrinkAndPerturb(Method):
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """The L2 part of `every_step`."""
         if self.when == "every_step" and not is_zero(self.weight_decay):
-            for name in step.trained(self.norms):
-                step.grads[name] = step.grads[name] + self.weight_decay * step.tensors[name]
+            step.add_to_grads(step.trained(self.norms), step.tensors, self.weight_decay)
         return state
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
@@ -125,7 +125,8 @@ class ShrinkAndPerturb(Method):
             if self.interval == 1:
                 self._perturb(step, self.sigma)
             elif due is not None:
-                self._perturb(step, self.sigma * self.interval**0.5 * (due[0] > 0))
+                surely = step.due is not None  # the host knows that it is due
+                self._perturb(step, self.sigma * self.interval**0.5 * (1 if surely else due[0] > 0))
         return state
 
     def at_task(self, step: Step, state: Tensors) -> Tensors:
@@ -148,6 +149,6 @@ class ShrinkAndPerturb(Method):
 
     def _perturb(self, step: Step, sigma: float | Tensor) -> None:
         """Noise on every parameter."""
-        for name, noise in step.noise_of_all().items():
-            old = step.tensors[name]
-            step.tensors[name] = old + sigma * step.part(name, noise).to(old.dtype)
+        noise = {name: step.part(name, own).to(step.tensors[name].dtype) for name, own in step.noise_of_all().items()}
+        moved = each.add([step.tensors[name] for name in noise], list(noise.values()), sigma)
+        step.tensors.update(zip(noise, moved, strict=True))

@@ -16,6 +16,7 @@ from neoteny.lab.graph import Graph
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
+from neoteny.units.noise import at_once
 
 LAYERS_COMPILED = 8
 """Steps with resets are compiled only for networks with at most this many unit layers. Such steps are rare. For the 17
@@ -159,6 +160,8 @@ class Strategy(ABC):
         return tree_unflatten(now, structure)
 
     def _noise(self, length: int, key: Tensor, count: Tensor) -> list[Tensor]:
+        if at_once(key):
+            return self.step.noise(key, count, length)
         if length not in self._noises:
             function = self.mapped(lambda key, count: self.step.noise(key, count, length))
             self._noises[length] = Graph(function, tree_flatten((key, count))[1], self.compile)

@@ -79,7 +79,7 @@ class OneCall(Loop):
             active = tuple(rows is not None and bool(rows.any()) for rows in due)
             leaves = [*leaves, *(torch.as_tensor(rows) for rows, on in zip(due, active, strict=True) if on)]
         if self._draws:  # in a call of its own: many draws in the graph of a step would take minutes to compile
-            leaves = [*leaves, *self._call(run, ("noise",), lambda: self._noising, ())]
+            leaves = [*leaves, *self._noise(1, self.keys[run], self._carries[run]["count"])]
         self._call(run, (names, active), lambda: self._learning(names, active), leaves)
 
     def _call(self, run: int, what: tuple[Any, ...], make: Callable[[], Step], given: Sequence[Tensor]) -> Any:
@@ -120,6 +120,3 @@ class OneCall(Loop):
             return self.step(carry, hyper, key, batch, due, noise), ()
 
         return learn
-
-    def _noising(self, carry: Carry, hyper: Tensors, key: Tensor) -> tuple[Carry, list[Tensor]]:
-        return carry, [drawn[0] for drawn in self.step.noise(key, carry["count"], 1)]

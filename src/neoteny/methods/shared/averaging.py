@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from neoteny.checks import is_number, require
 from neoteny.methods.base import Method, Tensors
+from neoteny.methods.shared import each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,16 +49,11 @@ class Averaging(Method):
 
     def followed(self, state: Tensors, tensors: Tensors, share: float | Tensor) -> Tensors:
         """The state with every average a ← a + share · (θ - a); exactly a where θ = a."""
-        import torch
-
-        state = dict(state)
-        for name, value in tensors.items():
-            place = f"{name}/average"
-            if place in state:
-                old = state[place]
-                weight = share.to(old.dtype) if isinstance(share, torch.Tensor) else share
-                state[place] = torch.lerp(old, value.to(old.dtype), weight)
-        return state
+        names = [name for name in tensors if f"{name}/average" in state]
+        old = [state[f"{name}/average"] for name in names]
+        ends = [tensors[name].to(average.dtype) for name, average in zip(names, old, strict=True)]
+        new = each.lerp(old, ends, share)
+        return {**state, **{f"{name}/average": value for name, value in zip(names, new, strict=True)}}
 
     def averages(self, tensors: Tensors, state: Tensors) -> Tensors:
         """The tensors with the averages in their place, in their type; what is not averaged stays."""

@@ -1,0 +1,59 @@
+"""One operation on many tensors: one call of torch, or one for each where torch takes no lists (transforms, graphs).
+
+A small network's step is so short that a call for each of its parameters takes much of it.
+"""
+
+# pyright: reportPrivateImportUsage=false
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["add", "lerp", "subtract"]
+
+Scalar = Any
+"""A number, or a tensor `[]`."""
+
+
+def add(these: list[Tensor], others: list[Tensor], factor: Scalar = 1) -> list[Tensor]:
+    """`this + factor * other` for each pair.
+
+    >>> import torch
+    >>> add([torch.ones(2)], [torch.ones(2)], 0.5)
+    [tensor([1.5000, 1.5000])]
+    """
+    import torch
+
+    if _in_one(these, factor):
+        return list(torch._foreach_add(these, others, alpha=factor))
+    return [this + factor * other for this, other in zip(these, others, strict=True)]
+
+
+def subtract(these: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+    """`this - other` for each pair."""
+    import torch
+
+    if _in_one(these):
+        return list(torch._foreach_sub(these, others))
+    return [this - other for this, other in zip(these, others, strict=True)]
+
+
+def lerp(these: list[Tensor], ends: list[Tensor], share: Scalar) -> list[Tensor]:
+    """`this + share * (end - this)` for each pair, exactly `this` where both are equal."""
+    import torch
+
+    if _in_one(these, share):
+        return list(torch._foreach_lerp(these, ends, share))
+
+    def weight(this: Tensor) -> Scalar:
+        return share.to(this.dtype) if isinstance(share, torch.Tensor) else share
+
+    return [torch.lerp(this, end, weight(this)) for this, end in zip(these, ends, strict=True)]
+
+
+def _in_one(tensors: list[Tensor], factor: Scalar = 1) -> bool:
+    from neoteny.units.noise import eager
+
+    return bool(tensors) and isinstance(factor, (int, float)) and eager()

@@ -1,0 +1,79 @@
+"""Many normal numbers by keys: those of `random.normal`, by a compiled kernel on a CPU.
+
+Noise on every weight at every step would otherwise take most of the time of a small network's step. Where there is no
+compiler, on other devices, and inside transforms and graphs, torch computes the same formulas; both agree up to
+rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
+
+from neoteny import compiling
+from neoteny.units import random
+
+__all__ = ["at_once", "eager", "normals"]
+
+SOURCE = Path(__file__).with_name("normal.cpp")
+
+
+def eager() -> bool:
+    """Whether operations run at once: outside of transforms of `torch.func`, compiled graphs, traces and modes."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()  # pyright: ignore[reportAttributeAccessIssue]
+        or peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateImportUsage]
+    )
+
+
+def at_once(keys: Tensor) -> bool:
+    """Whether `normals` calls the kernel."""
+    return keys.device.type == "cpu" and eager() and compiling.optional(SOURCE) is not None
+
+
+def normals(keys: Tensor, count: int, folded: Sequence[int] = (), at: Tensor | None = None, steps: int = 1) -> Tensor:
+    """Standard normal numbers of several steps, float32, `[..., steps, count]`.
+
+    They are those of `random.normal` with the key of each step: the given one, into which the step's number is folded,
+    then the numbers of `folded`, one after the other.
+
+    Args:
+        keys: int32 `[..., 2]`.
+        count: numbers of a step.
+        folded: what is folded into every key.
+        at: the number of the first step, int32 `[...]`; None: no number of a step is folded in.
+        steps: how many; with `at` only.
+
+    >>> key = random.key(3)
+    >>> alone = random.normal(random.fold_in(random.fold_in(key, 8), 5), (4,))
+    >>> torch.allclose(normals(key, 4, (5,), torch.tensor(7), 2)[1], alone, atol=1e-6)
+    True
+    """
+    if not at_once(keys):
+        own = keys.unsqueeze(-2)
+        if at is not None:
+            own = random.fold_in(own, at.unsqueeze(-1) + torch.arange(steps, dtype=torch.int32, device=keys.device))
+        for number in folded:
+            own = random.fold_in(own, number)
+        drawn = torch.func.vmap(lambda key: random.normal(key, (count,)))(own.flatten(0, -2))
+        return drawn.view(*own.shape[:-1], count)
+    keys = keys.contiguous()
+    first = None if at is None else at.to(torch.int32).contiguous()
+    out = torch.empty(*keys.shape[:-1], steps, count)
+    compiling.kernel(SOURCE).neoteny_normal(
+        ctypes.c_void_p(keys.data_ptr()),
+        None if first is None else ctypes.c_void_p(first.data_ptr()),
+        ctypes.c_int64(keys.numel() // 2),
+        ctypes.c_int64(steps),
+        (ctypes.c_uint32 * len(folded))(*(number & 0xFFFFFFFF for number in folded)),
+        ctypes.c_int64(len(folded)),
+        ctypes.c_int64(count),
+        ctypes.c_void_p(out.data_ptr()),
+    )
+    return out

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neoteny.data import cifar100
+from neoteny.data import SUPERCLASSES, cifar100, cifar100_superclasses
 from neoteny.data.cache import entry
 from neoteny.errors import DataError
 
@@ -45,8 +45,8 @@ def archive():
 @pytest.fixture
 def small(monkeypatch, cache, server):
     """A CIFAR-100 of few images on a server of this machine."""
-    monkeypatch.setattr(module, "_IMAGES", PER_CLASS)
-    monkeypatch.setattr(module, "_ARCHIVE", server.offer("cifar-100-python.tar.gz", archive()))
+    packed = replace(module._CIFAR100.packed, remote=server.offer("cifar-100-python.tar.gz", archive()))
+    monkeypatch.setattr(module, "_CIFAR100", replace(module._CIFAR100, packed=packed, per_class=PER_CLASS))
     return server
 
 
@@ -86,7 +86,7 @@ def test_fetched_and_decoded_once(small, cache):
     is_small()
     assert len(small.asked) == 1
     assert [path for path in (cache / "cifar100").iterdir() if path.suffix != ".lock"] == [
-        entry("cifar100", module._ARCHIVE.sha256)
+        entry("cifar100", module._CIFAR100.packed.remote.sha256)
     ]
 
 
@@ -121,17 +121,10 @@ def test_a_changed_file_is_decoded_anew(folder):
 
 def test_from_the_archive(small, tmp_path):
     path = tmp_path / "cifar-100-python.tar.gz"
-    path.write_bytes(archive())
-    module._ARCHIVE = replace(module._ARCHIVE, **_measures(path))
+    path.write_bytes(small.contents["cifar-100-python.tar.gz"])
     is_small(tmp_path)
     assert path.exists()  # what the user gave is never touched
     assert small.asked == []
-
-
-def _measures(path):
-    from neoteny.data.download import sha256
-
-    return {"sha256": sha256(path), "size": path.stat().st_size}
 
 
 def test_a_truncated_or_corrupt_archive(small, tmp_path):
@@ -195,6 +188,18 @@ def test_wrong_contents(folder, others, cause):
     (folder / "train").write_bytes(pickle.dumps(batch("train", **others)))
     with pytest.raises(DataError, match=rf"cifar-100-python/train: {cause}.*Fetch"):
         cifar100(folder)
+
+
+def test_superclasses_are_the_files_own(small, folder):
+    own = np.array([number for _, number in sorted((n, k) for k, row in enumerate(SUPERCLASSES.values()) for n in row)])
+    coarse = own[LABELS["train"]].tolist()
+    (folder / "train").write_bytes(pickle.dumps(batch("train", coarse_labels=coarse)))
+    assert cifar100_superclasses(folder)[1].tolist() == coarse
+    for wrong, cause in (([1 - coarse[0], *coarse[1:]], "image 0 of class"), (coarse[1:], "it has others")):
+        (folder / "train").write_bytes(pickle.dumps(batch("train", coarse_labels=wrong)))
+        os.utime(folder / "train", ns=(len(wrong), 1))
+        with pytest.raises(DataError, match=rf"'coarse_labels' are not the superclasses of 'fine_labels': {cause}"):
+            cifar100_superclasses(folder)
 
 
 @pytest.mark.parametrize("key", ["data", "fine_labels"])

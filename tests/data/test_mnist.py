@@ -15,7 +15,6 @@ from neoteny.data import mnist
 from neoteny.errors import DataError
 
 module = importlib.import_module("neoteny.data.mnist")
-files = importlib.import_module("neoteny.data.files")
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
 LABELS = np.arange(6, dtype=np.uint8)
@@ -28,7 +27,7 @@ def idx(array):
 @pytest.fixture
 def served(monkeypatch, tmp_path):
     """A small MNIST on a server of this machine; yields what it serves by name, and a log of what was asked for."""
-    contents = {file.name: idx(array) for file, array in zip(module._TRAIN, (IMAGES, LABELS), strict=True)}
+    contents = {file.name: idx(array) for file, array in zip(module._MNIST.train, (IMAGES, LABELS), strict=True)}
     answers = {name: gzip.compress(content) for name, content in contents.items()}
     asked = []
 
@@ -59,10 +58,10 @@ def served(monkeypatch, tmp_path):
             content_sha256=hashlib.sha256(contents[file.name]).hexdigest(),
             size=len(answers[file.name]),
         )
-        for file in module._TRAIN
+        for file in module._MNIST.train
     )
-    monkeypatch.setattr(module, "_TRAIN", checked)
-    monkeypatch.setattr(module, "_MIRRORS", (f"{base}/broken/", f"{base}/mnist/"))
+    mirrors = (f"{base}/broken/", f"{base}/mnist/")
+    monkeypatch.setattr(module, "_MNIST", replace(module._MNIST, train=checked, mirrors=mirrors))
     monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NEOTENY_DATA", raising=False)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -97,7 +96,7 @@ def test_fetched_once_from_the_first_mirror_that_has_it(served, tmp_path, capsys
     _, asked = served
     is_served(mnist())
     assert [path.split("/")[1] for path in asked] == ["broken", "mnist"] * 2
-    assert cache(tmp_path) == [file.name for file in module._TRAIN]
+    assert cache(tmp_path) == [file.name for file in module._MNIST.train]
     assert "train-images-idx3-ubyte.gz" in capsys.readouterr().err  # the progress bar
     is_served(mnist())
     assert len(asked) == 4
@@ -127,14 +126,14 @@ def test_what_an_interrupted_download_left_is_not_taken_for_whole(served, tmp_pa
     answers, _ = served
     folder = tmp_path / "cache" / "mnist"
     folder.mkdir(parents=True)
-    name = module._TRAIN[0].name
+    name = module._MNIST.train[0].name
     (folder / name).write_bytes(answers[name][:100])
     is_served(mnist())
     assert (folder / name).read_bytes() == answers[name]
 
 
 def test_no_connection(served, monkeypatch):
-    monkeypatch.setattr(module, "_MIRRORS", ("http://127.0.0.1:9/mnist/",))
+    monkeypatch.setattr(module, "_MNIST", replace(module._MNIST, mirrors=("http://127.0.0.1:9/mnist/",)))
     with pytest.raises(DataError, match=r"127\.0\.0\.1:9(.|\n)*ConnectionError(.|\n)*by hand"):
         mnist()
 
@@ -179,7 +178,7 @@ def test_missing_truncated_and_corrupt_files(served, tmp_path):
         mnist(tmp_path)
     for name, answer in answers.items():
         (tmp_path / name).write_bytes(answer)
-    path, whole = tmp_path / module._TRAIN[0].name, answers[module._TRAIN[0].name]
+    path, whole = tmp_path / module._MNIST.train[0].name, answers[module._MNIST.train[0].name]
     path.write_bytes(whole[:-200])
     with pytest.raises(DataError, match=r"train-images.* is truncated"):
         mnist(tmp_path)

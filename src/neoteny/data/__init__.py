@@ -1,11 +1,31 @@
 """Data sets: read from the user's folder or downloaded once, and checked in both cases.
 
-What is slow to decode is decoded once, into memory-mapped arrays in a cache that all processes share.
+What is slow to decode is decoded once, into memory-mapped arrays in a cache that all processes share. `labelled` gives
+any of them by its name.
 """
 
-from neoteny.data.catalogue import DATA_SETS, DataSet
-from neoteny.data.cifar100 import cifar100
+from neoteny.data.catalogue import DATA_SETS, DataSet, Labelled, labelled
+from neoteny.data.cifar10 import cifar10
+from neoteny.data.cifar100 import SUPERCLASSES, cifar100, cifar100_superclasses
+from neoteny.data.fashion_mnist import fashion_mnist
 from neoteny.data.imagenet32 import ImageClasses, imagenet32
 from neoteny.data.mnist import mnist
+from neoteny.data.svhn import svhn
+from neoteny.data.tiny_imagenet import tiny_imagenet
 
-__all__ = ["DATA_SETS", "DataSet", "ImageClasses", "cifar100", "imagenet32", "mnist"]
+__all__ = [
+    "DATA_SETS",
+    "SUPERCLASSES",
+    "DataSet",
+    "ImageClasses",
+    "Labelled",
+    "cifar10",
+    "cifar100",
+    "cifar100_superclasses",
+    "fashion_mnist",
+    "imagenet32",
+    "labelled",
+    "mnist",
+    "svhn",
+    "tiny_imagenet",
+]

@@ -1,32 +1,88 @@
-"""CIFAR-100: 60,000 colour images of 32x32 in 100 classes (Krizhevsky 2009)."""
+"""CIFAR-100: 60,000 colour images of 32x32 in 100 classes, which form 20 superclasses (Krizhevsky 2009)."""
 
 from __future__ import annotations
 
 import os
-import tarfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from neoteny.data.cache import Allocate, cache_folder, cached, entry, identity
-from neoteny.data.download import Remote, download, sha256
-from neoteny.data.files import named_folder, what_named
-from neoteny.data.pickles import labelled_images, read_pickle
+from neoteny.data.cifar import Cifar
+from neoteny.data.download import Remote
+from neoteny.data.packed import Packed
+from neoteny.data.pickles import whole_numbers
 from neoteny.errors import DataError
 
-__all__ = ["cifar100", "find_cifar100"]
+__all__ = ["SUPERCLASSES", "cifar100", "cifar100_superclasses", "find_cifar100"]
 
-_ARCHIVE = Remote(
-    "cifar-100-python.tar.gz",
-    ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
-    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    169_001_437,
+SUPERCLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "aquatic_mammals": ("beaver", "dolphin", "otter", "seal", "whale"),
+        "fish": ("aquarium_fish", "flatfish", "ray", "shark", "trout"),
+        "flowers": ("orchid", "poppy", "rose", "sunflower", "tulip"),
+        "food_containers": ("bottle", "bowl", "can", "cup", "plate"),
+        "fruit_and_vegetables": ("apple", "mushroom", "orange", "pear", "sweet_pepper"),
+        "household_electrical_devices": ("clock", "keyboard", "lamp", "telephone", "television"),
+        "household_furniture": ("bed", "chair", "couch", "table", "wardrobe"),
+        "insects": ("bee", "beetle", "butterfly", "caterpillar", "cockroach"),
+        "large_carnivores": ("bear", "leopard", "lion", "tiger", "wolf"),
+        "large_man-made_outdoor_things": ("bridge", "castle", "house", "road", "skyscraper"),
+        "large_natural_outdoor_scenes": ("cloud", "forest", "mountain", "plain", "sea"),
+        "large_omnivores_and_herbivores": ("camel", "cattle", "chimpanzee", "elephant", "kangaroo"),
+        "medium_mammals": ("fox", "porcupine", "possum", "raccoon", "skunk"),
+        "non-insect_invertebrates": ("crab", "lobster", "snail", "spider", "worm"),
+        "people": ("baby", "boy", "girl", "man", "woman"),
+        "reptiles": ("crocodile", "dinosaur", "lizard", "snake", "turtle"),
+        "small_mammals": ("hamster", "mouse", "rabbit", "shrew", "squirrel"),
+        "trees": ("maple_tree", "oak_tree", "palm_tree", "pine_tree", "willow_tree"),
+        "vehicles_1": ("bicycle", "bus", "motorcycle", "pickup_truck", "train"),
+        "vehicles_2": ("lawn_mower", "rocket", "streetcar", "tank", "tractor"),
+    }
 )
-_FOLDER = "cifar-100-python"  # in the archive
-_CLASSES = 100
-_IMAGES = {"train": 500, "test": 100}  # images of a class
+"""The classes of each superclass, both in alphabetical order, which is that of the labels. Source: the table on
+https://www.cs.toronto.edu/~kriz/cifar.html."""
+
+_SUPERCLASS_OF = np.array(
+    [number for _, number in sorted((name, number) for number, row in enumerate(SUPERCLASSES.values()) for name in row)]
+)
+
+
+def _check_superclasses(batch: dict[str, Any], labels: np.ndarray, place: str) -> None:
+    """The file's own superclasses must be those of the table; some copies of the data set have none."""
+    if "coarse_labels" not in batch or not ((labels >= 0) & (labels < len(_SUPERCLASS_OF))).all():
+        return
+    coarse, ours = whole_numbers(batch["coarse_labels"]), _SUPERCLASS_OF[labels]
+    if not np.array_equal(coarse, ours):
+        other = np.flatnonzero(coarse != ours) if len(coarse) == len(ours) else []
+        what = f"image {other[0]} of class {labels[other[0]]} has {coarse[other[0]]}" if len(other) else "it has others"
+        raise DataError(
+            f"{place}: 'coarse_labels' are not the superclasses of 'fine_labels': {what}. Fetch the file again from "
+            f"{_CIFAR100.packed.remote.urls[0]}."
+        )
+
+
+_CIFAR100 = Cifar(
+    Packed(
+        "cifar100",
+        "CIFAR-100",
+        Remote(
+            "cifar-100-python.tar.gz",
+            ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+            169_001_437,
+        ),
+        "cifar-100-python",
+        ("train", "test"),
+    ),
+    "fine_labels",
+    100,
+    {"train": ("train",), "test": ("test",)},
+    {"train": 500, "test": 100},
+    _check_superclasses,
+)
 
 
 def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -53,26 +109,37 @@ def cifar100(data_dir: str | os.PathLike[str] | None = None, train: bool = True)
     >>> images.shape, labels[:5]  # doctest: +SKIP
     ((50000, 3, 32, 32), array([19, 29,  0, 11,  1]))
     """
-    folder, path = named_folder(data_dir), find_cifar100(data_dir)
-    archive = cache_folder() / "cifar100" / _ARCHIVE.name
-    if folder is None:
-        key, parts = _ARCHIVE.sha256, _from_server(archive)
-    elif path is None:
-        source = what_named(data_dir)
-        raise DataError(
-            f"CIFAR-100 is missing: {source} names {folder}, but there is neither {_ARCHIVE.name} in it nor the folder "
-            f"{_FOLDER}. Put the archive there (it can be had from {_ARCHIVE.urls[0]}), or leave {source} out to have "
-            "it fetched."
-        )
-    elif path.is_dir():
-        key, parts = identity(path / part for part in _IMAGES), _from_folder(path)
-    else:
-        key, parts = identity([path]), _from_archive(path)
-    part = "train" if train else "test"
-    images, labels = cached("cifar100", key, [f"{part}_images", f"{part}_labels"], lambda room: _decode(parts, room))
-    if folder is None:
-        archive.unlink(missing_ok=True)  # only the decoded arrays are needed from now on
-    return images, np.array(labels)
+    return _CIFAR100.read(data_dir, train)
+
+
+def cifar100_superclasses(
+    data_dir: str | os.PathLike[str] | None = None, train: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images of CIFAR-100 with the labels of its 20 superclasses: a data set of CIFAR-10's size.
+
+    The superclass of an image is that of its class in `SUPERCLASSES`. Where a file has superclasses of its own, they
+    must be the same.
+
+    Args:
+        data_dir: as for `cifar100`.
+        train: as for `cifar100`.
+
+    Returns:
+        Images [N, 3, 32, 32] uint8, memory-mapped and read-only; labels [N] int64 below 20.
+
+    Raises:
+        DataError: as for `cifar100`; or a file's own superclasses are others.
+
+    Source: https://www.cs.toronto.edu/~kriz/cifar.html
+
+    >>> list(SUPERCLASSES)[11]
+    'large_omnivores_and_herbivores'
+    >>> images, labels = cifar100_superclasses()  # doctest: +SKIP
+    >>> labels[:5]  # doctest: +SKIP
+    array([11, 15,  4, 14,  1])
+    """
+    images, labels = cifar100(data_dir, train)
+    return images, _SUPERCLASS_OF[labels]
 
 
 def find_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
@@ -80,63 +147,4 @@ def find_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Path | None
 
     None if there is none; nothing is downloaded or decoded.
     """
-    folder = named_folder(data_dir)
-    if folder is None:
-        fetched = entry("cifar100", _ARCHIVE.sha256)
-        return fetched if fetched.is_dir() else None
-    for place in (folder / _FOLDER, folder / "cifar100" / _FOLDER, folder / "cifar100", folder):
-        if any((place / part).is_file() for part in _IMAGES):
-            return place
-    archives = (folder / _ARCHIVE.name, folder / "cifar100" / _ARCHIVE.name)
-    return next((path for path in archives if path.is_file()), None)
-
-
-_Parts = Iterable[tuple[str, Path, dict[str, Any]]]  # name, where it was read from, its pickle
-
-
-def _from_server(archive: Path) -> _Parts:
-    yield from _unpacked(download(_ARCHIVE, archive))
-
-
-def _from_archive(path: Path) -> _Parts:
-    size, cure = path.stat().st_size, f"Fetch it again from {_ARCHIVE.urls[0]}."
-    if size < _ARCHIVE.size:
-        raise DataError(f"{path} is truncated: {size:,} of its {_ARCHIVE.size:,} bytes are there. {cure}")
-    if (found := sha256(path)) != _ARCHIVE.sha256:
-        raise DataError(f"{path} is corrupt: its SHA-256 is {found}, not {_ARCHIVE.sha256}. {cure}")
-    yield from _unpacked(path)
-
-
-def _unpacked(archive: Path) -> _Parts:
-    with tarfile.open(archive) as tar:
-        for part in _IMAGES:
-            file = tar.extractfile(f"{_FOLDER}/{part}")
-            assert file is not None  # the checksum says so
-            with file:
-                yield part, archive, read_pickle(file, f"{part} in {archive}")
-
-
-def _from_folder(folder: Path) -> _Parts:
-    for part in _IMAGES:
-        with open(folder / part, "rb") as file:
-            yield part, folder / part, read_pickle(file, folder / part)
-
-
-def _decode(parts: _Parts, allocate: Allocate) -> None:
-    decoded = {}
-    for part, path, found in parts:
-        decoded[f"{part}_images"], decoded[f"{part}_labels"] = _checked(found, _IMAGES[part], path)
-    for name, array in allocate({name: (array.shape, array.dtype) for name, array in decoded.items()}).items():
-        array[:] = decoded[name]
-
-
-def _checked(found: dict[str, Any], per_class: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    cure = f"Fetch {_ARCHIVE.name} again from {_ARCHIVE.urls[0]}."
-    count = _CLASSES * per_class
-    images, labels = labelled_images(found, "fine_labels", path, cure, count)
-    if sorted(labels.tolist()) != np.repeat(np.arange(_CLASSES), per_class).tolist():
-        raise DataError(
-            f"{path}: 'fine_labels' are not {per_class} of each of the classes 0 to {_CLASSES - 1}, {count:,} in "
-            f"all. {cure}"
-        )
-    return images.reshape(-1, 3, 32, 32), labels
+    return _CIFAR100.packed.find(data_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from neoteny.data.cache import cache_folder
@@ -30,30 +31,36 @@ def what_named(data_dir: str | os.PathLike[str] | None) -> str:
     return "the data directory" if data_dir is not None else ENVIRONMENT_VARIABLE
 
 
-def locate(data_set: str, remote: Remote, data_dir: str | os.PathLike[str] | None) -> Path:
+def locate(
+    data_set: str, remote: Remote, data_dir: str | os.PathLike[str] | None, installed: Sequence[Path] = ()
+) -> Path:
     """The path of a file of a data set.
 
     If `data_dir` or the environment variable `NEOTENY_DATA` names a folder, the file must be there, directly or in a
-    folder with the name of the data set; nothing is downloaded then. Otherwise it is downloaded once into the cache.
+    folder with the name of the data set, or where a package of the system puts it; nothing is downloaded then.
+    Otherwise it is downloaded once into the cache, unless such a package has brought it.
 
     Args:
         data_set: the name of the data set and of its folder.
         remote: the file, and where it can be downloaded.
         data_dir: the folder of the data sets.
+        installed: folders where a package of the system puts the file.
 
     Raises:
         DataError: the file is not in the folder, or could not be downloaded.
     """
     folder = named_folder(data_dir)
-    if folder is None:
-        return download(remote, cache_folder() / data_set / remote.name)
-    tried = [folder / data_set / remote.name, folder / remote.name]
-    for path in tried:
+    places = [place / remote.name for place in installed]
+    if folder is not None:
+        places = [folder / data_set / remote.name, *places, folder / remote.name]
+    for path in places:
         if path.is_file():
             return path
+    if folder is None:
+        return download(remote, cache_folder() / data_set / remote.name)
     source = what_named(data_dir)
     raise DataError(
-        f"{tried[0]} is missing: {source} names {folder}, but there is no {remote.name} in it, nor in its folder "
+        f"{places[0]} is missing: {source} names {folder}, but there is no {remote.name} in it, nor in its folder "
         f"{data_set}. Put the file there (it can be had from {remote.urls[0]}), or leave {source} out to have it "
         "fetched."
     )

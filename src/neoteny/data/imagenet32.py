@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.lib.format import open_memmap
 from neoteny.data.cache import Allocate, cached, identity
 from neoteny.data.files import ENVIRONMENT_VARIABLE, named_folder
 from neoteny.data.pickles import labelled_images, read_pickle
+from neoteny.data.pictures import decoders, picture
 from neoteny.errors import DataError
 from neoteny.progress import bar
 
@@ -230,19 +230,10 @@ def _folders_of_images(folder: Path) -> Layout | None:
 
 
 def _decode_folders(found: dict[Path, list[Path]], allocate: Allocate) -> None:
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise DataError(
-            f"{next(iter(found)).parent} holds folders of images, and reading them needs Pillow: pip install pillow"
-        ) from None
     counts = [len(files) for files in found.values()]
     _require_enough(counts, list(found))
     images = _allocate(counts, allocate)
-    with (
-        bar("decoding images", sum(counts)) as advance,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
+    with decoders(next(iter(found)).parent) as pool, bar("decoding images", sum(counts)) as advance:
         for files, to in zip(found.values(), _by_class(images, counts), strict=True):
             for place, image in enumerate(pool.map(_read_image, files)):
                 to[place] = image
@@ -253,14 +244,7 @@ def _read_image(path: Path) -> np.ndarray:
     """[3, 32, 32]: the shorter side scaled to 32, the centre cropped."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            file.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # decodes JPEGs at a lower resolution, several times faster
-            image = file.convert("RGB")
-    except Exception as error:  # a damaged file can fail in any way
-        raise DataError(
-            f"{path} is no image, truncated or corrupt ({type(error).__name__}: {error}). Copy it again, or remove it."
-        ) from None
+    image = picture(path, path, draft=2 * _SIDE)
     scale = _SIDE / min(image.size)
     width, height = (max(_SIDE, round(scale * side)) for side in image.size)
     left, top = (width - _SIDE) // 2, (height - _SIDE) // 2

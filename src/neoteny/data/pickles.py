@@ -16,7 +16,7 @@ import numpy as np
 
 from neoteny.errors import DataError
 
-__all__ = ["labelled_images", "read_pickle"]
+__all__ = ["labelled_images", "read_pickle", "whole_numbers"]
 
 _VALUES = 3 * 32 * 32  # of an image
 
@@ -82,13 +82,13 @@ def labelled_images(
     if not array or images.dtype != np.uint8 or images.shape[1:] != (_VALUES,) or count not in (None, len(images)):
         what = f"{images.dtype} of shape {images.shape}" if array else f"a {type(images).__name__}"
         raise DataError(f"{path}: 'data' is {what}, not uint8 of shape ({count or 'n'}, {_VALUES}). {cure}")
-    return images, _whole_numbers(batch[labels])
+    return images, whole_numbers(batch[labels])
 
 
-def _whole_numbers(values: object) -> np.ndarray:
+def whole_numbers(values: object) -> np.ndarray:
     """Labels, a list or an array, as [N] int64; empty if they are anything else.
 
-    >>> _whole_numbers([3, 1]), _whole_numbers([0.5]), _whole_numbers(None)
+    >>> whole_numbers([3, 1]), whole_numbers([0.5]), whole_numbers(None)
     (array([3, 1]), array([], dtype=int64), array([], dtype=int64))
     """
     if isinstance(values, np.ndarray):

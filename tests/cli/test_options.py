@@ -24,6 +24,12 @@ def typed(value: object) -> list[str]:
     return [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
 
 
+def flagged(owner: str, setting: str, value: object) -> list[str]:
+    """The option of a setting with its value; of a truth value the flag alone."""
+    no = "no-" if value is False else ""
+    return [f"--{owner}.{no}{setting}".replace("_", "-"), *([] if isinstance(value, bool) else typed(value))]
+
+
 def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str, benchmark: str = NAME) -> list[RunConfig]:
     status = main(["run", benchmark, *arguments, "--dry-run"])
     out, err = capsys.readouterr()
@@ -36,12 +42,7 @@ def test_every_setting_of_a_method_is_an_option(name: str):
     method = registry.method(name).load()()
     for field in fields(method):
         value = getattr(method, field.name)
-        flag = f"--{name}.{field.name}".replace("_", "-")
-        if isinstance(value, bool):
-            arguments = [flag] if value else [f"--{name}.no-{field.name}".replace("_", "-")]
-        else:
-            arguments = [flag, *typed(value)]
-        assert parse(NAME, arguments).methods == {name: {field.name: value}}
+        assert parse(NAME, flagged(name, field.name, value)).methods == {name: {field.name: value}}
 
 
 def test_every_setting_of_a_benchmark_is_an_option():
@@ -57,7 +58,7 @@ def test_every_setting_of_a_benchmark_is_an_option():
 @pytest.mark.parametrize("name", registry.OPTIMIZERS)
 def test_every_setting_of_an_optimizer_is_an_option(name: str):
     for setting, value in registry.optimizer(name).load()().settings().items():
-        request = parse(NAME, ["--optimizer", name, f"--optimizer.{setting}".replace("_", "-"), *typed(value)])
+        request = parse(NAME, ["--optimizer", name, *flagged("optimizer", setting, value)])
         full = setting if setting == "step_size" else f"optimizer.{setting}"
         assert request.settings == {"optimizer": name, full: value}
 

@@ -45,6 +45,10 @@ class MeanSquaredError:
         """Nothing else."""
         return {}
 
+    def factors(self, outputs: Tensor) -> Tensor:
+        """Values `[B d]` whose squared derivatives add up to the diagonal of the loss's Gauss-Newton matrix."""
+        return outputs.flatten() * (2 / outputs.numel()) ** 0.5
+
 
 class CrossEntropy:
     """Cross entropy of logits, and the share of examples that are classified correctly.
@@ -63,6 +67,17 @@ class CrossEntropy:
     def judge(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The accuracy."""
         return {"accuracy": (outputs.argmax(-1) == targets).double().mean()}
+
+    def factors(self, outputs: Tensor) -> Tensor:
+        """Values `[B classes]` whose squared derivatives add up to the diagonal of the loss's Gauss-Newton matrix.
+
+        With p the probabilities, the Hessian in the logits y is diag(p) - p p^T = S S^T with
+        S = diag(sqrt p) - p sqrt(p)^T; the values are S^T y.
+        """
+        share = outputs.detach().softmax(-1)
+        outputs = outputs.masked_fill(share == 0, 0.0)  # outputs that take no part are -inf
+        values = share.sqrt() * (outputs - (share * outputs).sum(-1, keepdim=True))
+        return values.flatten() / len(outputs) ** 0.5
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType({"mse": MeanSquaredError(), "cross_entropy": CrossEntropy()})

@@ -24,6 +24,7 @@ from torch import Tensor
 from neoteny.errors import SettingError
 from neoteny.lab.losses import Loss, MeanSquaredError
 from neoteny.optim.base import Optimizer
+from neoteny.optim.own_steps import FACTORS
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY
 
 __all__ = [
@@ -133,6 +134,12 @@ class Phase:
                 f"{type(self.optimizer).__name__} descends a loss, and phase {self.name!r} gives a prediction and its "
                 f"error {DELTA!r}: choose an optimizer for that (trace-sgd, obgd, autostep), or let the phase give a "
                 "loss and no error."
+            )
+
+        if self.optimizer.follows == "either" and TRACE_DECAY in self.signals:
+            raise SettingError(
+                f"{type(self.optimizer).__name__} keeps no traces, and phase {self.name!r} gives their decay: choose "
+                "tidbd or auto-tidbd, or give the error alone."
             )
 
     @property
@@ -268,7 +275,10 @@ class Prediction:
     def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
         """The loss and the metrics of a batch."""
         outputs = only(forward(batch["inputs"]), forward.knobs.get("classes"))
-        return Evaluation(self.loss(outputs, batch["targets"]), self.loss.judge(outputs.detach(), batch["targets"]))
+        said = self.loss.judge(outputs.detach(), batch["targets"])
+        factors = getattr(self.loss, FACTORS, None)
+        beside = {} if factors is None else {FACTORS: factors(outputs)}
+        return Evaluation(self.loss(outputs, batch["targets"]), said, beside=beside)
 
 
 @dataclass(frozen=True)
@@ -298,7 +308,8 @@ class ErrorPrediction:
         if outputs.numel() == 1:
             delta = (targets - outputs.detach()).sum()
             over = torch.ones((), dtype=torch.bool, device=delta.device)
-            return Evaluation(outputs.sum(), said, {DELTA: delta, TRACE_DECAY: delta * 0, ENDED: over})
+            signals = {DELTA: delta, TRACE_DECAY: delta * 0, ENDED: over}
+            return Evaluation(outputs.sum(), said, signals, {FACTORS: outputs.flatten()})
         if self.alone:
             raise SettingError(
                 f"outputs of shape {tuple(outputs.shape)}: this optimizer follows one prediction and its error; give "
@@ -306,7 +317,13 @@ class ErrorPrediction:
                 "autostep."
             )
         count = len(outputs)
-        return Evaluation((targets - outputs).square().sum() / (2 * count), said)
+        beside = {FACTORS: outputs.flatten() / count**0.5}
+        return Evaluation((targets - outputs).square().sum() / (2 * count), said, beside=beside)
+
+
+def beside_of(loss: Loss) -> tuple[str, ...]:
+    """Names of the values whose gradients a loss offers beside its own."""
+    return (FACTORS,) if hasattr(loss, FACTORS) else ()
 
 
 def supervised(loss: Loss, optimizer: Optimizer) -> Objective:
@@ -322,11 +339,12 @@ def supervised(loss: Loss, optimizer: Optimizer) -> Objective:
     """
     evaluate, signals = Prediction(loss), ()
     if optimizer.follows != "loss" and isinstance(loss, MeanSquaredError):
-        evaluate, signals = ErrorPrediction(loss, optimizer.follows == "prediction"), SIGNALS
+        alone = optimizer.follows == "prediction"
+        evaluate, signals = ErrorPrediction(loss, alone), SIGNALS if alone else (DELTA,)
     elif optimizer.follows == "prediction":
         raise SettingError(
             f"{type(optimizer).__name__} follows a prediction with its error, and {type(loss).__name__} has none: take "
             "an optimizer that descends losses, such as autostep, or the squared error."
         )
-    phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=loss.metrics, signals=signals)
+    phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=loss.metrics, signals=signals, beside=beside_of(loss))
     return Objective(phases=(phase,))

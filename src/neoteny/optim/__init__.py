@@ -1,13 +1,11 @@
-"""Optimizers of the laboratory, one in each file: pure updates over dicts of tensors, named in `neoteny.registry`."""
+"""Optimizers, one in each file: pure updates over dicts of tensors, named in `neoteny.registry`.
 
-from neoteny.optim.adam import Adam
-from neoteny.optim.adamw import AdamW
-from neoteny.optim.base import Optimizer
-from neoteny.optim.muon import Muon
-from neoteny.optim.obgd import AdaptiveObGD, ObGD
-from neoteny.optim.sgd import SGD
-from neoteny.optim.swift_td import SwiftTD
-from neoteny.optim.trace_sgd import TraceSGD
-from neoteny.optim.true_online_td import TrueOnlineTD
+In the laboratory they are mapped over runs and compiled; `TorchOptimizer` makes of each a `torch.optim.Optimizer`.
+Names are imported on first use, so that the settings can be read without torch.
+"""
 
-__all__ = ["SGD", "Adam", "AdamW", "AdaptiveObGD", "Muon", "ObGD", "Optimizer", "SwiftTD", "TraceSGD", "TrueOnlineTD"]
+from __future__ import annotations
+
+from neoteny.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(__name__, __file__)

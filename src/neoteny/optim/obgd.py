@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.checks import is_number, require, require_positive
-from neoteny.optim.base import Counts, Optimizer
-from neoteny.optim.signals import DELTA, SIGNALS, kept, trace
+from neoteny.checks import require_positive
+from neoteny.optim.base import Counts
+from neoteny.optim.signals import DELTA, kept, trace
 from neoteny.optim.sums import sum_over
+from neoteny.optim.traced import SquaredTraces, Traced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,7 @@ Tensors = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObGD(Optimizer):
+class ObGD(Traced):
     """z <- gamma lambda z + g; M = alpha kappa max(|delta|, 1) |z|_1; w <- w + alpha / max(M, 1) delta z.
 
     |.|_1 is the sum over all parameters that the rule trains: those of one network. g is the gradient of a prediction
@@ -51,8 +52,6 @@ class ObGD(Optimizer):
     step_size: float = 1.0
     kappa: float = 2.0
     name: ClassVar[str] = "obgd"
-    follows: ClassVar[Literal["loss", "prediction", "either"]] = "prediction"
-    reads: ClassVar[tuple[str, ...]] = SIGNALS
     metrics: ClassVar[tuple[str, ...]] = ("effective_step", "trace_norm", "bounded")
     varies: ClassVar[tuple[str, ...]] = ("step_size", "kappa")
 
@@ -60,10 +59,6 @@ class ObGD(Optimizer):
         """Check the settings."""
         super().__post_init__()
         require_positive(self, "kappa")
-
-    def init(self, tensors: Tensors) -> dict[str, Tensors]:
-        """The trace of each parameter."""
-        return {name: {"trace": value * 0} for name, value in tensors.items()}
 
     def update(
         self,
@@ -95,7 +90,7 @@ class ObGD(Optimizer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveObGD(ObGD):
+class AdaptiveObGD(ObGD, SquaredTraces):
     """ObGD with z / s in place of z: v <- b v + (1 - b) (delta z)^2; s = sqrt(v / (1 - b^t) + eps).
 
     Args:
@@ -117,29 +112,7 @@ class AdaptiveObGD(ObGD):
     Source: Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024, appendix.
     """
 
-    beta: float = 0.999
-    eps: float = 1e-8
     name: ClassVar[str] = "adaptive-obgd"
-    counts: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        super().__post_init__()
-        require(self, "beta", is_number(self.beta) and 0 < self.beta < 1, "a number in (0, 1)")
-        require_positive(self, "eps")
-
-    def init(self, tensors: Tensors) -> dict[str, Tensors]:
-        """Trace and mean square of each parameter, and `step`, the updates so far, int32 `[]`."""
-        import torch
-
-        return {
-            name: {
-                "trace": value * 0,
-                "exp_avg_sq": value * 0,
-                "step": torch.zeros((), dtype=torch.int32, device=value.device),
-            }
-            for name, value in tensors.items()
-        }
 
     def directions(
         self, traces: Tensors, optim: dict[str, Tensors], count: Counts, signals: Mapping[str, Any]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.optim.base import Counts, Optimizer
-from neoteny.optim.signals import DELTA, SIGNALS, kept, trace
+from neoteny.optim.base import Counts
+from neoteny.optim.signals import DELTA, kept, trace
+from neoteny.optim.traced import Traced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ Tensors = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceSGD(Optimizer):
+class TraceSGD(Traced):
     """z <- gamma lambda z + g; w <- w + alpha delta z, with g the gradient of the prediction (see `optim.signals`).
 
     Args:
@@ -36,12 +37,6 @@ class TraceSGD(Optimizer):
     """
 
     name: ClassVar[str] = "trace-sgd"
-    follows: ClassVar[Literal["loss", "prediction", "either"]] = "prediction"
-    reads: ClassVar[tuple[str, ...]] = SIGNALS
-
-    def init(self, tensors: Tensors) -> dict[str, Tensors]:
-        """The trace of each parameter."""
-        return {name: {"trace": value * 0} for name, value in tensors.items()}
 
     def update(
         self,

@@ -138,7 +138,8 @@ class Saved:
 
 def _kept(drawn: Initialiser) -> list[Any]:
     """An initialiser in plain numbers, strings and tensors; of a function only that it is one."""
-    more = [drawn.mean, drawn.zeros] if drawn.mean or drawn.zeros is not None else []
+    more = [drawn.mean, drawn.zeros] if drawn.mean or drawn.zeros is not None or drawn.sparsity else []
+    more += [None, drawn.sparsity, drawn.alike] if drawn.sparsity else []
     return [drawn.kind, drawn.scale, *more]
 
 

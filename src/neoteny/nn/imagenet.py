@@ -8,7 +8,7 @@ from torch import nn
 
 from neoteny.errors import SettingError
 from neoteny.nn.activations import activation as find_activation
-from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations
+from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations, norm_of
 
 __all__ = ["ContinualImageNetNet"]
 
@@ -76,22 +76,22 @@ class ContinualImageNetNet(Layered):
         def scaled(size: int) -> int:
             return max(1, round(size * width))
 
-        def hidden(size: int, batch: type[nn.Module], layer: nn.Module) -> list[nn.Module]:
-            norm = {None: [], "batch": [batch(size)], "layer": [layer]}[normalisation]
+        def hidden(size: int, maps: bool) -> list[nn.Module]:
+            norm = [] if normalisation is None else [norm_of(normalisation, size, maps)]
             return [*norm, nonlinearity.module(), *([nn.Dropout(dropout)] if dropout else [])]
 
         layers: list[nn.Module] = []
         channels, side = 3, pixels
         for paper, kernel in _CONVOLUTIONS:
             maps = scaled(paper)
-            layers += [nn.Conv2d(channels, maps, kernel), *hidden(maps, nn.BatchNorm2d, nn.GroupNorm(1, maps))]
+            layers += [nn.Conv2d(channels, maps, kernel), *hidden(maps, True)]
             layers.append(nn.MaxPool2d(2))
             channels, side = maps, (side - kernel + 1) // 2
         layers.append(nn.Flatten())
         fan_in = channels * side**2
         for paper in _HIDDEN:
             units = scaled(paper)
-            layers += [nn.Linear(fan_in, units), *hidden(units, nn.BatchNorm1d, nn.LayerNorm(units))]
+            layers += [nn.Linear(fan_in, units), *hidden(units, False)]
             fan_in = units
         layers.append(nn.Linear(fan_in, outputs))
         super().__init__(nn.Sequential(*layers), initialisation, nonlinearity.gain)

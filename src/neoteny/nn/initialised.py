@@ -6,6 +6,7 @@ it. So a newborn unit has the distribution of the units the network began with, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 from torch import nn
@@ -13,14 +14,17 @@ from torch import nn
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.units.initialise import Initialiser
 
-__all__ = ["InitialisedModule", "Layered", "Normalisation", "Scheme", "check_variations", "initialisers_of"]
+__all__ = ["InitialisedModule", "Layered", "Normalisation", "Scheme", "check_variations", "initialisers_of", "norm_of"]
 
-Scheme = Literal["kaiming_uniform", "xavier", "lecun", "default"]
+Scheme = Literal["kaiming_uniform", "xavier", "lecun", "default", "sparse", "sparse_layer"]
 """How weights are drawn, all uniformly: with variance g^2 / fan_in (`kaiming_uniform`), 2 g^2 / (fan_in + fan_out)
-(`xavier`), 1 / fan_in (`lecun`) or 1 / (3 fan_in) (`default`, what torch does). Biases begin at 0; under `default` they
-are drawn as torch draws them."""
-Normalisation = Literal["layer", "batch"]
-"""What normalises in front of every activation."""
+(`xavier`), 1 / fan_in (`lecun`) or 1 / (3 fan_in) (`default`, what torch does). `sparse` draws as `default`, then sets
+nine tenths of each unit's incoming weights to 0; `sparse_layer` sets those from the same inputs to 0 for all units of a
+layer, which cuts these inputs off. Biases begin at 0; under `default` they are drawn as torch draws them."""
+Normalisation = Literal["layer", "plain_layer", "batch"]
+"""What normalises in front of every activation; `plain_layer` is layer norm without gain and shift."""
+SPARSITY = 0.9
+"""The share of a unit's incoming weights that a sparse initialisation sets to 0."""
 
 
 def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, Initialiser]:
@@ -56,6 +60,8 @@ def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, 
                 weight = Initialiser.lecun_uniform(fan_in)
             case "default":
                 weight = bias = Initialiser.torch_default(fan_in)
+            case "sparse" | "sparse_layer":
+                weight = replace(Initialiser.torch_default(fan_in), sparsity=SPARSITY, alike=scheme == "sparse_layer")
     return {"weight": weight, "bias": bias} if "bias" in shapes else {"weight": weight}
 
 
@@ -70,6 +76,23 @@ def check_variations(normalisation: Normalisation | None, dropout: float) -> Non
         raise SettingError(f"dropout = {dropout}: the probability of dropping a unit must lie in [0, 1).")
     if normalisation is not None and normalisation not in get_args(Normalisation):
         raise UnknownNameError(normalisation, get_args(Normalisation), "normalisation")
+
+
+def norm_of(normalisation: Normalisation, size: int, maps: bool = False) -> nn.Module:
+    """The norm in front of an activation; layer norms go over a whole layer of an example.
+
+    Args:
+        normalisation: which.
+        size: number of units, or of feature maps.
+        maps: whether it follows a convolution of images.
+
+    >>> norm_of("plain_layer", 5), norm_of("plain_layer", 5, maps=True)
+    (LayerNorm((5,), eps=1e-05, elementwise_affine=False), GroupNorm(1, 5, eps=1e-05, affine=False))
+    """
+    if normalisation == "batch":
+        return nn.BatchNorm2d(size) if maps else nn.BatchNorm1d(size)
+    own = normalisation == "layer"
+    return nn.GroupNorm(1, size, affine=own) if maps else nn.LayerNorm(size, elementwise_affine=own)
 
 
 class InitialisedModule(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from neoteny.errors import SettingError
 from neoteny.nn.activations import activation as find_activation
-from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations
+from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations, norm_of
 
 __all__ = ["MLP", "LinearNetwork"]
 
@@ -26,9 +26,10 @@ class MLP(Layered):
         hidden: the sizes of the hidden layers; none makes a linear network.
         outputs: number of outputs.
         activation: `relu`, `leaky_relu`, `elu`, `tanh`, `sigmoid` or `swish`.
-        initialisation: `kaiming_uniform`, `xavier`, `lecun` or `default` (torch's, biases too); see
-            `neoteny.nn.initialised.Scheme`.
-        normalisation: `layer` or `batch` puts that norm in front of every activation.
+        initialisation: `kaiming_uniform`, `xavier`, `lecun`, `default` (torch's, biases too), `sparse` or
+            `sparse_layer`; see `neoteny.nn.initialised.Scheme`.
+        normalisation: `layer`, `plain_layer` (without gain and shift) or `batch` puts that norm in front of every
+            activation.
         dropout: the probability with which a hidden activation is dropped in training.
 
     Shapes: inputs [batch, inputs], outputs [batch, outputs].
@@ -66,7 +67,7 @@ class MLP(Layered):
         for fan_in, size in pairwise(sizes[:-1]):
             layers.append(nn.Linear(fan_in, size))
             if normalisation is not None:
-                layers.append(nn.LayerNorm(size) if normalisation == "layer" else nn.BatchNorm1d(size))
+                layers.append(norm_of(normalisation, size))
             layers.append(nonlinearity.module())
             if dropout:
                 layers.append(nn.Dropout(dropout))

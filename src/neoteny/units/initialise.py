@@ -23,6 +23,9 @@ class Initialiser:
         zeros: where a parameter is 0 by construction (sparse or structured initialisation), a bool mask of its shape;
             there it stays 0.
         function: for `function`; see `by`.
+        sparsity: share of each row, of the entries with one index in dimension 0, that is 0: ceil(sparsity n) of n
+            entries, drawn anew with the rest.
+        alike: whether these are the same in all rows.
 
     >>> Initialiser.kaiming_uniform(fan_in=6)
     Initialiser(kind='uniform', scale=1.0)
@@ -33,12 +36,15 @@ class Initialiser:
     mean: float = 0.0
     zeros: Tensor | None = field(default=None, compare=False)
     function: Callable[[Tensor], object] | None = None
+    sparsity: float = 0.0
+    alike: bool = False
 
     def __repr__(self) -> str:
         told = f"kind={self.kind!r}"
         if self.function is not None:
             return f"Initialiser({told}, function={getattr(self.function, '__name__', self.function)})"
         told += f", scale={self.scale!r}" + (f", mean={self.mean!r}" if self.mean else "")
+        told += f", sparsity={self.sparsity}" if self.sparsity else ""
         return f"Initialiser({told}{', zeros=...' if self.zeros is not None else ''})"
 
     @classmethod
@@ -59,7 +65,7 @@ class Initialiser:
     @property
     def whole(self) -> bool:
         """Whether the parameter must be drawn as a whole, since its entries are not alike."""
-        return self.function is not None or self.zeros is not None
+        return self.function is not None or self.zeros is not None or self.sparsity > 0
 
     @classmethod
     def kaiming_uniform(cls, fan_in: int, gain: float = math.sqrt(2)) -> Initialiser:
@@ -100,8 +106,11 @@ class Initialiser:
             drawn = (
                 self._function_of(key, shape)
                 if self.function is not None
-                else replace(self, zeros=None).draw(key, shape)
+                else replace(self, zeros=None, sparsity=0.0).draw(key, shape)
             )
+            if self.sparsity:
+                lots = random.uniform(random.fold_in(key, 1), self._lots(shape))
+                drawn = drawn.masked_fill(self._chosen(lots, shape), 0.0)
             drawn = drawn if self.zeros is None else drawn.masked_fill(self.zeros.to(drawn.device), 0.0)
             return drawn if rows is None else drawn[rows]
         match self.kind:
@@ -113,6 +122,15 @@ class Initialiser:
             case _:
                 whole = tuple(shape) if rows is None else (rows.shape[0], *shape[1:])
                 return torch.full(whole, self.scale, device=key.device)
+
+    def _lots(self, shape: Sequence[int]) -> tuple[int, int]:
+        """How many random numbers decide which entries are 0: rows, and entries of a row."""
+        return 1 if self.alike else shape[0], math.prod(shape[1:])
+
+    def _chosen(self, lots: Tensor, shape: Sequence[int]) -> Tensor:
+        """Which entries are 0: in each row those with the smallest lots; it broadcasts against `shape`."""
+        count = math.ceil(self.sparsity * lots.shape[1] - 1e-9)  # 0.9 * 110 is a little more than 99
+        return (lots.argsort(-1).argsort(-1) < count).view(-1, *shape[1:])
 
     def _function_of(self, key: Tensor, shape: Sequence[int]) -> Tensor:
         import torch
@@ -135,6 +153,10 @@ class Initialiser:
                 return tensor.copy_(given) if isinstance(given, torch.Tensor) else tensor
             if self.zeros is not None:
                 return replace(self, zeros=None).fill_(tensor).masked_fill_(self.zeros.to(tensor.device), 0.0)
+            if self.sparsity:
+                replace(self, sparsity=0.0).fill_(tensor)
+                lots = torch.rand(self._lots(tensor.shape), device=tensor.device)
+                return tensor.masked_fill_(self._chosen(lots, tensor.shape), 0.0)
             match self.kind:
                 case "uniform":
                     return tensor.uniform_(-self.scale, self.scale)

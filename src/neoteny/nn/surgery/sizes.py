@@ -155,7 +155,8 @@ def at_size(initialiser: Initialiser, rule: str, old: Fans, new: Fans) -> Initia
     if initialiser.kind == "constant" or rule == "fixed":
         return initialiser
     fan, _ = _RULES[rule]
-    return Initialiser(initialiser.kind, initialiser.scale * math.sqrt(fan(*old) / fan(*new)))
+    scale = initialiser.scale * math.sqrt(fan(*old) / fan(*new))
+    return Initialiser(initialiser.kind, scale, sparsity=initialiser.sparsity, alike=initialiser.alike)
 
 
 def _fitting(initialiser: Initialiser, fans: Fans) -> Sequence[str]:

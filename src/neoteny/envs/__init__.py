@@ -1,4 +1,5 @@
-"""MuJoCo robots on ground whose friction changes: Gymnasium environments, one at a time or many in parallel.
+"""Environments: MuJoCo robots on ground whose friction changes, one at a time or many in parallel; MinAtar's games and
+classic control, whose state can be saved.
 
     import gymnasium, neoteny.envs
     env = gymnasium.make("neoteny/SlipperyAnt-v0", observation="paper", seed=0)
@@ -12,12 +13,15 @@ from neoteny.envs.packages import require
 
 require("gymnasium", "mujoco.batch", "gymnasium.envs.mujoco")
 
+from neoteny.envs.classic import make_classic  # noqa: E402
 from neoteny.envs.friction import (  # noqa: E402
     ConstantFriction,
     FrictionSchedule,
     ListedFriction,
     LogUniformFriction,
 )
+from neoteny.envs.minatar import MinAtarGame  # noqa: E402
+from neoteny.envs.one_by_one import OneByOne  # noqa: E402
 from neoteny.envs.slippery import Slippery, register_all  # noqa: E402
 from neoteny.envs.vector import MujocoVectorEnv, Steps  # noqa: E402
 
@@ -26,9 +30,12 @@ __all__ = [
     "FrictionSchedule",
     "ListedFriction",
     "LogUniformFriction",
+    "MinAtarGame",
     "MujocoVectorEnv",
+    "OneByOne",
     "Slippery",
     "Steps",
+    "make_classic",
 ]
 
 register_all()

@@ -139,6 +139,7 @@ class Learner:
             plain=classes is None and precision == "float32" and _is_usual(objective) and not watch_updates,
             watch_updates=watch_updates,
             reference_pass=ReferencePass(template, self.network) if needs_reference else None,
+            acting=self._outputs if objective.interaction is not None else None,
         )
         before = None
         if needs_reference:
@@ -257,6 +258,25 @@ class Learner:
         module = copy.deepcopy(self._meta)
         use_products(module, self._first[:FEW])
         return module
+
+    def _outputs(self, tensors: Mapping[str, Tensor], *inputs: Any, network: str = "") -> Any:
+        """The outputs of a run for a few examples, in evaluation mode."""
+        return functional_call(self._acting, dict(tensors), (network, *inputs) if network else inputs)
+
+    def begin(self, batch: Batch) -> None:
+        """Let the interaction begin, for a learner that acts.
+
+        Args:
+            batch: what it sees first, a pytree of tensors `[R, ...]`.
+        """
+        self.strategy.begin(tree_map(lambda leaf: leaf.to(self.device), batch))
+
+    def interaction(self) -> dict[str, Tensor]:
+        """The state of the interaction by name, `[R, ...]`.
+
+        Under the strategy `one-call` these tensors stay in place, and every step writes into them.
+        """
+        return self.strategy.interaction()
 
     @torch.no_grad()
     def features(self, inputs: Any) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ __all__ = [
     "ErrorPrediction",
     "Evaluation",
     "Forward",
+    "Interaction",
     "Objective",
     "Phase",
     "Prediction",
@@ -201,20 +202,52 @@ class Slow:
         return found
 
 
+class Interaction(Protocol):
+    """What a learner does between two steps of a stream that its own actions change; a part of the compiled step.
+
+    It has a state of a run, tensors by name, which is saved with the run: what was seen last and what was done then,
+    running statistics of observations. Every step begins with `before`, which makes of what arrived the batch that
+    phases learn from, and ends with `after`, which may act with the new weights. `Learner.interaction` is the state.
+
+    `forward` gives the outputs of the networks in evaluation mode: `forward(x, network="actor")`.
+    """
+
+    def init(self) -> Tensors:
+        """The state before anything was seen."""
+        ...
+
+    def begin(self, forward: Callable[..., Any], state: Tensors, batch: Batch) -> Tensors:
+        """The state once the stream has begun (`Learner.begin`), before the first step."""
+        ...
+
+    def before(self, forward: Callable[..., Any], state: Tensors, batch: Batch) -> tuple[Tensors, Batch]:
+        """The state and the batch of the phases, a dict; `forward` has the weights before the step."""
+        ...
+
+    def after(self, forward: Callable[..., Any], state: Tensors, batch: Batch) -> Tensors:
+        """The state after the step; `forward` has the new weights, and the batch the phases' signals in it."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """The phases of a step in order, and the slow tensors that follow at its end.
+
+    Where a batch is a dict, each phase finds the signals of those before it there by their names: an actor learns from
+    the critic's error.
 
     Args:
         phases: one or more; each trainable parameter is trained by exactly one of them.
         slow: slow tensors by name.
         inputs: which leaf of the batch is the network's input, if there is one network and the batch is a mapping; for
             methods that run the network on past examples.
+        interaction: what happens around the phases, for a learner that acts.
     """
 
     phases: tuple[Phase, ...]
     slow: Mapping[str, Slow] = field(default_factory=lambda: MappingProxyType({}))
     inputs: str = "inputs"
+    interaction: Interaction | None = None
 
     def __post_init__(self) -> None:
         """Check that the phases have different names."""

@@ -7,12 +7,14 @@ The state of a run is a *carry*, a nested dict of tensors:
 - `since`: updates since each unit was made new, by layer, if an optimizer's rule counts updates
 - `methods`: the state of each method, a list; `count`: updates so far, int32
 - `reference`: the last examples before the present batch, if a method needs a reference batch
+- `interaction`: the state of a learner that acts, if the objective has one
 - `sums`: the metrics, summed over the steps since they were last taken, float64
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,6 +74,7 @@ class TrainingStep:
         watch_updates: whether to record the size of the optimizers' updates as `weight_change`: mean |dw| over all
             weights.
         reference_pass: the network as a function, if a method needs it on the examples before the present batch.
+        acting: the networks in evaluation mode as a function of (tensors, *inputs, network), for an interaction.
 
     Raises:
         SettingError: a parameter belongs to no phase, or to two.
@@ -87,6 +90,7 @@ class TrainingStep:
         plain: bool = True,
         watch_updates: bool = False,
         reference_pass: ReferencePass | None = None,
+        acting: Callable[..., Any] | None = None,
     ):
         self.gradients = gradients
         self.network = network
@@ -96,7 +100,7 @@ class TrainingStep:
         self.parameters = tuple(parameters)
         self.groups = objective.groups(self.parameters)
         self.plain = plain
-        self.watch_updates, self.reference_pass = watch_updates, reference_pass
+        self.watch_updates, self.reference_pass, self.acting = watch_updates, reference_pass, acting
         counts = any(phase.optimizer.counts for phase in objective.phases)
         self.counting = counts and any(method.resets_units for method in methods)
         self._fed_by = {layer.name: layer.incoming[0].name for layer in network.layers}
@@ -129,6 +133,7 @@ class TrainingStep:
             "sums": {name: torch.zeros((), dtype=torch.float64, device=device) for name in metrics},
             **({"reference": reference} if self.reference_pass is not None else {}),
             **({"slow": slow} if slow else {}),
+            **self._interaction(device),
         }
 
     def view(
@@ -188,6 +193,11 @@ class TrainingStep:
         `due` and `noise` have one entry for each method.
         """
         optimizers, methods = self.bound(hyper)
+        interaction = self.objective.interaction
+        if interaction is not None:
+            with torch.no_grad():
+                state, batch = interaction.before(self._forward(carry, hyper), carry["interaction"], batch)
+            carry = {**carry, "interaction": state}
         knobs = {name.removeprefix("loss."): value for name, value in hyper.items() if name.startswith("loss.")}
         key = random.fold_in(key, carry["count"])
         step = self.view(carry, key, optimizers, {}, {})
@@ -232,6 +242,8 @@ class TrainingStep:
                         if value is not descended[name]:
                             pull = optimizer.step_size * (value - descended[name])
                             step.tensors[name] = step.tensors[name] - pull
+                if found.signals and isinstance(batch, dict):
+                    batch = {**found.signals, **batch}
                 judged |= {phase.loss_name: found.value.detach(), **found.metrics}
                 judged |= {name: (said or {})[own] for name, own in phase.optimizer_metrics.items()}
                 grads |= step.grads
@@ -248,7 +260,7 @@ class TrainingStep:
             count = carry["count"] + 1
             followed = {own: self.objective.slow[own].follow(old, step.tensors, count) for own, old in slow.items()}
             sums = {name: value + judged[name] for name, value in carry["sums"].items()}
-        return {
+        new = {
             "tensors": step.tensors,
             "optim": step.optim,
             "since": step.since,
@@ -258,6 +270,29 @@ class TrainingStep:
             **self._seen(carry, batch),
             **({"slow": followed} if followed else {}),
         }
+        if interaction is not None:
+            with torch.no_grad():
+                new["interaction"] = interaction.after(self._forward(new, hyper), carry["interaction"], batch)
+        return new
+
+    def begin(self, carry: Carry, hyper: Tensors, batch: Batch) -> Carry:
+        """The carry once the stream has begun."""
+        interaction = self.objective.interaction
+        assert interaction is not None
+        with torch.no_grad():
+            state = interaction.begin(self._forward(carry, hyper), carry["interaction"], batch)
+        return {**carry, "interaction": state}
+
+    def _interaction(self, device: torch.device) -> dict[str, Tensors]:
+        """The first state of the interaction, if there is one."""
+        if self.objective.interaction is None:
+            return {}
+        return {"interaction": {name: value.to(device) for name, value in self.objective.interaction.init().items()}}
+
+    def _forward(self, carry: Carry, hyper: Tensors) -> Callable[..., Any]:
+        """The networks in evaluation mode, with the weights of a carry."""
+        assert self.acting is not None
+        return partial(self.acting, self.evaluated(carry, hyper))
 
     def _seen(self, carry: Carry, batch: Batch) -> Carry:
         """The last examples, including those of this step."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neoteny.envs import Steps
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.rl.environments import Environments
 from neoteny.rl.episodes import EpisodeLog
@@ -52,6 +53,7 @@ class Actors:
 
     Attributes:
         observations: what the agents see now, float32 [R, E, observations].
+        first: the first observations, as the environments gave them, [R E, observations].
         episodes: books every step.
         physics: seconds spent in the environments so far.
 
@@ -62,7 +64,8 @@ class Actors:
     def __init__(self, environments: Environments, agents: int, settings: AgentSettings, seeds: Sequence[int]):
         self._environments, self._clips = environments, settings.clip_actions
         space = environments.single_action_space
-        self._low, self._high = (np.asarray(bound, dtype=np.float32) for bound in (space.low, space.high))
+        if settings.clip_actions:
+            self._low, self._high = (np.asarray(bound, dtype=np.float32) for bound in (space.low, space.high))
         self._shape = (agents, settings.environments)
         size = int(environments.single_observation_space.shape[0])
         self._observation_norm = ObservationNorm(agents, size) if settings.normalise_observations else None
@@ -71,7 +74,8 @@ class Actors:
         self._friction = np.full(environments.num_envs, np.nan)
         self.physics = 0.0
         first, _ = environments.reset(seed=list(seeds))
-        self.observations = self._as_seen(np.asarray(first, dtype=np.float64))
+        self.first, self._seen = np.asarray(first, dtype=np.float64), np.shape(first)
+        self.observations = self._as_seen(self.first)
 
     @property
     def steps(self) -> int:
@@ -97,11 +101,7 @@ class Actors:
         given = actions.reshape(-1, actions.shape[-1])
         if self._clips:
             given = np.clip(given, self._low, self._high)
-        before = time.perf_counter()
-        made = self._environments.step_arrays(given)
-        self.physics += time.perf_counter() - before
-        self.episodes.add(made.rewards, made.terminations, made.truncations, made.unstable)
-        self._friction = made.friction
+        made = self.advance(given)
         shape = self._shape
         rewards = made.rewards.reshape(shape)
         terminated, truncated = made.terminations.reshape(shape), made.truncations.reshape(shape)
@@ -114,6 +114,34 @@ class Actors:
         if last is not None:
             reached = np.where((terminated | truncated)[..., None], last, reached)
         return Transition(seen, actions, rewards, reached, terminated, truncated)
+
+    def advance(self, actions: NDArray[Any]) -> Steps:
+        """One step in every environment, with what they give as it is; it is booked, but nothing is normalised.
+
+        Args:
+            actions: [R E, A], finite.
+
+        Raises:
+            SettingError: an environment gave a reward or an observation that is not finite, or an observation of
+                another shape.
+        """
+        before = time.perf_counter()
+        made = self._environments.step_arrays(actions)
+        self.physics += time.perf_counter() - before
+        if made.observations.shape != self._seen:
+            raise SettingError(
+                f"The environments gave observations of shape {made.observations.shape} after {self.steps} steps, and "
+                f"{self._seen} before: correct the environment, agents have inputs of one size."
+            )
+        if not _finite(made.rewards):
+            place = int(np.flatnonzero(~np.isfinite(made.rewards))[0])
+            raise SettingError(
+                f"Environment {place} (of agent {place // self._shape[1]}) gave the reward {made.rewards[place]} after "
+                f"{self.steps} steps. Correct the environment: no agent can learn from it."
+            )
+        self.episodes.add(made.rewards, made.terminations, made.truncations, made.unstable)
+        self._friction = made.friction
+        return made
 
     def _as_seen(self, observations: NDArray[np.float64], learn: bool = True) -> NDArray[np.float32]:
         """Observations [R E, observations] as the agents see them, [R, E, observations]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -67,6 +67,8 @@ class Agents(ABC):
             environments or seeds that does not fit.
     """
 
+    DISCRETE: ClassVar[bool] = False
+    """Whether actions are chosen from a few, instead of being vectors of real numbers."""
     learner: Learner
 
     def __init__(
@@ -77,7 +79,7 @@ class Agents(ABC):
         total: int | None = None,
     ):
         self.environments, self.settings, self._total = environments, settings, total
-        self._observations, self._actions = check_spaces(environments)
+        self._observations, self._actions = check_spaces(environments, self.DISCRETE)
         own = settings.environments
         agents, rest = divmod(environments.num_envs, own)
         if rest:
@@ -92,7 +94,7 @@ class Agents(ABC):
         firsts = [
             int(lot) for seed in self.seeds for lot in generator(seed, ENVIRONMENT, _RESETS).integers(2**31, size=own)
         ]
-        self.actors = Actors(environments, agents, settings, firsts)
+        self.actors = Actors(environments, agents, self._acting_settings(settings), firsts)
         self.alive = np.ones(agents, dtype=bool)
         self.states = torch.zeros(agents, 0, self._observations)
         self._seconds = {"policy": 0.0, "update": 0.0}
@@ -111,6 +113,10 @@ class Agents(ABC):
     def seconds(self) -> dict[str, float]:
         """Seconds spent so far, by phase."""
         return {"physics": self.actors.physics, **self._seconds}
+
+    def _acting_settings(self, settings: AgentSettings) -> AgentSettings:
+        """The settings that the actors read."""
+        return settings
 
     @abstractmethod
     def iterate(self) -> Iteration:

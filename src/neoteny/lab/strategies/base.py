@@ -127,6 +127,16 @@ class Strategy(ABC):
             # contiguous: a graph is compiled for the strides of its first call, and vmap may give expanded tensors
             self.load(tree_map(torch.Tensor.contiguous, carry))
 
+    def begin(self, batch: Batch) -> None:
+        """Let the interaction of every run begin with a batch, a pytree of tensors `[R, ...]`."""
+        with torch.no_grad():
+            carry = torch.func.vmap(self.step.begin)(self.carry(), self.hyper, batch)
+            self.load(tree_map(torch.Tensor.contiguous, carry))
+
+    def interaction(self) -> dict[str, Tensor]:
+        """The state of the interaction, `[R, ...]`."""
+        return self.carry()["interaction"]
+
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on first calls of compiled graphs."""

@@ -33,6 +33,10 @@ class Loop(Strategy):
         """The carry of all runs."""
         return stack(self._carries)
 
+    def interaction(self) -> dict[str, Tensor]:
+        """The state of the interaction."""
+        return stack([carry["interaction"] for carry in self._carries])
+
     def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """One run after the other."""
 

@@ -36,10 +36,18 @@ class OneCall(Loop):
             self._calls: dict[Any, InPlace] = {}
             self._idle, self._draws = (False,) * len(self.step.methods), any(self.step.draws)
             self._carries = [tree_map(lambda leaf: leaf.clone().contiguous(), own) for own in runs]
+            if "interaction" in carry:  # what all runs did lies in one tensor
+                self._interaction = {name: value.clone() for name, value in carry["interaction"].items()}
+                for run, own in enumerate(self._carries):
+                    own["interaction"] = {name: value[run] for name, value in self._interaction.items()}
             self._leaves = [[*tree_leaves(own), key] for own, key in zip(self._carries, self.keys, strict=True)]
         else:
             for old, new in zip(self._carries, runs, strict=True):
                 tree_map(Tensor.copy_, old, new)
+
+    def interaction(self) -> dict[str, Tensor]:
+        """The state of the interaction, in place."""
+        return self._interaction
 
     @property
     def compile_seconds(self) -> float:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, ResNet18
+from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, MinAtarNet, ResNet18
 from neoteny.nn.activations import ACTIVATIONS, activation
+from neoteny.units import random
 
 NETWORKS = {
     "regression": lambda: MLP(20, [5], 1),
@@ -24,6 +25,8 @@ NETWORKS = {
     "imagenet": ContinualImageNetNet,
     "imagenet-batch": lambda: ContinualImageNetNet(width=0.1, normalisation="batch", dropout=0.2),
     "imagenet-layer": lambda: ContinualImageNetNet(width=0.1, normalisation="layer", initialisation="kaiming_uniform"),
+    "plain-norm": lambda: MLP(6, [5, 4], 3, normalisation="plain_layer", initialisation="sparse"),
+    "minatar": lambda: MinAtarNet(4, 6),
     "resnet": lambda: ResNet18(10, 4),
 }
 REFERENCES = {
@@ -81,6 +84,27 @@ def test_kaiming_is_torchs_own_draw():
     _ = nn.Linear(20, 5), nn.Linear(5, 1)  # the layers draw when they are made, then the network redraws
     nn.init.kaiming_uniform_(weight, nonlinearity="relu")
     torch.testing.assert_close(net.layers[0].weight.detach(), weight)
+
+
+@pytest.mark.parametrize("build", [lambda: MLP(110, [30, 7], 2, initialisation="sparse"), lambda: MinAtarNet(4, 3)])
+def test_sparse_weights_are_drawn_for_each_unit_alone(build):
+    """ceil(0.9 n) of n incoming weights are 0, but not all, also when they are drawn anew; else torch's default."""
+    net = build()
+    for name, weight in net.named_parameters():
+        fresh = net.initialisers[name].draw(random.key(0), weight.shape)
+        if weight.dim() == 1:
+            assert not weight.any() and not fresh.any()
+            continue
+        for drawn in (weight.detach().flatten(1), fresh.flatten(1)):
+            n = drawn.shape[1]
+            assert ((drawn == 0).sum(1) == min(-(-9 * n // 10), n - 1)).all()
+            assert 0.2 < drawn.abs().max() * n**0.5 <= 1
+            assert len(drawn) == 1 or len((drawn == 0).unique(dim=0)) > 1
+
+
+def test_a_layer_of_one_sparse_pattern_cuts_inputs_off():
+    zeros = MLP(20, [30], 2, initialisation="sparse_layer").layers[0].weight == 0
+    assert zeros.all(0).sum() == 18
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Initialiser:
             there it stays 0.
         function: for `function`; see `by`.
         sparsity: share of each row, of the entries with one index in dimension 0, that is 0: ceil(sparsity n) of n
-            entries, drawn anew with the rest.
+            entries, but not all of them, drawn anew with the rest.
         alike: whether these are the same in all rows.
 
     >>> Initialiser.kaiming_uniform(fan_in=6)
@@ -129,7 +129,8 @@ class Initialiser:
 
     def _chosen(self, lots: Tensor, shape: Sequence[int]) -> Tensor:
         """Which entries are 0: in each row those with the smallest lots; it broadcasts against `shape`."""
-        count = math.ceil(self.sparsity * lots.shape[1] - 1e-9)  # 0.9 * 110 is a little more than 99
+        entries = lots.shape[1]
+        count = min(math.ceil(self.sparsity * entries - 1e-9), entries - 1)  # 0.9 * 110 is a little more than 99
         return (lots.argsort(-1).argsort(-1) < count).view(-1, *shape[1:])
 
     def _function_of(self, key: Tensor, shape: Sequence[int]) -> Tensor:

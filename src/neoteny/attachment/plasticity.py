@@ -265,11 +265,13 @@ class Plasticity(Saved):
 
     # What the optimizer calls
 
-    @torch.no_grad()
     def _follow(self) -> None:
         """See whether the user has changed the network since the last step, and follow."""
-        if self._snapshot.same():
-            return
+        if not self._snapshot.same():
+            self._follow_changes()
+
+    @torch.no_grad()
+    def _follow_changes(self) -> None:
         network, before = self._network, self._snapshot
         model, optimizers = network.model, network.optimizers
         if before.same_network():
@@ -295,7 +297,7 @@ class Plasticity(Saved):
                 "in the optimizer when methods were attached, so they leave it alone; to take it in, call "
                 "plasticity.detach() and attach again.",
                 PlasticityWarning,
-                stacklevel=5,  # the line that calls step()
+                stacklevel=6,  # the line that calls step()
             )
 
     def _move(self, tensors: Tensors, changed: set[str]) -> None:
@@ -363,8 +365,7 @@ class Plasticity(Saved):
                 parameter = self._network.parameters[name]
                 before = parameter.grad
                 assert before is not None
-                scaled = grad if scale is None else grad * scale
-                ours = self._network.laid_out(name, scaled.to(before.dtype))
+                ours = self._network.laid_out(name, grad if scale is None else grad * scale, before)
                 parameter.grad = ours
                 self._added.append((parameter, before, ours))
 

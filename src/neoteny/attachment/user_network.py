@@ -64,6 +64,9 @@ class UserNetwork:
         groups, outer_of = weakref.WeakMethod(self.groups), weakref.WeakMethod(self.outer)
         self.fresh_state = FreshState(lambda: _there(groups)(), self.parameters, lambda one: _there(outer_of)(one))
         self._along: dict[tuple[str, int, Any], Slices] = {}
+        self._detached: Tensors = {}
+        self._addresses: list[int] = []
+        self._plain = all(type(p) is nn.Parameter and p.layout is torch.strided for p in self.parameters.values())
         self.look_at_frozen()
 
     def look_at_frozen(self) -> None:
@@ -82,7 +85,11 @@ class UserNetwork:
 
     def tensors(self) -> Tensors:
         """Parameters and buffers themselves, detached from any graph; of sharded ones the part that is here."""
-        found = {name: local(parameter) for name, parameter in self.parameters.items()}
+        addresses = [p.data_ptr() for p in self.parameters.values()] if self._plain else None
+        if addresses is None or addresses != self._addresses:  # else they lie where they lay
+            self._detached = {name: local(parameter) for name, parameter in self.parameters.items()}
+            self._addresses = addresses or []
+        found = dict(self._detached)
         for name, (module, own) in self._buffers.items():
             buffer = module._buffers[own]
             if buffer is not None:
@@ -96,12 +103,19 @@ class UserNetwork:
             optimizer: the optimizer; None: all.
             dense: lay gradients of single rows (sparse embeddings) out over the whole parameter, the others 0.
         """
-        named = [(name, p) for name, p in self.parameters.items() if name not in self.frozen]
-        if optimizer is not None and len(self.optimizers) > 1:
+        found = {
+            name: grad if self._plain else local(grad)
+            for name, p in self.parameters.items()
+            if (grad := p.grad) is not None and name not in self.frozen
+        }
+        if optimizer is not None and len(self._optimizers) > 1:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            named = [(name, p) for name, p in named if id(p) in own]
-        found = {name: local(p.grad) for name, p in named if p.grad is not None}
-        return {name: grad.to_dense() if dense and grad.is_sparse else grad for name, grad in found.items()}
+            found = {name: grad for name, grad in found.items() if id(self.parameters[name]) in own}
+        if dense:
+            for name, grad in found.items():
+                if grad.is_sparse:
+                    found[name] = grad.to_dense()
+        return found
 
     def groups(self) -> dict[str, tuple[torch.optim.Optimizer, dict[str, Any]]]:
         """The optimizer of each parameter that one trains, and its group there."""
@@ -140,13 +154,16 @@ class UserNetwork:
                 found[id(state[parameter])] = state[parameter]
         return list(found.values())
 
-    def laid_out(self, name: str, grad: Tensor) -> Tensor:
+    def laid_out(self, name: str, grad: Tensor, own: Tensor) -> Tensor:
         """A gradient of the part of a parameter that is here, of the kind of the user's own: sharded, sparse, or plain.
 
         Of a sparse one only the rows that the user's own has: optimizers for such gradients take no others.
         """
-        own = self.parameters[name].grad
-        if own is not None and own.is_sparse:
+        if grad.dtype is not own.dtype:
+            grad = grad.to(own.dtype)
+        if self._plain and not own.is_sparse:
+            return grad
+        if own.is_sparse:
             rows, whole = own.coalesce().indices(), own.shape
             return torch.sparse_coo_tensor(rows, grad[tuple(rows)], whole, is_coalesced=True, check_invariants=False)
         return like(grad, self.parameters[name])
@@ -176,12 +193,12 @@ class UserStep(Step):
         key: Tensor,
         skipped: Tensor | None = None,
     ):
-        groups = user.groups()
         self._own = user.tensors()
         self._optim: dict[str, Tensors] | None = None
         self._optim_before: dict[str, Tensors] = {}
         self._user, self._skipped, self._since = user, skipped, dict(since)
         self._drawn: Tensor | None = None
+        self._sizes: dict[str, float | Tensor] | None = None
         self._folded: tuple[Tensor, tuple[int, ...]] = (key, ())
         self.made: dict[str, tuple[Tensor, int]] = {}
         super().__init__(
@@ -192,10 +209,28 @@ class UserStep(Step):
             features=features,
             since=dict(since),
             key=key,
-            step_size=_step_size(user.optimizers[0].param_groups[0]),
-            step_sizes={name: _step_size(group) for name, (_, group) in groups.items()},
             newborn=user.fresh_state,
         )
+
+    @property
+    def step_size(self) -> float | Tensor:
+        """The step size of the first parameters; asked of the optimizer only where a rule asks for it."""
+        return _step_size(self._user.optimizers[0].param_groups[0])
+
+    @step_size.setter
+    def step_size(self, value: float | Tensor) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        assert not value  # the optimizers hold it, so it cannot be set
+
+    @property
+    def step_sizes(self) -> Mapping[str, float | Tensor]:
+        """The step size of every parameter."""
+        if self._sizes is None:
+            self._sizes = {name: _step_size(group) for name, (_, group) in self._user.groups().items()}
+        return self._sizes
+
+    @step_sizes.setter
+    def step_sizes(self, value: Mapping[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        assert not value
 
     def fold(self, root: Tensor, *numbers: int) -> None:
         """Set the key to these numbers, folded into a root one after the other. It is computed when a rule asks for it.
@@ -347,24 +382,21 @@ class UserStep(Step):
         return new if self._skipped is None else torch.where(self._skipped, old, new)
 
     def _write_back(self, names: Iterable[str]) -> None:
-        olds, news = [], []
-        for name in names:
-            if name not in self._own:
-                continue
-            if name in self._user.frozen:
-                self.tensors[name] = self._own[name]
-                continue
-            old, new = self._own[name], self.tensors[name]
-            if new is not old:
-                olds.append(old)
-                news.append(self._unless_skipped(old, new))
-                self.tensors[name] = old
-            for key, new in (self._optim or {}).get(name, {}).items():
-                old = self._optim_before[name][key]
-                if new is not old:
-                    self._write_state(name, key, old, self._unless_skipped(old, new))
-        if olds:
+        own, tensors, frozen = self._own, self.tensors, self._user.frozen
+        changed = [name for name in names if name in own and tensors[name] is not own[name]]
+        tensors.update({name: own[name] for name in frozen.intersection(changed)})
+        changed = [name for name in changed if name not in frozen]
+        if changed:
+            olds = [own[name] for name in changed]
+            news = [self._unless_skipped(own[name], tensors[name]) for name in changed]
             torch._foreach_copy_(olds, news)  # pyright: ignore[reportPrivateImportUsage]
+            tensors.update(zip(changed, olds, strict=True))
+        for name in names if self._optim else ():
+            if name in own and name not in frozen:
+                for key, new in self.optim.get(name, {}).items():
+                    old = self._optim_before[name][key]
+                    if new is not old:
+                        self._write_state(name, key, old, self._unless_skipped(old, new))
 
     def _write_state(self, name: str, key: str, old: Tensor, new: Tensor) -> None:
         state = next(own for own in self._user.states(name) if key in own)

@@ -8,6 +8,7 @@ the step of the outermost one that torch calls hooks for. SAM is often stepped i
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -88,12 +89,18 @@ def in_halves(optimizer: Any) -> bool:
     return hasattr(optimizer, "first_step") and hasattr(optimizer, "second_step")
 
 
+@functools.cache
+def _nests(kind: type) -> bool:
+    """Whether several classes of an optimizer have hooks called for their step."""
+    return sum("step" in vars(cls) and getattr(vars(cls)["step"], "hooked", False) for cls in kind.__mro__) > 1
+
+
 def is_nested(optimizer: torch.optim.Optimizer) -> bool:
     """Within a hook of an optimizer's step: whether this step is part of another step of the same optimizer.
 
     A class whose `step` calls that of its base has hooks called for both.
     """
-    if sum("step" in vars(cls) and getattr(vars(cls)["step"], "hooked", False) for cls in type(optimizer).__mro__) < 2:
+    if not _nests(type(optimizer)):
         return False
     frame, times = sys._getframe(), 0
     while frame is not None:

@@ -133,9 +133,11 @@ class Step:
         From one draw for all of them: a graph of many small draws compiles slowly.
         """
         names = self.parameters()
-        sizes = [math.prod(self.shape(name)) for name in names]
+        shapes = list(map(self.shape, names))
+        sizes = list(map(math.prod, shapes))
         drawn = self.normals(sum(sizes)) if self.noise is None else self.noise
-        return {name: own.view(self.shape(name)) for name, own in zip(names, drawn.split(sizes), strict=True)}
+        own = drawn.split_with_sizes(sizes)
+        return {name: part.view(shape) for name, part, shape in zip(names, own, shapes, strict=True)}
 
     def normals(self, count: int) -> Tensor:
         """Standard normal numbers by the key of this step and method, `[count]`."""

@@ -149,6 +149,7 @@ class ShrinkAndPerturb(Method):
 
     def _perturb(self, step: Step, sigma: float | Tensor) -> None:
         """Noise on every parameter."""
-        noise = {name: step.part(name, own).to(step.tensors[name].dtype) for name, own in step.noise_of_all().items()}
-        moved = each.add([step.tensors[name] for name in noise], list(noise.values()), sigma)
+        noise = {name: step.part(name, own) for name, own in step.noise_of_all().items()}
+        old = [step.tensors[name] for name in noise]
+        moved = each.add(old, each.cast(list(noise.values()), old), sigma)
         step.tensors.update(zip(noise, moved, strict=True))

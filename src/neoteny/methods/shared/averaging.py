@@ -51,8 +51,7 @@ class Averaging(Method):
         """The state with every average a ← a + share · (θ - a); exactly a where θ = a."""
         names = [name for name in tensors if f"{name}/average" in state]
         old = [state[f"{name}/average"] for name in names]
-        ends = [tensors[name].to(average.dtype) for name, average in zip(names, old, strict=True)]
-        new = each.lerp(old, ends, share)
+        new = each.lerp(old, each.cast([tensors[name] for name in names], old), share)
         return {**state, **{f"{name}/average": value for name, value in zip(names, new, strict=True)}}
 
     def averages(self, tensors: Tensors, state: Tensors) -> Tensors:

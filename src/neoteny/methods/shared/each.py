@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["add", "lerp", "subtract"]
+__all__ = ["add", "cast", "lerp", "subtract"]
 
 Scalar = Any
 """A number, or a tensor `[]`."""
@@ -40,17 +40,25 @@ def subtract(these: list[Tensor], others: list[Tensor]) -> list[Tensor]:
     return [this - other for this, other in zip(these, others, strict=True)]
 
 
+def cast(these: list[Tensor], like: list[Tensor]) -> list[Tensor]:
+    """Each in the type of the other of its pair; itself where it has that type."""
+    return [
+        this if this.dtype is other.dtype else this.to(other.dtype) for this, other in zip(these, like, strict=True)
+    ]
+
+
 def lerp(these: list[Tensor], ends: list[Tensor], share: Scalar) -> list[Tensor]:
     """`this + share * (end - this)` for each pair, exactly `this` where both are equal."""
     import torch
 
-    if _in_one(these, share):
-        return list(torch._foreach_lerp(these, ends, share))
-
-    def weight(this: Tensor) -> Scalar:
-        return share.to(this.dtype) if isinstance(share, torch.Tensor) else share
-
-    return [torch.lerp(this, end, weight(this)) for this, end in zip(these, ends, strict=True)]
+    if isinstance(share, torch.Tensor):
+        of = {kind: share.to(kind) for kind in {this.dtype for this in these}}
+        weights = [of[this.dtype] for this in these]
+    else:
+        weights = [share] * len(these)
+    if _in_one(these):
+        return list(torch._foreach_lerp(these, ends, weights if isinstance(share, torch.Tensor) else share))
+    return [torch.lerp(this, end, weight) for this, end, weight in zip(these, ends, weights, strict=True)]
 
 
 def _in_one(tensors: list[Tensor], factor: Scalar = 1) -> bool:

@@ -17,7 +17,7 @@ from neoteny.errors import CheckpointError, NetworkError, SettingError
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.methods import L2, ContinualBackprop, HeadReset, L2Init, ReDo, ShrinkAndPerturb
-from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, ResNet18
+from neoteny.nn import MLP, VGG16, ContinualImageNetNet, LinearNetwork, ResNet18
 from neoteny.optim import SGD, Adam
 
 STEPS = 160
@@ -135,7 +135,8 @@ def test_compiled_batches_may_change_their_size():
 NORMALISED = {
     "mlp": (lambda: MLP(12, [9, 7], 3, normalisation="batch"), (6, 12)),
     "imagenet": (lambda: ContinualImageNetNet(3, width=0.1, normalisation="batch", pixels=24), (6, 3, 24, 24)),
-    "resnet": (lambda: ResNet18(3, 2), (8, 3, 16, 16)),
+    "resnet": (lambda: ResNet18(3, 2, hidden=(5,)), (8, 3, 16, 16)),
+    "vgg": (lambda: VGG16(3, 2, hidden=(5,), pixels=32), (6, 3, 32, 32)),
 }
 
 

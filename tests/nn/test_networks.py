@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.nn import MLP, ContinualImageNetNet, LinearNetwork, MinAtarNet, ResNet18
+from neoteny.nn import MLP, VGG16, ContinualImageNetNet, LinearNetwork, MinAtarNet, ResNet18, VisionTransformer
 from neoteny.nn.activations import ACTIVATIONS, activation
 from neoteny.units import random
 
@@ -28,6 +28,9 @@ NETWORKS = {
     "plain-norm": lambda: MLP(6, [5, 4], 3, normalisation="plain_layer", initialisation="sparse"),
     "minatar": lambda: MinAtarNet(4, 6),
     "resnet": lambda: ResNet18(10, 4),
+    "resnet-head": lambda: ResNet18(10, 2, "default", hidden=(6, 5)),
+    "vgg": lambda: VGG16(10, 2, hidden=(6,), pixels=32),
+    "vit": lambda: VisionTransformer(10, pixels=8, width=12, depth=2, heads=3, hidden=20),
 }
 REFERENCES = {
     "relu": lambda x: np.maximum(x, 0),

@@ -11,6 +11,7 @@ import neoteny
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.nn import ResNet18
 from neoteny.units import find
+from nn.units_in_place import units_made_new_in_place
 
 STAGES = {"layer1": (1, 1), "layer2": (2, 2), "layer3": (4, 2), "layer4": (8, 2)}
 """Maps as a multiple of the first stage's, and the stride of the first block."""
@@ -58,7 +59,10 @@ def described(tensors, x, training):
             if step != 1:
                 x = norm(f"{own}.downsample.1", convolved(f"{own}.downsample.0", x, step))
             x = (x + y).clamp(min=0)
-    return F.adaptive_avg_pool2d(x, 1).flatten(1) @ tensors["fc.weight"].T + tensors["fc.bias"]
+    x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+    for layer in range(0, 2 * sum(name.startswith("hidden") for name in tensors) // 2, 2):
+        x = (x @ tensors[f"hidden.{layer}.weight"].T + tensors[f"hidden.{layer}.bias"]).clamp(min=0)
+    return x @ tensors["fc.weight"].T + tensors["fc.bias"]
 
 
 @pytest.mark.parametrize(("width", "outputs"), [(64, 100), (64, 10), (16, 100), (5, 3)])
@@ -79,9 +83,9 @@ def test_the_papers_network_has_eleven_million_parameters():
     assert not any("layer1" in name and "downsample" in name for name in names)
 
 
-@pytest.mark.parametrize("side", [8, 16, 32])
-def test_it_is_the_description(side):
-    net = ResNet18(outputs=7, width=4).double()
+@pytest.mark.parametrize(("side", "hidden"), [(8, ()), (16, (6, 5)), (32, (6,))])
+def test_it_is_the_description(side, hidden):
+    net = ResNet18(outputs=7, width=4, hidden=hidden).double()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if "bn" in name or name.endswith("bias"):
@@ -122,11 +126,28 @@ def test_weights_are_drawn_as_stated_and_drawn_anew():
         assert (value == (1 if name.endswith("running_var") else 0)).all()
 
 
-def test_its_units_are_those_inside_the_blocks():
-    net = ResNet18(10, 4)
-    network = find(net, torch.randn(2, 3, 16, 16))
-    sizes = {layer.name: layer.size for layer in network.layers}
-    assert sizes == {f"{stage}.{block}.conv1": 4 * share for stage, (share, _) in STAGES.items() for block in range(2)}
+def test_torchs_own_initialisation():
+    net = ResNet18(outputs=10, width=4, initialisation="default", hidden=(50,))
+    for name in ("conv1", "layer3.0.downsample.0", "layer4.1.conv2", "hidden.0", "fc"):
+        module = net.get_submodule(name)
+        bound = module.weight[0].numel() ** -0.5
+        assert 0.9 * bound < module.weight.abs().max() <= bound * (1 + 1e-6)
+        assert 0 < module.bias.abs().max() <= bound * (1 + 1e-6)
+    assert (net.bn1.weight == 1).all()
+    assert not net.bn1.bias.any()
+
+
+@pytest.mark.parametrize("hidden", [(), (9,)])
+def test_its_units_are_those_inside_the_blocks_and_the_hidden_layers(hidden):
+    sizes = units_made_new_in_place(ResNet18(10, 4, hidden=hidden).eval(), torch.randn(2, 3, 16, 16))
+    inside = {f"{stage}.{block}.conv1": 4 * share for stage, (share, _) in STAGES.items() for block in range(2)}
+    assert sizes == inside | {f"hidden.{2 * at}": size for at, size in enumerate(hidden)}
+
+
+def test_the_authors_chain_ends_in_the_hidden_layers():
+    network = find(ResNet18(10, 2, hidden=(9,)), torch.randn(2, 3, 8, 8), chain=True)
+    assert [layer.name for layer in network.layers][-2:] == ["layer4.1.conv2", "hidden.0"]
+    assert [layer.readers[0].module for layer in network.layers][-2:] == ["hidden.0", "fc"]
 
 
 def test_the_authors_chain_takes_all_seventeen_convolutions():

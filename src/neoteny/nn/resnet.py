@@ -1,20 +1,23 @@
-"""ResNet-18 for small images, as the paper trains it on class-incremental CIFAR-100."""
+"""ResNet-18 for small images, of any width, as the papers train it on CIFAR-10 and CIFAR-100."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.nn.initialised import InitialisedModule
+from neoteny.nn.initialised import InitialisedModule, initialisers_of
 from neoteny.units.initialise import Initialiser
 
 __all__ = ["ResNet18"]
 
-Draw = Literal["kaiming_normal"]
+Draw = Literal["kaiming_normal", "default"]
 
 
 class _Block(nn.Module):
@@ -41,16 +44,21 @@ class ResNet18(InitialisedModule):
     """A residual network of 18 layers, without the pooling that would leave little of a small image.
 
     A 3x3 convolution of stride 1; stages of w, 2w, 4w and 8w maps, two blocks each, every stage but the first halving
-    the side; the mean over positions; a linear output. Batch norms follow all convolutions, and all have biases, the
-    1x1 convolutions of the three shortcuts too, as in the authors' code. Submodules are named as in torchvision.
+    the side; the mean over positions; hidden layers with ReLU, if any; a linear output. Batch norms follow all
+    convolutions, and all have biases, the 1x1 convolutions of the three shortcuts too, as in the authors' code.
+    Submodules are named as in torchvision.
 
-    Weights are normal with variance 2 / fan_in in the convolutions and 1 / fan_in in the output; biases and shifts
-    begin at 0, gains at 1.
+    Weights are normal with variance 2 / fan_in in convolutions and hidden layers and 1 / fan_in in the output; biases
+    and shifts begin at 0, gains at 1.
 
     Args:
         outputs: number of classes.
-        width: w, the maps of the first stage.
-        initialisation: `kaiming_normal`, the one above.
+        width: w, the maps of the first stage: 64 in the papers on plasticity, 16 in Ash & Adams 2020.
+        initialisation: `kaiming_normal`, the one above; or `default`, torch's, of biases too.
+        hidden: sizes of the hidden layers between the mean and the output: none in most papers, 512 in Lee et al. 2024.
+
+    Attributes:
+        SMALL: a width for a computer with two cores.
 
     Shapes: inputs [batch, 3, side, side] with side a multiple of 8, outputs [batch, outputs].
 
@@ -64,12 +72,23 @@ class ResNet18(InitialisedModule):
     torch.Size([2, 10])
 
     Source: Dohare et al., Nature 632, 2024, Methods; He et al. 2016, Table 1; the authors' public
-    `lop/nets/torchvision_modified_resnet.py`.
+    `lop/nets/torchvision_modified_resnet.py`; Lee et al., ICML 2024, and the authors' public `Hare-Tortoise` (hidden
+    layer).
     """
 
-    def __init__(self, outputs: int = 100, width: int = 64, initialisation: Draw = "kaiming_normal"):
-        if min(outputs, width) < 1:
-            raise SettingError(f"outputs = {outputs}, width = {width}: sizes must be at least 1.")
+    SMALL: ClassVar[Mapping[str, Any]] = MappingProxyType({"width": 16})
+
+    def __init__(
+        self,
+        outputs: int = 100,
+        width: int = 64,
+        initialisation: Draw = "kaiming_normal",
+        hidden: Sequence[int] = (),
+    ):
+        if min(outputs, width, *hidden) < 1:
+            raise SettingError(
+                f"outputs = {outputs}, width = {width}, hidden = {tuple(hidden)}: sizes must be at least 1."
+            )
         if initialisation not in get_args(Draw):
             raise UnknownNameError(initialisation, get_args(Draw), "initialisation")
         super().__init__()
@@ -79,14 +98,21 @@ class ResNet18(InitialisedModule):
         self.layer2 = _stage(width, 2 * width, stride=2)
         self.layer3 = _stage(2 * width, 4 * width, stride=2)
         self.layer4 = _stage(4 * width, 8 * width, stride=2)
-        self.fc = nn.Linear(8 * width, outputs)
+        sizes = [8 * width, *hidden]
+        self.hidden = nn.Sequential(
+            *(module for fan_in, size in pairwise(sizes) for module in (nn.Linear(fan_in, size), nn.ReLU()))
+        )
+        self.fc = nn.Linear(sizes[-1], outputs)
         self.initialisers = {}
         for name, parameter in self.named_parameters():
             layer, _, own = name.rpartition(".")
-            if own == "bias":
+            module = self.get_submodule(layer)
+            if isinstance(module, nn.BatchNorm2d):
+                initialiser = Initialiser("constant", float(own == "weight"))
+            elif initialisation == "default":
+                initialiser = initialisers_of(module, "default", gain=1.0)[own]
+            elif own == "bias":
                 initialiser = Initialiser("constant", 0.0)
-            elif isinstance(self.get_submodule(layer), nn.BatchNorm2d):
-                initialiser = Initialiser("constant", 1.0)
             else:
                 gain = 1.0 if layer == "fc" else math.sqrt(2)
                 initialiser = Initialiser.kaiming_normal(parameter[0].numel(), gain)
@@ -97,7 +123,7 @@ class ResNet18(InitialisedModule):
         """The output [batch, outputs] for images [batch, 3, side, side]."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((-2, -1)))
+        return self.fc(self.hidden(x.mean((-2, -1))))
 
 
 def _stage(inputs: int, maps: int, stride: int) -> nn.Sequential:

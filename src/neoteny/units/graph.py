@@ -23,12 +23,17 @@ from neoteny.units.graph_rules import ACTIVATIONS, NORMS, RULES
 from neoteny.units.links import Asked, Link
 from neoteny.units.reading import Codes, Leaf, read_edge
 
-__all__ = ["Graph", "came_from", "distinct", "title_of"]
+__all__ = ["Graph", "Unanswered", "came_from", "distinct", "title_of"]
 
 _TITLE = re.compile(r"Backward\d*$")
 _BINARY = ("Add", "Sub", "Mul", "Div")
 _MOST = 2**15  # indices of which gradients can be asked
+_MANY = 2**22  # pairs that are written down where gradients might say in short that there is no order in them
 _DEPTH = 100_000  # operations one behind the other; following them costs no C stack
+
+
+class Unanswered(Exception):
+    """The rules alone cannot tell what a tensor reads."""
 
 
 class Graph:
@@ -36,6 +41,8 @@ class Graph:
 
     Args:
         leaves: outputs of producers, tensors that need gradients and have none.
+        asks: whether gradients are asked where an operation has no rule; else `Unanswered` is raised, and also where
+            there would be millions of pairs.
 
     Attributes:
         varies: whether an answer may depend on the values, so that others may show more.
@@ -50,7 +57,8 @@ class Graph:
     ({'x': array([0, 3])}, {'x'})
     """
 
-    def __init__(self, leaves: Iterable[Leaf]):
+    def __init__(self, leaves: Iterable[Leaf], asks: bool = True):
+        self._asks = asks
         self._leaves = {id(leaf.tensor): leaf for leaf in leaves}
         self._units = {leaf.producer: leaf.units for leaf in self._leaves.values()}
         self._known: dict[Any, Codes] = {}
@@ -78,10 +86,14 @@ class Graph:
         variable = getattr(asked.node, "variable", None)
         if variable is not None:
             leaf = self._leaves[id(variable)]
+            if not self._asks and leaf.dim not in asked.dims and math.prod(asked.sizes) * leaf.units > _MANY:
+                raise Unanswered
             return {leaf.producer: _own(leaf, tuple(variable.shape), asked.dims, asked.within)}
         links = self._links(asked)
         if links is None:
             self.varies = True
+            if not self._asks:
+                raise Unanswered
             if (count := math.prod(asked.sizes)) > _MOST:
                 raise NetworkError(
                     f"The operation {title_of(asked.node)} takes apart an index of {count:,} entries, which cannot be "

@@ -94,13 +94,31 @@ def _matrices(*roles: tuple[int, Sequence[int | None]]) -> Rule:
 _FACTORS = ("mat1", "mat2", "self", "batch1", "batch2", "vec")
 
 
-def _depthwise(asked: Asked) -> list[Link] | None:
-    own = asked.input_shape(0)
-    node = asked.node
+def _convolution(asked: Asked) -> list[Link] | None:
+    """Each channel alone (a depthwise one), or all of them together; each with the kernel and shift of its output."""
+    own, node = asked.input_shape(0), asked.node
     if own is None or len(own) < 3 or node._saved_groups not in (1, own[1]):
         return None
     alone = node._saved_groups == own[1] == asked.shape[1] > 1
-    return [link_by(asked, 0, lambda d: d if d == 0 or (d == 1 and alone) else None, own)]
+    links = [link_by(asked, 0, lambda d: d if d == 0 or (d == 1 and alone) else None, own)]
+    channel = 1 if node._saved_transposed and not alone else 0  # of the kernel
+    if 1 in asked.edges() and not alone and node._saved_groups > 1:
+        return None
+    for edge, where in ((1, channel), (2, 0)):
+        if edge in asked.edges():
+            shape = asked.input_shape(edge)
+            assert shape is not None
+            links.append(link_by(asked, edge, lambda d, where=where: where if d == 1 else None, shape))
+    return links
+
+
+def _pooled(asked: Asked) -> list[Link] | None:
+    """What pooling to one position makes of its mean, to have the memory's format: the same numbers in a row."""
+    before = asked.node.next_functions[0][0].name()
+    own, shape = asked.input_shape(0), asked.shape
+    if own != shape or math.prod(shape[2:]) != 1 or not before.startswith("Mean") or asked.node._saved_storage_offset:
+        return None
+    return [Link(0, asked.dims, asked.within)]
 
 
 def _names(text: str) -> list[str]:
@@ -223,7 +241,9 @@ RULES: dict[str, Rule] = {
     "Addmm": _matrices((1, (0, None)), (2, (None, 1))),
     "Bmm": _matrices((0, (0, 1, None)), (1, (0, None, 2))),
     "Baddbmm": _matrices((1, (0, 1, None)), (2, (0, None, 2))),
+    "GroupedMm": _matrices((0, (0, None)), (1, (None, 2))),
     "Mv": _matrices((0, (0,)), (1, (None,))),
-    "Convolution": _depthwise,
+    "Convolution": _convolution,
+    "AsStrided": _pooled,
 }  # fmt: skip
 """The rules by the names of operations, without what torch adds: `AddBackward0` is `Add`."""

@@ -219,11 +219,11 @@ class Grouping:
         for number in candidates.tolist():
             at.setdefault(self._consumer[number], set()).add(self._index[number])
         zeros = {name: ~self.modulates[self.nodes(name)] for name in self.plain}
-        still = self.trace.still_read(zeros, {name: np.array(sorted(own)) for name, own in at.items()})
-        reads = {consumer: self._flat(masks) & self.modulates for consumer, masks in still.items()}
+        still = self.trace.still_read(zeros, [{name: np.array(sorted(own))} for name, own in at.items()])
+        reads = {name: self._flat(masks) & self.modulates for name, masks in zip(at, still, strict=True)}
         for number in candidates.tolist():
             here = node[rows.indptr[number] : rows.indptr[number + 1]]
-            others = here[reads[self._consumer[number]][here]] if self._consumer[number] in reads else here[:0]
+            others = here[reads[self._consumer[number]][here]]
             if len(others):
                 other = self.trace.maps[self.plain[self.owner[others[0]]]].label
                 why = f"{self._consumer[number]!r} reads it where it reads units of {other!r}, which go on without it"

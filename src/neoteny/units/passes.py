@@ -7,7 +7,7 @@ passes on other leaves are merged into one answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from neoteny.errors import NetworkError
 from neoteny.units.copying import output_tensors
-from neoteny.units.graph import Graph, came_from, distinct
+from neoteny.units.graph import Graph, Unanswered, came_from, distinct
 from neoteny.units.inputs import HOW
 from neoteny.units.maps import recognised
 from neoteny.units.reading import Codes, Leaf, read_singly
@@ -91,13 +91,13 @@ def run(
 
     With `zeros` some units of some producers put out 0.
     """
-    generator = torch.Generator().manual_seed(draw // 2)
+    numbers = _Numbers(draw // 2)
     sign = 1 if draw % 2 == 0 else -1
     calls: list[Call] = []
     inside: list[str] = []
 
     def fresh(name: str, value: Tensor) -> Tensor:
-        leaf = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value) * sign
+        leaf = numbers.like(value) * sign
         if zeros is not None and name in zeros:
             leaf.movedim(_unit_dim(name, leaf, result), -1).masked_fill_(torch.from_numpy(zeros[name]), 0.0)
         return leaf.requires_grad_()
@@ -153,6 +153,30 @@ def run(
                 f"model runs on example_inputs ({HOW}); or name its unit layers by hand with neoteny.units.declare."
             ) from error
     return calls, [t for t in states.removed_from(output_tensors(output)) if t.requires_grad]
+
+
+class _Numbers:
+    """Random numbers for leaves: each leaf gets those from another place on in one table.
+
+    To draw all of them anew would take most of the time of a pass.
+    """
+
+    _SPAN, _STRIDE = 2**17, 40_503  # the stride is odd: the places do not come again for 2**17 leaves
+
+    def __init__(self, seed: int):
+        self._generator = torch.Generator().manual_seed(seed)
+        self._table = torch.empty(0, dtype=torch.float64)
+        self._count = 0
+
+    def like(self, value: Tensor) -> Tensor:
+        """Normal numbers in the shape, type and place of a tensor."""
+        if len(self._table) < self._SPAN + value.numel():
+            length = self._SPAN + 2 * value.numel()
+            more = torch.randn(length - len(self._table), generator=self._generator, dtype=torch.float64)
+            self._table = torch.cat([self._table, more])
+        self._count += 1
+        first = self._count * self._STRIDE % self._SPAN
+        return self._table.narrow(0, first, value.numel()).view(value.shape).to(value)
 
 
 def is_number(value: Any) -> bool:
@@ -224,15 +248,16 @@ def merge_bare(calls: list[Call], bare: Mapping[str, Tensor], modules: Mapping[s
     Returns whether another draw may show more: entries were not seen, perhaps behind a closed rectifier.
     """
     unseen = False
+    dims = range(max((p.dim() for p in bare.values()), default=0))
+    leaves = [[Leaf(name, p, d) for name, p in bare.items() if p.dim() > d and p.shape[d] > 1] for d in dims]
+    graphs = [Graph(of, asks=False) for of in leaves]
     for call in {call.name: call for call in calls}.values():
         dim = _input_dim(call, modules[call.name], result)
         if dim is None or not call.inputs[0].requires_grad:
             continue
         value, known = call.inputs[0], result.bare.setdefault(call.name, {})
         behind = Graph.variables([value.grad_fn])
-        reached = {name: p for name, p in bare.items() if id(p) in behind}
-        leaves = [Leaf(name, p, d) for name, p in reached.items() for d in range(p.dim()) if p.shape[d] > 1]
-        for leaf, codes in zip(leaves, read_singly(value, dim, leaves) if leaves else (), strict=True):
+        for leaf, codes in _of_bare(value, dim, graphs, [[x for x in of if id(x.tensor) in behind] for of in leaves]):
             assert leaf.dim is not None
             before = known.setdefault(leaf.producer, {}).get(leaf.dim, np.zeros(0, np.int64))
             known[leaf.producer][leaf.dim] = None if codes is None or before is None else np.union1d(before, codes)
@@ -240,26 +265,48 @@ def merge_bare(calls: list[Call], bare: Mapping[str, Tensor], modules: Mapping[s
     return unseen
 
 
+def _of_bare(
+    value: Tensor, dim: int, graphs: list[Graph], leaves: list[list[Leaf]]
+) -> Iterator[tuple[Leaf, np.ndarray | None]]:
+    """For each leaf the pairs, if no entry is read at two indices or no index reads two; else None."""
+    try:
+        found = [graph.read(value, (dim,)) if of else {} for graph, of in zip(graphs, leaves, strict=True)]
+    except Unanswered:
+        every = [leaf for of in leaves for leaf in of]
+        yield from zip(every, read_singly(value, dim, every), strict=True)
+        return
+    for codes, of in zip(found, leaves, strict=True):
+        for leaf in of:
+            pairs = codes.get(leaf.producer, np.zeros(0, np.int64))
+            alone = any(len(np.unique(part)) == len(part) for part in np.divmod(pairs, leaf.units))
+            yield leaf, pairs if alone else None
+
+
 def read_still(
     calls: list[Call],
-    at: Mapping[str, np.ndarray],
+    asked: Sequence[Mapping[str, np.ndarray]],
     modules: Mapping[str, nn.Module],
     result: Trace,
-    found: dict[str, Masks],
+    found: list[Masks],
 ) -> None:
-    """Add which units the given indices of the calls' inputs read."""
+    """Add which units the given indices of calls' inputs read, for each group of consumers that is asked as one."""
     leaves = [(call.name, leaf) for call in calls if result.roles[call.name] == "plain" for leaf in call.leaves]
-    for call in calls:
-        dim = _input_dim(call, modules[call.name], result) if call.name in at else None
-        if dim is None or not call.inputs[0].requires_grad:
+    dims = {id(call): _input_dim(call, modules[call.name], result) for call in calls}
+    for at, masks in zip(asked, found, strict=True):
+        values, weights = [], []
+        for call in calls:
+            dim = dims[id(call)] if call.name in at else None
+            if dim is not None and call.inputs[0].requires_grad:
+                index = torch.from_numpy(at[call.name]).to(call.inputs[0].device)
+                values.append(call.inputs[0].index_select(dim, index))
+                weights.append(_Numbers(len(values)).like(values[-1]))
+        if not values:
             continue
-        value = call.inputs[0].index_select(dim, torch.from_numpy(at[call.name]).to(call.inputs[0].device))
-        weights = torch.randn(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(value)
-        grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], weights, retain_graph=True, allow_unused=True)
+        wanted = [leaf for _, leaf in leaves]
+        grads = torch.autograd.grad(values, wanted, weights, retain_graph=True, allow_unused=True)
         for (name, leaf), grad in zip(leaves, grads, strict=True):
             if grad is not None:
                 hit = (grad != 0).movedim(_unit_dim(name, leaf, result), -1).flatten(0, -2).any(0).cpu().numpy()
-                masks = found.setdefault(call.name, {})
                 masks[name] = hit | masks.get(name, False)
 
 

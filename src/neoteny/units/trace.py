@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,9 +47,8 @@ class Trace:
         bare_shapes: the shapes of those parameters.
         called: the modules that the forward pass called, of whatever kind.
         unowned: the parameters that it used, and that no known module among those called owns.
-        read_bare: fills in `bare`.
-        still_read: given producers' units whose outputs are zero and, by consumer, some of its input indices: for each
-            of these consumers, producer by producer, which units those indices still read.
+        still_read: given producers' units whose outputs are zero and some groups of consumers, each with some of its
+            input indices: for each of these groups, producer by producer, which units those indices still read.
     """
 
     say: Callable[[str], None] = lambda text: None
@@ -70,8 +69,7 @@ class Trace:
     bare_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
     unowned: list[str] = field(default_factory=list)
-    read_bare: Callable[[], None] = lambda: None
-    still_read: Callable[[Masks, Mapping[str, np.ndarray]], dict[str, Masks]] = lambda zeros, at: {}
+    still_read: Callable[[Masks, Sequence[Mapping[str, np.ndarray]]], list[Masks]] = lambda zeros, asked: []
 
     def owner(self, name: str) -> str:
         """The user's module that a part belongs to; of any other module its own name."""

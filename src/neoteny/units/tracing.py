@@ -10,7 +10,7 @@ several times has the same units in every call.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -109,7 +109,6 @@ def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool, s
     while True:
         result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light, say)
         if not light or elsewhere <= whole:
-            result.read_bare()
             return result
         whole |= elsewhere
 
@@ -127,7 +126,7 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
         if result.roles[name] == "plain":
             only_shapes(modules[name])
     _open_bare(model, modules, result)
-    quiet, elsewhere, bare = 0, dict[str, str](), dict[str, Tensor]()
+    quiet, elsewhere, bare, unseen = 0, dict[str, str](), dict[str, Tensor](), True
     for draw in range(_DRAWS):
         calls, outputs = run(model, modules, result, arguments, draw)
         check_calls(modules, calls, result)
@@ -141,24 +140,19 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
                 result.maps[name] = replace(known, shared=reason)
         new, varies = merge(calls, outputs, result, modules)
         quiet = 0 if new else quiet + 1
-        if quiet == 2 or not (varies or result.roles.keys() - result.calls.keys()):
+        unseen = draw < 2 and unseen and merge_bare(calls, bare, modules, result)
+        if quiet == 2 or not (varies or unseen or result.roles.keys() - result.calls.keys()):
             break
 
-    def still_read(zeros: Masks, at: Mapping[str, np.ndarray]) -> dict[str, Masks]:
-        found: dict[str, Masks] = {}
+    def still_read(zeros: Masks, asked: Sequence[Mapping[str, np.ndarray]]) -> list[Masks]:
+        found: list[Masks] = [{} for _ in asked]
         with _apart(model):
             for draw in range(2):
                 calls, _ = run(model, modules, result, arguments, draw, zeros)
-                read_still(calls, at, modules, result, found)
+                read_still(calls, asked, modules, result, found)
         return found
 
-    def read_bare() -> None:
-        for draw in range(2 if bare else 0):
-            calls, _ = run(model, modules, result, arguments, draw)
-            if not merge_bare(calls, bare, modules, result):
-                break
-
-    result.still_read, result.read_bare = still_read, read_bare
+    result.still_read = still_read
     return result, set(elsewhere)
 
 

@@ -129,11 +129,10 @@ class Writer:
         if not groups:
             return set()
         zeros = {name: mask for name, mask in zeros.items() if mask.any()}
-        still = self.trace.still_read(zeros, {name: np.unique(indices) for name, indices in at.items()})
+        (still,) = self.trace.still_read(zeros, [{name: np.unique(indices) for name, indices in at.items()}])
         heard = {
             (name, unit)
-            for masks in still.values()
-            for name, mask in masks.items()
+            for name, mask in still.items()
             for unit in np.flatnonzero(mask & ~zeros.get(name, np.zeros(len(mask), bool))).tolist()
         }
         return {

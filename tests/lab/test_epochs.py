@@ -20,7 +20,7 @@ from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples, only
 from neoteny.lab.running import folder_of, start
 from neoteny.optim import SGD
-from neoteny.streams import class_increments
+from neoteny.streams import epochs as epoch_streams
 from neoteny.streams.images import as_floats
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
@@ -152,7 +152,7 @@ def test_incremental_cifar100_is_the_ordinary_loop(tmp_path, monkeypatch):
     """
     build = IncrementalCIFAR100.build_network
     monkeypatch.setattr(IncrementalCIFAR100, "build_network", lambda self: build(self).double())
-    monkeypatch.setattr(class_increments, "as_floats", lambda *own: as_floats(*own).double())
+    monkeypatch.setattr(epoch_streams, "as_floats", lambda *own: as_floats(*own).double())
     settings = {"epochs": 6, "drops": (0.5,), "drop_factor": 0.125, "step_size": 2**-6}
     config = resolve(CIFAR, runs=1, scale="tiny", seed=3, settings=settings)
     run = lab.run(config, out=tmp_path, **EAGER)

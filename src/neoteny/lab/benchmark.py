@@ -178,6 +178,19 @@ class StreamBenchmark(Benchmark):
     """`mse`: outputs and targets are float [B, d]. `cross_entropy`: outputs are logits [B, classes], targets int64 [B];
     then `accuracy` is recorded beside `loss`."""
 
+    VARIES: ClassVar[tuple[str, ...]] = ()
+    """Settings of the problem that may differ between the runs of a stack: `build_stream` takes a value for each run of
+    them, by name, if a grid varies them. Nothing else may depend on them: not the timeline, nor the network."""
+
+    @property
+    def goal(self) -> float | None:
+        """Accuracy in a bin at which a run stops learning a task; None: it learns to the task's end."""
+        return None
+
+    def implied(self) -> tuple[Method, ...]:
+        """Methods that follow from the settings and act in every system, first: the clipping of gradients, say."""
+        return ()
+
     def classes_seen(self, task: int) -> int | None:
         """How many outputs take part in a task (the first ones); None means all."""
         return None

@@ -173,7 +173,8 @@ def axes_of(
             setting = setting_name(record, setting)
             full = f"{method}.{setting}"
         else:
-            record, title, varies, full = problem, problem.ID, ("step_size",), setting
+            varies = ("step_size", *getattr(problem, "VARIES", ()))
+            record, title, full = problem, problem.ID, setting
         if setting not in varies:
             if setting not in (one.name for one in fields(record)):
                 raise UnknownNameError(setting, {*varies, *names_of(record)}, f"setting of {title}")

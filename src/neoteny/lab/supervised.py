@@ -47,7 +47,8 @@ class Supervised(Training):
         self._timeline = problem.timeline()
         learning = self._learning()
         device = learning["device"]
-        self._stream = problem.build_stream(config.seeds, execution.data_dir).to(device)
+        learning["methods"] = (*problem.implied(), *learning["methods"])
+        self._stream = problem.build_stream(config.seeds, execution.data_dir, **self._varied).to(device)
         example = self._stream.probe(problem.batch_size)[0]
         self._learner = Learner(
             problem.build_network,
@@ -64,6 +65,8 @@ class Supervised(Training):
         self._segment_steps = segment_length(4 * example.numel() * config.runs, most)
         self._position = 0
         self._sums: dict[str, torch.Tensor] = {}
+        self._bins = np.zeros(config.runs)  # of the present task, until its goal was reached
+        self._reached = np.zeros(config.runs, dtype=bool)
 
     @property
     def learner(self) -> Learner:
@@ -102,8 +105,25 @@ class Supervised(Training):
         self._sums = {}
         self._end_runs(~np.all([np.isfinite(values) for values in means.values()], axis=0))
         for metric, values in means.items():
-            self._record(metric, values)
+            self._record(metric, values, only=self._alive & ~self._reached)
         self._show(means[self._progress.metric])
+        if self._problem.goal is not None:
+            self._stop_at(self._problem.goal, means["accuracy"])
+
+    def _stop_at(self, goal: float, accuracy: np.ndarray) -> None:
+        """Keep the weights of runs that have just reached the goal; once all have, go to the end of the task."""
+        self._bins += ~self._reached
+        self._reached |= accuracy >= goal
+        # each bin is better than the one before it, until the goal is reached
+        self._learner.keep_best(torch.from_numpy(np.where(self._reached, np.inf, self._bins)).to(self._learner.device))
+        end = int(self._timeline.tasks[self._timeline.task(self._position - 1)])
+        if (self._reached | ~self._alive).all():
+            self._position = end
+            self._stream.skip_to(end)
+        if self._position == end:
+            self._record("bins_to_goal", np.where(self._reached, self._bins, np.nan))
+            self._learner.restore_best()
+            self._bins[:], self._reached[:] = 0, False
 
     def _judge(self) -> None:
         """Do what is due between two segments: validation, the best weights at the end of a task, a test, measures."""
@@ -128,6 +148,7 @@ class Supervised(Training):
         return {
             "position": self._position,
             "sums": self._sums,
+            "goal": {"bins": self._bins, "reached": self._reached},
             "learner": self._learner.state_dict(),
             "stream": self._stream.state_dict(),
         }
@@ -136,6 +157,10 @@ class Supervised(Training):
         self._learner.load_state_dict(state["learner"])
         self._stream.load_state_dict(state["stream"])
         self._position = int(state["position"])
+        goal = state.get("goal", {})  # earlier versions had none
+        self._bins, self._reached = (
+            np.array(goal.get(name, now)) for name, now in (("bins", self._bins), ("reached", self._reached))
+        )
         self._sums = {name: value.to(self._learner.device) for name, value in state["sums"].items()}
 
     def _data(self) -> str:

@@ -65,10 +65,20 @@ class Training(ABC):
         self._seconds, self._began = 0.0, time.monotonic()
         self._progress = Progress(config.label, 0, total, config.runs, metric, unit=unit)
 
+    @property
+    def _varied(self) -> dict[str, list[Any]]:
+        """Settings of the problem itself that differ between the runs, one value for each run."""
+        own = getattr(self.config.problem, "VARIES", ())
+        return {key: list(values) for key, values in self.config.varied.items() if key in own}
+
     def _learning(self) -> dict[str, Any]:
         """The arguments of every learner that come from the configuration and the execution."""
         config, execution = self.config, self.execution
-        varied = {key if "." in key else f"optimizer.{key}": list(values) for key, values in config.varied.items()}
+        varied = {
+            key if "." in key else f"optimizer.{key}": list(values)
+            for key, values in config.varied.items()
+            if key not in self._varied
+        }
         return {
             "optimizer": config.problem.optimizer,
             "methods": config.interventions,

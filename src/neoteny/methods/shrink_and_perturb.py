@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.checks import is_zero, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
@@ -30,7 +30,7 @@ class ShrinkAndPerturb(Method):
 
     `when="at_task"` (Ash & Adams), at a boundary, with the shrinkage factor s,
 
-        θ ← s θ + (1 - s) φ    φ fresh from the initialiser    (noise="initialiser")
+        θ ← s θ + p φ    φ fresh from the initialiser    (noise="initialiser"; p = 1 - s unless `perturb` is given)
         θ ← s θ + σ ε                                          (noise="normal"; the original)
 
     Args:
@@ -38,6 +38,7 @@ class ShrinkAndPerturb(Method):
         weight_decay: λ of `every_step`.
         sigma: σ, standard deviation of the noise (unused with noise="initialiser").
         shrink: s of `at_task`, in [0, 1]; 1 with no noise changes nothing.
+        perturb: p, how much of a fresh draw `at_task` adds; None: 1 - s. The authors' code has s = 0.4 and p = 0.1.
         noise: what `at_task` adds.
         interval: with N > 1, `every_step` adds noise of σ √N at every N-th step instead: the same variance in the long
             run with N times fewer random numbers, which take most of the time of a small network's step.
@@ -66,6 +67,7 @@ class ShrinkAndPerturb(Method):
     weight_decay: float = 1e-4
     sigma: float = 1e-5
     shrink: float = 0.6
+    perturb: float | None = None
     noise: Literal["initialiser", "normal"] = "initialiser"
     interval: int = 1
     norms: bool = False
@@ -73,7 +75,7 @@ class ShrinkAndPerturb(Method):
     def __post_init__(self) -> None:
         """Check the settings."""
         require_nonnegative(self, "weight_decay", "sigma")
-        require_fraction(self, "shrink")
+        require_fraction(self, "shrink", *(["perturb"] if self.perturb is not None else []))
         require_count(self, "interval", least=1)
 
     @classmethod
@@ -83,14 +85,21 @@ class ShrinkAndPerturb(Method):
             cls(weight_decay=0.01, sigma=1e-3),
             cls(sigma=1e-3, interval=4),
             cls(when="at_task"),
+            cls(when="at_task", shrink=0.4, perturb=0.1),
         ], [cls(weight_decay=0, sigma=0), cls(when="at_task", shrink=1)]
 
     def inert(self) -> str | None:
         """It neither shrinks nor perturbs."""
         if self.when == "every_step":
             return "weight_decay = sigma = 0, so no weight changes" if self.weight_decay == self.sigma == 0 else None
-        inactive = self.shrink == 1 and (self.noise == "initialiser" or self.sigma == 0)
+        added = self._share if self.noise == "initialiser" else self.sigma
+        inactive = self.shrink == 1 and is_zero(added)
         return "shrink = 1 and no noise, so no weight changes" if inactive else None
+
+    @property
+    def _share(self) -> Any:
+        """How much of a fresh draw `at_task` adds."""
+        return 1 - self.shrink if self.perturb is None else self.perturb
 
     @property
     def coupled_decay(self) -> float | None:
@@ -141,10 +150,10 @@ class ShrinkAndPerturb(Method):
                     step.tensors[name] = self.shrink * step.tensors[name]
             if not is_zero(self.sigma):
                 self._perturb(step, self.sigma)
-        elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
+        elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1 and is_zero(self._share)):
             for number, name in enumerate(step.parameters()):
                 old, fresh = step.tensors[name], step.drawn(name, fold_in(step.key, number))
-                step.tensors[name] = self.shrink * old + (1 - self.shrink) * fresh.to(old.dtype)
+                step.tensors[name] = self.shrink * old + self._share * fresh.to(old.dtype)
         return state
 
     def _perturb(self, step: Step, sigma: float | Tensor) -> None:

@@ -86,6 +86,20 @@ BENCHMARKS = Table(
         "Dohare et al., Nature 632, 2024",
         "examples",
     ),
+    Entry(
+        "warm-start-v1",
+        "neoteny.benchmarks.warm_start:WarmStart",
+        "half of the images until they are fitted, then all of them: is it worse on the test than all at once?",
+        "Ash & Adams, NeurIPS 2020",
+        "examples",
+    ),
+    Entry(
+        "generalisability-v1",
+        "neoteny.benchmarks.generalisability:Generalisability",
+        "few images with wrong labels, then all of them, clean: what does the start cost on the test?",
+        "Lee et al., ICML 2024, arXiv 2406.02596",
+        "examples",
+    ),
     sort="KIND",
 )
 """Every version of every benchmark, by id."""

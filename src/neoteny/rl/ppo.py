@@ -20,10 +20,10 @@ from neoteny.errors import SettingError
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Objective, Phase
 from neoteny.methods.base import Method
+from neoteny.methods.shared.clip_grad_norm import ClipGradNorm
 from neoteny.nn.actor_critic import ActorCritic
 from neoteny.optim import Adam, Optimizer
 from neoteny.rl.agents import Agents, Iteration
-from neoteny.rl.clip_grad_norm import ClipGradNorm
 from neoteny.rl.environments import Environments
 from neoteny.rl.gae import gae
 from neoteny.rl.policy import Policy

@@ -119,6 +119,10 @@ class Stream(ABC):
         inputs, targets = zip(*pieces, strict=True)
         return torch.cat(inputs, dim=1), torch.cat(targets, dim=1)
 
+    def skip_to(self, step: int) -> None:
+        """Go to a step without the examples before it; for streams whose tasks inherit nothing from those before."""
+        self.position = step
+
     def probe(self, examples: int) -> Tensor:
         """Fixed inputs of the current task's distribution, [R, examples, ...] float32, for measures.
 

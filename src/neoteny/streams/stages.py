@@ -39,6 +39,7 @@ class StagedImages(Epochs):
         noises: share of its labels that are wrong, in [0, 1]; likewise.
         steps: steps of each stage, [S].
         batch_size: images a step.
+        count: how many of the images a run uses, drawn by each for itself; None: all.
         side: pixels of a side, to which the images are shrunk.
         augmentation: how images are changed at random; None leaves them as they are.
         pixels: how bytes become numbers, one of `neoteny.streams.images.PIXELS`.
@@ -66,6 +67,7 @@ class StagedImages(Epochs):
         noises: Sequence[float] | np.ndarray,
         steps: Sequence[int],
         batch_size: int,
+        count: int | None = None,
         side: int | None = None,
         augmentation: Augmentation | None = None,
         pixels: str = "unit",
@@ -89,15 +91,18 @@ class StagedImages(Epochs):
         self._split = test is None
         self._test_images = self._images if test is None else shrink(torch.from_numpy(np.array(test[0])), side)
         self._test_labels = self._labels if test is None else test[1].astype(np.int64)
-        count = len(images) * 2 // 3 if test is None else len(images)
+        self._used = len(images) if count is None else count
+        if not 1 <= self._used <= len(images):
+            raise SettingError(f"count = {count}: there are {len(images)} images; ask for at least 1 and no more.")
+        self._count = self._used * 2 // 3 if test is None else self._used
         shape = (self.runs, len(steps))
         self._shares = _of_runs("shares", shares, shape, least=np.nextafter(0, 1))
         self._noises = _of_runs("noises", noises, shape, least=0)
-        self._sizes = np.rint(self._shares * count).astype(int)
+        self._sizes = np.rint(self._shares * self._count).astype(int)
         if self._sizes.min() < batch_size:
             raise SettingError(
-                f"shares: a stage has {self._sizes.min()} of the {count} images, and a batch has {batch_size}: give a "
-                "larger share or a smaller batch_size."
+                f"shares: a stage has {self._sizes.min()} of the {self._count} images, and a batch has {batch_size}: "
+                "give a larger share or a smaller batch_size."
             )
         self._order, self._wrong, self._rank = [], [], []
         for seed in self.seeds:
@@ -105,7 +110,6 @@ class StagedImages(Epochs):
             self._order.append(rng.permutation(len(images)))
             self._wrong.append((self._labels + rng.integers(1, self._classes, len(images))) % self._classes)
             self._rank.append(rng.permutation(len(images)))  # the first of them are wrong first
-        self._count = count
 
     def to(self, device: Any) -> StagedImages:
         """Keep the images on a device."""
@@ -126,7 +130,7 @@ class StagedImages(Epochs):
         return {
             "source": self._source or f"{self._classes} classes of images",
             "images": self._count,
-            "test_images": len(self._images) - self._count if self._split else len(self._test_images),
+            "test_images": self._used - self._count if self._split else len(self._test_images),
             "pixels": f"{self._images.shape[-1]}x{self._images.shape[-1]}",
         }
 
@@ -134,7 +138,7 @@ class StagedImages(Epochs):
         return self.learned(run, task)
 
     def _kept_back(self, run: int, split: str, task: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        rows = self._order[run][self._count :] if self._split else np.arange(len(self._test_labels))
+        rows = self._order[run][self._count : self._used] if self._split else np.arange(len(self._test_labels))
         return self._test_images, rows, self._test_labels[rows]
 
     def _data(self) -> Iterable[np.ndarray | Tensor]:
@@ -142,7 +146,11 @@ class StagedImages(Epochs):
         return self._images.cpu(), self._labels, *tests
 
     def _identity(self) -> dict[str, Any]:
-        return super()._identity() | {"shares": self._shares.tolist(), "noises": self._noises.tolist()}
+        return super()._identity() | {
+            "count": self._used,
+            "shares": self._shares.tolist(),
+            "noises": self._noises.tolist(),
+        }
 
 
 def _of_runs(name: str, values: Sequence[float] | np.ndarray, shape: tuple[int, int], least: float) -> np.ndarray:

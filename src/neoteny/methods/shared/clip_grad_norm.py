@@ -8,7 +8,7 @@ from typing import ClassVar
 from neoteny.checks import require
 from neoteny.methods.base import Method, Step, Tensors
 
-__all__ = ["ClipGradNorm"]
+__all__ = ["ClipGradNorm", "clipped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,14 @@ class ClipGradNorm(Method):
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Clip the gradients."""
-        import torch
-
-        squares = torch.stack([gradient.square().sum() for gradient in step.grads.values()])
-        factor = (self.max_norm / (squares.sum().sqrt() + 1e-6)).clamp(max=1.0)
-        step.grads.update({name: gradient * factor for name, gradient in step.grads.items()})
+        step.grads.update(clipped(step.grads, self.max_norm))
         return state
+
+
+def clipped(grads: Tensors, max_norm: float) -> Tensors:
+    """Gradients whose norm together is at most `max_norm`, up to the 1e-6."""
+    import torch
+
+    squares = torch.stack([gradient.square().sum() for gradient in grads.values()])
+    factor = (max_norm / (squares.sum().sqrt() + 1e-6)).clamp(max=1.0)
+    return {name: gradient * factor for name, gradient in grads.items()}

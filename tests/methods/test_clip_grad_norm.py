@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neoteny.errors import SettingError
-from neoteny.rl.clip_grad_norm import ClipGradNorm
+from neoteny.methods.shared.clip_grad_norm import ClipGradNorm
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 3.0, 1e6])

@@ -25,7 +25,7 @@ from neoteny.attachment.stand_in import StandIn, make_of, settings_of
 from neoteny.errors import PlasticityWarning
 from neoteny.units.newborn import Newborn, newborn_value
 
-__all__ = ["Beginnings", "FreshState", "beginnings", "why_not"]
+__all__ = ["Beginnings", "FreshState", "beginnings", "declared_by", "why_not"]
 
 _LOOKED_AT = 14  # steps of a throw-away optimizer
 Groups = Mapping[str, tuple[torch.optim.Optimizer, dict[str, Any]]]
@@ -161,7 +161,7 @@ def beginnings(original: Any, settings: Mapping[str, Any], like: Tensor) -> Begi
     >>> beginnings(torch.optim.Rprop, {"lr": 0.5}, torch.zeros(3)).known
     {'prev': 0.0, 'step_size': 0.5}
     """
-    declared = getattr(original, "newborn", {})
+    declared = declared_by(original, settings)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -182,8 +182,14 @@ def beginnings(original: Any, settings: Mapping[str, Any], like: Tensor) -> Begi
     except Exception as error:  # whatever somebody's optimizer raises
         known, unknown = {}, {} if declared else {"": f"a fresh one gave {type(error).__name__} ({error})"}
     unknown = {name: why for name, why in unknown.items() if name not in declared}
-    varies = any(isinstance(value, float) and value for value in known.values())
+    varies = any(isinstance(value, float) and value for value in (*known.values(), *declared.values()))
     return Beginnings(known, unknown, declared, _number(settings.get("lr")) if varies else None)
+
+
+def declared_by(original: Any, settings: Mapping[str, Any]) -> Mapping[str, Newborn]:
+    """What an optimizer says itself of newborn weights: `newborn`, a mapping, or a function of a group's settings."""
+    said = getattr(original, "newborn", {})
+    return said(settings) if callable(said) else said
 
 
 def _first_steps(

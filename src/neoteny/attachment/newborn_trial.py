@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import Processes
-from neoteny.attachment.fresh_state import why_not
+from neoteny.attachment.fresh_state import declared_by, why_not
 from neoteny.attachment.stand_in import StandIn, make_of, settings_of
 from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.errors import PlasticityWarning
@@ -163,7 +163,7 @@ def _first_steps(
                 _ratio(*((one.parameter - start)[: None if whole else _NEW] for one in (old.stand_in, fresh)))
             )
     reasons = {name: why_not(value, shape) for name, value in old.stand_in.state().items()}
-    says = getattr(original, "newborn", {})
+    says = declared_by(original, settings)
     unknown = {name: reason for name, reason in reasons.items() if reason is not None and name not in says}
     found = [FirstSteps(ratio, tuple(old.stand_in.going_on()), unknown) for ratio in ratios]
     # Some make no first step, so that any step is infinitely larger: a later look tells more.

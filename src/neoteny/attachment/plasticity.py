@@ -28,6 +28,7 @@ from neoteny.methods.base import Method, OnReference, Schedule, Tensors
 from neoteny.methods.shared import order
 from neoteny.methods.shared.boundary import BoundaryReset
 from neoteny.methods.shared.reference import ReferencePass, detached
+from neoteny.optim.torch_optimizer import TorchOptimizer
 from neoteny.units import random
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
@@ -332,11 +333,15 @@ class Plasticity(Saved):
             self._dropped |= self._network.grads(optimizer, dense=True)
         if not self._regularisers:
             return None
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if isinstance(optimizer, TorchOptimizer) and (delta := optimizer.error_of(args[1:], kwargs)) is not None:
+            self._regularise(optimizer, delta)
+            return None
+        positional = len(args) > 1 and callable(args[1])
+        closure = args[1] if positional else kwargs.get("closure")
         if not callable(closure):  # none, or another argument of somebody's step
             self._regularise(optimizer)
             return None
-        if len(args) > 1:
+        if positional:
             return (args[0], self._regularising(optimizer, closure), *args[2:]), kwargs
         return args, {**kwargs, "closure": self._regularising(optimizer, closure)}
 
@@ -350,10 +355,13 @@ class Plasticity(Saved):
         return regularising
 
     @torch.no_grad()
-    def _regularise(self, optimizer: torch.optim.Optimizer) -> None:
+    def _regularise(self, optimizer: torch.optim.Optimizer, delta: Any = None) -> None:
+        """Let regularisers change the gradients; with a prediction's error, tell the optimizer their pulls instead."""
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
         own = self._network.grads(optimizer, dense=True)
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
+        if delta is not None:  # as of half the squared error
+            grads = {name: -delta * grad for name, grad in grads.items()}
         step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
         for number, method, folded in self._regularisers:
@@ -363,6 +371,9 @@ class Plasticity(Saved):
         for name, grad in step.grads.items():
             if grad is not grads[name]:
                 parameter = self._network.parameters[name]
+                if isinstance(optimizer, TorchOptimizer) and delta is not None:
+                    optimizer.pulls[parameter] = grad - grads[name]
+                    continue
                 before = parameter.grad
                 assert before is not None
                 ours = self._network.laid_out(name, grad if scale is None else grad * scale, before)

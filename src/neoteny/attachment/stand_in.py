@@ -138,6 +138,9 @@ class StandIn:
 
 
 def _built(original: Any, settings: Mapping[str, Any], parameter: nn.Parameter) -> Any:
+    make = getattr(original, "with_parameters", None)
+    if make is not None and not isinstance(original, type):  # it needs more than settings: `neoteny.optim`'s its rule
+        return make([parameter], settings)
     cls = original if isinstance(original, type) else type(original)
     given = {} if isinstance(original, type) else vars(original)
     inside = [value for value in given.values() if isinstance(value, torch.optim.Optimizer)]

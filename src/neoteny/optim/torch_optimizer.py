@@ -52,6 +52,8 @@ class TorchOptimizer(torch.optim.Optimizer):
     Attributes:
         rule: the rule.
         said: what the rule recorded of the last step, for each group: its `metrics`, tensors `[]`.
+        pulls: gradients that regularisers add, by parameter: the next step with an error goes along them as well, by
+            `lr` and without traces, and forgets them.
 
     Raises:
         SettingError: gamma or lambda is outside [0, 1], or a setting outside its range; or the rule needs more than a
@@ -76,6 +78,7 @@ class TorchOptimizer(torch.optim.Optimizer):
             )
         self.rule, self.make = rule, rule.name or type(rule).__name__
         self.said: list[Mapping[str, Tensor]] = []
+        self.pulls: dict[Tensor, Tensor] = {}
         settings = rule.settings()
         super().__init__(params, {"lr": settings.pop("step_size"), **settings, TRACE_DECAY: decay_of(gamma, lamda)})
 
@@ -138,7 +141,18 @@ class TorchOptimizer(torch.optim.Optimizer):
                 loss = closure()
         self._require_error(delta)
         self.said = [found for group in self.param_groups if (found := self._update(group, delta, reset)) is not None]
+        for group in self.param_groups if self.pulls else ():
+            for parameter in group["params"]:
+                if parameter in self.pulls:
+                    parameter.sub_(group["lr"] * self.pulls[parameter])
+        self.pulls.clear()
         return loss
+
+    @staticmethod
+    def error_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | Tensor | None:
+        """The error among the arguments of a step; None if there is none."""
+        given = args[0] if args else kwargs.get("delta")
+        return None if callable(given) and not isinstance(given, Tensor) else given
 
     def _require_error(self, delta: Any) -> None:
         """Refuse an error that the rule cannot use, and a missing one."""

@@ -140,7 +140,7 @@ def busy():
 
 @pytest.mark.parametrize("strategy", ["one-call", "stack", "loop"])
 def test_an_agent_alone_is_that_agent_in_the_stack(strategy):
-    s = StreamACSettings(segment=15)
+    s = StreamACSettings(segment=12)
     stack = ac((4, 9, 6), settings=s, methods=busy(), strategy=strategy)
     alone = ac((9,), settings=s, methods=busy())
     for _ in range(2):

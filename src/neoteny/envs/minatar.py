@@ -59,6 +59,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         game: one of `GAMES`.
         sticky: that probability.
         ramping: whether games become harder.
+        max_episode_steps: frames after which a game is cut off; by default none.
 
     Raises:
         UnknownNameError: another game.
@@ -74,7 +75,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
 
-    def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True):
+    def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True, max_episode_steps: int | None = None):
         if game not in GAMES:
             raise UnknownNameError(game, GAMES, "game of MinAtar")
         if not 0 <= sticky <= 1:
@@ -82,7 +83,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         self.game, self._sticky = game, sticky
         self._env = _rules(game).Env(ramping=ramping)
         self._actions: list[int] = list(self._env.minimal_action_set())
-        self._last, self._random = 0, None
+        self._last, self._random, self._elapsed, self._limit = 0, None, 0, max_episode_steps
         size = GAMES[game][0] * SIDE**2
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(len(self._actions))
@@ -94,6 +95,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         if seed is not None or self._random is None:
             self._random = self._env.random = np.random.RandomState(seed)
         self._env.reset()
+        self._elapsed = 0
         return self._seen(), {}
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -105,7 +107,9 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
             chosen = self._last
         self._last = chosen
         reward, over = self._env.act(chosen)
-        return self._seen(), float(reward), bool(over), False, {}
+        self._elapsed += 1
+        cut = self._limit is not None and self._elapsed >= self._limit
+        return self._seen(), float(reward), bool(over), cut, {}
 
     def _seen(self) -> NDArray[np.float32]:
         return self._env.state().transpose(2, 0, 1).reshape(-1).astype(np.float32)
@@ -122,6 +126,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         return {
             "game": {name: _plain(value) for name, value in vars(self._env).items() if name != "random"},
             "last": self._last,
+            "elapsed": self._elapsed,
             "generator": [kind, np.asarray(words), *rest],
         }
 
@@ -131,7 +136,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         self._random.set_state(tuple(state["generator"]))
         for name, value in state["game"].items():
             setattr(self._env, name, copy.deepcopy(value))
-        self._last = int(state["last"])
+        self._last, self._elapsed = int(state["last"]), int(state["elapsed"])
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,9 +23,7 @@ _OF_WEIGHTS = ("weight_magnitude", "distance_from_init")
 
 
 @torch.no_grad()
-def measure(
-    names: Sequence[str], learner: Learner, probe: Tensor
-) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray]:
+def measure(names: Sequence[str], learner: Learner, probe: Any) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray]:
     """Measure every run.
 
     Args:
@@ -33,7 +31,7 @@ def measure(
             or your own, as `module:function`: it maps a layer's features [R, E, units, positions] to [R] and is
             recorded under the function's name.
         learner: R runs.
-        probe: [R, E, ...], each run's probe inputs.
+        probe: [R, E, ...], each run's probe inputs; for several networks by name.
 
     Returns:
         For each measure and layer (`""` is the whole network) the values [R]; and bool [R], the runs whose weights or

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from neoteny.errors import CheckpointError
 from neoteny.lab import checkpoint
@@ -190,8 +189,11 @@ class Training(ABC):
         for run in np.flatnonzero(ending):
             self.learner.drop(int(run))
 
-    def _look(self, *taken: tuple[Sequence[str], Tensor]) -> None:
-        """Measure the units and weights: the measures' names, and each run's inputs [R, E, ...] for them."""
+    def _look(self, *taken: tuple[Sequence[str], Any]) -> None:
+        """Measure the units and weights: the measures' names, and each run's inputs [R, E, ...] for them.
+
+        Several networks have inputs by name.
+        """
         for names, probe in taken:
             found, broken = measure(names, self.learner, probe)
             self._end_runs(broken)

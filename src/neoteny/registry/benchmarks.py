@@ -100,6 +100,27 @@ BENCHMARKS = Table(
         "Lee et al., ICML 2024, arXiv 2406.02596",
         "examples",
     ),
+    Entry(
+        "stream-mujoco-v1",
+        "neoteny.benchmarks.stream_mujoco:StreamMujoco",
+        "a robot learns to move by stream AC, from every step once",
+        "Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
+        "agents",
+    ),
+    Entry(
+        "stream-minatar-v1",
+        "neoteny.benchmarks.stream_minatar:StreamMinAtar",
+        "a game of MinAtar is learned by stream Q or SARSA, from every step once",
+        "Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
+        "agents",
+    ),
+    Entry(
+        "stream-control-v1",
+        "neoteny.benchmarks.stream_control:StreamControl",
+        "classic control is learned by streaming agents, for quick runs",
+        "after Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
+        "agents",
+    ),
     sort="KIND",
 )
 """Every version of every benchmark, by id."""

@@ -142,6 +142,10 @@ class Agents(ABC):
             generator, draws as in training. It is called where gradients are off.
         """
 
+    def inputs(self, states: Tensor) -> Any:
+        """What the networks are given for states [R, n, observations], to look at their units."""
+        return states
+
     def _anneal(self) -> None:
         """Let the step size fall linearly to 0 over the run, where that is asked for."""
         if self.settings.anneal_step_size and self._total:

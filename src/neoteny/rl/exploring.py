@@ -98,9 +98,6 @@ class ValueAgents(StreamingAgents):
         )
         return Objective(phases=(phase,), inputs="states", interaction=experience)
 
-    def _example(self, inputs: Tensor) -> Tensor:
-        return inputs
-
     def _draw(self, rng: np.random.Generator, step: int, steps: int) -> NDArray[np.float32]:
         random, chosen = rng.random(steps), rng.integers(self._actions, size=steps)
         share = np.array([self.settings.epsilon(step + k, self._total or 1) for k in range(steps)])

@@ -5,7 +5,7 @@ Elsayed, Vasan & Mahmood, "Streaming deep reinforcement learning finally works",
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,8 +192,13 @@ class StreamAC(StreamingAgents):
         )
         return Objective(phases=(critic, actor), inputs="states", interaction=experience)
 
-    def _example(self, inputs: Tensor) -> dict[str, Tensor]:
-        return {ACTOR: inputs, CRITIC: inputs}
+    def inputs(self, states: Tensor) -> dict[str, Tensor]:
+        """Both networks see the same."""
+        return {ACTOR: states, CRITIC: states}
+
+    def _varied(self, varied: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
+        """The optimizer's settings are the critic's, as everywhere."""
+        return {f"{CRITIC}.{name}" if name.startswith("optimizer.") else name: v for name, v in varied.items()}
 
     def _draw(self, rng: np.random.Generator, step: int, steps: int) -> NDArray[np.float32]:
         return rng.standard_normal((steps, self._actions), dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,7 @@ class StreamingAgents(Agents):
         optimizer: Optimizer,
         methods: Method | Sequence[Method] = (),
         seeds: Sequence[int] | None = None,
-        varied: Any = None,
+        varied: Mapping[str, Sequence[float]] | None = None,
         total: int | None = None,
         time_limit: int | None = None,
         strategy: str = "auto",
@@ -87,11 +87,11 @@ class StreamingAgents(Agents):
         example = torch.zeros(1, self._experience.inputs, dtype=dtype)
         self.learner = Learner(
             lambda: network().to(dtype),
-            self._example(example),
+            self.inputs(example),
             objective=self._objective(optimizer, self._experience),
             methods=[methods] if isinstance(methods, Method) else list(methods),
             seeds=self.seeds,
-            varied=varied,
+            varied=self._varied(varied or {}),
             strategy="one-call" if strategy == "auto" else strategy,
             compile=compile,
             device=device,
@@ -116,9 +116,9 @@ class StreamingAgents(Agents):
     def _objective(self, optimizer: Optimizer, experience: Experience) -> Objective:
         """What they learn from a step."""
 
-    @abstractmethod
-    def _example(self, inputs: torch.Tensor) -> Any:
-        """The networks' inputs by the network's name, or those of the only one."""
+    def _varied(self, varied: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
+        """Settings that differ between agents, by the names that the learner has for them."""
+        return varied
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator, step: int, steps: int) -> NDArray[np.float32]:

@@ -97,7 +97,8 @@ class Reinforcement(Training):
         """Look at the networks, when it is due."""
         if self._timeline.among(self._step, self._timeline.looks):
             recent = self._agents.states[:, -self._problem.probe_size :]
-            self._look((self._problem.MEASURES, recent), (self._problem.PROBED, self._probe))
+            inputs = self._agents.inputs
+            self._look((self._problem.MEASURES, inputs(recent)), (self._problem.PROBED, inputs(self._probe)))
 
     def _state(self) -> dict[str, Any]:
         return {"agents": self._agents.state_dict(), "probe": self._probe, "bin": self._bin.state_dict()}

@@ -17,7 +17,7 @@ from neoteny.attachment.wrappers import acting, within, without_trainers
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
-from neoteny.units.noise import normals
+from neoteny.units.noise import eager, normals
 from neoteny.units.random import fold_in
 from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
@@ -331,6 +331,10 @@ class UserStep(Step):
         along = _laid_into(along.new_zeros(part.shape[slices.dim]), along, part.start[slices.dim :][:1])
         return self._user.along(slices).total(along)
 
+    def surely_none(self, mask: Tensor) -> bool:
+        """On a CPU the mask lies in the host's own memory."""
+        return _seen_by_host(mask) and not mask.any()
+
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None
     ) -> None:
@@ -339,6 +343,11 @@ class UserStep(Step):
             return
         if self._skipped is not None:
             chosen = chosen & ~self._skipped
+        if _seen_by_host(chosen):
+            count = int(chosen.sum())
+            if not count:
+                return
+            at_most = count if at_most is None else min(at_most, count)
         names = {slices.name for slices in slices_of(layer)}
         self._write_back(names)
         optim = {}
@@ -415,6 +424,11 @@ def _there(reference: Callable[[], _Held | None]) -> _Held:
             "The optimizer that methods were attached to is gone; keep it as long as the handle, or attach again."
         )
     return held
+
+
+def _seen_by_host(tensor: Tensor) -> bool:
+    """Whether the host can look at it without asking a device, nor a trace, which has no values."""
+    return tensor.device.type == "cpu" and eager()
 
 
 def _step_size(group: Mapping[str, Any]) -> float | Tensor:

@@ -172,6 +172,10 @@ class Step:
 
         return torch.func.grad(function, argnums=tuple(range(len(given))))(*given)
 
+    def surely_none(self, mask: Tensor) -> bool:
+        """Whether the host sees, without asking a device, that a mask is nowhere True; in a graph it never does."""
+        return False
+
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None
     ) -> None:

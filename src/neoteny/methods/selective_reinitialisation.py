@@ -158,14 +158,21 @@ class SelectiveReinitialisation(Method):
 
         from neoteny.units.random import uniform
 
+        shape = utility.shape
         if self.selection == "threshold":
             utility = utility.to(torch.promote_types(utility.dtype, torch.float32))
             bound = self.factor * utility.mean()
             return utility <= bound if self.inclusive else utility < bound
-        number = torch.floor(self.factor * utility.numel() + uniform(key, ()))
-        # by rank, not by quantile: the number is exact where utilities are equal, and nothing is read from the device
-        rank = utility.flatten().argsort(stable=True).argsort()
-        return (rank < number).view(utility.shape)
+        # by the number of them, not by a quantile: it is exact where utilities are equal, and nothing is read from the
+        # device, which alone knows how many
+        utility, count = utility.flatten(), utility.numel()
+        number = torch.floor(self.factor * count + uniform(key, ()))
+        most = count if isinstance(self.factor, torch.Tensor) else min(count, int(self.factor * count) + 2)
+        least = utility.topk(most, largest=False).values
+        bound = least.gather(0, (number.long() - 1).clamp(0, most - 1).unsqueeze(0))
+        below, equal = utility < bound, utility == bound
+        first = equal.cumsum(0) <= number - below.sum()
+        return ((below | (equal & first)) & (number > 0)).view(shape)
 
     def _new(self, step: Step, name: str, key: Tensor) -> Tensor:
         """New values of a parameter, or one value for all of it."""

@@ -51,8 +51,9 @@ class SelfNormalisedResets(UnitReset):
         period: updates between two estimates of τ. The authors make one every so many tasks.
         threshold: τ at first, in examples.
         longest: the greatest τ, in examples.
-        every: updates between two checks of the ages; 1 in the paper. Each check draws weights for all units, which
-            costs several times a small network's step; with 16 the resets come hardly later.
+        every: updates between two checks of the ages; 1 in the paper. On a GPU, and in the laboratory, each check draws
+            weights for all units, which costs several times a small network's step; with 16 the resets come hardly
+            later.
         at_threshold: also reset where a = τ, and double τ where the log gives exactly τ, as the authors' code does.
         least_share: a unit counts as firing on a batch if more than this share of its entries (examples and positions)
             is not 0; 0 in the paper.
@@ -123,31 +124,41 @@ class SelfNormalisedResets(UnitReset):
         import torch
 
         state, chosen = dict(state), {}
-        lengths = torch.tensor(_lengths(self.longest), dtype=torch.int32, device=step.key.device)
+        known = step.due  # what is not due costs nothing where the host knows it
         for _, layer in step.layers():
             h = step.features.get(layer.name)
             if h is None:
                 continue  # the optimizer stepped without a forward pass
             age, threshold, log = (f"{layer.name}/{name}" for name in ("age", "threshold", "log"))
-            fired = h.fired() > self.least_share
-            _end(fired, state, age, log, lengths)
-            state[age] = state[age] + h.examples().to(torch.int32) * ~fired
+            examples, fired = h.examples().to(torch.int32), h.fired() > self.least_share
+            self._log(step, fired, state, age, log)
+            state[age] = torch.where(fired, 0, state[age] + examples)
             if due is None:
                 continue
-            old = state[age] >= state[threshold] if self.at_threshold else state[age] > state[threshold]
-            chosen[layer.name] = old & (due[0] > 0)
-            _end(chosen[layer.name], state, age, log, lengths)
-            least = h.examples().to(torch.int32).clamp(1, self.longest)
-            estimate = self._estimate(state[threshold], state[log], lengths, least)
-            state[threshold] = torch.where(due[1] > 0, estimate, state[threshold])
-            state[log] = torch.where(due[1] > 0, torch.zeros_like(state[log]), state[log])
-        checked = due is not None and (step.due is None or step.due[0])  # the host may know that none can be chosen
-        return self.make_new(step, state, chosen) if checked else state
+            if known is None or known[0]:
+                old = state[age] >= state[threshold] if self.at_threshold else state[age] > state[threshold]
+                old = old if known else old & (due[0] > 0)
+                self._log(step, old, state, age, log)
+                state[age] = torch.where(old, 0, state[age])
+                chosen[layer.name] = old
+            if known is None or known[1]:
+                estimate = self._estimate(state[threshold], state[log], examples.clamp(1, self.longest))
+                state[threshold] = torch.where(due[1] > 0, estimate, state[threshold])
+                state[log] = torch.where(due[1] > 0, 0, state[log])
+        return self.make_new(step, state, chosen) if chosen else state
 
-    def _estimate(self, threshold: Tensor, log: Tensor, lengths: Tensor, least: Tensor) -> Tensor:
+    def _log(self, step: Step, ended: Tensor, state: Tensors, age: str, log: str) -> None:
+        """Log the silences that end, bool `[n]`; an age of 0 is no silence."""
+        ended = ended & (state[age] > 0)
+        if not step.surely_none(ended):
+            within = state[age].clamp_max(self.longest).unsqueeze(1) <= _as_tensor(self.longest, state[age])
+            state[log] = state[log] + (within & ended.unsqueeze(1))
+
+    def _estimate(self, threshold: Tensor, log: Tensor, least: Tensor) -> Tensor:
         """τ from the log, `[n]`."""
         import torch
 
+        lengths = _as_tensor(self.longest, log)
         needed = (1 - self.rejection) * log[:, -1:].to(torch.float32) - 1e-2  # so that rounding does not matter
         usual = torch.where(log >= needed, lengths, self.longest).amin(1)
         too_low = usual >= threshold if self.at_threshold else usual > threshold
@@ -191,11 +202,8 @@ def _lengths(longest: int) -> list[int]:
     return lengths
 
 
-def _end(ended: Tensor, state: Tensors, age: str, log: str, lengths: Tensor) -> None:
-    """Log the silences that end, bool `[n]`, and set their ages to 0; an age of 0 is no silence."""
+def _as_tensor(longest: int, like: Tensor) -> Tensor:
+    """`_lengths` where another tensor is."""
     import torch
 
-    within = state[age].minimum(lengths[-1]).unsqueeze(1) <= lengths
-    logged = within & (ended & (state[age] > 0)).unsqueeze(1)
-    state[log] = state[log] + logged
-    state[age] = torch.where(ended, torch.zeros_like(state[age]), state[age])
+    return torch.tensor(_lengths(longest), dtype=torch.int32, device=like.device)

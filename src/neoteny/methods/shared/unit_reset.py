@@ -47,7 +47,7 @@ class UnitReset(Method, ABC):
 
         state = dict(state)
         for number, layer in step.layers():
-            if layer.name in chosen:
+            if layer.name in chosen and not step.surely_none(chosen[layer.name]):
                 step.make_new(layer, chosen[layer.name], fold_in(step.key, number))
                 replaced = f"{layer.name}/replaced"
                 state[replaced] = state[replaced] + chosen[layer.name].sum(dtype=torch.int32)

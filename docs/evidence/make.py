@@ -50,6 +50,7 @@ MNIST = (
     "run online-permuted-mnist --scale small --tasks 50 --task-length 60000 --bin-size 60000 --measure-every 60000 "
     "--probe-size 2000 --runs 10"
 )
+CONDITIONING = "run trace-conditioning --scale paper --runs 30"
 
 PAGES = (
     Evidence(
@@ -90,6 +91,17 @@ PAGES = (
         window=60_000,
         known={"backprop step_size=0.003": ("~93.3 %", "under 88 % by task 150")},
         measured=("dead_units", "srank_99", "weight_magnitude"),
+    ),
+    Evidence(
+        name="trace-conditioning",
+        title="Trace conditioning, 30 runs of 2 M steps: one step size, or one for each feature",
+        commands=(
+            f"{CONDITIONING} --method backprop,true-online-td --grid step_size=3e-4,1e-3,3e-3,1e-2",
+            f"{CONDITIONING} --method tidbd --grid optimizer.theta=1e-3,1e-2",
+            f"{CONDITIONING} --method swift-td",
+            f"{CONDITIONING} --method network --strategy stack",
+        ),
+        window=100_000,
     ),
 )
 

@@ -44,6 +44,7 @@ from neoteny.optim.sgd import SGD
 if TYPE_CHECKING:
     from torch import nn
 
+    from neoteny.lab.objective import Objective
     from neoteny.streams.base import Stream
     from neoteny.streams.timeline import Timeline
 
@@ -193,6 +194,10 @@ class StreamBenchmark(Benchmark):
 
     def classes_seen(self, task: int) -> int | None:
         """How many outputs take part in a task (the first ones); None means all."""
+        return None
+
+    def build_objective(self) -> Objective | None:
+        """What is learned from the stream's batches, where it is not `LOSS` with the optimizer."""
         return None
 
     @abstractmethod

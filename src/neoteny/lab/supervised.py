@@ -17,7 +17,6 @@ from neoteny.lab.building import REFERENCES
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.learner import Learner
-from neoteny.lab.objective import examples
 from neoteny.lab.training import Training
 
 if TYPE_CHECKING:
@@ -50,10 +49,13 @@ class Supervised(Training):
         learning["methods"] = (*problem.implied(), *learning["methods"])
         self._stream = problem.build_stream(config.seeds, execution.data_dir, **self._varied).to(device)
         example = self._stream.probe(problem.batch_size)[0]
+        if (objective := problem.build_objective()) is not None:
+            learning |= {"objective": objective, "optimizer": None}
+        else:
+            learning["loss"] = problem.LOSS
         self._learner = Learner(
             problem.build_network,
             example,
-            loss=problem.LOSS,
             **learning,
             chain=problem.CHAIN,
             precision=getattr(problem, "precision", "float32"),
@@ -93,7 +95,8 @@ class Supervised(Training):
         if start in line.rates:
             self._learner.scale_step_size(line.rates[start])
         stop = line.next_stop(start, self._segment_steps)
-        for metric, value in self._learner.advance(examples(*self._stream.next(stop - start))).items():
+        batches = dict(zip(self._stream.PARTS, self._stream.next(stop - start), strict=True))
+        for metric, value in self._learner.advance(batches).items():
             self._sums[metric] = self._sums[metric] + value if metric in self._sums else value
         self._position = stop
         if line.among(stop, line.bins):

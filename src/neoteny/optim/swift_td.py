@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.checks import is_number, require, require_choice, require_nonnegative, require_positive
 from neoteny.optim.base import Counts, Optimizer
-from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY
+from neoteny.optim.signals import DELTA, SIGNALS, TRACE_DECAY, kept
 from neoteny.optim.true_online_td import dot
 from neoteny.units.newborn import Newborn
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["SwiftTD"]
 
 Tensors = dict[str, "Tensor"]
-_TRACES = ("trace", "history", "slope")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,7 @@ class SwiftTD(Optimizer):
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The logarithm of each weight's alpha; all else is 0."""
-        zeros = (*_TRACES, "h", "h_before", "change")
+        zeros = ("trace", "history", "slope", "h", "h_before", "change")
         return {
             name: {"log_step": (value * 0 + self.step_size).log(), **{state: value * 0 for state in zeros}}
             for name, value in tensors.items()
@@ -137,8 +136,7 @@ class SwiftTD(Optimizer):
                 "h": following + (delta + drift) * slope - drift * injected,
                 "h_before": h,
                 "change": change,
-                **{
-                    state: value.masked_fill(signals[ENDED], 0.0)
-                    for state, value in zip(_TRACES, (z, history, slope), strict=True)
-                },
+                "trace": kept(z, signals),
+                "history": kept(history, signals),
+                "slope": kept(slope, signals),
             }

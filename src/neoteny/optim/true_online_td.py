@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.optim.base import Counts, Optimizer
-from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY
+from neoteny.optim.signals import DELTA, SIGNALS, TRACE_DECAY, kept
+from neoteny.optim.sums import sum_over
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +24,7 @@ Tensors = dict[str, "Tensor"]
 
 def dot(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> Tensor:
     """The inner product of two vectors that are spread over several tensors, `[]`."""
-    total: Any = sum((value * right[name]).sum() for name, value in left.items())
-    return total
+    return sum_over(left, lambda name, value: value * right[name])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,4 +73,4 @@ class TrueOnlineTD(Optimizer):
             z = old[name] + self.step_size * passed * x
             change = (signals[DELTA] + drift) * z - drift * self.step_size * x
             tensors[name] = tensors[name] + change
-            optim[name] = {"trace": z.masked_fill(signals[ENDED], 0.0), "change": change}
+            optim[name] = {"trace": kept(z, signals), "change": change}

@@ -121,6 +121,27 @@ BENCHMARKS = Table(
         "after Elsayed, Vasan & Mahmood, arXiv 2410.14606, 2024",
         "agents",
     ),
+    Entry(
+        "trace-conditioning-v1",
+        "neoteny.benchmarks.conditioning:TraceConditioning",
+        "prediction: a stimulus announces an outcome some steps later, among ten that announce nothing",
+        "Rafiee et al., Adaptive Behavior 31, 2023",
+        "examples",
+    ),
+    Entry(
+        "noisy-patterning-v1",
+        "neoteny.benchmarks.conditioning:NoisyPatterning",
+        "prediction: sets of stimuli announce an outcome, no stimulus alone does, and some trials end the other way",
+        "Rafiee et al., Adaptive Behavior 31, 2023",
+        "examples",
+    ),
+    Entry(
+        "trace-patterning-v1",
+        "neoteny.benchmarks.conditioning:TracePatterning",
+        "prediction: sets of stimuli announce an outcome some steps later",
+        "Rafiee et al., Adaptive Behavior 31, 2023",
+        "examples",
+    ),
     sort="KIND",
 )
 """Every version of every benchmark, by id."""

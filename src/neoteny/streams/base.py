@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class Stream(ABC):
     """
 
     device: torch.device | str = "cpu"
+    PARTS: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+    """What an objective calls the tensors that `next` gives."""
 
     def __init__(self, seeds: Sequence[int], task_length: int | Sequence[int], batch_size: int = 1):
         self.seeds = tuple(int(seed) for seed in seeds)
@@ -91,11 +93,12 @@ class Stream(ABC):
         self.device = device
         return self
 
-    def next(self, steps: int) -> tuple[Tensor, Tensor]:
+    def next(self, steps: int) -> tuple[Tensor, ...]:
         """The next `steps` steps of every run, the same however a range is cut into calls.
 
         Returns:
-            Inputs [R, steps, B, ...] float32, and targets [R, steps, B, ...] float32 or labels [R, steps, B] int64.
+            One tensor for each of `PARTS`: inputs [R, steps, B, ...] float32, and targets [R, steps, B, ...] float32 or
+            labels [R, steps, B] int64; what else there is, the class says.
 
         Raises:
             SettingError: `steps` is below 1.
@@ -116,8 +119,7 @@ class Stream(ABC):
             steps -= stop - start
         if len(pieces) == 1:
             return pieces[0]
-        inputs, targets = zip(*pieces, strict=True)
-        return torch.cat(inputs, dim=1), torch.cat(targets, dim=1)
+        return tuple(torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
 
     def skip_to(self, step: int) -> None:
         """Go to a step without the examples before it; for streams whose tasks inherit nothing from those before."""
@@ -233,7 +235,7 @@ class Stream(ABC):
         """Draw the tables of a task; `again` when its inherited state is already in place."""
 
     @abstractmethod
-    def _take(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def _take(self, start: int, stop: int) -> tuple[Tensor, ...]:
         """The steps [start, stop) of the current task."""
 
     @abstractmethod

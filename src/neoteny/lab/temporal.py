@@ -1,0 +1,113 @@
+"""Two objectives of streams whose targets come later: temporal-difference prediction, and labels with a delay.
+
+Both record as `loss` how good a prediction was when it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from neoteny.errors import SettingError
+from neoteny.lab.losses import Loss
+from neoteny.lab.objective import Batch, Evaluation, Forward, Objective, Phase, supervised
+from neoteny.optim.base import Optimizer
+from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of
+from neoteny.optim.tidbd import FOLLOWING
+
+__all__ = ["Delayed", "TemporalDifference", "delayed", "temporal_difference"]
+
+
+@dataclass(frozen=True)
+class TemporalDifference:
+    r"""v(x) learns to be the discounted sum of coming cumulants, by delta = c + gamma v(x') - v(x) and traces.
+
+    A batch is one transition: `inputs` x [1, ...], `next` x' [1, ...], `cumulants` c [1, 1], and `returns` G [1, 1],
+    the sum as it turned out, for the score alone. Recorded are `loss` (v(x) - G)^2, the squared return error, and
+    `td_error`, delta^2.
+
+    Args:
+        discount: gamma.
+        decay: gamma lambda.
+    """
+
+    discount: float
+    decay: float
+
+    def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
+        """The prediction, its error, and what is recorded."""
+        outputs = forward(batch["inputs"])
+        if outputs.numel() != 1:
+            raise SettingError(
+                f"predictions of shape {tuple(outputs.shape)}: traces belong to one prediction; give one transition a "
+                "step to a network with one output."
+            )
+        value = outputs.squeeze()
+        following = self.discount * forward(batch["next"], observed=False).squeeze()
+        delta = batch["cumulants"].squeeze() + following.detach() - value.detach()
+        signals = {
+            DELTA: delta,
+            TRACE_DECAY: torch.full_like(delta, self.decay),
+            ENDED: torch.zeros((), dtype=torch.bool, device=delta.device),
+        }
+        said = {"loss": (value.detach() - batch["returns"].squeeze()).square(), "td_error": delta.square()}
+        return Evaluation(value, said, signals, {FOLLOWING: following})
+
+
+def temporal_difference(optimizer: Optimizer, discount: float, trace: float) -> Objective:
+    """TD(lambda) on any network: one phase, whose optimizer follows the prediction (see `neoteny.optim.signals`).
+
+    Args:
+        optimizer: a rule that follows predictions, such as `TraceSGD`, `ObGD`, or for linear networks `SwiftTD`.
+        discount: gamma in [0, 1].
+        trace: lambda in [0, 1].
+
+    Raises:
+        SettingError: a setting outside [0, 1]; an optimizer that descends losses.
+
+    >>> from neoteny.optim import ObGD
+    >>> temporal_difference(ObGD(), discount=0.9, trace=0.8).metrics[:2]
+    ('loss', 'td_error')
+    """
+    evaluate = TemporalDifference(discount, decay_of(discount, trace))
+    phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=("td_error",), signals=SIGNALS, beside=(FOLLOWING,))
+    return Objective(phases=(phase,))
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """Learn from `inputs` and `targets`, whose label has just come, and predict `latest`, whose label comes later.
+
+    The recorded `loss` (and accuracy) is that of the prediction for `latest` against `truth`, which is not learned from
+    yet.
+
+    Args:
+        evaluate: learns from inputs and targets.
+        loss: judges the prediction.
+    """
+
+    evaluate: Callable[[Forward, Batch, Tensor], Evaluation]
+    loss: Loss
+
+    def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
+        """What is learned, and the score of the prediction."""
+        outputs, truth = forward(batch["latest"], observed=False).detach(), batch["truth"]
+        found = self.evaluate(forward, batch, key)
+        said = {"loss": self.loss(outputs, truth), **self.loss.judge(outputs, truth)}
+        return found._replace(metrics={**found.metrics, **said})
+
+
+def delayed(loss: Loss, optimizer: Optimizer) -> Objective:
+    """The objective of a supervised network whose labels come with a delay.
+
+    >>> from neoteny.lab.losses import LOSSES
+    >>> from neoteny.optim import SGD
+    >>> delayed(LOSSES["mse"], SGD()).metrics
+    ('loss',)
+    """
+    objective = supervised(loss, optimizer)
+    phases = tuple(replace(phase, evaluate=Delayed(phase.evaluate, loss)) for phase in objective.phases)
+    return replace(objective, phases=phases)

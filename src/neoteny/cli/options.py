@@ -70,7 +70,7 @@ class OptimizerChoice:
     """The optimizer; its other options begin with `--optimizer.`."""
 
     optimizer: str = "sgd"
-    """sgd, adam, adamw, muon, or one of your own"""
+    """sgd, adam, adamw, adamo, muon, or one of your own"""
     step_size: float = 0.01
     """its step size; --learning-rate is the same"""
 

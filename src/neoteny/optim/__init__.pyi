@@ -1,4 +1,5 @@
 from .adam import Adam as Adam
+from .adamo import AdamO as AdamO
 from .adamw import AdamW as AdamW
 from .auto_tidbd import AutoTIDBD as AutoTIDBD
 from .autostep import Autostep as Autostep

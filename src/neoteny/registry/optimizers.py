@@ -28,6 +28,12 @@ OPTIMIZERS = Table(
         "Loshchilov & Hutter, ICLR 2019",
     ),
     Entry(
+        "adamo",
+        "neoteny.optim.adamo:AdamO",
+        "Adam, with weight matrices pulled towards orthogonal ones beside it",
+        "Rosseau, Müller & Nowé, ICML 2026, arXiv 2606.09762",
+    ),
+    Entry(
         "muon",
         "neoteny.optim.muon:Muon",
         "momentum whose singular values are all made about one; Adam for what is no hidden matrix",

@@ -11,6 +11,7 @@ from torch import nn
 import neoteny
 from neoteny.errors import NetworkError, SettingError
 from neoteny.units import find, load, save
+from neoteny.units.smaller import smaller
 
 
 class Block(nn.Module):
@@ -108,3 +109,72 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         load(tmp_path / "none.json", net)
     with pytest.raises(SettingError, match=r"no function of torch's"):
         save(find(net, WORDS, only_preserving=False, initialisers={"head.weight": lambda t: t}), net, path)
+
+
+class Images(nn.Module):
+    """Convolutions at half the side; `special` does something else on large images."""
+
+    def __init__(self, special=lambda net, x: x, width=40):
+        super().__init__()
+        self.special = special
+        self.conv, self.conv2 = nn.Conv2d(3, width, 3, 2, padding=1), nn.Conv2d(width, 8, 3, padding=1)
+        self.aside, self.head = nn.Linear(width, 4), nn.Linear(8, 4)
+
+    def forward(self, x):
+        h = self.conv(x).relu()
+        beside = self.special(self, h)
+        return self.head(self.conv2(h).relu().mean((2, 3))) + (0 if beside is h else beside)
+
+
+IMAGES = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+
+def test_smaller_images_show_the_same_units():
+    net = Images()
+    assert smaller(net, IMAGES).shape == (2, 3, 64, 64)
+    assert smaller(net, {"x": IMAGES})["x"].shape == (2, 3, 64, 64)
+    assert records(find(net, IMAGES)) == records(find(net, IMAGES[..., :64, :64]))
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        lambda net, x: net.aside(x.mean((2, 3))) if x.shape[-1] > 90 else x,  # another operation
+        lambda net, x: net.aside(x[..., 90:, :].sum((2, 3)) * (x.sum() > 0)) if x.sum() > -1e9 else x,  # asks numbers
+        lambda net, x: net.aside(x[:, :, -90:, -90].mean(-1)),  # out of a smaller one
+        lambda net, x: net.aside(nn.functional.max_pool2d(x, 50).amax((2, 3))),  # one position in it
+    ],
+)
+def test_images_stay_as_they_are_where_the_network_does_something_else(special):
+    net = Images(special)
+    assert smaller(net, IMAGES) is IMAGES
+    assert records(find(net, IMAGES))[0][:2] == ("conv", 40)
+
+
+def test_a_smaller_image_has_not_as_many_positions_as_channels():
+    assert smaller(Images(width=32), IMAGES).shape == (2, 3, 96, 96)
+
+
+def test_the_generator_stays_where_it_is():
+    net = Images(lambda net, x: x + torch.randn(x.shape) if x.is_meta else x)
+    before = torch.get_rng_state()
+    smaller(net, IMAGES)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_units_of_windows_that_are_folded_and_of_kernels_that_are_parameters():
+    """Rules instead of gradients: `F.fold`, and a depthwise kernel that no module owns."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.kernel = nn.Conv2d(2, 12, 1), nn.Parameter(torch.randn(3, 1, 3, 3))
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x):
+            h = nn.functional.fold(self.conv(x).relu().flatten(2), (8, 8), 2, stride=2)
+            return self.head(nn.functional.conv2d(h, self.kernel, padding=1, groups=3).relu().mean((2, 3)))
+
+    (layer,) = find(Net(), torch.randn(2, 2, 4, 4)).layers
+    assert [units for units in layer.incoming[0].index] == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11)]
+    assert layer.stays_old == ("kernel",)

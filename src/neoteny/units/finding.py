@@ -16,6 +16,7 @@ from neoteny.units.maps import is_norm, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
 from neoteny.units.passing import drawn_around_zero
 from neoteny.units.records import Network, UnitLayer
+from neoteny.units.smaller import smaller
 from neoteny.units.trace import Trace
 from neoteny.units.tracing import trace
 from neoteny.units.verify import Verification
@@ -81,7 +82,8 @@ def find(
         if name not in dict(model.named_parameters()):
             raise UnknownNameError(name, [name for name, _ in model.named_parameters()], "parameter to initialise")
     inner, prefix = unwrapped(model)
-    traced = trace(inner, example_inputs)
+    small = smaller(inner, example_inputs)
+    traced = trace(inner, small)
     modules = dict(inner.named_modules())
     given = {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()}
     guessed, notes = infer_initialisers(inner, given)
@@ -105,7 +107,7 @@ def find(
             "hand with neoteny.units.declare."
         )
     order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
-    made = makers_of(inner, example_inputs)
+    made = makers_of(inner, small)
     own = {name: own_parameters(inner, name) for name in dict.fromkeys([*order, *made.modules])}
     fresh = writer.fresh
     found = Network(

@@ -253,8 +253,8 @@ class Grouping:
             alone = len(classes) == 1 and times[mine].max() == (self.owner == place).sum()
             for class_ in of[0][mine & (times > (1 if alone else _PARTS))]:
                 nodes = np.flatnonzero((label == class_) & (self.owner == place))
-                reader = next(r for r, n in zip(row, node, strict=True) if n in nodes)
-                self.refuse(nodes, self._several(reader))
+                reader = row[np.isin(node, nodes).argmax()]
+                self.refuse(nodes, self._several(int(reader)))
         return label
 
 

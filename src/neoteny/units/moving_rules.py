@@ -262,6 +262,21 @@ def _unfolded(asked: Asked) -> list[Link]:
     return [Link(0, tuple(d for d, _ in kept), (), source)]
 
 
+def _folded(asked: Asked) -> list[Link] | None:
+    """Windows, `[batch, channels * window, positions]`, added up to an image."""
+    own = asked.input_shape(0)
+    assert own is not None
+    channel = len(asked.shape) - 3
+    if any(d > channel for d in asked.dims):
+        return None
+    window = own[channel] // asked.shape[channel]
+    sizes = [own[d] for d in asked.dims]
+    places = [
+        place // window if d == channel else place for d, place in zip(asked.dims, unravelled(sizes), strict=True)
+    ]
+    return [Link(0, asked.dims, target=ravelled(places, asked.sizes, math.prod(sizes)))]
+
+
 def _repeated(asked: Asked) -> list[Link]:
     own, shape = asked.input_shape(0), asked.shape
     assert own is not None
@@ -296,5 +311,6 @@ MOVING_RULES: dict[str, Rule] = {
     "Glu": _glu,
     "Repeat": _repeated,
     "Im2Col": _unfolded,
+    "Col2Im": _folded,
 }
 """The rules by the names of operations, as in `graph_rules.py`."""

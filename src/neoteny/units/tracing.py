@@ -31,7 +31,7 @@ from neoteny.units.maps import LinearMap, beside_weight, is_channelwise, is_line
 from neoteny.units.passes import Call, check_calls, is_number, kind, merge, merge_bare, read_still, run
 from neoteny.units.trace import Masks, Trace
 
-__all__ = ["trace"]
+__all__ = ["apart", "trace"]
 
 _EXAMPLES = 2  # of the batch are enough to trace; a single one would fail in models that call `squeeze`
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
@@ -59,7 +59,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
             raise NetworkError(
                 f"{kind(model)}: parameter {name!r} does not exist yet; run the network once, then attach."
             )
-    with _apart(model), waiting() as say:
+    with apart(model), waiting() as say:
         # In double precision, on two examples and without large weights where the model lets us, else as it is.
         own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
         error: NetworkError | None = None
@@ -75,7 +75,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
 
 
 @contextmanager
-def _apart(model: nn.Module) -> Iterator[None]:
+def apart(model: nn.Module) -> Iterator[None]:
     """Run copies without a trace: generators stay as they were, and what the caller has switched on does not count."""
     tensors = [*model.parameters(), *model.buffers()]
     indices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
@@ -146,7 +146,7 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
 
     def still_read(zeros: Masks, asked: Sequence[Mapping[str, np.ndarray]]) -> list[Masks]:
         found: list[Masks] = [{} for _ in asked]
-        with _apart(model):
+        with apart(model):
             for draw in range(2):
                 calls, _ = run(model, modules, result, arguments, draw, zeros)
                 read_still(calls, asked, modules, result, found)

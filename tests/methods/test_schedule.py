@@ -170,7 +170,7 @@ def test_layers_do_not_share_lots():
 def test_nothing_ever_due_costs_nothing():
     clock = Replacements(0.0, [100, 100], 10, "account")
     assert not clock.take(1_000_000).any()
-    assert clock.next_due == float("inf")
+    assert clock.quiet == float("inf")
     assert clock.mature_share == [1.0, 1.0]
 
 

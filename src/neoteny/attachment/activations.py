@@ -7,9 +7,11 @@ kept. The tensors themselves are kept only where a method asks for the mean of |
 
 from __future__ import annotations
 
+import functools
+import math
 import sys
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
 from neoteny.attachment.distributed import Processes, is_sharded
+from neoteny.attachment.kernels import kernels, serves, worthwhile
 from neoteny.units.activations import AVERAGED, Activations
 from neoteny.units.records import Network, Reader, UnitLayer
 from neoteny.units.slices import Slices
@@ -100,20 +103,14 @@ class TrainingActivations:
     def state_dict(self) -> dict[str, list[Any]]:
         """What was seen since the last step, by layer: in a single process, and without kept tensors."""
         alone = {} if self._processes.several else self._layers
-        return {
-            name: [sums.opened, sums.ended, sums.open.clone(), sums.used.clone()]
-            for name, sums in alone.items()
-            if sums.seen
-        }
+        return {name: sums.state() for name, sums in alone.items() if sums.seen}
 
     def load_state_dict(self, state: Mapping[str, Sequence[Any]]) -> None:
         """Go on where `state` was taken; layers that it leaves out have seen nothing."""
         for name, sums in self._layers.items():
             sums.clear()
             if name in state:
-                sums.opened, sums.ended = map(bool, state[name][:2])
-                for own, saved in zip((sums.open, sums.used), state[name][2:], strict=True):
-                    own.copy_(saved)
+                sums.load(*state[name])
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -144,19 +141,28 @@ class SummedActivations(Activations):
         reader: Reader,
         processes: Processes,
     ):
-        self._count, self._examples, self._sums = sums[0], sums[1 : 1 + counts], sums[1 + counts :]
+        self.sums, self._counts = sums, int(counts)
         self._rows, self._kept, self._reader, self._processes = rows, kept, reader, processes
+
+    @property
+    def _count(self) -> Tensor:
+        return self.sums[0]
 
     def average(self, statistic: str) -> Tensor:
         """One of the statistics in `AVERAGED`."""
-        return self._sums.view(len(self._rows), -1)[self._rows[statistic]] / self._count
+        return self.sums[1 + self._counts :].view(len(self._rows), -1)[self._rows[statistic]] / self._count
+
+    def place(self, statistic: str) -> int:
+        """Where the sums of a statistic begin in `sums`."""
+        first = 1 + self._counts
+        return first + self._rows[statistic] * ((self.sums.numel() - first) // len(self._rows))
 
     def examples(self) -> Tensor:
         """How many examples there were in all passes; counted at each reading where units are read several times.
 
         0 where nothing finite was seen.
         """
-        return self._examples[0]
+        return self.sums[1]
 
     def mean_abs_about(self, centre: Tensor) -> Tensor:
         """Mean of |h - c|."""
@@ -216,11 +222,13 @@ class _LayerSums:
         self.rows, self.keeps = rows, keeps
         self.slices = Slices(layer.name, 0, self.reader.index)
         dtype = torch.promote_types(parameter.dtype, torch.float32)
-        self.open = torch.zeros(1 + counts + len(rows) * layer.size, dtype=dtype, device=parameter.device)
-        self.used = torch.zeros_like(self.open)
+        self.fits: tuple[Sequence[int], Callable[[int, int], None] | None] | None = None
+        self.passes: list[_Pass] = []  # those since the last backward pass, unless there are very many
+        self.further = torch.zeros(1 + counts + len(rows) * layer.size, dtype=dtype, device=parameter.device)
+        self.pours = False  # whether there are sums in `further`: of compiled passes, and where there are very many
+        self.used: Tensor | None = None
         self.kept: deque[Tensor] = deque(maxlen=_PASSES)
         self.kept_used: deque[Tensor] = deque(maxlen=_PASSES)
-        self.passes: list[_Pass] = []  # those in `open`, unless there are too many
         self.opened = self.ended = self.outside = False
 
     @property
@@ -229,86 +237,139 @@ class _LayerSums:
 
     def __call__(self, module: nn.Module, value: Tensor) -> None:
         """A forward pass of the reader."""
-        if module is not self.module or not module.training or not torch.is_grad_enabled() or _transformed():
+        if module is not self.module or not module.training or not torch.is_grad_enabled():
             return
-        if not torch.compiler.is_compiling():
-            self.processes.meet()
-            if self.open.device != value.device:
-                self.open, self.used = self.open.to(value.device), self.used.to(value.device)
-            if torch._C._current_graph_task_id() == -1:
-                self.outside = True
-            elif self.outside:
-                return  # repeated within the backward pass: it was counted
+        if torch.compiler.is_compiling():
+            self._see(value.detach())
+            return
+        if _transformed():
+            return
+        self.processes.meet()
+        if self.further.device != value.device:
+            self.further, self.fits = self.further.to(value.device), None
+            self.used = None if self.used is None else self.used.to(value.device)
+        within_backward = torch._C._current_graph_task_id() != -1
+        if not within_backward:
+            self.outside = True
+        elif self.outside:
+            return  # repeated within the backward pass: it was counted
+        seen = self._see(value.detach() if self.keeps else value)
+        if value.requires_grad and not within_backward:
+            value.register_hook(seen.run)
+        else:
+            seen.ran = True
+
+    def _see(self, value: Tensor) -> _Pass:
         self.opened = True
-        tracked, value = value, value.detach()
         if self.keeps:
             self.kept.append(value)
-        dim = self.reader.dim % value.dim()
-        dtype = self.open.dtype
-        count = value.numel() // value.shape[dim] * self.slices.block
-        sums = [self.slices.total(_summed(value, dim, name, dtype)) for name in self.rows]
-        examples = [torch.full_like(self.open[:1], value.shape[0] if value.dim() > -self.reader.dim else 1)]
-        found = torch.cat([torch.full_like(self.open[:1], count), *examples[: self.counts], *sums])
-        found = torch.where(found.isfinite().all(), found, 0.0)
-        self.open.add_(found)
-        if not torch.compiler.is_compiling() and len(self.passes) <= _PASSES:
-            seen = _Pass(found, value if self.keeps else None)
+        compiling = torch.compiler.is_compiling()
+        seen = _Pass(self._sums(value) if compiling else self._measured(value), value if self.keeps else None)
+        if compiling or self.pours or len(self.passes) >= _PASSES:
+            self.further.add_(seen.sums)
+            self.pours = True
+        else:
             self.passes.append(seen)
-            if tracked.requires_grad and torch._C._current_graph_task_id() == -1:
-                tracked.register_hook(seen.run)
-            else:
-                seen.ran = True
+        return seen
+
+    def _sums(self, value: Tensor) -> Tensor:
+        """The number of entries, the number of examples where it is wanted, and all statistics of all units."""
+        dim = self.reader.dim % value.dim()
+        like = self.further[:1]
+        count = value.numel() // value.shape[dim] * self.slices.block
+        sums = [self.slices.total(_summed(value, dim, name, like.dtype)) for name in self.rows]
+        examples = [torch.full_like(like, value.shape[0] if value.dim() > -self.reader.dim else 1)]
+        found = torch.cat([torch.full_like(like, count), *examples[: self.counts], *sums])
+        return torch.where(found.isfinite().all(), found, 0.0)
+
+    def _measured(self, value: Tensor) -> Tensor:
+        """The same, by a kernel where one serves."""
+        shape = value.shape
+        if self.fits is None or self.fits[0] != shape:
+            self.fits = shape, self._kernel_for(shape)
+        compiled = self.fits[1]
+        if compiled is None or not serves(value):
+            return self._sums(value.detach())
+        found = torch.empty_like(self.further)
+        compiled(value.data_ptr(), found.data_ptr())
+        return found
+
+    def _kernel_for(self, shape: Sequence[int]) -> Callable[[int, int], None] | None:
+        """The kernel for such tensors, from where it reads to where it writes; None where it does not serve."""
+        dim, units, block = self.reader.dim % len(shape), self.slices.size, self.slices.block
+        plain = self.rows == ["mean_abs"] and not self.counts and self.slices.contiguous and serves(self.further)
+        fits = shape[dim] == units * block and worthwhile(math.prod(shape))
+        compiled = kernels() if plain and fits else None
+        if compiled is None:
+            return None
+        before, after = math.prod(shape[:dim]), math.prod(shape[dim + 1 :])
+        return functools.partial(compiled.neoteny_sum_magnitudes, before, units, block, after)
 
     def end_of_backward(self, grad: Tensor) -> None:
         """The gradient of a weight that feeds the units is computed: what was seen so far belongs to it."""
-        waiting = self._set_aside()
-        if self.ended and self.parameter.grad is not None:
-            self.used.add_(self.open)
+        waiting = self._set_aside() if len(self.passes) > 1 else []
+        goes_on = self.ended and self.parameter.grad is not None
+        if goes_on and self.used is not None:
+            self.used = self.used + self._open()
             self.kept_used.extend(self.kept)
         else:  # the first since the gradients were cleared
-            self.used.copy_(self.open)
+            self.used = self._open()
             self.kept_used = deque(self.kept, _PASSES)
-        self.ended = self.opened or (self.ended and self.parameter.grad is not None)
-        self.open.zero_()
-        self.kept.clear()
-        self.passes, self.opened = waiting, bool(waiting)
-        for seen in waiting:
-            self._reopen(seen)
+        self.ended = self.opened or goes_on
+        self._take_anew(waiting)
 
     def _set_aside(self) -> list[_Pass]:
         """Take out of what is open the passes whose backward pass did not run, where that of others did."""
-        waiting = [seen for seen in self.passes if not seen.ran]
-        if not waiting or len(waiting) == len(self.passes) or len(self.passes) > _PASSES:
+        if self.pours:
             return []
         ran = [seen for seen in self.passes if seen.ran]
-        self.open.zero_()
-        self.kept.clear()
-        for seen in ran:
-            self._reopen(seen)
+        waiting = [seen for seen in self.passes if not seen.ran]
+        if not ran or not waiting:
+            return []
+        self._take_anew(ran)
         return waiting
 
-    def _reopen(self, seen: _Pass) -> None:
-        self.open.add_(seen.sums)
-        if seen.kept is not None:
-            self.kept.append(seen.kept)
+    def _take_anew(self, passes: list[_Pass]) -> None:
+        """Let these be all the passes that are open."""
+        self.passes, self.opened = passes, bool(passes)
+        if self.kept:
+            self.kept.clear()
+            self.kept.extend(seen.kept for seen in passes if seen.kept is not None)
+        if self.pours:
+            self.further.zero_()
+            self.pours = False
+
+    def _open(self) -> Tensor:
+        """The sums of the passes that are open, of which nothing is written to later."""
+        if len(self.passes) == 1 and not self.pours:
+            return self.passes[0].sums
+        total = self.further.clone() if self.pours or not self.passes else None
+        for seen in self.passes:
+            total = seen.sums if total is None else total + seen.sums
+        assert total is not None
+        return total
 
     end_of_backward.__torch_unserializable__ = True  # pyright: ignore[reportFunctionMemberAccess] - it stays behind
 
     def take(self) -> Tensor:
-        return (self.used if self.ended else self.open).clone()
+        return self.used if self.ended and self.used is not None else self._open()
 
     def take_kept(self) -> list[Tensor]:
         return list(self.kept_used if self.ended else self.kept)
 
+    def state(self) -> list[Any]:
+        used = torch.zeros_like(self.further) if self.used is None else self.used
+        return [self.opened, self.ended, self._open().clone(), used.clone()]
+
+    def load(self, opened: bool, ended: bool, seen: Tensor, used: Tensor) -> None:
+        self._take_anew([_Pass(seen.to(self.further, copy=True), None, ran=True)] if opened else [])
+        self.used, self.ended = used.to(self.further, copy=True), bool(ended)
+
     def clear(self) -> None:
-        if self.opened:
-            self.open.zero_()
-        if self.ended:
-            self.used.zero_()
-        self.kept.clear()
+        self._take_anew([])
         self.kept_used.clear()
-        self.passes.clear()
-        self.opened = self.ended = self.outside = False
+        self.used = None
+        self.ended = self.outside = False
 
     def __reduce__(self):
         return _nothing, ()
@@ -316,8 +377,6 @@ class _LayerSums:
 
 def _transformed() -> bool:
     """Whether a transform of `torch.func` or `torch.jit.trace` runs the network: its tensors must not be kept."""
-    if torch.compiler.is_compiling():
-        return False
     return torch.jit.is_tracing() or peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateImportUsage]
 
 

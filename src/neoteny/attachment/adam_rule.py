@@ -18,8 +18,10 @@ from torch import Tensor
 from neoteny.attachment.stand_in import StandIn, settings_of
 from neoteny.units.counts import average_weight
 
-__all__ = ["AdamState", "Scale", "adam_state", "makes_adams_steps"]
+__all__ = ["ADAMAX_FLOOR", "AdamState", "Scale", "adam_state", "makes_adams_steps"]
 
+ADAMAX_FLOOR = 1e-18
+"""Far below ε, and so that 0 / 0 is 0."""
 _TORCHS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax)
 
 
@@ -43,7 +45,7 @@ class Scale(NamedTuple):
         (beta1, beta2), lr = group["betas"], group["lr"]
         first = average_weight(beta1, age)
         if adamax:
-            return cls(age, lr / first, torch.full_like(age, 1e-18))  # far below ε, and so that 0 / 0 is 0
+            return cls(age, lr / first, torch.full_like(age, ADAMAX_FLOOR))
         root = average_weight(beta2, age).sqrt()
         return cls(age, lr * root / first, group["eps"] * root)
 

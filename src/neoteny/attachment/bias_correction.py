@@ -11,6 +11,7 @@ packages that were seen to make Adam's steps (`adam_rule.py`). What others do is
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections import deque
@@ -21,6 +22,7 @@ import torch
 
 from neoteny.attachment.adam_rule import Scale, adam_state, makes_adams_steps
 from neoteny.attachment.distributed import local
+from neoteny.attachment.fused_correction import FusedCorrection
 from neoteny.units.reset import slices_of
 from neoteny.units.slices import Slices
 
@@ -34,6 +36,7 @@ PRECISION = 1e-2
 _PIECE = 2**16
 
 
+@functools.cache
 def horizon(beta1: float, beta2: float, precision: float = PRECISION) -> int:
     """Updates after which the correction, sqrt(1 - β₂^t) / (1 - β₁^t), is 1 up to `precision`.
 
@@ -76,13 +79,12 @@ class AdamCorrection:
             for slices in slices_of(layer):
                 if slices.name in user.parameters:
                     self._owners.setdefault(slices.name, []).append((layer.name, slices))
+        self._fused = FusedCorrection(user, self._owners)
 
     def restart(self, layer: str, count: int) -> None:
         """Say that up to `count` units of a layer were just made new."""
-        groups = [group for one in self._user.optimizers if self._is_adam(one) for group in one.param_groups]
-        ages = [horizon(*map(float, group["betas"])) for group in groups]
-        if ages and count:
-            self.young[layer].append((self.now + max(ages), count))
+        if count and (last := self._horizon()):
+            self.young[layer].append((self.now + last, count))
 
     def correct(
         self,
@@ -101,7 +103,11 @@ class AdamCorrection:
         """
         self.now += 1
         young = self._count_young(since)
-        if not young or not any(self._is_adam(optimizer) for optimizer in stepped):
+        acting = [optimizer for optimizer in stepped if self._is_adam(optimizer)] if young else []
+        if not acting:
+            return
+        done = () if skipped is not None else self._fused.correct(acting, since, young, self._horizon, grads)
+        if len(done) == len(self._owners):
             return
         groups, cache = self._user.groups(), {}
         ages = {layer: _youngest(since[layer], count) for layer, count in young.items()}
@@ -109,11 +115,11 @@ class AdamCorrection:
             mine = [(layer, slices) for layer, slices in owners if layer in young]
             parameter = self._user.parameters[name]
             stays = parameter.grad is None if grads is None else name not in grads
-            if not mine or stays or name not in groups:
+            if name in done or not mine or stays or name not in groups:
                 continue
             optimizer, group = groups[name]
             state = adam_state(self._user.state(name), group)
-            if optimizer not in stepped or not self._is_adam(optimizer) or state is None:
+            if optimizer not in acting or state is None:
                 continue
             here = local(parameter)
             total, known = _total(state.step, here)
@@ -128,6 +134,11 @@ class AdamCorrection:
                 found.append(_Owner(slices, ages[layer], cache[key]))
             whole = Scale.at(total, group, not state.rooted)
             self._correct_one(name, here, local(state.first), local(state.second), state.rooted, whole, found)
+
+    def _horizon(self) -> int:
+        """The greatest age of a young unit; 0 where no optimizer is Adam."""
+        groups = [group for one in self._user.optimizers if self._is_adam(one) for group in one.param_groups]
+        return max((horizon(*map(float, group["betas"])) for group in groups), default=0)
 
     def _is_adam(self, optimizer: torch.optim.Optimizer) -> bool:
         known = self._known.get(optimizer)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
+from neoteny.attachment.clock import Clock
 from neoteny.attachment.distributed import like, local
 from neoteny.attachment.user_network import UserNetwork
 from neoteny.errors import CheckpointError
-from neoteny.methods.base import Method, Schedule, Tensors
+from neoteny.methods.base import Method, Tensors
 from neoteny.units.initialise import Initialiser
 from neoteny.units.records import Network
 
@@ -45,7 +46,7 @@ class Saved:
     _network: UserNetwork
     _since: Tensors  # updates since each unit was made new, by layer
     _state: dict[str, Tensors]  # of each method
-    _clocks: dict[str, Schedule | None]
+    _clocks: dict[str, Clock | None]
     _adam: AdamCorrection
     _watch: TrainingActivations | None
 

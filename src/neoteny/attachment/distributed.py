@@ -77,10 +77,11 @@ class Processes:
 
     def meet(self) -> None:
         """Within a forward pass: see whether it is that of a `DistributedDataParallel`."""
-        if self._unknown and torch.distributed.is_available() and torch.distributed.is_initialized():
-            wrapper = getattr(nn.parallel.DistributedDataParallel, "_active_ddp_module", None)
-            if wrapper is not None:
-                self._batch, self._unknown = [wrapper.process_group], False
+        if (
+            self._unknown
+            and (wrapper := getattr(nn.parallel.DistributedDataParallel, "_active_ddp_module", None)) is not None
+        ):
+            self._batch, self._unknown = [wrapper.process_group], False
 
     @property
     def several(self) -> bool:

@@ -18,13 +18,16 @@ from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.changes import Snapshot, carried_over, refuse_unknown, trained_names
 from neoteny.attachment.checkpoint import Saved
+from neoteny.attachment.clock import Clock
 from neoteny.attachment.distributed import Processes
+from neoteny.attachment.fused_utilities import FusedUtilities
 from neoteny.attachment.newborn_trial import warn_of_first_steps
 from neoteny.attachment.summary import as_table, as_text
 from neoteny.attachment.user_network import UserNetwork, UserStep
 from neoteny.attachment.wrappers import is_nested, saving
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Method, OnReference, Schedule, Tensors
+from neoteny.methods.base import Method, OnReference, Tensors
+from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.shared import order
 from neoteny.methods.shared.boundary import BoundaryReset
 from neoteny.methods.shared.reference import ReferencePass, detached
@@ -98,9 +101,9 @@ class Plasticity(Saved):
         self._device = next(iter(tensors.values())).device
         self._key = random.key(order.method_seed(seed), self._device)
         self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
-        self._clocks: dict[str, Schedule | None] = {
-            name: method.schedule(units, seed) for name, method in self.methods.items()
-        }
+        schedules = {name: method.schedule(units, seed) for name, method in self.methods.items()}
+        self._clocks = {name: None if own is None else Clock(own) for name, own in schedules.items()}
+        self._fused = {name: FusedUtilities.of(method, self._network) for name, method in self.methods.items()}
         # Moments may be older than this attachment: then so are all units.
         counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
         counted += [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -114,6 +117,7 @@ class Plasticity(Saved):
         self._regularisers = [
             turn for turn in order.regularise(listed) if type(turn.method).regularise is not Method.regularise
         ]
+        self._read_gradients = any(method.reads_gradients for method in listed)
         self._added: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # gradients to give back: parameter, own, ours
         self._made: dict[str, Tensor] = {}
         resets = any(method.resets_units for method in self.methods.values())
@@ -198,7 +202,8 @@ class Plasticity(Saved):
         """
         told: dict[str, Any] = {"updates": self.updates, "tasks": self.tasks}
         for name in self.methods:
-            shares = getattr(self._clocks[name], "mature_share", None)
+            clock = self._clocks[name]
+            shares = None if clock is None else getattr(clock.schedule, "mature_share", None)
             told[name] = {}
             for number, layer in enumerate(self.units.layers):
                 replaced = self._state[name].get(f"{layer.name}/replaced")
@@ -425,25 +430,34 @@ class Plasticity(Saved):
         dropped, self._dropped = self._dropped, {}
         self._adam.correct(self._since, stepped, skipped, dropped or None)
         self._made = {}
-        acting = []
+        step = None
         for turn in self._turns:
-            clock = self._clocks[self._names[turn.number]]
-            row = None if clock is None else clock.take(1)[0]
-            due = row if row is not None and row.any() else None
-            if due is not None or turn.method.acts_always:
-                acting.append((turn, due))
-        if acting:
-            grads = dropped or self._network.grads(dense=any(turn.method.reads_gradients for turn, _ in acting))
-            step = UserStep(self._network, grads, features, self._since, self._key, skipped)
-            for (number, method, folded), due in acting:
-                name = self._names[number]
-                step.fold(self._key, self.updates, *folded)
-                step.due = None if due is None else due.tolist()
-                row = None if due is None else torch.from_numpy(due).to(self._device)
-                old, new = self._state[name], method.intervene(step, self._state[name], row)
-                if skipped is not None:
-                    new = {key: torch.where(skipped, old[key], value) for key, value in new.items()}
-                self._state[name] = new
+            name, method = self._names[turn.number], turn.method
+            clock = self._clocks[name]
+            due = None if clock is None else clock.tick()
+            if due is None and not method.acts_always:
+                continue
+            # A kernel sees the weights as they are, so not what methods before have yet to write.
+            fused = self._fused[name] if step is None and skipped is None else None
+            judged = fused is not None and fused.judge(self._state[name], features)
+            if judged and due is None:
+                continue
+            if step is None:
+                grads = dropped or self._network.grads(dense=self._read_gradients)
+                step = UserStep(self._network, grads, features, self._since, self._key, skipped)
+            step.fold(self._key, self.updates, *turn.folded)
+            step.due = None if due is None else due.tolist()
+            row = None if due is None else torch.from_numpy(due).to(self._device)
+            old = self._state[name]
+            if judged and row is not None:
+                assert isinstance(method, ContinualBackprop)
+                new = method.replace(step, old, row)
+            else:
+                new = method.intervene(step, old, row)
+            if skipped is not None:
+                new = {key: torch.where(skipped, old[key], value) for key, value in new.items()}
+            self._state[name] = new
+        if step is not None:
             self._finish(step)
         self.updates += 1
 
@@ -463,6 +477,8 @@ class Plasticity(Saved):
 
     def _warn_of_guesses(self) -> None:
         """Warn, once, that weights do not show how they were drawn; a checkpoint that does may be loaded until now."""
+        if not self._guessed:
+            return
         guessed, self._guessed = self._guessed & self.units.notes.keys(), set()
         if guessed:
             shown = ", ".join(f"{name} ({self.units.initialisers[name]})" for name in sorted(guessed)[:4])

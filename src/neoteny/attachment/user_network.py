@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from neoteny.units.rewrite import make_new_in_place
 from neoteny.units.slices import Slices
 
 _Held = TypeVar("_Held")
+_Group = tuple[weakref.ref[torch.optim.Optimizer], dict[str, Any], list[Tensor]]
 
 
 class UserNetwork:
@@ -67,6 +69,8 @@ class UserNetwork:
         self._detached: Tensors = {}
         self._addresses: list[int] = []
         self._plain = all(type(p) is nn.Parameter and p.layout is torch.strided for p in self.parameters.values())
+        self._grouped: list[_Group] = []
+        self.grouping: dict[str, int] = {}  # of each parameter the number of its group; another dict where they change
         self.look_at_frozen()
 
     def look_at_frozen(self) -> None:
@@ -119,13 +123,17 @@ class UserNetwork:
 
     def groups(self) -> dict[str, tuple[torch.optim.Optimizer, dict[str, Any]]]:
         """The optimizer of each parameter that one trains, and its group there."""
-        of = {
-            id(p): (optimizer, group)
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-            for p in group["params"]
-        }
-        return {name: of[id(p)] for name, p in self.parameters.items() if id(p) in of}
+        now = self.look_at_groups()
+        return {name: now[number] for name, number in self.grouping.items()}
+
+    def look_at_groups(self) -> list[tuple[torch.optim.Optimizer, dict[str, Any]]]:
+        """All groups of the optimizers; see whether they hold other parameters than before, and note it."""
+        now = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
+        if len(now) != len(self._grouped) or not all(map(_same_group, now, self._grouped)):
+            self._grouped = [(weakref.ref(optimizer), group, list(group["params"])) for optimizer, group in now]
+            of = {id(p): number for number, (_, group) in enumerate(now) for p in group["params"]}
+            self.grouping = {name: of[id(p)] for name, p in self.parameters.items() if id(p) in of}
+        return now
 
     def outer(self, optimizer: torch.optim.Optimizer) -> Any:
         """An optimizer whose steps are followed, in the wrappers that the user has around it."""
@@ -150,8 +158,8 @@ class UserNetwork:
         parameter, found = self.parameters[name], dict[int, dict[str, Any]]()
         for keeping in self._keeping:
             state = getattr(keeping(), "state", {})
-            if parameter in state:
-                found[id(state[parameter])] = state[parameter]
+            if (own := state.get(parameter)) is not None:
+                found[id(own)] = own
         return list(found.values())
 
     def laid_out(self, name: str, grad: Tensor, own: Tensor) -> Tensor:
@@ -429,6 +437,16 @@ def _there(reference: Callable[[], _Held | None]) -> _Held:
 def _seen_by_host(tensor: Tensor) -> bool:
     """Whether the host can look at it without asking a device, nor a trace, which has no values."""
     return tensor.device.type == "cpu" and eager()
+
+
+def _same_group(
+    now: tuple[torch.optim.Optimizer, dict[str, Any]], before: tuple[Any, dict[str, Any], list[Any]]
+) -> bool:
+    """Whether it is the same group of the same optimizer, with the same parameters."""
+    optimizer, group = now
+    held, kept, parameters = before
+    own = group["params"]
+    return held() is optimizer and group is kept and len(own) == len(parameters) and all(map(is_, own, parameters))
 
 
 def _step_size(group: Mapping[str, Any]) -> float | Tensor:

@@ -30,6 +30,11 @@ class Periodic:
     def __init__(self, period: int | None):
         self.period, self.taken = period, 0
 
+    @property
+    def quiet(self) -> float:
+        """How many updates from now on nothing is due."""
+        return inf if self.period is None else self.period - 1 - self.taken % self.period
+
     def take(self, steps: int) -> np.ndarray:
         """How much is due at each of the next steps, `[steps, 1]`."""
         due = np.zeros((steps, 1), dtype=np.int64)
@@ -109,9 +114,9 @@ class Replacements:
         return [layer.replaced for layer in self._layers]
 
     @property
-    def next_due(self) -> float:
-        """The earliest update, counted from 1, before which nothing can be due; inf if nothing ever can."""
-        return min((min(layer.next_due, layer.next_mature) for layer in self._layers), default=inf)
+    def quiet(self) -> float:
+        """How many updates from now on nothing is due, at least; inf if nothing ever can be."""
+        return min((min(layer.next_due, layer.next_mature) - 1 - layer.now for layer in self._layers), default=inf)
 
     def take(self, steps: int) -> np.ndarray:
         """How many units are due at each of the next steps, `[steps, layers]`."""

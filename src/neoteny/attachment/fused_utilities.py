@@ -1,0 +1,120 @@
+"""Continual backpropagation's averages of all layers in one call of a kernel, for the utility that is its default."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Mapping
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoteny.attachment.activations import SummedActivations
+from neoteny.attachment.kernels import fields, kernels, positions, serves, worthwhile
+from neoteny.attachment.user_network import UserNetwork
+from neoteny.methods.base import Method, Tensors
+from neoteny.methods.continual_backprop import ContinualBackprop
+
+
+class _Reading(ctypes.Structure):
+    _fields_ = fields("weight before length after block positions")
+
+
+class _Judged(ctypes.Structure):
+    _fields_ = fields("age share utility entries magnitudes units readings")
+
+
+class FusedUtilities:
+    """Steps 1 and 2 of `ContinualBackprop`, in place: ages and utilities of all units that are being trained.
+
+    Args:
+        method: the method; see `of`.
+        user: the network and its optimizers.
+    """
+
+    def __init__(self, method: ContinualBackprop, user: UserNetwork):
+        self._method, self._user = method, user
+        self._plan: _Plan | None = None
+        self._known: list[Tensor] = []  # tensors of the state that were looked at
+
+    @classmethod
+    def of(cls, method: Method, user: UserNetwork) -> FusedUtilities | None:
+        """For a method whose rule is the kernel's; None for others."""
+        if not isinstance(method, ContinualBackprop) or type(method) is not ContinualBackprop:  # one may be derived
+            return None
+        return cls(method, user) if method.utility == "contribution" and not method.compensate else None
+
+    def judge(self, state: Tensors, features: Mapping[str, Any]) -> bool:
+        """Bring `state` up to date after an optimizer's step, writing into its tensors; whether that was done."""
+        user = self._user
+        if user.parts or user.processes.several or (compiled := kernels()) is None:
+            return False
+        plan = self._plan
+        if plan is None or plan.parameters is not user.parameters or plan.resting != user.resting:
+            plan = self._plan = _Plan(user)
+        if not plan.fits() or not self._fits([state[key] for key in plan.keys]):
+            return False
+        kept = iter(self._known)
+        for name, judged in plan.layers:
+            judged.age, judged.share, judged.utility = (next(kept).data_ptr() for _ in range(3))
+            seen = features.get(name)
+            if seen is None:
+                judged.entries = judged.magnitudes = 0
+            elif isinstance(seen, SummedActivations) and serves(seen.sums):
+                judged.entries = seen.sums.data_ptr()
+                judged.magnitudes = judged.entries + 4 * seen.place("mean_abs")
+            else:
+                return False
+        eta = self._method.decay_rate
+        compiled.neoteny_judge(len(plan.layers), *plan.addresses, eta, 1 - eta)
+        return True
+
+    def _fits(self, kept: list[Tensor]) -> bool:
+        if len(kept) == len(self._known) and all(map(is_, kept, self._known)):
+            return True
+        kinds = [torch.int32, torch.float32, torch.float32] * (len(kept) // 3)
+        self._known = kept if all(map(serves, kept, kinds)) else []
+        return bool(kept) and self._known is kept
+
+
+class _Plan:
+    """What stays the same from step to step: which weights read the units of which layers, and where."""
+
+    def __init__(self, user: UserNetwork):
+        self.parameters, self.resting = user.parameters, user.resting
+        found = [layer for layer in user.network.layers if layer.name not in user.resting]
+        parts = [slices for layer in found for slices in layer.outgoing]
+        self._readings = (_Reading * len(parts))()
+        self._layers = (_Judged * len(found))()
+        self.layers = [(layer.name, judged) for layer, judged in zip(found, self._layers, strict=True)]
+        self.keys = [f"{layer.name}/{key}" for layer in found for key in ("age", "share", "utility")]
+        self.addresses = ctypes.addressof(self._layers), ctypes.addressof(self._readings)
+        self._simple = all(slices.groups == 1 and slices.name in user.parameters for slices in parts)
+        self._weights: list[tuple[Tensor, tuple[int, ...], _Reading]] = []
+        self._positions = [positions(slices) for slices in parts]
+        for (_, judged), layer in zip(self.layers, found, strict=True):
+            judged.units, judged.readings = layer.size, len(layer.outgoing)
+        for slices, places, reading in zip(parts, self._positions, self._readings, strict=True):
+            if self._simple:
+                weight, dim = user.parameters[slices.name], slices.dim
+                shape = tuple(weight.shape)
+                reading.before, reading.length, reading.after = (
+                    math.prod(shape[:dim]),
+                    shape[dim],
+                    math.prod(shape[dim + 1 :]),
+                )
+                reading.block, reading.positions = slices.block, 0 if places is None else places.data_ptr()
+                self._weights.append((weight, shape, reading))
+        self._simple = self._simple and worthwhile(sum(weight.numel() for weight, _, _ in self._weights))
+
+    def fits(self) -> bool:
+        """Whether the weights are such as the kernel takes; it is told where they lie now."""
+        if not self._simple:
+            return False
+        for weight, shape, reading in self._weights:
+            if weight.shape != shape or not serves(weight):
+                return False
+            reading.weight = weight.data_ptr()
+        return True

@@ -148,8 +148,9 @@ class ReDo(Resets):
     @torch.no_grad()
     def after(self) -> None:
         self.updates += 1
-        for (layer, reader), h in zip(self.chain, self.hidden, strict=False):
-            activity = h.abs().mean([d for d in range(h.dim()) if d != 1])
+        for (layer, reader), seen in zip(self.chain, self.hidden, strict=False):
+            h = seen.view(len(seen), len(layer.weight), -1)  # with the positions of feature maps
+            activity = h.abs().mean((0, 2))
             self.reset(layer, reader, activity / (activity.mean() + 1e-9) <= self.tau)
         self.hidden.clear()
 
@@ -168,9 +169,10 @@ class SNR(Resets):
     @torch.no_grad()
     def after(self) -> None:
         self.updates += 1
-        for number, ((layer, reader), h) in enumerate(zip(self.chain, self.hidden, strict=False)):
+        for number, ((layer, reader), seen) in enumerate(zip(self.chain, self.hidden, strict=False)):
+            h = seen.view(len(seen), len(layer.weight), -1)
             age, log, threshold = self.age[number], self.log[number], self.threshold[number]
-            fired = (h != 0).any(dim=[d for d in range(h.dim()) if d != 1])
+            fired = (h != 0).any(2).any(0)
             self.write(log, age, fired & (age > 0))
             age.add_(len(h)).masked_fill_(fired, 0)
             old = age > threshold

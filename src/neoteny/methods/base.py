@@ -127,6 +127,18 @@ class Step:
         grads = each.add([self.grads[name] for name in names], [pulls[name] for name in names], strength)
         self.grads.update(zip(names, grads, strict=True))
 
+    def decay(self, names: Sequence[str], strength: float | Tensor) -> None:
+        """θ ← θ - α · strength · θ for these parameters, each with its step size α."""
+        from neoteny.methods.shared import each
+
+        sizes = [self.step_size_of(name) for name in names]
+        if all(isinstance(size, float) and size == sizes[0] for size in sizes):
+            old = [self.tensors[name] for name in names]
+            self.tensors.update(zip(names, each.add(old, old, -sizes[0] * strength) if old else [], strict=True))
+        else:
+            for name, size in zip(names, sizes, strict=True):
+                self.tensors[name] = self.tensors[name] - size * strength * self.tensors[name]
+
     def noise_of_all(self) -> Tensors:
         """Standard normal numbers for every parameter, whole; the ones drawn ahead, where there are any.
 

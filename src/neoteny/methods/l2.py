@@ -90,7 +90,5 @@ class L2(Method):
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Shrink each parameter that has a gradient."""
         if self.decoupled and not is_zero(self.strength):
-            for name in step.trained(self.norms):
-                old = step.tensors[name]
-                step.tensors[name] = old - step.step_size_of(name) * self.strength * old
+            step.decay(step.trained(self.norms), self.strength)
         return state

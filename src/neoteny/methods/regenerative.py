@@ -62,7 +62,9 @@ class InitialPull(Method, ABC):
         """Add λ times the force to each gradient."""
         if not is_zero(self.strength):
             names = step.trained(self.norms)
-            away = each.subtract([step.tensors[name] for name in names], [state[f"{name}/initial"] for name in names])
+            away = each.apply(
+                "sub", [step.tensors[name] for name in names], [state[f"{name}/initial"] for name in names]
+            )
             step.add_to_grads(names, dict(zip(names, map(self.force, away), strict=True)), self.strength)
         return state
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import is_number, is_zero, require, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.shared import each
 from neoteny.methods.shared.matrices import whole
 
 if TYPE_CHECKING:
@@ -154,34 +155,41 @@ class UPGD(Method):
         state = dict(state)
         for owner, new in self._utilities(step).items():
             state[f"{owner}/new"] = new.to(state[f"{owner}/new"].dtype)
-        small = {owner: 1 - share for owner, share in self._shares(state, self._owners(step)).items()}
-        if self.level == "weight":
-            on_gradient = on_noise = small
-        else:
-            on_gradient, on_noise = _spread(step, small, 1.0), _spread(step, small, 0.0)
+        small = self._small(state, self._owners(step))
         noise = {} if is_zero(self.sigma) else step.noise_of_all()
-        for name in step.trained():
-            grad = step.grads[name]
-            if name in on_gradient:
-                dtype = grad.dtype
-                grad = grad * on_gradient[name].to(dtype) if self.protecting else grad
-                if noise:
-                    grad = grad + self.sigma * noise[name].to(dtype) * on_noise[name].to(dtype)
-            step.grads[name] = 2 * grad if self.doubled else grad
+        if self.level == "weight":
+            self._change(step, list(small), noise, small, small)
+        else:
+            self._change(step, step.trained(), noise, _spread(step, small, 1.0), _spread(step, small, 0.0))
+        if self.doubled:
+            names = step.trained()
+            step.grads.update(zip(names, each.apply("mul", [step.grads[name] for name in names], 2), strict=True))
         return state
+
+    def _change(self, step: Step, names: list[str], noise: Tensors, on_gradient: Tensors, on_noise: Tensors) -> None:
+        """Let 1 - s act on gradients and noise, which are added."""
+        names = [name for name in names if name in on_gradient]
+        grads = [step.grads[name] for name in names]
+        keep, perturb = (each.cast([small[name] for name in names], grads) for small in (on_gradient, on_noise))
+        drawn = each.cast([noise[name] for name in names], grads) if noise else []
+        if self.protecting and on_gradient is on_noise:
+            grads = each.apply("mul", each.add(grads, drawn, self.sigma) if drawn else grads, keep)
+        else:
+            grads = each.apply("mul", grads, keep) if self.protecting else grads
+            grads = each.add(grads, each.apply("mul", drawn, perturb), self.sigma) if drawn else grads
+        step.grads.update(zip(names, grads, strict=True))
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Update the mean utilities, here as optimizers may ask for gradients several times a step; decay."""
         if self._inactive:
             return state
-        state = dict(state)
-        for owner in self._owners(step):
-            state[f"{owner}/utility"] = self._mean(state, owner)
-            state[f"{owner}/count"] = state[f"{owner}/count"] + 1
+        owners = self._owners(step)
+        counts = each.apply("add", [state[f"{owner}/count"] for owner in owners], 1)
+        state = {**state, **{f"{owner}/count": count for owner, count in zip(owners, counts, strict=True)}}
+        for owner, mean in zip(owners, self._means(state, owners), strict=True):
+            state[f"{owner}/utility"] = mean
         if not is_zero(self.weight_decay):
-            for name in step.trained():
-                old = step.tensors[name]
-                step.tensors[name] = old - step.step_size_of(name) * self.weight_decay * old
+            step.decay(step.trained(), self.weight_decay)
         return state
 
     def _owners(self, step: Step) -> list[str]:
@@ -195,35 +203,43 @@ class UPGD(Method):
         """u, by owner."""
         owners = self._owners(step)
         if self.level == "weight":
-            products = {name: step.grads[name] * whole(self, step, name) for name in owners}
+            pairs = [step.grads[name] for name in owners], [whole(self, step, name) for name in owners]
+            products = each.apply("mul", *pairs)
         else:
-            products = {}
+            products = []
             for layer in step.network.layers:
                 if layer.name in owners:
                     parts = [s.total(step.grads[s.name] * whole(self, step, s.name)) for s in layer.outgoing]
-                    products[layer.name] = sum(parts[1:], parts[0])
-        return {name: 0.5 * value.square() - value if self.order == 2 else -value for name, value in products.items()}
+                    products.append(sum(parts[1:], parts[0]))
+        second = self.order == 2
+        found = [0.5 * value.square() - value for value in products] if second else each.apply("neg", products)
+        return dict(zip(owners, found, strict=True))
 
-    def _mean(self, state: Tensors, owner: str) -> Tensor:
-        return self.beta * state[f"{owner}/utility"] + (1 - self.beta) * state[f"{owner}/new"]
+    def _means(self, state: Tensors, owners: list[str]) -> list[Tensor]:
+        """ū with the present u in it."""
+        old, new = ([state[f"{owner}/{what}"] for owner in owners] for what in ("utility", "new"))
+        return each.lerp(old, new, 1 - self.beta)
 
-    def _shares(self, state: Tensors, owners: list[str]) -> Tensors:
-        """s, by owner."""
+    def _small(self, state: Tensors, owners: list[str]) -> Tensors:
+        """1 - s, by owner."""
         import torch
 
-        means = {owner: self._mean(state, owner) for owner in owners}
-        corrected = {}
-        for owner, mean in means.items():  # 1 - β^t by the logarithm: in single precision the power is inaccurate
-            beta = torch.as_tensor(self.beta, dtype=mean.dtype, device=mean.device)
-            corrected[owner] = mean / -torch.expm1((state[f"{owner}/count"] + 1) * beta.log())
+        means = self._means(state, owners)
+        if not means:
+            return {}
+        counts = torch.stack([state[f"{owner}/count"].to(means[0].device) for owner in owners])
+        beta = torch.as_tensor(self.beta, dtype=means[0].dtype, device=counts.device)
+        grown = -torch.expm1((counts + 1) * beta.log())  # 1 - β^t: in single precision the power is inaccurate
         if self.row_norm:
-            sizes = {o: c.norm(dim=-1, keepdim=True).clamp(min=_LEAST) for o, c in corrected.items()}
-        else:
-            largest = {owner: value.max() for owner, value in (means if self.uncorrected_max else corrected).items()}
-            if self.scope == "global" and largest:
-                largest = dict.fromkeys(largest, torch.stack(list(largest.values())).max())
-            sizes = {owner: torch.where(value > _LEAST, value, 1) for owner, value in largest.items()}
-        return {owner: torch.sigmoid(value / sizes[owner]) for owner, value in corrected.items()}
+            corrected = [mean / own.to(mean.device) for mean, own in zip(means, grown, strict=True)]
+            found = [torch.sigmoid(-c / c.norm(dim=-1, keepdim=True).clamp(min=_LEAST)) for c in corrected]
+            return dict(zip(owners, found, strict=True))
+        largest = torch.stack([value.to(counts.device) for value in each.apply("max", means)])
+        largest = largest if self.uncorrected_max else largest / grown
+        largest = largest.max() if self.scope == "global" else largest
+        sizes = torch.where(largest > _LEAST, largest, 1) * -grown  # the minus is that of 1 - sigmoid(x)
+        own = [size.to(mean.device, mean.dtype) for size, mean in zip(sizes, means, strict=True)]
+        return dict(zip(owners, each.apply("sigmoid", each.apply("div", means, own)), strict=True))
 
 
 def _spread(step: Step, values: Tensors, outside: float) -> Tensors:

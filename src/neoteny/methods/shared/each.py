@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["add", "cast", "lerp", "subtract"]
+__all__ = ["add", "apply", "cast", "lerp"]
 
 Scalar = Any
 """A number, or a tensor `[]`."""
@@ -31,13 +31,22 @@ def add(these: list[Tensor], others: list[Tensor], factor: Scalar = 1) -> list[T
     return [this + factor * other for this, other in zip(these, others, strict=True)]
 
 
-def subtract(these: list[Tensor], others: list[Tensor]) -> list[Tensor]:
-    """`this - other` for each pair."""
+def apply(name: str, these: list[Tensor], others: list[Tensor] | Scalar | None = None) -> list[Tensor]:
+    """What torch's function of this name makes of each tensor, of each pair, or of each tensor and a number.
+
+    >>> import torch
+    >>> apply("mul", [torch.ones(2)], [torch.tensor([2.0, 3.0])])
+    [tensor([2., 3.])]
+    """
     import torch
 
-    if _in_one(these):
-        return list(torch._foreach_sub(these, others))
-    return [this - other for this, other in zip(these, others, strict=True)]
+    given = [] if others is None else [others]
+    if _in_one(these, others if isinstance(others, torch.Tensor) else 1):
+        return list(getattr(torch, f"_foreach_{name}")(these, *given))
+    function = getattr(torch, name)
+    if isinstance(others, list):
+        return [function(this, other) for this, other in zip(these, others, strict=True)]
+    return [function(this, *given) for this in these]
 
 
 def cast(these: list[Tensor], like: list[Tensor]) -> list[Tensor]:

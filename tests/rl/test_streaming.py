@@ -9,13 +9,16 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from neoteny.envs import MujocoVectorEnv, OneByOne, make_classic
+from neoteny import compiling
+from neoteny.envs import MinAtarGame, MujocoVectorEnv, OneByOne, make_classic
 from neoteny.errors import SettingError
 from neoteny.methods import ContinualBackprop
-from neoteny.nn import MLP
+from neoteny.nn import MLP, MinAtarNet
 from neoteny.nn.networks import Networks
-from neoteny.optim import Adam, ObGD
+from neoteny.optim import Adam, ObGD, TraceSGD
+from neoteny.rl.kernel import read_chain
 from neoteny.rl.stream_ac import StreamAC
 from neoteny.rl.stream_q import BestValue, StreamQ
 from neoteny.rl.stream_sarsa import StreamSARSA
@@ -50,8 +53,7 @@ def values(kind, settings, seeds=(4,), total=2_000, **options):
         optimizer=ObGD(),
         seeds=seeds,
         total=total,
-        compile=False,
-        **options,
+        **{"compile": False, **options},
     )
 
 
@@ -121,6 +123,60 @@ def test_stream_values_are_a_plain_loop(kind, plain, settings, steps):
     assert loop.ended > steps // 40
     if plain is ordinary.Q:
         assert loop.cuts > steps // 40
+
+
+def minatar(settings, seeds=(4,), **options):
+    return StreamQ(
+        OneByOne(lambda: MinAtarGame("asterix"), len(seeds)),
+        settings=settings,
+        network=lambda: MinAtarNet(4, 5, 16),
+        optimizer=ObGD(step_size=0.9),
+        seeds=seeds,
+        total=200,
+        **options,
+    )
+
+
+OTHER = {"normalise_observations": False, "normalise_rewards": False, "bootstrap_timeouts": True, "clip_actions": False}
+
+
+@pytest.mark.skipif(compiling.compiler() is None, reason="no C++ compiler")
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(ac, settings=StreamACSettings(segment=40)),
+        partial(ac, settings=StreamACSettings(segment=40, reward_moment="mean", entropy=0.5, trace_lambda=0.3)),
+        partial(ac, settings=StreamACSettings(segment=40, actor_kappa=1.5, **OTHER)),
+        partial(values, StreamQ, StreamQSettings(segment=40, exploration=1.0)),
+        partial(values, StreamQ, StreamQSettings(segment=40, exploration=1.0, cut="after", **OTHER)),
+        partial(minatar, StreamQSettings(segment=40, exploration=1.0)),
+    ],
+    ids=["ac", "ac-moment", "ac-plain", "q", "q-after", "minatar"],
+)
+def test_the_kernel_is_the_formulas(make):
+    """Two agents by hand and two by the formulas: what they see and do, their weights, traces and records."""
+    by_hand, formulas = (make(seeds=(4, 9), compile=compile) for compile in (True, False))
+    assert by_hand.learner.strategy._kernels and not formulas.learner.strategy._kernels
+    for _ in range(2):
+        mine, theirs = by_hand.iterate(), formulas.iterate()
+        for name, value in theirs.losses.items():
+            np.testing.assert_allclose(mine.losses[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
+    mine, theirs = (agents.learner.state_dict()["carry"] for agents in (by_hand, formulas))
+    for part in ("tensors", "interaction"):
+        require_close(mine[part], theirs[part], rtol=2e-3, atol=1e-4)
+    for name, state in theirs["optim"].items():
+        require_close(mine["optim"][name], state, rtol=2e-3, atol=2e-3)
+    assert torch.equal(mine["count"], theirs["count"])
+
+
+def test_the_kernel_takes_what_it_knows():
+    """Methods, other optimizers and networks go through the formulas."""
+    net = {"actor": MLP(12, [4], 6, "tanh"), "critic": MLP(12, [4], 1, "tanh")}
+    assert read_chain(net["actor"]) is None
+    assert read_chain(MLP(3, [4], 1, "leaky_relu", normalisation="layer")) is None
+    assert read_chain(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))) is None
+    for other in ({"methods": busy()}, {"optimizer": TraceSGD(step_size=1e-3)}, {"precision": "float64"}):
+        assert ac(compile=True, **other).learner.strategy._kernels is None
 
 
 def test_watkins_cut_does_not_credit_earlier_actions():

@@ -17,7 +17,7 @@ from neoteny.rl.episodes import EpisodeLog
 from neoteny.rl.normalise import ObservationNorm, RewardNorm
 from neoteny.rl.settings import AgentSettings
 
-__all__ = ["Actors", "Transition"]
+__all__ = ["Actors", "Transition", "finite"]
 
 
 class Transition(NamedTuple):
@@ -96,7 +96,7 @@ class Actors:
         Raises:
             SettingError: an environment gave an observation that is not finite.
         """
-        if not _finite(actions):
+        if not finite(actions):
             actions = np.where(np.isfinite(actions).all((1, 2), keepdims=True), actions, np.float32(0.0))
         given = actions.reshape(-1, actions.shape[-1])
         if self._clips:
@@ -133,7 +133,7 @@ class Actors:
                 f"The environments gave observations of shape {made.observations.shape} after {self.steps} steps, and "
                 f"{self._seen} before: correct the environment, agents have inputs of one size."
             )
-        if not _finite(made.rewards):
+        if not finite(made.rewards):
             place = int(np.flatnonzero(~np.isfinite(made.rewards))[0])
             raise SettingError(
                 f"Environment {place} (of agent {place // self._shape[1]}) gave the reward {made.rewards[place]} after "
@@ -145,7 +145,7 @@ class Actors:
 
     def _as_seen(self, observations: NDArray[np.float64], learn: bool = True) -> NDArray[np.float32]:
         """Observations [R E, observations] as the agents see them, [R, E, observations]."""
-        if not _finite(observations):
+        if not finite(observations):
             place = int(np.flatnonzero(~np.isfinite(observations).all(1))[0])
             raise SettingError(
                 f"Environment {place} (of agent {place // self._shape[1]}) gave an observation that is not finite "
@@ -195,6 +195,6 @@ class Actors:
             self._reward_norm.load_state_dict(state["reward_norm"])
 
 
-def _finite(values: NDArray[Any]) -> bool:
+def finite(values: NDArray[Any]) -> bool:
     """Whether all are finite. The sum of squares says so fast, unless it overflows."""
     return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())

@@ -47,14 +47,14 @@ class Experience(ABC):
         time_limit: int | None = None,
         dtype: torch.dtype = torch.float32,
     ):
-        self.settings, self._size, self._limit, self.dtype = settings, observations, time_limit, dtype
+        self.settings, self.size, self.limit, self.dtype = settings, observations, time_limit, dtype
         self._norm = RunningNorm(observations) if settings.normalise_observations else None
         self._scale = RunningScale(settings.gamma, settings.reward_moment) if settings.normalise_rewards else None
 
     @property
     def inputs(self) -> int:
         """Numbers that the networks see: the observation, and the time."""
-        return self._size + self.settings.time_input
+        return self.size + self.settings.time_input
 
     @abstractmethod
     def no_action(self) -> Tensors:
@@ -123,5 +123,5 @@ class Experience(ABC):
         """With the share of the episode that has passed, from -1/2 to 1/2."""
         if not self.settings.time_input:
             return seen
-        assert self._limit is not None
-        return torch.cat([seen, (time / self._limit - 0.5).unsqueeze(0).to(seen.dtype)])
+        assert self.limit is not None
+        return torch.cat([seen, (time / self.limit - 0.5).unsqueeze(0).to(seen.dtype)])

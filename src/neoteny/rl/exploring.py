@@ -96,7 +96,11 @@ class ValueAgents(StreamingAgents):
             metrics=("td_error",),
             signals=SIGNALS if traces else (),
         )
-        return Objective(phases=(phase,), inputs="states", interaction=experience)
+        return Objective(phases=(phase,), inputs="states", interaction=experience, kernel=self._kernel)
+
+    def _kernel(self, step: Any, module: nn.Module) -> Any:
+        """The step by hand, where there is one."""
+        return None
 
     def _draw(self, rng: np.random.Generator, step: int, steps: int) -> NDArray[np.float32]:
         random, chosen = rng.random(steps), rng.integers(self._actions, size=steps)

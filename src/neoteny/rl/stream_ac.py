@@ -19,7 +19,9 @@ from torch.nn.functional import softplus
 from neoteny.lab.objective import Evaluation, Forward, Objective, Phase
 from neoteny.optim import Optimizer
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of
+from neoteny.rl.actors import finite
 from neoteny.rl.experience import Experience
+from neoteny.rl.kernel import kernel_of
 from neoteny.rl.ppo_loss import log_probability
 from neoteny.rl.stream_settings import StreamACSettings
 from neoteny.rl.streaming import StreamingAgents
@@ -115,7 +117,7 @@ class Gaussian(Experience):
         high: Tensor,
     ):
         super().__init__(settings, observations, time_limit, dtype)
-        self._low, self._high = low.to(dtype), high.to(dtype)
+        self.bounds = self._low, self._high = low.to(dtype), high.to(dtype)
 
     def no_action(self) -> Tensors:
         """The action as it was drawn, and as the environment takes it."""
@@ -190,7 +192,12 @@ class StreamAC(StreamingAgents):
             metrics=("entropy",),
             signals=given,
         )
-        return Objective(phases=(critic, actor), inputs="states", interaction=experience)
+        return Objective(phases=(critic, actor), inputs="states", interaction=experience, kernel=self._kernel)
+
+    def _kernel(self, step: Any, module: nn.Module) -> Any:
+        s = self.settings
+        reals = (s.entropy, float(self._experience.limit or 1))
+        return kernel_of(step, module, (CRITIC, ACTOR), reals, {"clips": s.clip_actions, "before": False})
 
     def inputs(self, states: Tensor) -> dict[str, Tensor]:
         """Both networks see the same."""
@@ -205,7 +212,7 @@ class StreamAC(StreamingAgents):
 
     def _given(self, state: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         given = state["given"]
-        return given if np.isfinite(given).all() else np.nan_to_num(given, nan=0.0, posinf=0.0, neginf=0.0)
+        return given if finite(given) else np.nan_to_num(given, nan=0.0, posinf=0.0, neginf=0.0)
 
     @classmethod
     def acting(

@@ -6,11 +6,14 @@ Watkins, "Learning from delayed rewards", 1989.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neoteny.rl.experience import Experience
 from neoteny.rl.exploring import ActionValues, EpsilonGreedy, ValueAgents
+from neoteny.rl.kernel import kernel_of
 from neoteny.rl.stream_ac import signals
 from neoteny.rl.stream_settings import StreamQSettings
 
@@ -70,6 +73,10 @@ class StreamQ(ValueAgents):
 
     def _make_experience(self, time_limit: int | None, dtype: torch.dtype) -> Experience:
         return EpsilonGreedy(self.settings, self._observations, time_limit, dtype)
+
+    def _kernel(self, step: Any, module: nn.Module) -> Any:
+        flags = {"clips": False, "before": self.settings.cut == "before"}
+        return kernel_of(step, module, ("",), (0.0, float(self._experience.limit or 1)), flags)
 
     def _evaluate(self, decay: float, traces: bool) -> ActionValues:
         return BestValue(decay, traces, self.settings.cut == "before")

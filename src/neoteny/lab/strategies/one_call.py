@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from neoteny.lab.clocks import Due
@@ -28,6 +28,7 @@ class OneCall(Loop):
     """One run after the other, one call for each step. A run's tensors keep their place in memory."""
 
     name: ClassVar[str] = "one-call"
+    _kernels: list[Callable[..., None]] | None = None
 
     def load(self, carry: Carry) -> None:
         """Take over a carry of all runs; after the first time it is copied into the existing tensors."""
@@ -44,6 +45,13 @@ class OneCall(Loop):
         else:
             for old, new in zip(self._carries, runs, strict=True):
                 tree_map(Tensor.copy_, old, new)
+
+    def use(self, module: nn.Module, example: Tensor) -> None:
+        """Take the objective's own kernel, where it has one."""
+        kernel = self.step.objective.kernel
+        suits = kernel is not None and self.compile and not self.hyper and example.device.type == "cpu"
+        make = kernel(self.step, module) if suits and kernel is not None else None
+        self._kernels = None if make is None else [make(own) for own in self._carries]
 
     def interaction(self) -> dict[str, Tensor]:
         """The state of the interaction, in place."""
@@ -86,6 +94,9 @@ class OneCall(Loop):
         if due is not None:
             active = tuple(rows is not None and bool(rows.any()) for rows in due)
             leaves = [*leaves, *(torch.as_tensor(rows) for rows, on in zip(due, active, strict=True) if on)]
+        if self._kernels is not None:
+            self._kernels[run](*leaves)
+            return
         if self._draws:  # in a call of its own: many draws in the graph of a step would take minutes to compile
             leaves = [*leaves, *self._noise(1, self.keys[run], self._carries[run]["count"])]
         self._call(run, (names, active), lambda: self._learning(names, active), leaves)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import neoteny
 from methods.comparing import Reference, compare, conv_net, mlp
+from neoteny.attachment.activations import _LayerSums
 from neoteny.units import random
 
 TAU, PERIOD = 0.3, 10
@@ -44,3 +46,28 @@ def test_redo(make, kind):
     plasticity, own, _ = compare(neoteny.ReDo(tau=TAU, period=PERIOD), ReDo, make=make, kind=kind)
     counted = [layer["units_replaced"] for layer in plasticity.counters()["redo"].values()]
     assert sum(counted) == own.recycled >= 20
+
+
+def test_activations_are_measured_only_before_the_steps_that_read_them(monkeypatch):
+    seen, see = [], _LayerSums._see
+    monkeypatch.setattr(_LayerSums, "_see", lambda own, value: seen.append(handle.updates) or see(own, value))
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    x = torch.randn(8, 6, dtype=torch.float64)
+    handle = neoteny.attach(model, optimizer, neoteny.ReDo(period=4), x)
+
+    def step():
+        for _ in range(2):  # two passes of a step
+            model(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(6):
+        step()
+    layers = len(handle.units.layers)
+    assert seen == [3] * 2 * layers
+    state = handle.state_dict()
+    state["methods"]["redo"]["schedule"]["taken"] = state["updates"] = 7
+    handle.load_state_dict(state)
+    step()
+    assert seen[2 * layers :] == [7] * 2 * layers

@@ -77,6 +77,11 @@ class TrainingActivations:
             sums.module, sums.parameter = model.get_submodule(sums.reader.module), model.get_parameter(sums.feeds)
         self._listen()
 
+    def rest(self, rests: bool) -> None:
+        """Whether to note only that there are passes, as nobody will read what is seen before the next step."""
+        for sums in self._layers.values():
+            sums.rests = rests
+
     def take(self) -> dict[str, Activations]:
         """What was seen since the last call, by layer; without layers that no process can have seen."""
         seen = {name: sums for name, sums in self._layers.items() if sums.seen or self._processes.several}
@@ -229,7 +234,7 @@ class _LayerSums:
         self.used: Tensor | None = None
         self.kept: deque[Tensor] = deque(maxlen=_PASSES)
         self.kept_used: deque[Tensor] = deque(maxlen=_PASSES)
-        self.opened = self.ended = self.outside = False
+        self.opened = self.ended = self.outside = self.rests = False
 
     @property
     def seen(self) -> bool:
@@ -241,6 +246,9 @@ class _LayerSums:
             return
         if torch.compiler.is_compiling():
             self._see(value.detach())
+            return
+        if self.rests:
+            self.opened = True
             return
         if _transformed():
             return
@@ -307,6 +315,8 @@ class _LayerSums:
 
     def end_of_backward(self, grad: Tensor) -> None:
         """The gradient of a weight that feeds the units is computed: what was seen so far belongs to it."""
+        if self.rests:
+            return
         waiting = self._set_aside() if len(self.passes) > 1 else []
         goes_on = self.ended and self.parameter.grad is not None
         if goes_on and self.used is not None:
@@ -366,6 +376,9 @@ class _LayerSums:
         self.used, self.ended = used.to(self.further, copy=True), bool(ended)
 
     def clear(self) -> None:
+        if not (self.passes or self.ended or self.pours):  # as where it rests
+            self.opened = self.outside = False
+            return
         self._take_anew([])
         self.kept_used.clear()
         self.used = None

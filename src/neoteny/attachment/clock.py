@@ -38,6 +38,11 @@ class Clock:
         row = self.take(1)[0]
         return row if row.any() else None
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is due at the next update."""
+        return self._quiet > 0
+
     def take(self, steps: int) -> np.ndarray:
         """How much is due at each of the next updates, `[steps, columns]`."""
         due = self.schedule.take(steps)

@@ -126,7 +126,11 @@ class Plasticity(Saved):
         self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
         self._watch = TrainingActivations(inner, units, wanted, processes) if wanted else None
-        self._blind = False
+        self._blind = self._rests = False
+        watching = [name for name, method in self.methods.items() if method.observes]
+        always = processes.several or any(self.methods[name].acts_always for name in watching)
+        self._waiting = [] if always else [clock for name in watching if (clock := self._clocks[name]) is not None]
+        self._rest()
         self._handles = [
             handle
             for optimizer in optimizers
@@ -266,6 +270,7 @@ class Plasticity(Saved):
             CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
         """
         super().load_state_dict(state)
+        self._rest()
         self._key = random.key(order.method_seed(self.seed), self._device)
         self._network.network = self.units
 
@@ -460,6 +465,14 @@ class Plasticity(Saved):
         if step is not None:
             self._finish(step)
         self.updates += 1
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let activations be measured only where a method may read them at the next step."""
+        rests = bool(self._waiting) and all(clock.rests for clock in self._waiting)
+        if rests is not self._rests and self._watch is not None:
+            self._rests = rests
+            self._watch.rest(rests)
 
     def _seen(self) -> Mapping[str, Any]:
         if self._watch is None:
@@ -473,6 +486,9 @@ class Plasticity(Saved):
                 PlasticityWarning,
                 stacklevel=6,  # the line that calls step()
             )
+        if self._rests:
+            self._watch.clear()
+            return {}
         return self._watch.take()
 
     def _warn_of_guesses(self) -> None:

@@ -142,6 +142,20 @@ BENCHMARKS = Table(
         "Rafiee et al., Adaptive Behavior 31, 2023",
         "examples",
     ),
+    Entry(
+        "drifting-features-v1",
+        "neoteny.benchmarks.drifting_features:DriftingFeatures",
+        "a 20-40-1 network follows a sum of threshold features, half of which keep changing",
+        "after Mahmood & Sutton, AAAI Workshops 2013",
+        "examples",
+    ),
+    Entry(
+        "geoff-v1",
+        "neoteny.benchmarks.drifting_features:GEOFF",
+        "a 20-40-1 network follows a sum of threshold features whose signs keep changing",
+        "after Mahmood & Sutton, AAAI Workshops 2013",
+        "examples",
+    ),
     sort="KIND",
 )
 """Every version of every benchmark, by id."""

@@ -253,7 +253,10 @@ def _union(answers: list[Codes]) -> Codes:
     for answer in answers:
         for name, codes in answer.items():
             there = found.get(name)
-            found[name] = codes if there is None or there is codes else distinct(np.concatenate([there, codes]))
+            if there is None or there is codes or np.array_equal(there, codes):
+                found[name] = codes
+            else:
+                found[name] = distinct(np.concatenate([there, codes]))
     return found
 
 

@@ -10,7 +10,7 @@ several times has the same units in every call.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -107,13 +107,20 @@ def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool, s
     """Trace a copy; again with real numbers in the weights that turn out to be read beside their modules."""
     whole = set[str]()
     while True:
-        result, elsewhere = _trace_of(traceable_copy(model, dtype, whole if light else None), arguments, light, say)
-        if not light or elsewhere <= whole:
+        copied = traceable_copy(model, dtype, whole if light else None)
+        result, missing = _trace_of(copied, arguments, whole if light else None, say)
+        if not missing:
             return result
-        whole |= elsewhere
+        whole |= missing
 
 
-def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str], None]) -> tuple[Trace, set[str]]:
+def _trace_of(
+    model: nn.Module, arguments: Any, whole: Set[str] | None, say: Callable[[str], None]
+) -> tuple[Trace, set[str]]:
+    """What a copy shows; of a light one only if no other weights are read beside their modules than those in `whole`.
+
+    Also returns such weights.
+    """
     shared = _shared(model)
     for module in model.modules():
         if hasattr(module, "muted"):  # frozen copies of a head are no units of it (nn/surgery/injection.py)
@@ -122,7 +129,7 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
     modules = dict(model.named_modules())
     result = Trace(say=say, views=views, parts={name: name.rpartition(".")[0] for name in maps})
     _assign_roles(modules, maps, result)
-    for name in result.maps if light else ():
+    for name in result.maps if whole is not None else ():
         if result.roles[name] == "plain":
             only_shapes(modules[name])
     _open_bare(model, modules, result)
@@ -132,6 +139,8 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
         check_calls(modules, calls, result)
         if draw == 0:
             elsewhere = _used_elsewhere(model, result, calls, outputs)
+            if whole is not None and not elsewhere.keys() <= whole:
+                return result, set(elsewhere) - whole
             bare = _unowned(model, result, calls, outputs)
             result.unowned, result.bare_shapes = list(bare), {name: tuple(p.shape) for name, p in bare.items()}
             for name, known in result.maps.items():
@@ -153,7 +162,7 @@ def _trace_of(model: nn.Module, arguments: Any, light: bool, say: Callable[[str]
         return found
 
     result.still_read = still_read
-    return result, set(elsewhere)
+    return result, set()
 
 
 def _shared(model: nn.Module) -> dict[str | None, str]:

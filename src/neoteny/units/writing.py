@@ -34,6 +34,7 @@ class Writer:
     ):
         self.modules, self.trace, self.residual_stream = modules, traced, residual_stream
         self.grouping = Grouping(traced)
+        self.fit = np.array([reason is None for reason in self.grouping.unfit], bool)
         self.gated: set[int] = set()
         self.said, self.fresh = said, dict[str, Initialiser]()
         self._known: dict[tuple[tuple[str, bool], ...], bool] = {}  # whether producers follow from one another
@@ -64,12 +65,22 @@ class Writer:
 
     def _by_group(self, consumer: str, alone: bool) -> dict[int, list[int]]:
         """For each class the consumer's indices that read it; with `alone`, only indices that read no other class."""
-        grouping = self.grouping
-        nodes = [(grouping.first[p] + u, j) for p, j, u in grouping.pairs(consumer) if p in grouping.first]
+        if consumer not in self.trace.inputs:
+            return {}
+        grouping, nodes, length = self.grouping, [], self.trace.inputs[consumer][1]
+        shared = np.zeros(length, bool)  # with what cannot be made new anyway, of which there may be very much
+        for producer, j, unit in grouping.pairs(consumer):
+            if producer in grouping.first:
+                node = grouping.first[producer] + unit
+                fit = self.fit[node]
+                shared[j[~fit]] = True
+                nodes.append((node[fit], j[fit]))
         if not nodes:
             return {}
         node, j = (np.concatenate(part) for part in zip(*nodes, strict=True))
-        length, group = self.trace.inputs[consumer][1], grouping.label[node]
+        if alone:
+            node, j = node[~shared[j]], j[~shared[j]]
+        group = grouping.label[node]
         _, first = np.unique(group * length + j, return_index=True)
         times = np.bincount(j[first], minlength=length)
         wanted = first[~grouping.modulates[node[first]] & ((times[j[first]] == 1) | (not alone))]

@@ -15,7 +15,7 @@ import functools
 import math
 import weakref
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -72,6 +72,9 @@ class AdamCorrection:
     def __init__(self, user: UserNetwork):
         self._user = user
         self.now = 0
+        self._counted: dict[str, int] = {}  # holds until an update, while `young` has such lengths
+        self._counted_until: float = -1
+        self._lengths: list[int] = []
         self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
         self._known: weakref.WeakKeyDictionary[torch.optim.Optimizer, bool] = weakref.WeakKeyDictionary()
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
@@ -85,6 +88,11 @@ class AdamCorrection:
         """Say that up to `count` units of a layer were just made new."""
         if count and (last := self._horizon()):
             self.young[layer].append((self.now + last, count))
+
+    def count_anew(self, young: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        """Take over, by layer, until which update how many units are young."""
+        self.young.update({layer: deque(made) for layer, made in young.items()})
+        self._counted_until = -1
 
     def correct(
         self,
@@ -147,13 +155,18 @@ class AdamCorrection:
         return known
 
     def _count_young(self, since: Mapping[str, Tensor]) -> dict[str, int]:
-        found = {}
+        lengths = list(map(len, self.young.values()))
+        if self.now <= self._counted_until and lengths == self._lengths:
+            return self._counted
+        self._counted, self._counted_until = {}, math.inf
         for layer, made in self.young.items():
             while made and made[0][0] < self.now:
                 made.popleft()
             if made:
-                found[layer] = min(sum(count for _, count in made), len(since[layer]))
-        return found
+                self._counted[layer] = min(sum(count for _, count in made), len(since[layer]))
+                self._counted_until = min(self._counted_until, made[0][0])
+        self._lengths = list(map(len, self.young.values()))
+        return self._counted
 
     def _correct_one(
         self,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import is_not
+from itertools import chain
+from operator import is_
 from typing import Any
 
 import torch
@@ -31,8 +32,6 @@ class _Kept:
 
     parameter: nn.Parameter
     shape: tuple[int, ...]
-    kind: tuple[Any, ...]
-    trains: bool
 
 
 class Snapshot:
@@ -46,7 +45,7 @@ class Snapshot:
     """
 
     def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]):
-        self._tables: list[tuple[Mapping[str, Any], tuple[Any, ...]]] = []
+        self._tables: list[Mapping[str, Any]] = []
         self.kinds = {name: type(module) for name, module in model.named_modules()}
         parameters = dict(model.named_parameters())
         if any(map(is_sharded, parameters.values())):
@@ -55,11 +54,14 @@ class Snapshot:
             for module in model.modules():
                 for table in (module._modules, module._parameters):
                     if table:
-                        self._tables.append((table, tuple(table.values())))
-        self.parameters = {
-            name: _Kept(p, tuple(p.shape), (p.dtype, p.device), p.requires_grad) for name, p in parameters.items()
-        }
-        self._kept = list(self.parameters.values())
+                        self._tables.append(table)
+        self._lengths = list(map(len, self._tables))
+        self._entries = [value for table in self._tables for value in table.values()]
+        self.parameters = {name: _Kept(p, tuple(p.shape)) for name, p in parameters.items()}
+        self._kept = [kept.parameter for kept in self.parameters.values()]
+        self._types = [p.dtype for p in self._kept]
+        self._devices = [p.device for p in self._kept]
+        self._train = [p.requires_grad for p in self._kept]
         # Weakly, since a hook of the optimizer holds this.
         self._groups = [(weakref.ref(optimizer), len(optimizer.param_groups)) for optimizer in optimizers]
 
@@ -69,14 +71,16 @@ class Snapshot:
 
     def same_network(self) -> bool:
         """Whether modules and parameters are the same objects, of the same type, on the same device."""
-        for table, before in self._tables:
-            if len(table) != len(before) or any(map(is_not, table.values(), before)):
-                return False
-        return all((kept.parameter.dtype, kept.parameter.device) == kept.kind for kept in self._kept)
+        return (
+            list(map(len, self._tables)) == self._lengths
+            and all(map(is_, chain.from_iterable([table.values() for table in self._tables]), self._entries))
+            and [p.dtype for p in self._kept] == self._types
+            and [p.device for p in self._kept] == self._devices
+        )
 
     def same_training(self) -> bool:
         """Whether the same parameters are frozen, and optimizers have as many parameter groups."""
-        return all(kept.parameter.requires_grad is kept.trains for kept in self._kept) and all(
+        return [p.requires_grad for p in self._kept] == self._train and all(
             (optimizer := held()) is not None and len(optimizer.param_groups) == count for held, count in self._groups
         )
 

@@ -7,7 +7,6 @@ attached again: such weights no longer show how they were drawn.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -88,9 +87,9 @@ class Saved:
         self._check(state)
         self.seed, self.updates, self.tasks = state["seed"], state["updates"], state["tasks"]
         for name, old in self._since.items():
-            self._since[name] = state["since"][plain(name)].to(old.device, copy=True)
+            old.copy_(state["since"][plain(name)])
             young = [(self._adam.now + int(left), int(count)) for left, count in state["young"][plain(name)]]
-            self._adam.young[name] = deque(young)
+            self._adam.count_anew({name: young})
         drawn = {
             name: _restored(at, state["initialisers"].get(plain(name))) for name, at in self.units.initialisers.items()
         }

@@ -73,15 +73,15 @@ class Processes:
             self._shards = [group for group, placement in placed if placement.is_shard()]
         elif isinstance(model, nn.parallel.DistributedDataParallel):
             self._batch = [model.process_group]
-        self._unknown = not self._batch
+        self.unknown = not self._batch
 
     def meet(self) -> None:
         """Within a forward pass: see whether it is that of a `DistributedDataParallel`."""
         if (
-            self._unknown
+            self.unknown
             and (wrapper := getattr(nn.parallel.DistributedDataParallel, "_active_ddp_module", None)) is not None
         ):
-            self._batch, self._unknown = [wrapper.process_group], False
+            self._batch, self.unknown = [wrapper.process_group], False
 
     @property
     def several(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 import torch
@@ -75,7 +76,7 @@ class FusedCorrection:
         plan = self._plan
         if plan is None or not plan.same(user, acting):
             plan = self._plan = _Plan(user, acting, self._owners, list(since))
-        plan.tell(horizon() + 1, grads)
+        plan.tell(horizon, grads)
         for (name, own), ages in zip(since.items(), plan.ages, strict=True):
             ages.since, ages.young = own.data_ptr(), young.get(name, 0)
         compiled.neoteny_correct(len(since), plan.addresses[0], len(plan.names), *plan.addresses[1:])
@@ -112,24 +113,24 @@ class _Plan:
     def __init__(
         self, user: UserNetwork, acting: Sequence[torch.optim.Optimizer], owners: Owners, layers: Sequence[str]
     ):
-        self._held = [optimizer.state for optimizer in acting]  # not the optimizers: their hooks hold this
+        # Not the optimizers, whose hooks hold this.
+        self._held = [(optimizer.state, list(optimizer.state.values())) for optimizer in acting]
         groups = user.groups()
         self._grouping = user.grouping
         self._adams: list[_Adams] = []
-        self._inner: list[tuple[Mapping[Any, Any], Tensor, Any]] = []
         for name, (optimizer, group) in groups.items():
             if optimizer in acting and all(s.groups == 1 and s.dim < 2 for _, s in owners.get(name, ())):
                 adams = _Adams.of(name, user.parameters[name], group, user.states(name))
                 if name in owners and adams is not None and optimizer.state.get(adams.parameter) is adams.state:
                     self._adams.append(adams)
-                    self._inner.append((optimizer.state, adams.parameter, adams.state))
         if not worthwhile(sum(adams.parameter.numel() for adams in self._adams)):
-            self._adams, self._inner = [], []
+            self._adams = []
         self.names = [adams.name for adams in self._adams]
         self._parameters = [adams.parameter for adams in self._adams]
         self._shapes = [parameter.shape for parameter in self._parameters]
         self._kept = [(adams.state, key, value) for adams in self._adams for key, value in adams.kept.items()]
-        self._told: tuple[Any, ...] = ()
+        self._groups = list({id(adams.group): adams.group for adams in self._adams}.values())
+        self._told: tuple[Any, ...] = ((), 0, [], [])
         self._scales: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
         self._lay_out(user, owners, layers)
 
@@ -152,11 +153,11 @@ class _Plan:
             ages.units = sizes[name]
         self.addresses = tuple(map(ctypes.addressof, (self.ages, self._moments, self._owners)))
 
-    def _all_settings(self) -> list[tuple[float, float, float, float, bool]]:
-        """Of each parameter what its group says now: step size, both β, ε, and whether it is AMSGrad."""
+    def _settings(self) -> list[tuple[Any, ...]]:
+        """What each group says now: step size, ε, both β, and whether it is AMSGrad."""
         return [
-            (float(of["lr"]), *map(float, of["betas"]), float(of["eps"]), bool(of.get("amsgrad")))  # pyright: ignore
-            for of in (adams.group for adams in self._adams)
+            (float(group["lr"]), float(group["eps"]), *map(float, group["betas"]), bool(group.get("amsgrad")))
+            for group in self._groups
         ]
 
     def same(self, user: UserNetwork, acting: Sequence[torch.optim.Optimizer]) -> bool:
@@ -164,38 +165,40 @@ class _Plan:
         user.look_at_groups()
         if user.grouping is not self._grouping or len(acting) != len(self._held):
             return False
-        if not all(optimizer.state is held for optimizer, held in zip(acting, self._held, strict=True)):
-            return False
+        for optimizer, (state, held) in zip(acting, self._held, strict=True):
+            if optimizer.state is not state or len(state) != len(held) or not all(map(is_, state.values(), held)):
+                return False
         parameters = self._parameters
         return (
-            all(states.get(parameter) is state for states, parameter, state in self._inner)
-            and all(state.get(key) is value for state, key, value in self._kept)
+            all([state.get(key) is value for state, key, value in self._kept])
             and [parameter.shape for parameter in parameters] == self._shapes
             and all(map(Tensor.is_contiguous, parameters))
         )
 
-    def tell(self, known: int, grads: Collection[str] | None) -> None:
+    def tell(self, horizon: Callable[[], int], grads: Collection[str] | None) -> None:
         """Tell the kernel what has changed: where tensors lie, what has a gradient, settings.
 
         Args:
-            known: ages below it are those of young units.
+            horizon: gives the greatest age of young units.
             grads: names of the parameters that had a gradient; None: those that have one.
         """
-        settings = self._all_settings()
+        settings = self._settings()
+        known = self._told[1] if settings == self._told[0] else horizon() + 1
         if grads is None:
             stays = [parameter.grad is None for parameter in self._parameters]
         else:
             stays = [name not in grads for name in self.names]
         places = [parameter.data_ptr() for parameter in self._parameters]
         places += [value.data_ptr() for _, _, value in self._kept]
-        now = (known, settings, stays, places)
+        now = (settings, known, stays, places)
         if now == self._told:
             return
         self._told = now
         scales: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        of_group = {id(group): own for group, own in zip(self._groups, settings, strict=True)}
         count = len(self._adams)
         for number, (adams, told) in enumerate(zip(self._adams, self._moments, strict=True)):
-            size, beta1, beta2, epsilon, _ = settings[number]
+            size, epsilon, beta1, beta2, _ = of_group[id(adams.group)]
             kind = (beta1, beta2, adams.rooted, known)
             if kind not in scales:
                 scales[kind] = self._scales.get(kind) or _scales(*kind)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neoteny import compiling
-from neoteny.errors import PlasticityWarning, SettingError
+from neoteny.units.random import eager
 from neoteny.units.slices import Slices
 
 __all__ = ["fields", "kernels", "positions", "serves", "worthwhile"]
@@ -29,21 +28,15 @@ _SIGNATURES = {"neoteny_sum_magnitudes": "llllll", "neoteny_judge": "lllff", "ne
 _SERIAL = 2**20  # entries on which one thread is about as fast as several with torch's calls
 
 
-@functools.cache
 def kernels() -> ctypes.CDLL | None:
-    """The compiled kernels; None without a compiler. A compiler that fails is named in a warning."""
-    if compiling.compiler() is None:
-        return None
-    try:
-        library = compiling.kernel(SOURCE)
-    except (SettingError, OSError) as error:
-        warnings.warn(
-            f"Steps with methods take longer than they need, since their kernels could not be compiled: {error}",
-            PlasticityWarning,
-            stacklevel=2,
-        )
-        return None
-    for name, kinds in _SIGNATURES.items():
+    """The compiled kernels; None without a compiler, and where operations do not run at once."""
+    return _loaded() if eager() else None
+
+
+@functools.cache
+def _loaded() -> ctypes.CDLL | None:
+    library = compiling.optional(SOURCE)
+    for name, kinds in _SIGNATURES.items() if library is not None else ():
         function = getattr(library, name)
         function.argtypes, function.restype = [_KINDS[kind] for kind in kinds], None
     return library

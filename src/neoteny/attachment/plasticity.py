@@ -108,10 +108,14 @@ class Plasticity(Saved):
         counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
         counted += [group for optimizer in optimizers for group in optimizer.param_groups]
         age = max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
-        self._since = {
-            layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=tensors[layer.incoming[0].name].device)
-            for layer in units.layers
-        }
+        self._since: Tensors = {}
+        self._count_on(
+            {
+                layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=like.device)
+                for layer in units.layers
+                for like in [tensors[layer.incoming[0].name]]
+            }
+        )
         self._names, listed = list(self.methods), list(self.methods.values())
         self._turns = order.intervene(listed)
         self._regularisers = [
@@ -317,8 +321,17 @@ class Plasticity(Saved):
         self._key = self._key.to(self._device)
         for name, method in self.methods.items():
             self._state[name] = carried_over(self._state[name], method.init(self.units, tensors), changed)
-        for layer in self.units.layers:
-            self._since[layer.name] = self._since[layer.name].to(tensors[layer.incoming[0].name].device)
+        devices = {layer.name: tensors[layer.incoming[0].name].device for layer in self.units.layers}
+        self._count_on({name: since.to(devices[name]) for name, since in self._since.items()})
+
+    def _count_on(self, since: Tensors) -> None:
+        """Count updates from here for all units, by layer: in one tensor on each device."""
+        self._counts = []
+        for device in {value.device for value in since.values()}:
+            own = {name: value for name, value in since.items() if value.device == device}
+            self._counts.append(torch.cat(list(own.values())))
+            parts = self._counts[-1].split([len(value) for value in own.values()])
+            self._since.update(zip(own, parts, strict=True))
 
     def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state[self._place] = self.state_dict()
@@ -429,9 +442,9 @@ class Plasticity(Saved):
         # GradScaler with a fused kernel: only the device knows whether it skipped the step.
         overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
         skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
-        if self._since:
-            counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
-            torch._foreach_add_(list(self._since.values()), counted)  # pyright: ignore[reportPrivateImportUsage]
+        counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
+        for counts in self._counts:
+            counts.add_(counted)
         dropped, self._dropped = self._dropped, {}
         self._adam.correct(self._since, stepped, skipped, dropped or None)
         self._made = {}
@@ -512,7 +525,9 @@ class Plasticity(Saved):
         for layer, (mask, count) in step.made.items():
             self._made[layer] = mask
             self._adam.restart(layer, count)
-        self._since = step.since
+        for layer, since in step.since.items():
+            if since is not self._since[layer]:
+                self._since[layer].copy_(since)
 
 
 def _is_void(optimizer: torch.optim.Optimizer) -> bool:

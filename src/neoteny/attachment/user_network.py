@@ -18,8 +18,8 @@ from neoteny.attachment.wrappers import acting, within, without_trainers
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
-from neoteny.units.noise import eager, normals
-from neoteny.units.random import fold_in
+from neoteny.units.noise import normals
+from neoteny.units.random import eager, fold_in
 from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import slices_of
 from neoteny.units.rewrite import make_new_in_place

@@ -13,23 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
 from neoteny import compiling
 from neoteny.units import random
+from neoteny.units.random import eager
 
-__all__ = ["at_once", "eager", "normals"]
+__all__ = ["at_once", "normals"]
 
 SOURCE = Path(__file__).with_name("normal.cpp")
-
-
-def eager() -> bool:
-    """Whether operations run at once: outside of transforms of `torch.func`, compiled graphs, traces and modes."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()  # pyright: ignore[reportAttributeAccessIssue]
-        or peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateImportUsage]
-    )
 
 
 def at_once(keys: Tensor) -> bool:

@@ -15,11 +15,21 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
 # Whole numbers of at most 24 bits: compiled graphs under vmap may carry scalars in single precision.
 _GOLDEN = 0x9E3779
 _FIRST = 0xEB352D
 _SECOND = 0x6CA68B
+
+
+def eager() -> bool:
+    """Whether operations run at once: outside of transforms of `torch.func`, compiled graphs, traces and modes."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()  # pyright: ignore[reportAttributeAccessIssue]
+        or peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateImportUsage]
+    )
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -54,11 +64,22 @@ def fold_in(key: Tensor, data: Tensor | int) -> Tensor:
     >>> bool((fold_in(key(0), 1) != fold_in(key(0), 2)).all())
     True
     """
+    if isinstance(data, int) and key.dim() == 1 and key.device.type == "cpu" and eager():
+        return _folded_by_host(key, data)
     # in two parts, so that no two integers of 32 bits share them and each is small enough for a compiled scalar
     word = _mix(data.to(torch.int32) * _GOLDEN + 1) if isinstance(data, Tensor) else _mix_int(data * _GOLDEN + 1)
     low, high = word & 0xFFFFFF, (word >> 8) & 0xFFFFFF
     first = _mix(key[..., 0] ^ low)
     return torch.stack([first, _mix((key[..., 1] + high) ^ first)], -1)
+
+
+def _folded_by_host(key: Tensor, data: int) -> Tensor:
+    """The same in Python's numbers: a tensor of two words costs more than it computes."""
+    word = _mix_int(data * _GOLDEN + 1)
+    first, second = key.tolist()
+    first = _mix_int(first ^ (word & 0xFFFFFF))
+    second = _mix_int((second + ((word >> 8) & 0xFFFFFF)) ^ first)
+    return torch.tensor([value - 2**32 if value >= 2**31 else value for value in (first, second)], dtype=torch.int32)
 
 
 def bits(key: Tensor, count: int) -> Tensor:

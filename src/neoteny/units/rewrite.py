@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from neoteny.units.newborn import NewbornState, put, zero
+from neoteny.units.random import eager
 from neoteny.units.records import Network, UnitLayer
 from neoteny.units.reset import Tensors, fresh_rows, laid_out, renew
 from neoteny.units.slices import Slices
@@ -87,8 +88,14 @@ class _InPlace:
         self.chosen, self.shared_draw, self.parts = chosen, shared_draw, parts
         self.units: Tensor | None = None
         """The units of which some are chosen; None: they may be any."""
+        self.sure = False
+        """Whether all of `units` are chosen."""
+        self._places: dict[int, Tensor] = {}  # by block, where the i-th is unit i's
         if at_most is not None and at_most < layer.size:
-            self.units = chosen.to(torch.uint8).topk(at_most).indices
+            if chosen.device.type == "cpu" and eager():  # in the host's own memory
+                self.units, self.sure = _where(chosen), True
+            else:
+                self.units = chosen.to(torch.uint8).topk(at_most).indices
 
     def draw(self, slices: Slices, tensors: Tensors, network: Network, key: Tensor) -> None:
         tensor = tensors[slices.name]
@@ -108,7 +115,7 @@ class _InPlace:
             self._put(slices, tensor, value)
             return
         if isinstance(value, torch.Tensor) and value.dim():
-            value = value.expand_as(tensor).index_select(slices.dim, slices.positions_of(units).flatten())
+            value = value.expand_as(tensor).index_select(slices.dim, self._positions_of(slices, units))
         self._put_rows(slices, tensor, units, value)
 
     def mask(self, slices: Slices, tensor: Tensor) -> Tensor:
@@ -135,9 +142,27 @@ class _InPlace:
 
     def _put_rows(self, slices: Slices, tensor: Tensor, units: Tensor, value: Tensor | float) -> None:
         """Write a value that broadcasts against the units' positions, where a unit is chosen after all."""
-        positions = slices.positions_of(units)
-        sure = self.chosen[units].unsqueeze(1).expand(positions.shape).flatten()
-        along = [-1 if dim == slices.dim else 1 for dim in range(tensor.dim())]
-        flat = positions.flatten()
-        old = tensor.index_select(slices.dim, flat)
-        tensor.index_copy_(slices.dim, flat, put(old, sure.reshape(along), value))
+        flat = self._positions_of(slices, units)
+        if not self.sure:
+            sure = self.chosen[units].unsqueeze(1).expand(len(units), slices.block).flatten()
+            along = [-1 if dim == slices.dim else 1 for dim in range(tensor.dim())]
+            value = put(tensor.index_select(slices.dim, flat), sure.reshape(along), value)
+        if isinstance(value, torch.Tensor) and value.dim():
+            shape = list(tensor.shape)
+            shape[slices.dim] = len(flat)
+            tensor.index_copy_(slices.dim, flat, value.to(tensor.dtype).expand(shape))
+        else:
+            tensor.index_fill_(slices.dim, flat, value)
+
+    def _positions_of(self, slices: Slices, units: Tensor) -> Tensor:
+        """The positions of the units, one after the other."""
+        if not slices.contiguous:
+            return slices.positions_of(units).flatten()
+        if slices.block not in self._places:
+            self._places[slices.block] = slices.positions_of(units).flatten()
+        return self._places[slices.block]
+
+
+def _where(chosen: Tensor) -> Tensor:
+    """The indices of a mask, int64, by the host."""
+    return torch.tensor([index for index, own in enumerate(chosen.tolist()) if own], dtype=torch.int64)

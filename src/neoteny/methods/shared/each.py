@@ -71,6 +71,6 @@ def lerp(these: list[Tensor], ends: list[Tensor], share: Scalar) -> list[Tensor]
 
 
 def _in_one(tensors: list[Tensor], factor: Scalar = 1) -> bool:
-    from neoteny.units.noise import eager
+    from neoteny.units.random import eager
 
     return bool(tensors) and isinstance(factor, (int, float)) and eager()

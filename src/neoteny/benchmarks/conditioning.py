@@ -179,7 +179,7 @@ class TraceConditioning(_Conditioning):
     """
 
     ID: ClassVar[str] = "trace-conditioning-v1"
-    SYSTEMS: ClassVar[Mapping[str, System]] = _systems(td=0.003, theta=0.003)
+    SYSTEMS: ClassVar[Mapping[str, System]] = _systems(td=0.003, theta=3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ class NoisyPatterning(_Conditioning):
     """
 
     ID: ClassVar[str] = "noisy-patterning-v1"
-    SYSTEMS: ClassVar[Mapping[str, System]] = _systems(td=0.003, theta=0.003)
+    SYSTEMS: ClassVar[Mapping[str, System]] = _systems(td=0.003, theta=3.0)
 
     memory: int = 8
     """observations in an input"""
@@ -248,7 +248,7 @@ class TracePatterning(NoisyPatterning):
     """
 
     ID: ClassVar[str] = "trace-patterning-v1"
-    SYSTEMS: ClassVar[Mapping[str, System]] = _systems(td=0.003, theta=0.003)
+    SYSTEMS: ClassVar[Mapping[str, System]] = _systems(td=0.003, theta=3.0)
 
     memory: int = 20
     """observations in an input"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import pickle
@@ -59,6 +60,17 @@ def _no_download(monkeypatch):
         return data.Labelled(pictures[0], np.arange(about.train) % about.classes, pictures[1], np.arange(9))
 
     monkeypatch.setattr(data, "labelled", labelled)
+
+    monkeypatch.setattr(data, "flights", lambda data_dir=None: made_up_flights())
+    demand = np.random.default_rng(1).normal(5_000, 900, 3_600)
+    monkeypatch.setattr(data, "electricity", lambda data_dir=None: demand)
+
+
+@functools.cache
+def made_up_flights():
+    rng, count = np.random.default_rng(0), 52_000  # as many as the scale `small` has
+    numbers = [rng.integers(0, most, count).astype(np.int16) for most in (200, 3_000, 90, 90)]
+    return data.Flights(np.arange(count, dtype=np.int32), *numbers, tuple(f"A{n:02}" for n in range(90)))
 
 
 def of(cls, scale, system):

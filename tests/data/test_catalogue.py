@@ -20,7 +20,9 @@ NAMES = {
 
 
 def test_the_names():
-    assert set(DATA_SETS) == NAMES
+    assert set(DATA_SETS) == NAMES | {"flights", "electricity"}
+    with pytest.raises(UnknownNameError, match="'flights'"):
+        labelled("flights")
     with pytest.raises(UnknownNameError, match=r"'cifar'.*Did you mean"):
         labelled("cifar")
 

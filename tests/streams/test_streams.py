@@ -23,6 +23,7 @@ STREAMS = {
     "one pass": lambda seeds: PermutedImages(IMAGES, LABELS, seeds),
     "part of a pass": lambda seeds: PermutedImages(IMAGES, LABELS, seeds, task_length=37),
     "several passes": lambda seeds: PermutedImages(IMAGES, LABELS, seeds, task_length=120),
+    "permuted labels": lambda seeds: PermutedImages(IMAGES, LABELS, seeds, task_length=37, permute="labels"),
     "images in batches": lambda seeds: PermutedImages(IMAGES, LABELS, seeds, batch_size=7),
     "epochs of permuted images": lambda seeds: ImageEpochs(IMAGES, LABELS, seeds, "pixels", 4, 30, 3),
     "epochs of shuffled labels": lambda seeds: ImageEpochs(IMAGES, LABELS, seeds, "labels", 3, None, 5),

@@ -12,7 +12,9 @@ import numpy as np
 
 from neoteny.data.cifar10 import cifar10, find_cifar10
 from neoteny.data.cifar100 import cifar100, cifar100_superclasses, find_cifar100
+from neoteny.data.electricity import electricity, find_electricity
 from neoteny.data.fashion_mnist import fashion_mnist, find_fashion_mnist
+from neoteny.data.flights import find_flights, flights
 from neoteny.data.imagenet32 import find_imagenet32, imagenet32
 from neoteny.data.mnist import find_mnist, mnist
 from neoteny.data.svhn import find_svhn, svhn
@@ -57,7 +59,7 @@ class DataSet:
         cure: how to get it.
         find: from `data_dir` to a line on where it is; None if it is not there. Downloads and decodes nothing.
         load: from `data_dir` to a line that describes it, after it was downloaded, checked and decoded.
-        labelled: from `data_dir` to its images and labels.
+        labelled: from `data_dir` to its images and labels; None where there are none.
     """
 
     name: str
@@ -65,7 +67,7 @@ class DataSet:
     cure: str
     find: Callable[[DataDir], str | None]
     load: Callable[[DataDir], str]
-    labelled: Callable[[DataDir], Labelled]
+    labelled: Callable[[DataDir], Labelled] | None = None
 
 
 def labelled(name: str, data_dir: DataDir = None) -> Labelled:
@@ -88,9 +90,10 @@ def labelled(name: str, data_dir: DataDir = None) -> Labelled:
     >>> found.train_images.shape, found.classes  # doctest: +SKIP
     ((50000, 3, 32, 32), 20)
     """
-    if name not in DATA_SETS:
-        raise UnknownNameError(name, DATA_SETS, "data set")
-    return DATA_SETS[name].labelled(data_dir)
+    readers = {known: data_set.labelled for known, data_set in DATA_SETS.items() if data_set.labelled is not None}
+    if name not in readers:
+        raise UnknownNameError(name, readers, "data set of images")
+    return readers[name](data_dir)
 
 
 _Reader = Callable[[DataDir, bool], tuple[np.ndarray, np.ndarray]]
@@ -111,8 +114,7 @@ def _split(
         return f"{counts[0]:,} + {counts[1]:,} images of {'x'.join(map(str, shape))} in {found.classes} classes"
 
     def place(data_dir: DataDir) -> str | None:
-        path = find(data_dir)
-        return None if path is None else str(path)
+        return _shown(find(data_dir))
 
     return DataSet(name, summary, f"`neoteny data {name}` fetches it ({size})", place, load, both)
 
@@ -126,6 +128,10 @@ def _as_images(images: np.ndarray) -> np.ndarray:
 def _find_imagenet32(data_dir: DataDir) -> str | None:
     layout = find_imagenet32(data_dir)
     return layout and f"{layout.folder}: {layout.kind}, {len(layout.files):,} files"
+
+
+def _shown(path: PathLike[str] | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _imagenet32(data_dir: DataDir) -> Labelled:
@@ -185,6 +191,20 @@ _ALL = (
         _find_imagenet32,
         lambda data_dir: f"{imagenet32(data_dir).source} of 3x32x32",
         _imagenet32,
+    ),
+    DataSet(
+        "flights",
+        "3,000,000 US flights of 2001 in time order: delay, distance, airports",
+        "`neoteny data flights` fetches it (13 MB)",
+        lambda data_dir: _shown(find_flights(data_dir)),
+        lambda data_dir: f"{len(flights(data_dir).delay):,} flights between {len(flights(data_dir).airports)} airports",
+    ),
+    DataSet(
+        "electricity",
+        "hourly electricity demand of Victoria in 2012: 3,600 values",
+        "pip install statsmodels, which has it",
+        lambda data_dir: _shown(find_electricity(data_dir)),
+        lambda data_dir: f"{len(electricity(data_dir)):,} hours",
     ),
 )
 

@@ -156,6 +156,34 @@ BENCHMARKS = Table(
         "after Mahmood & Sutton, AAAI Workshops 2013",
         "examples",
     ),
+    Entry(
+        "flights-v1",
+        "neoteny.benchmarks.real_streams:FlightsBenchmark",
+        "how late will a flight arrive? three million US flights in time order, whose delays become known later",
+        "US Bureau of Transportation Statistics, 2001",
+        "examples",
+    ),
+    Entry(
+        "electricity-v1",
+        "neoteny.benchmarks.real_streams:ElectricityBenchmark",
+        "how much electricity will be needed in 24 hours? hourly demand of one state",
+        "Australian Energy Market Operator, 2012",
+        "examples",
+    ),
+    Entry(
+        "input-permuted-mnist-v1",
+        "neoteny.benchmarks.changing_mnist:InputPermutedMNIST",
+        "MNIST, one example at a time, under a new permutation of the pixels every 5,000 examples",
+        "Elsayed & Mahmood, ICLR 2024, arXiv 2404.00781",
+        "examples",
+    ),
+    Entry(
+        "label-permuted-mnist-v1",
+        "neoteny.benchmarks.changing_mnist:LabelPermutedMNIST",
+        "MNIST, one example at a time, under a new permutation of the labels every 2,500 examples",
+        "after Elsayed & Mahmood, ICLR 2024, arXiv 2404.00781",
+        "examples",
+    ),
     sort="KIND",
 )
 """Every version of every benchmark, by id."""

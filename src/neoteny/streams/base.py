@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Stream(ABC):
     """
 
     device: torch.device | str = "cpu"
-    PARTS: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+    PARTS: tuple[str, ...] = ("inputs", "targets")
     """What an objective calls the tensors that `next` gives."""
 
     def __init__(self, seeds: Sequence[int], task_length: int | Sequence[int], batch_size: int = 1):

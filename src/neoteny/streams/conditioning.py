@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from math import comb
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Conditioning(Stream):
     diagnostic benchmarks for online representation learning", Adaptive Behavior 31, 2023. Theirs has memory 1.
     """
 
-    PARTS: ClassVar[tuple[str, ...]] = ("inputs", "next", "cumulants", "returns")
+    PARTS: tuple[str, ...] = ("inputs", "next", "cumulants", "returns")
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Conditioning(Stream):
         outcomes = both[..., 0].astype(np.float64)
         following = np.roll(outcomes, -1, axis=1)
         following[:, -1] = 0.0
-        returns = lfilter([1.0], [1.0, -self.discount], following[:, ::-1], axis=1)[:, ::-1]
+        returns = np.asarray(lfilter([1.0], [1.0, -self.discount], following[:, ::-1], axis=1))[:, ::-1]
         keep = self.memory - 1
         before = self._stretches.get(task - 1)
         past = (

@@ -39,7 +39,7 @@ class InputPermutedMNIST(OnlinePermutedMNIST):
     Known (in words, Elsayed & Mahmood, Fig. 3): the accuracy of SGD and Adam falls from task to task, and UPGD's does
     not.
 
-    Scales: `paper` is 200 tasks; `small` is 40; `fast` and `tiny` are for sweeps and tests.
+    Scales: `paper` is 200 tasks; `small` is 40; `tiny` is for tests.
 
     Versions:
         v1: as published.
@@ -56,7 +56,6 @@ class InputPermutedMNIST(OnlinePermutedMNIST):
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"tasks": 40},
-        "fast": {"tasks": 40, "task_length": 1_024, "bin_size": 1_024, "measure_every": 4_096, "side": 14, "width": 40},
         "tiny": {
             "tasks": 3,
             "task_length": 100,
@@ -127,7 +126,7 @@ class LabelPermutedMNIST(InputPermutedMNIST):
     Known (in words, Elsayed & Mahmood, Fig. 4, on other images): methods that keep useful features gain from task to
     task; SGD and Adam lose.
 
-    Scales: `paper` is 400 tasks; `small` is 40; `fast` and `tiny` are for sweeps and tests.
+    Scales: `paper` is 400 tasks; `small` is 40; `tiny` is for tests.
 
     Versions:
         v1: as published, with MNIST.

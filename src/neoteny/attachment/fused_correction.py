@@ -69,16 +69,14 @@ class FusedCorrection:
             The names of the parameters that are done.
         """
         user = self._user
-        if user.parts or user.processes.several or not all(ages.is_cpu for ages in since.values()):
-            return ()
-        if (compiled := kernels()) is None:
+        if user.parts or user.processes.several or (compiled := kernels()) is None:
             return ()
         plan = self._plan
         if plan is None or not plan.same(user, acting):
             plan = self._plan = _Plan(user, acting, self._owners, list(since))
         plan.tell(horizon, grads)
-        for (name, own), ages in zip(since.items(), plan.ages, strict=True):
-            ages.since, ages.young = own.data_ptr(), young.get(name, 0)
+        if not plan.names or not plan.tell_ages(since, young):
+            return ()
         compiled.neoteny_correct(len(since), plan.addresses[0], len(plan.names), *plan.addresses[1:])
         return plan.names
 
@@ -129,7 +127,10 @@ class _Plan:
         self._parameters = [adams.parameter for adams in self._adams]
         self._shapes = [parameter.shape for parameter in self._parameters]
         self._kept = [(adams.state, key, value) for adams in self._adams for key, value in adams.kept.items()]
+        self._tensors = self._parameters + [value for _, _, value in self._kept]
         self._groups = list({id(adams.group): adams.group for adams in self._adams}.values())
+        self._young: Mapping[str, int] | None = None
+        self._since: list[int] = []
         self._told: tuple[Any, ...] = ((), 0, [], [])
         self._scales: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
         self._lay_out(user, owners, layers)
@@ -175,6 +176,17 @@ class _Plan:
             and all(map(Tensor.is_contiguous, parameters))
         )
 
+    def tell_ages(self, since: Mapping[str, Tensor], young: Mapping[str, int]) -> bool:
+        """Tell the kernel where the ages lie, and how many units may be young; False where it does not take them."""
+        places = list(map(Tensor.data_ptr, since.values()))
+        if young is not self._young or places != self._since:
+            if not all(serves(ages, torch.int32) for ages in since.values()):
+                return False
+            self._young, self._since = young, places
+            for name, place, ages in zip(since, places, self.ages, strict=True):
+                ages.since, ages.young = place, young.get(name, 0)
+        return True
+
     def tell(self, horizon: Callable[[], int], grads: Collection[str] | None) -> None:
         """Tell the kernel what has changed: where tensors lie, what has a gradient, settings.
 
@@ -188,8 +200,7 @@ class _Plan:
             stays = [parameter.grad is None for parameter in self._parameters]
         else:
             stays = [name not in grads for name in self.names]
-        places = [parameter.data_ptr() for parameter in self._parameters]
-        places += [value.data_ptr() for _, _, value in self._kept]
+        places = list(map(Tensor.data_ptr, self._tensors))
         now = (settings, known, stays, places)
         if now == self._told:
             return

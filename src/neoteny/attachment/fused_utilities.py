@@ -37,7 +37,6 @@ class FusedUtilities:
     def __init__(self, method: ContinualBackprop, user: UserNetwork):
         self._method, self._user = method, user
         self._plan: _Plan | None = None
-        self._known: list[Tensor] = []  # tensors of the state that were looked at
 
     @classmethod
     def of(cls, method: Method, user: UserNetwork) -> FusedUtilities | None:
@@ -54,29 +53,20 @@ class FusedUtilities:
         plan = self._plan
         if plan is None or plan.parameters is not user.parameters or plan.resting != user.resting:
             plan = self._plan = _Plan(user)
-        if not plan.fits() or not self._fits([state[key] for key in plan.keys]):
+        if not plan.tell([state[key] for key in plan.keys]):
             return False
-        kept = iter(self._known)
         for name, judged in plan.layers:
-            judged.age, judged.share, judged.utility = (next(kept).data_ptr() for _ in range(3))
             seen = features.get(name)
             if seen is None:
                 judged.entries = judged.magnitudes = 0
             elif isinstance(seen, SummedActivations) and serves(seen.sums):
-                judged.entries = seen.sums.data_ptr()
-                judged.magnitudes = judged.entries + 4 * seen.place("mean_abs")
+                judged.entries = entries = seen.sums.data_ptr()
+                judged.magnitudes = entries + 4 * seen.place("mean_abs")
             else:
                 return False
         eta = self._method.decay_rate
         compiled.neoteny_judge(len(plan.layers), *plan.addresses, eta, 1 - eta)
         return True
-
-    def _fits(self, kept: list[Tensor]) -> bool:
-        if len(kept) == len(self._known) and all(map(is_, kept, self._known)):
-            return True
-        kinds = [torch.int32, torch.float32, torch.float32] * (len(kept) // 3)
-        self._known = kept if all(map(serves, kept, kinds)) else []
-        return bool(kept) and self._known is kept
 
 
 class _Plan:
@@ -92,29 +82,39 @@ class _Plan:
         self.keys = [f"{layer.name}/{key}" for layer in found for key in ("age", "share", "utility")]
         self.addresses = ctypes.addressof(self._layers), ctypes.addressof(self._readings)
         self._simple = all(slices.groups == 1 and slices.name in user.parameters for slices in parts)
-        self._weights: list[tuple[Tensor, tuple[int, ...], _Reading]] = []
+        self._weights = [user.parameters[slices.name] for slices in parts] if self._simple else []
+        self._shapes = [weight.shape for weight in self._weights]
+        self._kept: list[Tensor] = []  # of the state, as it was looked at last
+        self._places: list[int] = []
         self._positions = [positions(slices) for slices in parts]
         for (_, judged), layer in zip(self.layers, found, strict=True):
             judged.units, judged.readings = layer.size, len(layer.outgoing)
-        for slices, places, reading in zip(parts, self._positions, self._readings, strict=True):
-            if self._simple:
-                weight, dim = user.parameters[slices.name], slices.dim
-                shape = tuple(weight.shape)
-                reading.before, reading.length, reading.after = (
-                    math.prod(shape[:dim]),
-                    shape[dim],
-                    math.prod(shape[dim + 1 :]),
-                )
-                reading.block, reading.positions = slices.block, 0 if places is None else places.data_ptr()
-                self._weights.append((weight, shape, reading))
-        self._simple = self._simple and worthwhile(sum(weight.numel() for weight, _, _ in self._weights))
+        for slices, places, shape, reading in zip(
+            parts if self._simple else (), self._positions, self._shapes, self._readings, strict=self._simple
+        ):
+            before, after = shape[: slices.dim], shape[slices.dim + 1 :]
+            reading.before, reading.length, reading.after = math.prod(before), shape[slices.dim], math.prod(after)
+            reading.block, reading.positions = slices.block, 0 if places is None else places.data_ptr()
+        self._simple = self._simple and worthwhile(sum(weight.numel() for weight in self._weights))
+        self._simple = self._simple and all(weight.dtype is torch.float32 for weight in self._weights)
 
-    def fits(self) -> bool:
-        """Whether the weights are such as the kernel takes; it is told where they lie now."""
-        if not self._simple:
+    def tell(self, kept: list[Tensor]) -> bool:
+        """Tell the kernel where the weights and the tensors of the state lie; False where it does not take them."""
+        weights = self._weights
+        if not self._simple or [weight.shape for weight in weights] != self._shapes:
             return False
-        for weight, shape, reading in self._weights:
-            if weight.shape != shape or not serves(weight):
+        if not (len(kept) == len(self._kept) and all(map(is_, kept, self._kept))):
+            kinds = [torch.int32, torch.float32, torch.float32] * (len(kept) // 3)
+            if not kept or not all(map(serves, kept, kinds)) or not all(map(serves, weights)):
                 return False
-            reading.weight = weight.data_ptr()
+            self._kept = kept
+        if not all(map(Tensor.is_contiguous, weights)):
+            return False
+        places = [*map(Tensor.data_ptr, weights), *map(Tensor.data_ptr, kept)]
+        if places != self._places:
+            self._places, of = places, iter(places)
+            for reading in self._readings:
+                reading.weight = next(of)
+            for _, judged in self.layers:
+                judged.age, judged.share, judged.utility = next(of), next(of), next(of)
         return True

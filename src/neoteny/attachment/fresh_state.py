@@ -188,8 +188,9 @@ def beginnings(original: Any, settings: Mapping[str, Any], like: Tensor) -> Begi
 
 def declared_by(original: Any, settings: Mapping[str, Any]) -> Mapping[str, Newborn]:
     """What an optimizer says itself of newborn weights: `newborn`, a mapping, or a function of a group's settings."""
-    said = getattr(original, "newborn", {})
-    return said(settings) if callable(said) else said
+    said: Any = getattr(original, "newborn", {})
+    found: Any = said(settings) if callable(said) else said
+    return found
 
 
 def _first_steps(

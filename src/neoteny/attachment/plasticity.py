@@ -356,16 +356,17 @@ class Plasticity(Saved):
             self._dropped |= self._network.grads(optimizer, dense=True)
         if not self._regularisers:
             return None
-        if isinstance(optimizer, TorchOptimizer) and (delta := optimizer.error_of(args[1:], kwargs)) is not None:
+        own, *given = args
+        if isinstance(optimizer, TorchOptimizer) and (delta := optimizer.error_of(given, kwargs)) is not None:
             self._regularise(optimizer, delta)
             return None
-        positional = len(args) > 1 and callable(args[1])
-        closure = args[1] if positional else kwargs.get("closure")
+        positional = bool(given) and callable(given[0])
+        closure = given[0] if positional else kwargs.get("closure")
         if not callable(closure):  # none, or another argument of somebody's step
             self._regularise(optimizer)
             return None
         if positional:
-            return (args[0], self._regularising(optimizer, closure), *args[2:]), kwargs
+            return (own, self._regularising(optimizer, closure), *given[1:]), kwargs
         return args, {**kwargs, "closure": self._regularising(optimizer, closure)}
 
     def _regularising(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:

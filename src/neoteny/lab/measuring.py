@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_OF_WEIGHTS = ("weight_magnitude", "distance_from_init")
+_OF_WEIGHTS = ("weight_magnitude", "distance_from_init", "step_size")
+_QUANTILES = {"step_size_10": 0.1, "step_size_50": 0.5, "step_size_90": 0.9}
 
 
 @torch.no_grad()
@@ -27,9 +28,10 @@ def measure(names: Sequence[str], learner: Learner, probe: Any) -> tuple[dict[tu
     """Measure every run.
 
     Args:
-        names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`, `distance_from_init`;
-            or your own, as `module:function`: it maps a layer's features [R, E, units, positions] to [R] and is
-            recorded under the function's name.
+        names: measures of features (see `neoteny.measures.FEATURE_MEASURES`), `weight_magnitude`,
+            `distance_from_init`, `step_size` (recorded as `step_size_10`, `_50` and `_90`: quantiles of each
+            parameter's, where the optimizer has one for each weight); or your own, as `module:function`: it maps a
+            layer's features [R, E, units, positions] to [R] and is recorded under the function's name.
         learner: R runs.
         probe: [R, E, ...], each run's probe inputs; for several networks by name.
 
@@ -69,7 +71,21 @@ def measure(names: Sequence[str], learner: Learner, probe: Any) -> tuple[dict[tu
     if "distance_from_init" in names:
         initial = [learner.initial_weights[name] for name in weights]
         found["distance_from_init", ""] = distance_from_init(weights.values(), initial, leading=1)
+    if "step_size" in names:
+        found |= _step_sizes(learner)
     return {key: value.double().cpu().numpy() for key, value in found.items()}, broken.cpu().numpy()
+
+
+def _step_sizes(learner: Learner) -> dict[tuple[str, str], Tensor]:
+    """Quantiles of the step sizes that the optimizers have for each weight, by parameter, [R] each."""
+    state, found = learner.strategy.carry()["optim"], {}
+    for phase in learner.objective.phases:
+        for name, own in state.items():
+            sizes = phase.optimizer.step_sizes(own) if phase.trains(name) else None
+            if sizes is not None:
+                for metric, share in _QUANTILES.items():
+                    found[metric, name.removesuffix(".weight")] = sizes.flatten(1).float().quantile(share, dim=1)
+    return found
 
 
 def _finite(values: Tensor) -> Tensor:

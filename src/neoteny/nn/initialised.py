@@ -27,7 +27,7 @@ SPARSITY = 0.9
 """The share of a unit's incoming weights that a sparse initialisation sets to 0."""
 
 
-def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, Initialiser]:
+def initialisers_of(layer: nn.Module, scheme: Scheme | Literal["zero"], gain: float) -> dict[str, Initialiser]:
     """The initialisers of one layer's own parameters, by their names in the layer.
 
     Args:
@@ -41,7 +41,7 @@ def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, 
     >>> initialisers_of(nn.Linear(3, 2), "kaiming_uniform", 1.0)["weight"]
     Initialiser(kind='uniform', scale=1.0)
     """
-    if scheme not in get_args(Scheme):
+    if scheme not in (*get_args(Scheme), "zero"):
         raise UnknownNameError(scheme, get_args(Scheme), "initialisation")
     shapes = {name: parameter.shape for name, parameter in layer.named_parameters(recurse=False)}
     if not shapes:
@@ -60,6 +60,8 @@ def initialisers_of(layer: nn.Module, scheme: Scheme, gain: float) -> dict[str, 
                 weight = Initialiser.lecun_uniform(fan_in)
             case "default":
                 weight = bias = Initialiser.torch_default(fan_in)
+            case "zero":
+                weight = bias
             case "sparse" | "sparse_layer":
                 weight = replace(Initialiser.torch_default(fan_in), sparsity=SPARSITY, alike=scheme == "sparse_layer")
     return {"weight": weight, "bias": bias} if "bias" in shapes else {"weight": weight}
@@ -122,7 +124,7 @@ class Layered(InitialisedModule):
 
     layers: nn.Sequential
 
-    def __init__(self, layers: nn.Sequential, scheme: Scheme, gain: float):
+    def __init__(self, layers: nn.Sequential, scheme: Scheme | Literal["zero"], gain: float):
         super().__init__()
         self.layers = layers
         self.initialisers = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import nn
 
@@ -83,7 +84,8 @@ class LinearNetwork(Layered):
     Args:
         inputs: number of inputs.
         outputs: number of outputs.
-        initialisation: as for `neoteny.nn.MLP`.
+        initialisation: as for `neoteny.nn.MLP`; or `zero`.
+        bias: whether there is b.
 
     Shapes: inputs [batch, inputs] or what has as many numbers, such as images; outputs [batch, outputs].
 
@@ -96,10 +98,16 @@ class LinearNetwork(Layered):
     Source: Dohare et al., Nature 632, 2024, Extended Data Fig. 1; the authors' public `lop/nets/linear.py`.
     """
 
-    def __init__(self, inputs: int, outputs: int, initialisation: Scheme = "kaiming_uniform"):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        initialisation: Scheme | Literal["zero"] = "kaiming_uniform",
+        bias: bool = True,
+    ):
         if min(inputs, outputs) < 1:
             raise SettingError(f"A network of sizes {[inputs, outputs]} has an empty layer: sizes must be at least 1.")
-        super().__init__(nn.Sequential(nn.Linear(inputs, outputs)), initialisation, gain=1.0)
+        super().__init__(nn.Sequential(nn.Linear(inputs, outputs, bias)), initialisation, gain=1.0)
 
     def forward(self, x):
         """The output [batch, outputs] for inputs [batch, ...]."""

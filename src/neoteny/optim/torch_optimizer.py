@@ -16,7 +16,7 @@ A rule that follows predictions gets the prediction's gradient, and its error:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -149,7 +149,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         return loss
 
     @staticmethod
-    def error_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | Tensor | None:
+    def error_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | Tensor | None:
         """The error among the arguments of a step; None if there is none."""
         given = args[0] if args else kwargs.get("delta")
         return None if callable(given) and not isinstance(given, Tensor) else given

@@ -157,6 +157,20 @@ BENCHMARKS = Table(
         "examples",
     ),
     Entry(
+        "idbd-tracking-v1",
+        "neoteny.benchmarks.idbd_tracking:IDBDTracking",
+        "five of twenty inputs matter, with weights whose signs change",
+        "Sutton, AAAI 1992",
+        "examples",
+    ),
+    Entry(
+        "gain-adaptation-v1",
+        "neoteny.benchmarks.gain_adaptation:GainAdaptation",
+        "five of twenty weights walk at random, under noise",
+        "Sutton, Yale Workshop on Adaptive and Learning Systems, 1992",
+        "examples",
+    ),
+    Entry(
         "flights-v1",
         "neoteny.benchmarks.real_streams:FlightsBenchmark",
         "how late will a flight arrive? three million US flights in time order, whose delays become known later",

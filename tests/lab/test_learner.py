@@ -76,11 +76,12 @@ def assert_same(a: Learner, b: Learner, runs=slice(None)) -> None:
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "snp-every-step"])
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.skipif(compiling.compiler() is None, reason="the kernels need a C++ compiler")
 def test_strategies_give_equal_results(name, loss):
     x, y = data(3, labels=loss == "cross_entropy")
-    stack, *others = (learner(METHODS[name], strategy=s, loss=loss) for s in ("stack", "loop", "rank-one", "lanes"))
+    strategies = ["stack", "loop", "rank-one", *(["lanes"] if name != "snp-every-step" else [])]
+    stack, *others = (learner(METHODS[name], strategy=s, loss=loss) for s in strategies)
     losses = advance(stack, x, y)
     for other in others:
         torch.testing.assert_close(advance(other, x, y), losses, rtol=1e-4, atol=1e-4)
@@ -323,6 +324,10 @@ def test_bad_input_is_refused_with_cause_and_cure():
         learner(strategy="pile")
     with pytest.raises(SettingError, match="l2-init acts at every step"):
         learner((L2Init(),), strategy="rank-one")
+    with pytest.raises(SettingError, match="shrink-and-perturb acts at every step"):
+        learner(METHODS["snp-every-step"], strategy="lanes")
+    with pytest.raises(SettingError, match="shrink-and-perturb acts at every step"):
+        learner((*METHODS["snp-every-step"], *METHODS["cbp"]), strategy="rank-one")
     with pytest.raises(SettingError, match=r"cbp\.utility cannot differ"):
         learner(METHODS["cbp"], varied={"cbp.utility": [0, 1, 2]})
     with pytest.raises(SettingError, match="2 values for 3 runs"):
@@ -338,9 +343,9 @@ def test_the_strategy_follows_the_size():
         made = Learner(build, example, loss="mse", optimizer=SGD(), **more)
         return made.strategy.name
 
-    found = "lanes" if compiling.compiler() else "stack"
+    found, one = ("lanes", "rank-one") if compiling.compiler() else ("stack", "stack")
     assert kind(network, torch.zeros(1, 12), seeds=range(30)) == found
-    assert kind(network, torch.zeros(1, 12), seeds=range(30), methods=METHODS["snp-every-step"]) == "stack"
+    assert kind(network, torch.zeros(1, 12), seeds=range(30), methods=METHODS["snp-every-step"]) == one
     wide = lambda: MLP(784, [100] * 3, 10)  # noqa: E731
     assert kind(wide, torch.zeros(1, 784)) == ("rank-one" if compiling.compiler() else "loop")
     assert kind(wide, torch.zeros(20, 784)) == "loop"

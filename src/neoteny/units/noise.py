@@ -18,7 +18,7 @@ from neoteny import compiling
 from neoteny.units import random
 from neoteny.units.random import eager
 
-__all__ = ["at_once", "normals"]
+__all__ = ["at_once", "drawer", "normals"]
 
 SOURCE = Path(__file__).with_name("normal.cpp")
 
@@ -26,6 +26,11 @@ SOURCE = Path(__file__).with_name("normal.cpp")
 def at_once(keys: Tensor) -> bool:
     """Whether `normals` calls the kernel."""
     return keys.device.type == "cpu" and eager() and compiling.optional(SOURCE) is not None
+
+
+def drawer() -> ctypes.c_void_p:
+    """The address of the kernel's function, for other kernels to call."""
+    return ctypes.cast(compiling.kernel(SOURCE).neoteny_normal, ctypes.c_void_p)
 
 
 def normals(keys: Tensor, count: int, folded: Sequence[int] = (), at: Tensor | None = None, steps: int = 1) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from neoteny.errors import SettingError
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies.base import Strategy
-from neoteny.lab.strategies.chains import unsuited
+from neoteny.lab.strategies.chains import perturbing, unsuited
 from neoteny.lab.strategies.lanes import Lanes
 from neoteny.lab.strategies.loop import Loop
 from neoteny.lab.strategies.one_call import OneCall
@@ -48,15 +48,15 @@ def choose(
     if wanted != "auto" and wanted not in STRATEGIES:
         raise SettingError(f"strategy = {wanted!r} is not one of auto, {', '.join(STRATEGIES)}.")
     if wanted in ("rank-one", "lanes"):
-        reason = unsuited(module, step, example)
+        reason = unsuited(module, step, example, noise=wanted == "rank-one")
         if reason is not None:
             raise SettingError(f"strategy = {wanted!r} does not suit: {reason}; choose auto, stack or loop.")
     if wanted != "auto":
         return STRATEGIES[wanted]
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    if compile and unsuited(module, step, example) is None:
+    if compile and unsuited(module, step, example, noise=True) is None:
         several = runs >= LANES_RUNS and parameters <= LANES_SIZE and Lanes.replaces_inside(step.methods)
-        return Lanes if several else RankOne
+        return Lanes if several and perturbing(step) is None else RankOne
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
     small = 4 * runs * parameters <= STACK_BYTES or (
         example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1

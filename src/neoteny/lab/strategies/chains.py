@@ -12,12 +12,12 @@ from neoteny import compiling
 from neoteny.lab.losses import MeanSquaredError
 from neoteny.lab.objective import Prediction
 from neoteny.lab.step import Carry, TrainingStep
-from neoteny.methods import ContinualBackprop
+from neoteny.methods import ContinualBackprop, ShrinkAndPerturb
 from neoteny.methods.shared import order
 from neoteny.optim import SGD
 from neoteny.units import random
 
-__all__ = ["UTILITIES", "chain", "judging", "pointers", "resets", "squared", "unsuited"]
+__all__ = ["UTILITIES", "chain", "judging", "perturbing", "pointers", "resets", "squared", "unsuited"]
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.SiLU)
 UTILITIES = {
@@ -28,8 +28,22 @@ UTILITIES = {
 }
 
 
-def unsuited(module: nn.Module, step: TrainingStep, example: Tensor) -> str | None:
-    """Why a kernel does not give the results of the other strategies; None if it does."""
+def perturbing(step: TrainingStep) -> int | None:
+    """The place of the one method that adds noise to all parameters at every step, where nothing else needs them."""
+    places = [number for number, draws in enumerate(step.draws) if draws]
+    alone = len(places) == 1 and isinstance(step.methods[places[0]], ShrinkAndPerturb) and judging(step) is None
+    return places[0] if alone else None
+
+
+def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, noise: bool = False) -> str | None:
+    """Why a kernel does not give the results of the other strategies; None if it does.
+
+    Args:
+        module: the network.
+        step: what is done.
+        example: inputs of a step.
+        noise: whether the kernel adds noise at every step.
+    """
     found = chain(module, example)
     if found is None or found[0][:-1] != [layer.name for layer in step.network.layers]:
         return "the network is not a chain of linear layers with one of the six activations between them"
@@ -44,8 +58,17 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor) -> str | No
     kept = [m for m in measured if m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate)]
     if len(measured) > 1 or kept != measured:
         return f"it keeps one utility of {', '.join(UTILITIES)}"
-    for method in step.methods:
-        if not isinstance(method, ContinualBackprop) and (method.acts_always or method.coupled_decay is None):
+    adding = perturbing(step) if noise else None
+    if adding is not None and [
+        name for name in step.network.initialisers if name in dict(module.named_parameters())
+    ] != [f"{n}.{kind}" for n in found[0] for kind in ("weight", "bias")]:
+        return "the parameters are not those of the layers in order"
+    for number, method in enumerate(step.methods):
+        if (
+            number != adding
+            and not isinstance(method, ContinualBackprop)
+            and (method.acts_always or method.coupled_decay is None)
+        ):
             return f"method {method.name} acts at every step, beyond a coupled weight decay"
         if method.reads_gradients or method.needs_reference:
             return f"method {method.name} needs more than what units did"

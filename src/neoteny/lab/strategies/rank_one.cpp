@@ -121,16 +121,53 @@ static void judge_outputs(bool mse, const float* z, const void* targets, long k,
 // What continual backpropagation keeps of a hidden layer, [units] each, and which utility it is.
 struct Utility { float **share, **mean, **utility; float decay; bool centred, divided; };
 
+// Normal numbers for all parameters, added with the factor sigma after every step, and who draws them (`units/normal.cpp`).
+struct Noise {
+  void (*draw)(const uint32_t*, const int32_t*, int64_t, int64_t, const uint32_t*, int64_t, int64_t, float*);
+  const uint32_t* key;
+  int32_t at;
+  uint32_t folded;
+  float sigma;
+};
+
+// The update of the first layer that waits, then the noise of step k on all layers.
+static void perturb(const Noise& noise, int32_t k, Vector& drawn, float** W, float** B, const int* size, int layers,
+                    float keep, const Vector& waiting, const float* x) {
+  const int32_t at = noise.at + k;
+  noise.draw(noise.key, &at, 1, 1, &noise.folded, 1, drawn.size(), drawn.data());
+  const float sigma = noise.sigma, *e = drawn.data();
+  for (int i = 0; i < size[1]; i++, e += size[0]) {
+    float *w = W[0] + (long)i * size[0], c = waiting[i];
+    each(size[0], [=](int j) { w[j] = keep * w[j] + c * x[j] + sigma * e[j]; });
+  }
+  for (int l = 0; l < layers; l++) {
+    const int out = size[l + 1], entries = out * size[l];
+    if (l) {
+      float* w = W[l];
+      each(entries, [=](int j) { w[j] += sigma * e[j]; });
+      e += entries;
+    }
+    float* b = B[l];
+    each(out, [=](int j) { b[j] += sigma * e[j]; });
+    e += out;
+  }
+}
+
 template <bool CBP>
 static void train(float** W, float** B, const int* size, int layers, Activation f, bool mse, const float* xs,
-                  const void* ys, float step, float decay_weights, long steps, const Utility& u, float** features,
-                  double* sums) {
+                  const void* ys, float step, float decay_weights, long steps, const Utility& u, const Noise& noise,
+                  float** features, double* sums) {
   std::vector<Vector> h(layers + 1), slope(layers + 1), delta(layers + 1), column(layers + 1), row(layers + 1);
   for (int l = 0; l <= layers; l++)
     for (auto* v : {&h[l], &slope[l], &delta[l], &column[l], &row[l]}) v->assign(size[l], 0.f);
   const float keep = 1 - step * decay_weights, eta = u.decay;
   const Vector nothing(size[0], 0.f);
-  Vector waiting(size[1], 0.f), new_utility(size[1], 0.f);
+  Vector waiting(size[1], 0.f), new_utility(size[1], 0.f), drawn;
+  if (noise.draw) {
+    size_t all = 0;
+    for (int l = 0; l < layers; l++) all += (size_t)size[l + 1] * (size[l] + 1);
+    drawn.assign(all, 0.f);
+  }
 
   // utility of layer l, once its sums of |w| over outgoing (column) and incoming (row) weights include this step's update
   auto rate = [&](int l, const float* unit) {
@@ -141,10 +178,11 @@ static void train(float** W, float** B, const int* size, int layers, Activation 
 
   const float* before = xs;
   for (long k = 0; k <= steps; k++) {  // the round after the last step only does the first layer's update
+    if (noise.draw && k == steps) break;
     const float* x = k < steps ? xs + k * size[0] : nothing.data();
     for (int i = 0; i < size[1]; i++) {
       float* w = W[0] + (long)i * size[0];
-      h[1][i] = B[0][i] + (k ? update_then_dot(w, keep, waiting[i], before, x, size[0], &row[1][i])
+      h[1][i] = B[0][i] + (k && !noise.draw ? update_then_dot(w, keep, waiting[i], before, x, size[0], &row[1][i])
                              : dot(w, x, size[0]));
     }
     if (CBP && k && layers > 1) rate(1, new_utility.data());
@@ -177,6 +215,7 @@ static void train(float** W, float** B, const int* size, int layers, Activation 
       waiting[i] = -step * delta[1][i];
       B[0][i] = keep * B[0][i] + waiting[i];
     }
+    if (noise.draw) perturb(noise, k, drawn, W, B, size, layers, keep, waiting, x);
     before = x;
   }
 }
@@ -184,8 +223,10 @@ static void train(float** W, float** B, const int* size, int layers, Activation 
 extern "C" void neoteny_rank_one(float** W, float** B, const int* size, int layers, int activation, int mse,
                                  const float* xs, const void* ys, float step, float decay_weights, long steps,
                                  float** share, float** mean, float** utility, float decay, int centred, int divided,
-                                 float** features, double* sums) {
+                                 float** features, double* sums, void* draw, const uint32_t* key, int at, int folded,
+                                 float sigma) {
+  const Noise noise{(decltype(Noise::draw))draw, key, at, (uint32_t)folded, sigma};
   const Utility u{share, mean, utility, decay, centred != 0, divided != 0};
   (share ? train<true> : train<false>)(W, B, size, layers, (Activation)activation, mse != 0, xs, ys, step, decay_weights,
-                                       steps, u, features, sums);
+                                       steps, u, noise, features, sums);
 }

@@ -3,12 +3,14 @@
 With one example the gradient of a linear layer is the outer product delta h^T. So a step needs no new memory of the
 weights' size and reads the weights at most twice, which a general graph does not guarantee. The kernel `rank_one.cpp`
 does this. It also updates the running averages of continual backpropagation: the sums of |w| that they need come from
-the same passes over the weights. The reset itself is rare and is done by the method's own rule.
+the same passes over the weights. The reset itself is rare and is done by the method's own rule. The noise of shrink and
+perturb is added inside it, too.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,9 +22,11 @@ from neoteny import compiling
 from neoteny.lab.graph import Graph
 from neoteny.lab.objective import Batch
 from neoteny.lab.strategies.base import Due, plan
-from neoteny.lab.strategies.chains import UTILITIES, chain, judging, pointers, resets, squared
+from neoteny.lab.strategies.chains import UTILITIES, chain, judging, perturbing, pointers, resets, squared
 from neoteny.lab.strategies.loop import Loop
-from neoteny.methods import ContinualBackprop
+from neoteny.methods import ContinualBackprop, ShrinkAndPerturb
+from neoteny.methods.base import Method
+from neoteny.units import noise
 
 SOURCE = Path(__file__).with_name("rank_one.cpp")
 
@@ -38,6 +42,8 @@ class RankOne(Loop):
         assert found is not None  # checked by `choose`
         self._train = compiling.kernel(SOURCE).neoteny_rank_one
         self._judging, self._squared = judging(self.step), squared(self.step)
+        self._perturbing = perturbing(self.step)
+        self._draw = None if self._perturbing is None else noise.drawer()
         self._linears, self._activation = found
         outputs = [module.get_parameter(f"{name}.weight").shape[0] for name in self._linears]
         self._sizes = [example.shape[1], *outputs]
@@ -94,11 +100,24 @@ class RankOne(Loop):
             int(divided),
             pointers(list(features.values())),
             ctypes.c_void_p(sums.data_ptr()),
+            self._draw,
+            ctypes.c_void_p(self.keys[run].data_ptr()),
+            int(carry["count"]),
+            *self._noise_of(methods),
         )
         for number, name in enumerate(carry["sums"]):
             carry["sums"][name] += sums[number]
         carry["count"] += steps
         return features
+
+    def _noise_of(self, methods: Sequence[Method]) -> tuple[int, ctypes.c_float]:
+        """What is folded into the key of a step for its noise, and the factor of the noise."""
+        if self._perturbing is None:
+            return 0, ctypes.c_float(0)
+        method = methods[self._perturbing]
+        assert isinstance(method, ShrinkAndPerturb)
+        (folded,) = next(turn.folded for turn in self.step.intervening if turn.number == self._perturbing)
+        return folded, ctypes.c_float(method.sigma)
 
     def _reset(self, run: int, active: tuple[bool, ...], rows: list[Tensor], features: dict[str, Tensor]) -> None:
         """Do what is due after the last step, by the methods' own rules."""

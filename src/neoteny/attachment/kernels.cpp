@@ -199,17 +199,29 @@ void correct_parameter(const Moments& at, const std::vector<std::int32_t>& row_a
         const Scale its = scale(column_age[column]);
         factor[column] = its.factor, floor[column] = its.floor;
     }
-    const bool few = static_cast<Count>(young.size()) * 4 < at.columns;
+    const Count found = static_cast<Count>(young.size());
+    const bool few = found * 4 < at.columns;
+    std::vector<float> gathered(few ? 5 * found : 0);  // parameter, moments, factor and floor of the young columns
+    std::vector<std::int32_t> age(few ? found : 0);
+    float *its_p = gathered.data(), *its_m = its_p + found, *its_v = its_m + found, *its_factor = its_v + found,
+          *its_floor = its_factor + found;
+    for (Count k = 0; few && k < found; ++k)
+        age[k] = column_age[young[k]], its_factor[k] = factor[young[k]], its_floor[k] = floor[young[k]];
     for (Count row = 0; row < at.rows; ++row) {
         const std::int32_t own = row_age[row];
         const Count begin = row * at.columns * at.inner;
         float* p = at.parameter + begin;
         const float *m = at.first + begin, *v = at.second + begin;
-        if (own == OLD && (few || at.inner > 1)) {
+        if (own == OLD && at.inner > 1) {
             for (Count column : young) {
                 const Count i = column * at.inner;
                 correct<rooted>(p + i, m + i, v + i, at.inner, whole, scale(column_age[column]));
             }
+        } else if (own == OLD && few) {
+            for (Count k = 0; k < found; ++k)
+                its_p[k] = p[young[k]], its_m[k] = m[young[k]], its_v[k] = v[young[k]];
+            correct<rooted>(its_p, its_m, its_v, found, whole, OLD, whole, age.data(), its_factor, its_floor);
+            for (Count k = 0; k < found; ++k) p[young[k]] = its_p[k];
         } else if (own != OLD && !columns) {
             correct<rooted>(p, m, v, at.columns * at.inner, whole, scale(own));
         } else if (at.inner > 1) {

@@ -277,6 +277,7 @@ class Plasticity(Saved):
         self._rest()
         self._key = random.key(order.method_seed(self.seed), self._device)
         self._network.network = self.units
+        self._network.made_once.clear()
 
     # What the optimizer calls
 

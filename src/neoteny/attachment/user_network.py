@@ -66,6 +66,7 @@ class UserNetwork:
         groups, outer_of = weakref.WeakMethod(self.groups), weakref.WeakMethod(self.outer)
         self.fresh_state = FreshState(lambda: _there(groups)(), self.parameters, lambda one: _there(outer_of)(one))
         self._along: dict[tuple[str, int, Any], Slices] = {}
+        self.made_once: dict[str, Any] = {}
         self._detached: Tensors = {}
         self._addresses: list[int] = []
         self._plain = all(type(p) is nn.Parameter and p.layout is torch.strided for p in self.parameters.values())
@@ -75,6 +76,7 @@ class UserNetwork:
 
     def look_at_frozen(self) -> None:
         """See which parameters are frozen now; layers that have some rest."""
+        self.made_once.clear()
         self.frozen = frozenset(name for name, p in self.parameters.items() if not p.requires_grad)
         self.resting = frozenset(
             layer.name for layer in self.network.layers if any(s.name in self.frozen for s in slices_of(layer))
@@ -283,6 +285,12 @@ class UserStep(Step):
     @optim.setter
     def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert not value  # the optimizers hold it, so it cannot be set
+
+    def once(self, what: str, make: Callable[[], _Held]) -> _Held:
+        """Remembered until the user changes the network."""
+        if what not in self._user.made_once:
+            self._user.made_once[what] = make()
+        return self._user.made_once[what]
 
     def layers(self) -> Iterator[tuple[int, UnitLayer]]:
         """The unit layers of which nothing is frozen now, each with its place in the network."""

@@ -13,7 +13,7 @@ import math
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from neoteny.kinds import Settings
 from neoteny.notebook import table
@@ -35,6 +35,7 @@ activations `[batch, units, positions]`. See `Step.on_reference`."""
 Contract = tuple[Sequence["Method"], Sequence["Method"]]
 """What `Method.contract` declares: active methods, and inactive ones, of strength zero."""
 
+_Made = TypeVar("_Made")
 _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 100
 
@@ -120,6 +121,10 @@ class Step:
         """New values for a parameter from its initialiser; of a sharded one the part that `tensors` holds."""
         return self.part(name, self.network.initialisers[name].draw(key, self.shape(name)))
 
+    def once(self, what: str, make: Callable[[], _Made]) -> _Made:
+        """What follows from the network's parameters and their shapes alone; remembered where steps share a network."""
+        return make()
+
     def add_to_grads(self, names: Sequence[str], pulls: Mapping[str, Tensor], strength: float | Tensor) -> None:
         """Add strength · pull to the gradients of these parameters."""
         from neoteny.methods.shared import each
@@ -145,7 +150,8 @@ class Step:
         From one draw for all of them: a graph of many small draws compiles slowly.
         """
         names = self.parameters()
-        shapes = list(map(self.shape, names))
+        known = self.once("shapes", lambda: {name: self.shape(name) for name in self.parameters()})
+        shapes = [known[name] for name in names]
         sizes = list(map(math.prod, shapes))
         drawn = self.normals(sum(sizes)) if self.noise is None else self.noise
         own = drawn.split_with_sizes(sizes)

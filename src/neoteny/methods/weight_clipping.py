@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.checks import is_number, require
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
+from neoteny.methods.shared import each
 from neoteny.methods.shared.matrices import matrices
 
 if TYPE_CHECKING:
@@ -76,13 +77,21 @@ class WeightClipping(Method):
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Clip every layer's weights and biases that have a gradient."""
-        for matrix in matrices(step.network, step.tensors):
-            if matrix.embedding:
-                continue
+        sizes = step.once("fan-in", lambda: _fan_in(step))
+        names = [n for n in sizes if n in step.grads and (self.head or n not in step.network.head)]
+        bounds = [self.zeta / math.sqrt(sizes[name]) for name in names]
+        below = each.apply("clamp_max", [step.tensors[name] for name in names], bounds)
+        clipped = each.apply("clamp_min", below, [-bound for bound in bounds])
+        step.tensors.update(zip(names, clipped, strict=True))
+        return state
+
+
+def _fan_in(step: Step) -> dict[str, int]:
+    """The fan-in of the layer of every weight and bias."""
+    found = {}
+    for matrix in matrices(step.network, step.tensors):
+        if not matrix.embedding:
             shape = step.shape(matrix.name)
             fan_in = math.prod(shape) // shape[matrix.outputs if len(shape) == 2 else 0]
-            bound = self.zeta / math.sqrt(fan_in)
-            for name in (matrix.name, *matrix.biases):
-                if name in step.grads and (self.head or name not in step.network.head):
-                    step.tensors[name] = step.tensors[name].clamp(-bound, bound)
-        return state
+            found |= dict.fromkeys((matrix.name, *matrix.biases), fan_in)
+    return found

@@ -87,7 +87,7 @@ def test_the_network_is_the_one_described_and_fits_the_stream(cls, scale, system
     problem = of(cls, scale, system)
     stream = problem.build_stream([3, 4, 5])
     parts = dict(zip(stream.PARTS, stream.next(2), strict=True))
-    x, y = parts["inputs"], parts["targets"] if "targets" in parts else parts["returns"]
+    x, y = parts["inputs"], parts["targets" if "targets" in parts else stream.PARTS[-1]]
     assert x.shape[:3] == (3, 2, problem.batch_size) and x.dtype == torch.float32
     network = problem.build_network()
     outputs = network(x[0, 0])

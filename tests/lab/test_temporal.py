@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from linear.references import swift_td
 from neoteny import lab
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
@@ -17,8 +18,9 @@ from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
 from neoteny.lab.losses import LOSSES
 from neoteny.lab.running import folder_of, start
-from neoteny.lab.temporal import delayed, temporal_difference
+from neoteny.lab.temporal import delayed, sarsa, temporal_difference
 from neoteny.nn import MLP, LinearNetwork
+from neoteny.nn.action_values import LinearActionValues
 from neoteny.optim import SGD, ObGD, SwiftTD, TraceSGD
 
 EAGER = {"compile": False, "progress": False}
@@ -149,3 +151,32 @@ def test_a_run_that_overflows_ends_alone(tmp_path):
     run = lab.run(TRACE, runs=1, scale="tiny", settings=SHORT, grid=grid, out=tmp_path, **EAGER)
     assert run.metrics.filter(pl.col("metric") == "non_finite")["run"].to_list() == [1]
     assert run.metrics.filter((pl.col("metric") == "loss") & (pl.col("run") != 1)).height == 4
+
+
+def test_sarsa_equals_the_ordinary_loop_on_the_actions_it_took():
+    """Rewards that name the action: the loss, the best reward less the action's, tells which one was taken."""
+    rng = np.random.default_rng(2)
+    x, count = rng.standard_normal((2, 121, 1, 4)), 120
+    rewards = np.broadcast_to([0.0, -1.0, -2.0], (2, count, 1, 3)).copy()
+    mine = Learner(
+        lambda: LinearActionValues(4, 3).double(),
+        torch.zeros(1, 4, dtype=torch.float64),
+        objective=sarsa(SwiftTD(), GAMMA, LAMBDA, exploration=0.4),
+        seeds=(0, 1),
+        strategy="stack",
+        compile=False,
+    )
+    given = {"inputs": x[:, :-1], "next": x[:, 1:], "rewards": rewards}
+    batches = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in given.items()}
+    actions = np.array([mine.advance({k: v[:, [t]] for k, v in batches.items()})["loss"].numpy() for t in range(count)])
+    assert set(actions.ravel()) == {0.0, 1.0, 2.0}
+    for run in range(2):
+        last = mine.strategy.carry()["tensors"]["action"][run].item()
+        taken = [*actions[:, run].astype(int), last]
+        pairs = np.zeros((count + 1, 3, 4))
+        pairs[np.arange(count + 1), taken] = x[run, :, 0]
+        cumulants = [0.0, *rewards[run, np.arange(count), 0, taken[:-1]]]
+        _, weights, _ = swift_td(pairs.reshape(-1, 12), cumulants, np.full(count + 1, GAMMA), lamda=LAMBDA)
+        np.testing.assert_allclose(mine.weights()["layer.weight"][run].flatten().numpy(), weights, rtol=1e-6)
+    with pytest.raises(SettingError, match="exploration = 2"):
+        sarsa(SwiftTD(), 0.9, 0.9, exploration=2)

@@ -1,6 +1,6 @@
-"""Two objectives of streams whose targets come later: temporal-difference prediction, and labels with a delay.
+"""Objectives of streams whose targets come later: temporal differences, for values and actions; labels with a delay.
 
-Both record as `loss` how good a prediction was when it was made.
+All record as `loss` how good a prediction or an action was when it was made.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from neoteny.checks import is_number
 from neoteny.errors import SettingError
 from neoteny.lab.losses import Loss
 from neoteny.lab.objective import Batch, Evaluation, Forward, Objective, Phase, supervised
 from neoteny.optim.base import Optimizer
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of
 from neoteny.optim.tidbd import FOLLOWING
+from neoteny.units import random
 
-__all__ = ["Delayed", "TemporalDifference", "delayed", "temporal_difference"]
+__all__ = ["Delayed", "Sarsa", "TemporalDifference", "delayed", "sarsa", "temporal_difference"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,58 @@ def temporal_difference(optimizer: Optimizer, discount: float, trace: float) -> 
     evaluate = TemporalDifference(discount, decay_of(discount, trace))
     phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=("td_error",), signals=SIGNALS, beside=(FOLLOWING,))
     return Objective(phases=(phase,))
+
+
+@dataclass(frozen=True)
+class Sarsa:
+    """q(x, a) learns to be the discounted sum of coming rewards under the actions that are taken: epsilon-greedy.
+
+    A batch is one transition: `inputs` x [1, n], `next` x' [1, n], and `rewards` [1, actions], what each action would
+    get. The network is `neoteny.nn.LinearActionValues`, which keeps the present action. Recorded are `loss`, how much
+    less the action got than the best one would have, and `td_error`, delta^2.
+
+    Args:
+        discount: gamma.
+        decay: gamma lambda.
+        exploration: the share of actions that are drawn at random.
+    """
+
+    discount: float
+    decay: float
+    exploration: float
+
+    def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
+        """The value of the action, its error, and what is recorded."""
+        rewards = batch["rewards"].squeeze(0)
+        explores, which = random.uniform(key, (2,))
+        forced = torch.where(explores < self.exploration, (which * len(rewards)).long(), -1)
+        value, following, action = forward(batch["inputs"], batch["next"], forced)
+        reward = (rewards * (torch.arange(len(rewards), device=rewards.device) == action)).sum()
+        delta = reward + self.discount * following.detach() - value.detach()
+        signals = {
+            DELTA: delta,
+            TRACE_DECAY: torch.full_like(delta, self.decay),
+            ENDED: torch.zeros((), dtype=torch.bool, device=delta.device),
+        }
+        return Evaluation(value, {"loss": rewards.max() - reward, "td_error": delta.square()}, signals)
+
+
+def sarsa(optimizer: Optimizer, discount: float, trace: float, exploration: float) -> Objective:
+    """Linear Sarsa(lambda) on rewards that do not change what comes; with the rule `SwiftTD` it is Swift-Sarsa.
+
+    Args:
+        optimizer: a rule that follows predictions.
+        discount: gamma in [0, 1].
+        trace: lambda in [0, 1].
+        exploration: epsilon in [0, 1].
+
+    Raises:
+        SettingError: a setting outside [0, 1]; an optimizer that descends losses.
+    """
+    if not (is_number(exploration) and 0 <= exploration <= 1):
+        raise SettingError(f"exploration = {exploration!r} is not a share in [0, 1]; 0.1 is usual.")
+    evaluate = Sarsa(discount, decay_of(discount, trace), exploration)
+    return Objective(phases=(Phase(evaluate=evaluate, optimizer=optimizer, metrics=("td_error",), signals=SIGNALS),))
 
 
 @dataclass(frozen=True)

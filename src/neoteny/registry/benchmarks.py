@@ -198,6 +198,13 @@ BENCHMARKS = Table(
         "after Elsayed & Mahmood, ICLR 2024, arXiv 2404.00781",
         "examples",
     ),
+    Entry(
+        "operant-conditioning-v1",
+        "neoteny.benchmarks.operant_conditioning:OperantConditioning",
+        "control: two of a thousand signals say which action is rewarded, the others are noise",
+        "after Javed & Sutton, arXiv 2507.19539, 2025",
+        "examples",
+    ),
     sort="KIND",
 )
 """Every version of every benchmark, by id."""

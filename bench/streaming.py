@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from linear_learners import swift_td
 from torch import Tensor
 
 from neoteny.lab.learner import Learner
@@ -126,6 +127,7 @@ def traffic() -> float:
 SECTIONS: dict[str, tuple[str, Callable[[int], Sequence[str]]]] = {
     "optimizers": (f"Optimizers beside SGD (asked: Autostep at most {ASKED:g} times SGD)", optimizers),
     "weights": ("Autostep against the number of weights", weights),
+    "swift-td": ("SwiftTD on 1,000 sparse active features, beside the published package (asked: as fast)", swift_td),
 }
 
 

@@ -33,7 +33,8 @@ class OperantConditioning(OnlineBenchmark):
     reward a step is missed: the best action's less that of the action taken. Never acting misses about 0.09.
 
     Known (in words, Javed & Sutton): Swift-Sarsa finds the signals that matter, and for a range of its two step sizes
-    comes near the best policy.
+    comes near the best policy. Measured here, 2 runs, steps 15,000 to 20,000: Sarsa(lambda) misses 0.034 with step size
+    0.003, 0.040 with 0.001; the random actions alone cost about 0.013.
 
     Scales: `paper` is 500,000 steps; `small` 50,000; `tiny` is for tests.
 
@@ -61,7 +62,7 @@ class OperantConditioning(OnlineBenchmark):
         "backprop": System("Sarsa(lambda) with one step size"),
         "true-online-sarsa": System(
             "true online Sarsa(lambda) with one step size",
-            overrides={"optimizer": "true-online-td", "step_size": 0.001},
+            overrides={"optimizer": "true-online-td", "step_size": 0.003},
         ),
         "swift-sarsa": System(
             "Swift-Sarsa: a step size for each weight, and a bound",
@@ -79,7 +80,7 @@ class OperantConditioning(OnlineBenchmark):
     """steps between two measurements of the weights"""
     probe_size: int = 100
     """inputs that the measures are taken on"""
-    optimizer: Optimizer = TraceSGD(step_size=0.001)
+    optimizer: Optimizer = TraceSGD(step_size=0.003)
     """the rule that follows the values"""
     signals: int = 1_000
     """signals, cues included"""

@@ -50,6 +50,9 @@ def attach(
     these optimizers train are changed. A step of size 0 before which no activations were seen does not count; with such
     a step `torch.distributed.checkpoint` sets up an optimizer's state.
 
+    On a CPU in single precision the first step compiles small kernels where a C++ compiler is at hand; that takes about
+    two seconds, once on a machine. Without one tensors do the same, and steps of small networks take longer.
+
     Args:
         model: the network, compiled or wrapped for data parallelism or not. Processes that train it together
             (`DistributedDataParallel`, `fully_shard`) measure units on the whole batch and make the same ones new.

@@ -583,3 +583,23 @@ class Mixture(nn.Module):
 def test_untaken_branches_are_named():
     network = find(Mixture(), X)
     assert all("did not run" in network.skipped[f"experts.{number}"] for number in (1, 2))
+
+
+class SubNorm(nn.Module):
+    """Attention with a norm before its output, as in BitNet; the norm is a module or a function."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(6, 6) for _ in range(4))
+        self.norm = nn.LayerNorm(6) if module else None
+
+    def forward(self, x):
+        h = (self.q(x) @ self.k(x).mT).softmax(-1) @ self.v(x)
+        return self.out(nn.functional.layer_norm(h, (6,)) if self.norm is None else self.norm(h))
+
+
+@pytest.mark.parametrize(("module", "reason"), [(True, "'norm' takes statistics"), (False, "a norm that is no module")])
+def test_a_norm_behind_attention_is_named_as_the_reason(module, reason):
+    found = find(SubNorm(module), torch.randn(3, 5, 6), allow_none=True)
+    assert not found.layers
+    assert found.skipped["v"].startswith(reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +96,8 @@ def find(
         done = check(inner, [layer for layer in layers if not layer.coupled], example_inputs)
         layers, checked = [_marked(layer, done.moved) for layer in layers], str(done) if layers else ""
     if only_preserving and not chain:
-        against = {layer.name: _not_preserving(layer, done.moved) for layer in layers}
+        normed = {known.weight for name, known in traced.maps.items() if name in traced.statistics}
+        against = {layer.name: _not_preserving(layer, done.moved, normed) for layer in layers}
         skipped = {**skipped, **{name: reason for name, reason in against.items() if reason}}
         layers = [layer for layer in layers if not against[layer.name]]
     if not layers and not allow_none:
@@ -129,8 +130,13 @@ def _marked(layer: UnitLayer, moved: Mapping[str, str]) -> UnitLayer:
     return replace(layer, preserving=False) if layer.name in moved else layer
 
 
-def _not_preserving(layer: UnitLayer, moved: Mapping[str, str]) -> str | None:
-    """Why a reset of a layer's units would change what the network computes, or None."""
+def _not_preserving(layer: UnitLayer, moved: Mapping[str, str], normed: Collection[str]) -> str | None:
+    """Why a reset of a layer's units would change what the network computes, or None.
+
+    `normed`: the weights of which a norm that is no module takes statistics.
+    """
+    if layer.name in moved and any(slices.name in normed for slices in layer.incoming):
+        return f"a norm that is no module takes statistics over its units, so each reaches the others: {_TAKEN_WITH}"
     if layer.name in moved:
         return (
             "checked with numbers, the output moves with what feeds its units although nothing should read them (by "

@@ -227,6 +227,7 @@ def merge(
             if value.requires_grad:
                 found = graph.read(value, () if dim is None else (dim,))
                 new |= _add(result.reads.setdefault(call.name, {}), found)
+    result.statistics |= graph.statistics
     before = {name: units.sum() for name, units in result.output.items()}
     for value in outputs:
         for name, codes in graph.read(value, ()).items():

@@ -39,6 +39,8 @@ class Trace:
         inputs: for each consumer the dimension of its input that j runs along, from the end, and its length.
         same_input: for each consumer a number that consumers of the very same tensor share.
         after_norm: for each consumer of what a norm makes of activations, as it is, that norm.
+        statistics: the producers whose units reach each other through a statistic that no module takes: a norm as a
+            function, or written by hand.
         calls: how often each was called in the forward pass.
         parts: for each part that an opened module was taken into, that module.
         bare: for each consumer, parameter by parameter, those that no known module owns and that its input is computed
@@ -63,6 +65,7 @@ class Trace:
     inputs: dict[str, tuple[int, int]] = field(default_factory=dict)
     same_input: dict[str, int] = field(default_factory=dict)
     after_norm: dict[str, str] = field(default_factory=dict)
+    statistics: set[str] = field(default_factory=set)
     calls: dict[str, int] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     bare: dict[str, dict[str, dict[int, np.ndarray | None]]] = field(default_factory=dict)

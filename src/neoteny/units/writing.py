@@ -73,7 +73,7 @@ class Writer:
             if producer in grouping.first:
                 node = grouping.first[producer] + unit
                 fit = self.fit[node]
-                shared[j[~fit]] = True
+                shared[j[~fit & ~grouping.modulates[node]]] = True
                 nodes.append((node[fit], j[fit]))
         if not nodes:
             return {}

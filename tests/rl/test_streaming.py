@@ -144,12 +144,12 @@ OTHER = {"normalise_observations": False, "normalise_rewards": False, "bootstrap
 @pytest.mark.parametrize(
     "make",
     [
-        partial(ac, settings=StreamACSettings(segment=40)),
-        partial(ac, settings=StreamACSettings(segment=40, reward_moment="mean", entropy=0.5, trace_lambda=0.3)),
-        partial(ac, settings=StreamACSettings(segment=40, actor_kappa=1.5, **OTHER)),
-        partial(values, StreamQ, StreamQSettings(segment=40, exploration=1.0)),
-        partial(values, StreamQ, StreamQSettings(segment=40, exploration=1.0, cut="after", **OTHER)),
-        partial(minatar, StreamQSettings(segment=40, exploration=1.0)),
+        partial(ac, settings=StreamACSettings(segment=20)),
+        partial(ac, settings=StreamACSettings(segment=20, reward_moment="mean", entropy=0.5, trace_lambda=0.3)),
+        partial(ac, settings=StreamACSettings(segment=20, actor_kappa=1.5, **OTHER)),
+        partial(values, StreamQ, StreamQSettings(segment=20, exploration=1.0)),
+        partial(values, StreamQ, StreamQSettings(segment=20, exploration=1.0, cut="after", **OTHER)),
+        partial(minatar, StreamQSettings(segment=20, exploration=1.0)),
     ],
     ids=["ac", "ac-moment", "ac-plain", "q", "q-after", "minatar"],
 )

@@ -11,11 +11,44 @@
 
 using Vector = std::vector<float>;
 
-static float dot(const float* __restrict__ a, const float* __restrict__ b, int n) {
+// Sixteen numbers that need not be aligned.
+typedef float V __attribute__((vector_size(64), aligned(4), may_alias));
+static inline V load(const float* p) { return *(const V*)p; }
+static inline void store(float* p, V v) { *(V*)p = v; }
+
+static inline float total(V v) {
   float s = 0;
   #pragma omp simd reduction(+ : s)
-  for (int i = 0; i < n; i++) s += a[i] * b[i];
+  for (int i = 0; i < 16; i++) s += v[i];
   return s;
+}
+
+static inline V size_of(V v) { return v < 0 ? -v : v; }
+
+static float dot(const float* a, const float* b, int n) {
+  V s = {};
+  int j = 0;
+  for (; j + 16 <= n; j += 16) s += load(a + j) * load(b + j);
+  float sum = total(s);
+  for (; j < n; j++) sum += a[j] * b[j];
+  return sum;
+}
+
+// The products of R rows of n weights with S vectors: rows of their own would wait for one sum after the other.
+template <int R, int S>
+static inline void products(const float* w, const float* const* x, int n, float sums[R][S]) {
+  V s[R][S] = {};
+  int j = 0;
+  for (; j + 16 <= n; j += 16)
+    for (int r = 0; r < R; r++) {
+      const V row = load(w + (long)r * n + j);
+      for (int k = 0; k < S; k++) s[r][k] += row * load(x[k] + j);
+    }
+  for (int r = 0; r < R; r++)
+    for (int k = 0; k < S; k++) {
+      sums[r][k] = total(s[r][k]);
+      for (int i = j; i < n; i++) sums[r][k] += w[(long)r * n + i] * x[k][i];
+    }
 }
 
 // One linear layer, or a convolution of kernel 3 without padding: then its inputs are laid out as patches.
@@ -75,8 +108,24 @@ struct Network {
         }
       return;
     }
-    for (int i = 0; i < a.out; i++)
-      for (Pass* pass : passes) pass->value[i] = a.b[i] + dot(a.w + (long)i * a.in, pass->input.data(), a.in);
+    if (passes.size() == 1) rows<1>(a, passes.begin()); else rows<2>(a, passes.begin());
+  }
+
+  template <int S>
+  static void rows(const Layer& a, Pass* const* passes) {
+    const float* x[S];
+    for (int k = 0; k < S; k++) x[k] = passes[k]->input.data();
+    float sums[4][S];
+    int i = 0;
+    for (; i + 4 <= a.out; i += 4) {
+      products<4, S>(a.w + (long)i * a.in, x, a.in, sums);
+      for (int r = 0; r < 4; r++)
+        for (int k = 0; k < S; k++) passes[k]->value[i + r] = a.b[i + r] + sums[r][k];
+    }
+    for (; i < a.out; i++) {
+      products<1, S>(a.w + (long)i * a.in, x, a.in, sums);
+      for (int k = 0; k < S; k++) passes[k]->value[i] = a.b[i] + sums[0][k];
+    }
   }
 
   static void activate(const Layer& a, Pass& pass) {
@@ -122,9 +171,15 @@ struct Network {
       float* __restrict__ d = delta[l - 1].data();
       const int n = below.units();  // no convolution follows another layer
       std::fill_n(d, n, 0.f);
-      for (int i = 0; i < a.out; i++) {
-        const float g = delta[l][i];
-        const float* __restrict__ w = a.w + (long)i * a.in;
+      int i = 0;
+      for (; i + 4 <= a.out; i += 4) {
+        const float *g = delta[l].data() + i, *w = a.w + (long)i * a.in;
+        #pragma omp simd
+        for (int j = 0; j < n; j++)
+          d[j] += g[0] * w[j] + g[1] * w[j + n] + g[2] * w[j + 2 * n] + g[3] * w[j + 3 * n];
+      }
+      for (; i < a.out; i++) {
+        const float g = delta[l][i], *w = a.w + (long)i * a.in;
         #pragma omp simd
         for (int j = 0; j < n; j++) d[j] += g * w[j];
       }
@@ -144,14 +199,15 @@ struct Network {
 
   // z <- decay z + g; the sums of |z| and of z g.
   void traces(float decay, float* norm, float* along) {
-    float total = 0, product = 0;
+    float sum = 0, product = 0;
+    V sums = {}, products = {};
     for (size_t l = 0; l < layers.size(); l++) {
       const Layer& a = layers[l];
       const int n = a.positions();
       const float* x = here[l].input.data();
       for (int i = 0; i < a.out; i++) {
         const float* d = delta[l].data() + i * n;
-        const float* __restrict__ in = x;
+        const float* in = x;
         float scale = d[0], bias = d[0];
         if (n > 1) {
           bias = 0;
@@ -160,23 +216,25 @@ struct Network {
           in = spread[l].data();
           scale = 1;
         }
-        float* __restrict__ z = a.zw + (long)i * a.in;
-        float s = 0, t = 0;
-        #pragma omp simd reduction(+ : s, t)
-        for (int j = 0; j < a.in; j++) {
-          const float g = scale * in[j], v = decay * z[j] + g;
-          z[j] = v;
-          s += std::fabs(v);
-          t += v * g;
+        float* z = a.zw + (long)i * a.in;
+        int j = 0;
+        for (; j + 16 <= a.in; j += 16) {
+          const V g = scale * load(in + j), v = decay * load(z + j) + g;
+          store(z + j, v);
+          sums += size_of(v);
+          products += v * g;
         }
-        const float v = decay * a.zb[i] + bias;
-        a.zb[i] = v;
-        total += s + std::fabs(v);
-        product += t + v * bias;
+        auto rest = [&](float& z, float g) {
+          z = decay * z + g;
+          sum += std::fabs(z);
+          product += z * g;
+        };
+        for (; j < a.in; j++) rest(z[j], scale * in[j]);
+        rest(a.zb[i], bias);
       }
     }
-    *norm = total;
-    *along = product;
+    *norm = sum + total(sums);
+    *along = product + total(products);
   }
 
   // w <- w + step z; z <- 0 where traces end.

@@ -148,7 +148,7 @@ class StreamingAgents(Agents):
             seen[:, step] = state["seen"]
             made = advance(self._given(state))
             observations[:, 0], observations[:, 1] = made.final_observations, made.observations
-            outcomes[:] = np.array((made.rewards, made.terminations, made.truncations)).T
+            outcomes[:, 0], outcomes[:, 1], outcomes[:, 2] = made.rewards, made.terminations, made.truncations
             own[...] = lots[step]
             learn(batch)
             if not stays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from neoteny.errors import SettingError
 from neoteny.lab.execution import Execution
 from neoteny.lab.running import folder_of, resume, start
 from neoteny.registry import benchmark
+from neoteny.rl import load_policy
 
 pytestmark = pytest.mark.skipif(not (find_spec("gymnasium") and find_spec("minatar")), reason="needs neoteny[rl]")
 IDS = ("stream-mujoco-v1", "stream-minatar-v1", "stream-control-v1")
@@ -24,16 +26,21 @@ IDS = ("stream-mujoco-v1", "stream-minatar-v1", "stream-control-v1")
         ("stream-mujoco-v1", "ppo", {}),
         ("stream-minatar-v1", "backprop", {"game": "seaquest"}),
         ("stream-control-v1", "sarsa", {}),
+        ("stream-mujoco-v1", "intentional", {}),
         ("stream-control-v1", "l2-init", {"problem": "Pendulum-v1"}),
     ],
 )
 def test_a_killed_run_goes_on_as_one_that_was_not(name, system, settings, tmp_path):
-    config = lab.resolve(name, method=system, runs=2, scale="tiny", settings=settings)
+    runs = 2 if system == "sarsa" else 1
+    config = lab.resolve(name, method=system, runs=runs, scale="tiny", settings=settings)
     run = lab.run(config, out=tmp_path / "whole", compile=False, progress=False)
     frame = run.metrics
     last = frame["step"].max()
     assert last == config.problem.steps
-    assert frame.filter(metric="episodic_return", step=last, run=1)["value"].is_not_null().all()
+    assert frame.filter(metric="episodic_return", step=last, run=runs - 1)["value"].is_not_null().all()
+    policy = load_policy(run.folder, runs - 1)
+    action = policy(np.zeros((2, config.problem.observations)))
+    assert len(action) == 2 and np.isfinite(action).all()
     segments = iter(range(1, 1_000))
     folder = folder_of(config, tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 import gymnasium
@@ -93,7 +94,7 @@ def test_observations_are_normalised_and_actions_clipped_as_in_training(run):
     rng = np.random.default_rng(1)
     for _ in range(5):
         norm(rng.normal(2.0, 3.0, (1, 10, 27)))
-    policy = LoadedPolicy(problem, tensors, agent=0, seed=0, step=0, norm=norm)
+    policy = LoadedPolicy(problem, tensors, agent=0, seed=0, step=0, see=partial(norm, learn=False))
     plain = LoadedPolicy(replace(problem, clip_actions=False), tensors, agent=0, seed=0, step=0)
     states = rng.normal(2.0, 3.0, (50, 27))
     mean, variance = norm.moments.mean, norm.moments.variance

@@ -64,6 +64,9 @@ class StreamMinAtar(Streaming, StreamQSettings, StreamSARSASettings):
         "backprop": System("stream Q(lambda)"),
         "sarsa": System("stream SARSA(lambda)", overrides={"agent": "stream-sarsa"}),
         **ABLATION,
+        "intentional": System(
+            "stream Q(lambda) with intentional updates", overrides={"optimizer": "intentional", "step_size": 0.25}
+        ),
         "classic-q": System(
             "one-step Q with Adam, as it was usual",
             overrides={

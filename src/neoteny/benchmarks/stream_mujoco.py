@@ -65,6 +65,16 @@ class StreamMujoco(Streaming, StreamACSettings):
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stream AC(lambda)"),
         **ABLATION,
+        "intentional": System(
+            "stream AC(lambda) with intentional updates",
+            overrides={
+                "optimizer": "intentional",
+                "step_size": 0.5,
+                "actor_step_size": 0.05,
+                "time_input": False,
+                "bootstrap_timeouts": True,
+            },
+        ),
         "classic-ac": System(
             "a one-step actor-critic with Adam, as it was usual",
             overrides={

@@ -17,6 +17,7 @@ from neoteny.lab.learner import Learner
 from neoteny.rl.actors import Actors
 from neoteny.rl.environments import Environments, check_spaces
 from neoteny.rl.episodes import Episodes
+from neoteny.rl.normalise import ObservationNorm
 from neoteny.rl.settings import AgentSettings
 from neoteny.seeds import ENVIRONMENT, checked_seed, generator, run_seeds
 
@@ -141,6 +142,25 @@ class Agents(ABC):
             A function from states [1, n, observations] to actions [1, n, A]: those that the policy prefers, or, with a
             generator, draws as in training. It is called where gradients are off.
         """
+
+    @classmethod
+    def seeing(
+        cls, settings: Any, state: Mapping[str, Any], agent: int
+    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """How a trained agent sees observations [1, n, O] of its environment.
+
+        Args:
+            settings: of the agents.
+            state: their `state_dict()`.
+            agent: its number.
+        """
+        moments = state["actors"]["observation_norm"]
+        if not moments:
+            return lambda rows: rows
+        own = slice(agent, agent + 1)
+        norm = ObservationNorm(1, moments["mean"].shape[-1])
+        norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
+        return lambda rows: norm(rows, learn=False)
 
     def inputs(self, states: Tensor) -> Any:
         """What the networks are given for states [R, n, observations], to look at their units."""

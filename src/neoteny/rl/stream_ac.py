@@ -175,6 +175,7 @@ class StreamAC(StreamingAgents):
         decay = decay_of(s.gamma, s.trace_lambda)
         own = {"step_size": s.actor_step_size} if traces else {}
         own |= {"kappa": s.actor_kappa} if hasattr(optimizer, "kappa") else {}
+        own |= {"policy": True} if hasattr(optimizer, "policy") else {}  # of intentional updates
         given = SIGNALS if traces else ()
         critic = Phase(
             name=CRITIC,

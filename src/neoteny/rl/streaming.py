@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from neoteny.optim import Optimizer
 from neoteny.rl.agents import Agents, Iteration
 from neoteny.rl.environments import Environments
 from neoteny.rl.experience import Experience
+from neoteny.rl.scaling import RunningNorm
 from neoteny.rl.stream_settings import StreamSettings
 from neoteny.seeds import ENVIRONMENT, generator
 
@@ -115,6 +116,20 @@ class StreamingAgents(Agents):
     @abstractmethod
     def _objective(self, optimizer: Optimizer, experience: Experience) -> Objective:
         """What they learn from a step."""
+
+    @classmethod
+    def seeing(
+        cls, settings: Any, state: Mapping[str, Any], agent: int
+    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """With the statistics at the end, in the middle of an episode; see `Agents.seeing`."""
+        seen = {name: value[agent] for name, value in state["learner"]["carry"]["interaction"].items()}
+
+        def see(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+            if settings.normalise_observations:
+                rows = RunningNorm(rows.shape[-1])(seen, torch.from_numpy(rows)).numpy()
+            return np.concatenate([rows, np.zeros((*rows.shape[:-1], 1))], -1) if settings.time_input else rows
+
+        return see
 
     def _varied(self, varied: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
         """Settings that differ between agents, by the names that the learner has for them."""

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from neoteny.errors import RunFolderError, SettingError
 from neoteny.lab.folder import RunFolder
 from neoteny.rl.filming import Camera, check, film, kind
-from neoteny.rl.normalise import ObservationNorm
 from neoteny.rl.settings import AgentSettings
 
 if TYPE_CHECKING:
@@ -45,14 +44,14 @@ class LoadedPolicy:
         seed: int,
         step: int,
         friction: float | None = None,
-        norm: ObservationNorm | None = None,
+        see: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda rows: rows,
         sampling: np.random.Generator | None = None,
     ):
         self.problem, self.agent, self.seed, self.step, self.friction = problem, agent, seed, step, friction
         with torch.random.fork_rng(devices=()):  # only the structure is needed; random generators stay as they are
             network = problem.build_network()
         self._act = problem.agent_class().acting(network, tensors)
-        self._norm, self._sampling = norm, sampling
+        self._see, self._sampling = see, sampling
 
     def __call__(self, observation: ArrayLike) -> NDArray[np.float32]:
         """The action for an observation [observations], or the actions for several [n, observations].
@@ -68,12 +67,10 @@ class LoadedPolicy:
                 f"an observation of shape {given.shape} was given to an agent of {self.problem.ID}, which observes "
                 f"{self.problem.observations} values: make the environment with the benchmark's settings."
             )
-        rows = given.reshape(1, -1, given.shape[-1])
-        if self._norm is not None:
-            rows = self._norm(rows, learn=False)
+        rows = self._see(given.reshape(1, -1, given.shape[-1]))
         with torch.inference_mode():
             action = self._act(rows.astype(np.float32), self._sampling)[0]
-        if self.problem.clip_actions:
+        if self.problem.clip_actions and not self.problem.agent_class().DISCRETE:
             action = np.clip(action, -1.0, 1.0)
         return action.reshape(*given.shape[:-1], -1)
 
@@ -121,19 +118,17 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
         raise SettingError(
             f"agent {agent} of {folder.path} is no longer finite: its run has ended, take another agent."
         )
-    norm = None
-    if moments := state["actors"]["observation_norm"]:
-        norm = ObservationNorm(1, problem.observations)
-        norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
-    ground = friction_in(state["actors"]["environments"])[agent * problem.environments]
+    ground = None
+    if problem.friction() is not None:
+        ground = float(friction_in(state["actors"]["environments"])[agent * problem.environments])
     return LoadedPolicy(
         problem,
         tensors,
         agent=agent,
         seed=config.seeds[agent],
         step=int(state["actors"]["taken"]),
-        friction=None if problem.friction() is None else float(ground),
-        norm=norm,
+        friction=ground,
+        see=problem.agent_class().seeing(problem, state, agent),
         sampling=np.random.default_rng(seed) if sampled else None,
     )
 
@@ -169,6 +164,7 @@ class Episode:
         import gymnasium
 
         from neoteny.envs import ConstantFriction, Slippery
+        from neoteny.envs.robots import ROBOTS
         from neoteny.envs.slippery import base_settings
 
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -178,6 +174,11 @@ class Episode:
             raise SettingError(
                 "A function does not say for which robot it is: give problem, such as "
                 "neoteny.benchmarks.locomotion.AntLocomotion()."
+            )
+        if problem.ROBOT not in ROBOTS:
+            raise SettingError(
+                f"an episode of {problem.ID} cannot be shown: only robots can, which are {', '.join(ROBOTS)}. Call the "
+                "policy with observations of your own environment."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
         settings = base_settings(problem.ROBOT, **problem.options)

@@ -1,0 +1,143 @@
+"""Streaming agents at length: stream AC beside PPO and its ablation on robots, stream Q on three games of MinAtar.
+
+    python docs/evidence/streaming_control.py            # goes on where it was stopped
+    python docs/evidence/streaming_control.py --only ac
+
+Runs are trained one after the other on one core and kept in `.cache/streaming-control`; what is there is not made
+again, and a run that was stopped goes on from its checkpoint. At the end, or with `--report`, the table and the figure
+are written beside this file from the runs that are complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neoteny import lab
+from neoteny.lab.execution import Execution
+from neoteny.lab.folder import RunFolder
+from neoteny.lab.running import folder_of, start
+from neoteny.report.runs.folders import read_folder
+
+HERE = Path(__file__).parent
+RUNS = Path(".cache/streaming-control")
+LAST = 0.1  # the share of a run at its end over which returns are averaged
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Runs of one system on one problem."""
+
+    part: str
+    benchmark: str
+    problem: str
+    system: str
+    steps: int
+    runs: int
+    published: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def curves() -> Iterator[Curve]:
+    """All of them, the shortest part first."""
+    for game, published in (("breakout", "11.5 at 5 M"), ("asterix", "12 at 5 M"), ("space_invaders", "80 at 5 M")):
+        for system in ("backprop", "intentional"):
+            told = published if system == "backprop" else ""
+            yield Curve("q", "stream-minatar-v1", game, system, 1_000_000, 5, told, {"game": game})
+    for robot, published in (("Ant-v5", "3,700 at 2 M"), ("Hopper-v5", "")):
+        for system in ("backprop", "intentional", "ppo"):
+            told = published if system == "backprop" else ""
+            yield Curve("ac", "stream-mujoco-v1", robot, system, 1_000_000, 5, told, {"robot": robot})
+        for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init", "classic-ac"):
+            yield Curve("ablation", "stream-mujoco-v1", robot, system, 500_000, 3, "", {"robot": robot})
+
+
+def config_of(curve: Curve) -> Any:
+    """The configuration of a curve."""
+    cls = lab.resolve(curve.benchmark, scale="small").problem
+    bins = {"bin_size": cls.segment * max(curve.steps // 100 // cls.segment, 1), "measure_every": 50 * cls.segment}
+    settings = {"task_length": curve.steps, **bins, **curve.settings}
+    return lab.resolve(curve.benchmark, method=curve.system, runs=curve.runs, scale="small", settings=settings)
+
+
+def folder_for(curve: Curve) -> Path:
+    """Where its runs are."""
+    return folder_of(config_of(curve), RUNS / curve.problem)
+
+
+def finished(curve: Curve) -> bool:
+    """Whether its runs are complete."""
+    return RunFolder(folder_for(curve)).status == "finished"
+
+
+def train(curve: Curve) -> None:
+    """Train, or go on."""
+    start(config_of(curve), folder_for(curve), Execution(), resume=True)
+
+
+def returns(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [bins], and the return of each run in each bin [runs, bins]; NaN where a run has ended."""
+    frame = read_folder(folder_for(curve)).frame.filter(metric="episodic_return").sort("run", "step")
+    steps = np.array(sorted(frame["step"].unique()))
+    found = np.full((curve.runs, len(steps)), np.nan)
+    for run, step, value in frame.select("run", "step", "value").iter_rows():
+        found[run, np.searchsorted(steps, step)] = value
+    return steps, found
+
+
+def report(done: list[Curve]) -> None:
+    """The table and the figure."""
+    import matplotlib.pyplot as plt
+
+    lines = [
+        "| problem | system | steps | runs | return at the end | ended early | published |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ]
+    problems = list(dict.fromkeys(curve.problem for curve in done))
+    figure, axes = plt.subplots(1, max(len(problems), 1), figsize=(4 * max(len(problems), 1), 3.2), squeeze=False)
+    for curve in done:
+        steps, values = returns(curve)
+        own = np.nanmean(np.where(steps > (1 - LAST) * curve.steps, values, np.nan), axis=1)
+        alive = np.isfinite(own)
+        spread = own[alive].std(ddof=1) / np.sqrt(alive.sum()) if alive.sum() > 1 else np.nan
+        told = f"{own[alive].mean():,.1f} ± {spread:,.1f}" if alive.any() else "none"
+        row = (curve.problem, curve.system, f"{curve.steps:,}", curve.runs, told, int((~alive).sum()), curve.published)
+        lines.append("| " + " | ".join(map(str, row)) + " |")
+        ax = axes[0, problems.index(curve.problem)]
+        ax.plot(steps, np.nanmean(values, axis=0), label=curve.system, linewidth=1)
+        ax.set(title=curve.problem, xlabel="steps")
+    axes[0, 0].set_ylabel("return of an episode")
+    for ax in axes[0]:
+        ax.legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(HERE / "streaming_control.png", dpi=150)
+    head = "# Streaming agents\n\nMean return over the last tenth of the steps, ± its standard error over the runs.\n\n"
+    (HERE / "streaming_control.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    """Train what is missing, then report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("q", "ac", "ablation"))
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--shrink", type=int, default=1, help="divide all lengths by it, for a trial")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    wanted = [curve for curve in curves() if options.only in (None, curve.part)]
+    wanted = [replace(curve, steps=curve.steps // options.shrink) for curve in wanted]
+    for curve in () if options.report else wanted:
+        if not finished(curve):
+            print(f"{curve.problem}: {curve.system}", flush=True)
+            train(curve)
+    report([curve for curve in wanted if finished(curve)])
+
+
+if __name__ == "__main__":
+    main()

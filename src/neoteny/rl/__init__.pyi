@@ -3,12 +3,12 @@ from .environments import OneByOne as OneByOne
 from .ppo import PPO as PPO
 from .settings import AgentSettings as AgentSettings
 from .settings import PPOSettings as PPOSettings
-from .watching import Episode as Episode
-from .watching import load_policy as load_policy
-from .watching import record as record
 from .stream_ac import StreamAC as StreamAC
 from .stream_q import StreamQ as StreamQ
 from .stream_sarsa import StreamSARSA as StreamSARSA
 from .stream_settings import StreamACSettings as StreamACSettings
 from .stream_settings import StreamQSettings as StreamQSettings
 from .stream_settings import StreamSARSASettings as StreamSARSASettings
+from .watching import Episode as Episode
+from .watching import load_policy as load_policy
+from .watching import record as record

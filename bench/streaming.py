@@ -57,11 +57,17 @@ class Side:
     """One learner and the steps of a turn."""
 
     def __init__(
-        self, build: Callable[[], MLP], data: Callable[[int, int], tuple[Tensor, Tensor]], loss: str, runs: int,
-        steps: int, rule: Optimizer
-    ):  # fmt: skip
+        self,
+        build: Callable[[], MLP],
+        data: Callable[[int, int], tuple[Tensor, Tensor]],
+        loss: str,
+        runs: int,
+        steps: int,
+        rule: Optimizer,
+        strategy: str = "auto",
+    ):
         x, y = data(steps, runs)
-        self.learner = Learner(build, x[0, 0], loss=loss, optimizer=rule, seeds=range(runs))
+        self.learner = Learner(build, x[0, 0], loss=loss, optimizer=rule, seeds=range(runs), strategy=strategy)
         self.batch, self.steps, self.best = examples(x, y), steps * runs, float("inf")
         for _ in range(2):
             self.learner.advance(self.batch)  # compiles
@@ -78,6 +84,8 @@ def optimizers(rounds: int) -> list[str]:
     lines = ["| network | optimizer | strategy | us a step | of SGD's |", "|---|---|---|---:|---:|"]
     for network, given in NETWORKS.items():
         sides = {name: Side(*given, rule) for name, rule in RULES.items()}
+        general = sides["Adam"].learner.describe()["strategy"]  # what runs without a kernel made for SGD
+        sides["SGD, by the general strategy"] = Side(*given, RULES["SGD"], general)
         for _ in range(rounds):
             for side in sides.values():
                 side.turn()

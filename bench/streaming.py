@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from linear_learners import swift_td
+from streaming_agents import agents
 from torch import Tensor
 
 from neoteny.lab.learner import Learner
@@ -136,6 +137,7 @@ SECTIONS: dict[str, tuple[str, Callable[[int], Sequence[str]]]] = {
     "optimizers": (f"Optimizers beside SGD (asked: Autostep at most {ASKED:g} times SGD)", optimizers),
     "weights": ("Autostep against the number of weights", weights),
     "swift-td": ("SwiftTD on 1,000 sparse active features, beside the published package (asked: as fast)", swift_td),
+    "agents": ("Streaming agents beside the environment alone and a plain loop", agents),
 }
 
 

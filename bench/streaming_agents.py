@@ -1,6 +1,6 @@
 """What streaming agents cost: beside the physics alone, and beside the plain loop that the papers' code amounts to.
 
-    python bench/streaming_agents.py
+    python bench/streaming.py --sections agents
 
 The sides take turns in one process with one thread; seconds are those of the core, and of each side the best turn
 counts. The plain loop has one environment of Gymnasium, two `nn.Sequential`, autograd, and an optimizer that goes
@@ -9,10 +9,8 @@ through the parameters one by one.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -217,19 +215,3 @@ def agents(rounds: int) -> list[str]:
         lines.append("| " + " | ".join([name, *row]) + " |")
         print(lines[-1], flush=True)
     return lines
-
-
-def main() -> None:
-    """Measure and print; with `--out`, also write the table as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, help="where to write the table")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    lines = agents(options.rounds)
-    if options.out:
-        options.out.write_text("\n".join(["# What streaming agents cost", "", __doc__ or "", *lines]) + "\n")
-
-
-if __name__ == "__main__":
-    main()

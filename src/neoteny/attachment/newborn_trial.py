@@ -71,7 +71,7 @@ def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], whole: boo
         stacklevel: the line that the warning points to, as `warnings.warn` counts from here.
     """
     groups, tried = user.groups(), set[tuple[Any, ...]]()
-    worst: dict[type, tuple[FirstSteps, bool]] = {}
+    worst: dict[type, tuple[FirstSteps, Mapping[str, Any]]] = {}
     for name in sorted(parameters):
         if name not in groups or not user.parameters[name].dim():
             continue
@@ -84,15 +84,17 @@ def warn_of_first_steps(user: UserNetwork, parameters: Iterable[str], whole: boo
         found = _tried_before(kind, outer, settings, like, whole)
         if found.unknown:
             user.fresh_state.tell(type(optimizer), found.unknown, stacklevel + 1)
-        elif found.size > math.log(_MOST) and found.size > worst.get(type(outer), (FirstSteps(), False))[0].size:
-            worst[type(outer)] = found, "betas" in settings
-    for cls, (found, has_betas) in worst.items():
+        elif found.size > math.log(_MOST) and found.size > worst.get(type(outer), (FirstSteps(), {}))[0].size:
+            worst[type(outer)] = found, settings
+    for cls, (found, settings) in worst.items():
+        has_betas, chooses = "betas" in settings, settings.get("newborn_step") == "initial"
+        cure = "newborn_step='median'" if chooses else "torch.optim.AdamW"
         what = "the bias correction goes on" if has_betas else "its state goes on"
         new = "parameters" if whole else "units"
         names = f" ({', '.join(map(repr, found.going_on))})" if found.going_on else ""
         warnings.warn(
             f"{cls.__name__}: {what}{names} as if {new} that are made new were as old as the rest, so their first "
-            f"steps are {found.ratio:.2g} times as large as in a fresh network; with torch.optim.AdamW they are as in "
+            f"steps are {found.ratio:.2g} times as large as in a fresh network; with {cure} they are as in "
             "a fresh network.",
             PlasticityWarning,
             stacklevel=stacklevel + 1,

@@ -20,7 +20,8 @@ from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.fresh_state import declared_by, why_not
 from neoteny.attachment.stand_in import StandIn, make_of, settings_of
-from neoteny.attachment.user_network import UserNetwork, UserStep
+from neoteny.attachment.user_network import UserNetwork
+from neoteny.attachment.user_step import UserStep
 from neoteny.errors import PlasticityWarning
 from neoteny.units import random
 from neoteny.units.initialise import Initialiser

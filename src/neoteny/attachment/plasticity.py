@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -17,21 +17,20 @@ from torch.utils._pytree import tree_map_only
 from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.changes import Snapshot, carried_over, refuse_unknown, trained_names
-from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.clock import Clock
 from neoteny.attachment.distributed import Processes
 from neoteny.attachment.fused_utilities import FusedUtilities
 from neoteny.attachment.newborn_trial import warn_of_first_steps
+from neoteny.attachment.steps import Steps
 from neoteny.attachment.summary import as_table, as_text
-from neoteny.attachment.user_network import UserNetwork, UserStep
-from neoteny.attachment.wrappers import is_nested, saving
+from neoteny.attachment.user_network import UserNetwork
+from neoteny.attachment.user_step import UserStep
+from neoteny.attachment.wrappers import saving
 from neoteny.errors import PlasticityWarning, SettingError, UnknownNameError
-from neoteny.methods.base import Method, OnReference, Tensors
-from neoteny.methods.continual_backprop import ContinualBackprop
+from neoteny.methods.base import Method, Tensors
 from neoteny.methods.shared import order
 from neoteny.methods.shared.boundary import BoundaryReset
-from neoteny.methods.shared.reference import ReferencePass, detached
-from neoteny.optim.torch_optimizer import TorchOptimizer
+from neoteny.methods.shared.reference import ReferencePass
 from neoteny.units import random
 from neoteny.units.inference import infer_initialisers
 from neoteny.units.maps import unwrapped
@@ -57,7 +56,7 @@ class _Copy:
         )
 
 
-class Plasticity(Saved):
+class Plasticity(Steps):
     """Methods attached to a network and its optimizers; made by `neoteny.attach`.
 
     A copy or a pickle of it is attached to nothing, and says so.
@@ -347,196 +346,6 @@ class Plasticity(Saved):
                 PlasticityWarning,
                 stacklevel=4,  # the line that calls load_state_dict()
             )
-
-    def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
-        if is_nested(optimizer):
-            return None
-        self._follow()
-        if torch._C._current_graph_task_id() != -1:  # the loop will drop them before the methods act
-            self._dropped |= self._network.grads(optimizer, dense=True)
-        if not self._regularisers:
-            return None
-        own, *given = args
-        if isinstance(optimizer, TorchOptimizer) and (delta := optimizer.error_of(given, kwargs)) is not None:
-            self._regularise(optimizer, delta)
-            return None
-        positional = bool(given) and callable(given[0])
-        closure = given[0] if positional else kwargs.get("closure")
-        if not callable(closure):  # none, or another argument of somebody's step
-            self._regularise(optimizer)
-            return None
-        if positional:
-            return (own, self._regularising(optimizer, closure), *given[1:]), kwargs
-        return args, {**kwargs, "closure": self._regularising(optimizer, closure)}
-
-    def _regularising(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
-        def regularising() -> Any:
-            self._give_gradients_back()
-            loss = closure()
-            self._regularise(optimizer)
-            return loss
-
-        return regularising
-
-    @torch.no_grad()
-    def _regularise(self, optimizer: torch.optim.Optimizer, delta: Any = None) -> None:
-        """Let regularisers change the gradients; with a prediction's error, tell the optimizer their pulls instead."""
-        scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
-        own = self._network.grads(optimizer, dense=True)
-        grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
-        if delta is not None:  # as of half the squared error
-            grads = {name: -delta * grad for name, grad in grads.items()}
-        step = UserStep(self._network, dict(grads), {}, self._since, self._key)
-        step.on_reference = self._on_reference()
-        for number, method, folded in self._regularisers:
-            name = self._names[number]
-            step.fold(self._key, self.updates, *folded)
-            self._state[name] = method.regularise(step, self._state[name])
-        for name, grad in step.grads.items():
-            if grad is not grads[name]:
-                parameter = self._network.parameters[name]
-                if isinstance(optimizer, TorchOptimizer) and delta is not None:
-                    optimizer.pulls[parameter] = grad - grads[name]
-                    continue
-                before = parameter.grad
-                assert before is not None
-                ours = self._network.laid_out(name, grad if scale is None else grad * scale, before)
-                parameter.grad = ours
-                self._added.append((parameter, before, ours))
-
-    def _on_reference(self) -> OnReference | None:
-        """The network on the reference batch of this step."""
-        if self._reference_pass is None:
-            return None
-        batch = self._reference() if callable(self._reference) else self._reference
-        return self._reference_pass.on(detached(batch))
-
-    def _give_gradients_back(self) -> None:
-        for parameter, own, ours in self._added:
-            if parameter.grad is ours:
-                parameter.grad = own
-        self._added.clear()
-
-    def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """After a step: let the methods act once the last optimizer has stepped.
-
-        Steps within a backward pass (an optimizer for each parameter) come in any order: then once the pass has ended.
-        """
-        if is_nested(optimizer):
-            return
-        self._give_gradients_back()
-        self._stepped.append(optimizer)
-        if torch._C._current_graph_task_id() != -1:
-            if len(self._stepped) == 1:
-                torch.autograd.Variable._execution_engine.queue_callback(self._act)
-        elif optimizer is self._network.optimizers[-1]:
-            self._act()
-
-    @torch.no_grad()
-    def _act(self) -> None:
-        """Correct Adam's bias correction, then let the methods act."""
-        stepped, self._stepped = self._stepped, []
-        self._warn_of_guesses()
-        if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
-            return
-        features = self._seen()
-        # GradScaler with a fused kernel: only the device knows whether it skipped the step.
-        overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
-        skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
-        counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
-        for counts in self._counts:
-            counts.add_(counted)
-        dropped, self._dropped = self._dropped, {}
-        self._adam.correct(self._since, stepped, skipped, dropped or None)
-        self._made = {}
-        step = None
-        for turn in self._turns:
-            name, method = self._names[turn.number], turn.method
-            clock = self._clocks[name]
-            due = None if clock is None else clock.tick()
-            if due is None and not method.acts_always:
-                continue
-            # A kernel sees the weights as they are, so not what methods before have yet to write.
-            fused = self._fused[name] if step is None and skipped is None else None
-            judged = fused is not None and fused.judge(self._state[name], features)
-            if judged and due is None:
-                continue
-            if step is None:
-                grads = dropped or self._network.grads(dense=self._read_gradients)
-                step = UserStep(self._network, grads, features, self._since, self._key, skipped)
-            step.fold(self._key, self.updates, *turn.folded)
-            step.due = None if due is None else due.tolist()
-            row = None if due is None else torch.from_numpy(due).to(self._device)
-            old = self._state[name]
-            if judged and row is not None:
-                assert isinstance(method, ContinualBackprop)
-                new = method.replace(step, old, row)
-            else:
-                new = method.intervene(step, old, row)
-            if skipped is not None:
-                new = {key: torch.where(skipped, old[key], value) for key, value in new.items()}
-            self._state[name] = new
-        if step is not None:
-            self._finish(step)
-        self.updates += 1
-        self._rest()
-
-    def _rest(self) -> None:
-        """Let activations be measured only where a method may read them at the next step."""
-        rests = bool(self._waiting) and all(clock.rests for clock in self._waiting)
-        if rests is not self._rests and self._watch is not None:
-            self._rests = rests
-            self._watch.rest(rests)
-
-    def _seen(self) -> Mapping[str, Any]:
-        if self._watch is None:
-            return {}
-        if not self._watch.anything and not self._blind:
-            self._blind = True
-            warnings.warn(
-                "The optimizer stepped, but no activations were seen since its last step, so units cannot be measured. "
-                "Is the network in evaluation mode, was it compiled and run before attaching, or is it wrapped in "
-                "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
-                PlasticityWarning,
-                stacklevel=6,  # the line that calls step()
-            )
-        if self._rests:
-            self._watch.clear()
-            return {}
-        return self._watch.take()
-
-    def _warn_of_guesses(self) -> None:
-        """Warn, once, that weights do not show how they were drawn; a checkpoint that does may be loaded until now."""
-        if not self._guessed:
-            return
-        guessed, self._guessed = self._guessed & self.units.notes.keys(), set()
-        if guessed:
-            shown = ", ".join(f"{name} ({self.units.initialisers[name]})" for name in sorted(guessed)[:4])
-            warnings.warn(
-                f"The present weights do not show how {len(guessed)} parameters were drawn when the network was made, "
-                f"so it is guessed how new units draw them: {shown}{', ...' if len(guessed) > 4 else ''}. Were they "
-                "trained before? Attach before training, load the state that was saved with them, or give "
-                "attach(..., initialisers={'name': torch.nn.init.kaiming_uniform_}).",
-                PlasticityWarning,
-                stacklevel=7,  # the line that calls step()
-            )
-
-    def _finish(self, step: UserStep) -> None:
-        step.finish()
-        for layer, (mask, count) in step.made.items():
-            self._made[layer] = mask
-            self._adam.restart(layer, count)
-        for layer, since in step.since.items():
-            if since is not self._since[layer]:
-                self._since[layer].copy_(since)
-
-
-def _is_void(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether every step size is known to the host and 0."""
-    sizes = [group.get("lr") for group in optimizer.param_groups]
-    known = [size for size in sizes if not (isinstance(size, Tensor) and size.device.type != "cpu")]
-    return len(known) == len(sizes) and all(size is not None and float(size) == 0 for size in known)
 
 
 def _named(methods: Iterable[Method]) -> dict[str, Method]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.attachment.user_network import UserStep
+from neoteny.attachment.user_step import UserStep
 from neoteny.methods.base import Method, Step
 from neoteny.testing.comparing import differing
 from neoteny.units.activations import Activations

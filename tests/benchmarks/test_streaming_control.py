@@ -22,12 +22,11 @@ IDS = ("stream-mujoco-v1", "stream-minatar-v1", "stream-control-v1")
 @pytest.mark.parametrize(
     ("name", "system", "settings"),
     [
-        ("stream-mujoco-v1", "cbp", {}),
+        ("stream-control-v1", "cbp", {"problem": "Pendulum-v1"}),
         ("stream-mujoco-v1", "ppo", {}),
         ("stream-minatar-v1", "backprop", {"game": "seaquest"}),
         ("stream-control-v1", "sarsa", {}),
         ("stream-mujoco-v1", "intentional", {}),
-        ("stream-control-v1", "l2-init", {"problem": "Pendulum-v1"}),
     ],
 )
 def test_a_killed_run_goes_on_as_one_that_was_not(name, system, settings, tmp_path):

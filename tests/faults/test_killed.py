@@ -41,6 +41,7 @@ ONLINE = ("slowly-changing-regression", "online-permuted-mnist")
 # One method for each kind of state and clock; test_every_method.py saves and loads the learner with every method.
 SYSTEMS = ("backprop", "cbp", "shrink-and-perturb", "redo", "snr", "hare-and-tortoise", "c-chain", "aid")
 OTHER_ROBOTS = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # which go through the same code as slippery-ant
+OTHER_AGENTS = ("stream-mujoco", "stream-control")  # and these as stream-minatar
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,11 @@ OTHER_ROBOTS = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # which g
     [
         *zip(itertools.cycle(ONLINE), SYSTEMS, strict=False),
         ("slowly-changing-regression", "cbp"),
-        *((name, "cbp") for name in registry.BENCHMARKS if not name.startswith((*ONLINE, *OTHER_ROBOTS))),
+        *(
+            (name, "cbp")
+            for name in registry.BENCHMARKS
+            if not name.startswith((*ONLINE, *OTHER_ROBOTS, *OTHER_AGENTS))
+        ),
     ],
 )
 def test_killed_equals_never_killed(live, tmp_path, benchmark, method):

@@ -194,7 +194,7 @@ def busy():
     return [ContinualBackprop(replacement_rate=0.05, maturity_threshold=3, replacement="drawn")]
 
 
-@pytest.mark.parametrize("strategy", ["one-call", "stack", "loop"])
+@pytest.mark.parametrize("strategy", ["one-call", "stack"])
 def test_an_agent_alone_is_that_agent_in_the_stack(strategy):
     s = StreamACSettings(segment=12)
     stack = ac((4, 9, 6), settings=s, methods=busy(), strategy=strategy)

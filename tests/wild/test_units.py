@@ -283,9 +283,21 @@ LEFT_OUT = {
     GRN: {"up"},
     Fourier: {"embed"},
     Difference: {"v", "q", "k"},
-    Auxiliary: {"up"},
     Tied: {"up"},
 }
+
+
+def test_a_head_that_exists_only_in_training_mode_is_read_like_any_other():
+    torch.manual_seed(1)
+    net = Auxiliary()
+    network = find(net, X)
+    (layer,) = (layer for layer in network.layers if layer.name == "up")
+    assert {slices.name for slices in layer.outgoing} == {"down.weight", "extra.weight"}
+    assert {"head.weight", "extra.weight"} <= set(network.head)
+    for layer in network.layers:
+        assert moves(net, layer, X) < 1e-9 and moves(net, layer, X, train=True) < 1e-9, layer.name
+    assert net.training and all(module.training for module in net.modules())
+    assert_changes_its_own_only(net, network)
 
 
 @pytest.mark.parametrize("kind", LEFT_OUT)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from neoteny.errors import NetworkError
 from neoteny.units.maps import unwrapped
 
-__all__ = ["bare_copy", "in_precision", "numbers_in", "output_tensors"]
+__all__ = ["bare_copy", "in_precision", "numbers_in", "output_tensors", "set_mode"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _DEPTH = 3  # objects within objects that a module holds, such as a distribution within a policy's
@@ -54,6 +54,14 @@ def bare_copy(model: nn.Module, replaced: Mapping[int, Tensor] | None = None) ->
         if id(parameter) not in given:
             parameter.grad = None
     return copied
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    """Set a mode; in training what draws at random and what takes statistics over the batch is switched off."""
+    model.train(training)
+    for module in model.modules():
+        if isinstance(module, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)):
+            module.training = False
 
 
 def in_precision(value: Any, dtype: torch.dtype) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +47,8 @@ def find(
     residual sums, concatenation, gates, attention, recurrence. Units are outputs of `nn.Linear`, of convolutions, of
     the cells of recurrent modules, and of any module that turns out to compute a linear map; norms and depthwise
     convolutions lie on their way. By default only units are taken whose every consumer is known and can be zeroed, so
-    that a newborn contributes nothing; that is also checked with numbers (`neoteny.units.verify`).
+    that a newborn contributes nothing; that is also checked with numbers (`neoteny.units.verify`). Where the check
+    shows that outputs which exist only in training mode read units, the network is traced as it is in that mode.
 
     Args:
         model: the network.
@@ -87,14 +89,25 @@ def find(
     modules = dict(inner.named_modules())
     given = {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()}
     guessed, notes = infer_initialisers(inner, given)
-    loose = {name: parameter for name, parameter in inner.named_parameters() if name in traced.unowned}
-    writer = Writer(modules, traced, residual_stream, {*given, *drawn_around_zero(loose, guessed, notes)})
-    layers, skipped = chained(writer.grouping, modules) if chain else writer.layers()
-    layers, checked = list(_named_apart(layers)), ""
-    done = Verification()
-    if verify and not chain:
-        done = check(inner, [layer for layer in layers if not layer.coupled], example_inputs)
-        layers, checked = [_marked(layer, done.moved) for layer in layers], str(done) if layers else ""
+
+    def search(traced: Trace) -> tuple[Trace, Writer, list[UnitLayer], dict[str, str], Verification]:
+        loose = {name: parameter for name, parameter in inner.named_parameters() if name in traced.unowned}
+        writer = Writer(modules, traced, residual_stream, {*given, *drawn_around_zero(loose, guessed, notes)})
+        layers, skipped = chained(writer.grouping, modules) if chain else writer.layers()
+        layers, done = list(_named_apart(layers)), Verification()
+        if verify and not chain:
+            done = check(inner, [layer for layer in layers if not layer.coupled], example_inputs)
+        return traced, writer, layers, dict(skipped), done
+
+    found, training = search(traced), False
+    if found[-1].in_training:  # outputs that exist only in training mode read these layers
+        with suppress(NetworkError):
+            again = search(trace(inner, small, training=True))
+            if not again[-1].moved.keys() - found[-1].moved.keys() and not again[-1].in_training:
+                found, training = again, True
+    traced, writer, layers, skipped, done = found
+    checked = str(done) if layers and verify and not chain else ""
+    layers = [_marked(layer, done.moved) for layer in layers]
     if only_preserving and not chain:
         normed = {known.weight for name, known in traced.maps.items() if name in traced.statistics}
         against = {layer.name: _not_preserving(layer, done.moved, normed) for layer in layers}
@@ -108,10 +121,10 @@ def find(
             "hand with neoteny.units.declare."
         )
     order = list(dict.fromkeys(traced.owner(name) for name in traced.order))
-    made = makers_of(inner, small)
+    made = makers_of(inner, small, training)
     own = {name: own_parameters(inner, name) for name in dict.fromkeys([*order, *made.modules])}
     fresh = writer.fresh
-    found = Network(
+    network = Network(
         layers=tuple(layers),
         initialisers={**guessed, **fresh},
         head=tuple(p for name in made.modules for p in own[name]),
@@ -123,7 +136,7 @@ def find(
         shared=_shared(inner),
         checked=checked,
     )
-    return found.prefixed(prefix)
+    return network.prefixed(prefix)
 
 
 def _marked(layer: UnitLayer, moved: Mapping[str, str]) -> UnitLayer:

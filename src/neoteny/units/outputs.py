@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from neoteny.units.copying import output_tensors
+from neoteny.units.copying import output_tensors, set_mode
 from neoteny.units.inputs import arguments_of, first_examples
 from neoteny.units.light import light_copy
 from neoteny.units.maps import is_linear, is_norm
@@ -145,12 +145,13 @@ class _Graph:
         return found
 
 
-def makers_of(model: nn.Module, example_inputs: Any) -> Makers:
-    """The modules that make a network's output. It is run as a copy, in evaluation mode.
+def makers_of(model: nn.Module, example_inputs: Any, training: bool = False) -> Makers:
+    """The modules that make a network's output. It is run as a copy, in evaluation mode unless `training` is set.
 
     Args:
         model: the network.
         example_inputs: a batch as the network takes it; its first two examples are enough.
+        training: run it in training mode, where it may have more outputs.
 
     >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.Softmax(-1))
     >>> makers_of(net, torch.zeros(2, 3))
@@ -167,6 +168,8 @@ def makers_of(model: nn.Module, example_inputs: Any) -> Makers:
         warnings.simplefilter("ignore")
         for examples in (2, None):
             copied = light_copy(model)
+            if training:
+                set_mode(copied, True)
             for module in copied.modules():
                 if hasattr(module, "muted"):  # frozen copies of a head are no head (nn/surgery/injection.py)
                     module.__dict__["muted"] = True

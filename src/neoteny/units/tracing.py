@@ -23,6 +23,7 @@ from torch.utils import checkpoint as checkpointing
 
 from neoteny.errors import NetworkError
 from neoteny.progress import waiting
+from neoteny.units.copying import set_mode
 from neoteny.units.decompose import opened
 from neoteny.units.graph import Graph
 from neoteny.units.inputs import arguments_of, first_examples
@@ -37,12 +38,13 @@ _EXAMPLES = 2  # of the batch are enough to trace; a single one would fail in mo
 _DRAWS = 12  # at most; the last two that showed nothing new end the search
 
 
-def trace(model: nn.Module, example_inputs: Any) -> Trace:
+def trace(model: nn.Module, example_inputs: Any, training: bool = False) -> Trace:
     """Trace a network on example inputs; it stays exactly as it was, and so does the generator.
 
     Args:
         model: the network.
         example_inputs: a batch as the network takes it, see `neoteny.units.inputs`.
+        training: as it is in training mode, with outputs that exist only there; dropout and norms as in evaluation.
 
     Raises:
         NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
@@ -67,7 +69,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Trace:
         for dtype, examples, light in (*ways, (own, None, False)):
             try:
                 given = arguments_of(first_examples(example_inputs, examples, dtype))
-                return _traced(model, dtype, given, light, say)
+                return _traced(model, dtype, given, light, training, say)
             except NetworkError as failed:
                 error = failed if error is None or not light else error
         assert error is not None
@@ -103,11 +105,15 @@ def _without_reentry() -> Iterator[None]:
         checkpointing.CheckpointFunction.apply = own
 
 
-def _traced(model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool, say: Callable[[str], None]) -> Trace:
+def _traced(
+    model: nn.Module, dtype: torch.dtype, arguments: Any, light: bool, training: bool, say: Callable[[str], None]
+) -> Trace:
     """Trace a copy; again with real numbers in the weights that turn out to be read beside their modules."""
     whole = set[str]()
     while True:
         copied = traceable_copy(model, dtype, whole if light else None)
+        if training:
+            set_mode(copied, True)
         result, missing = _trace_of(copied, arguments, whole if light else None, say)
         if not missing:
             return result

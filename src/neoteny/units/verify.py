@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from neoteny.units.copying import bare_copy, numbers_in
+from neoteny.units.copying import bare_copy, numbers_in, set_mode
 from neoteny.units.inputs import arguments_of, first_examples
 from neoteny.units.light import traceable_copy
 from neoteny.units.records import UnitLayer
@@ -45,12 +45,14 @@ class Verification:
 
     Attributes:
         moved: for each layer that reaches the output although nothing should read it, how, in words.
+        in_training: those of them of which only outputs in training mode moved, such as an auxiliary classifier's.
         passes: forward passes that were made.
         seconds: how long they took.
         unchecked: why nothing could be checked, or "".
     """
 
     moved: dict[str, str] = field(default_factory=dict)
+    in_training: set[str] = field(default_factory=set)
     passes: int = 0
     seconds: float = 0.0
     unchecked: str = ""
@@ -177,8 +179,7 @@ class _Trial:
             self._choose(draw)
             evaluated: list[Tensor] = []
             for train in (False, True):
-                self.model.train(train)
-                _quiet(self.model)
+                set_mode(self.model, train)
                 try:
                     before = self._outputs(arguments, ())
                 except Exception:  # evaluation: another precision; training: it may ask for targets
@@ -248,6 +249,8 @@ class _Trial:
             for name in part:
                 several = "" if len(part) == 1 else f", or one of {len(part) - 1} others does,"
                 self.result.moved[name] = f"{by:.2g}{several} {mode}".rstrip()
+                if mode:
+                    self.result.in_training.add(name)
 
 
 class _Edits:
@@ -301,13 +304,6 @@ def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
     """Other numbers, about twice as large as these."""
     scale = 2 * float(rows.double().square().mean().sqrt()) or 1.0
     return (torch.randn(rows.shape, generator=generator) * scale).to(rows)
-
-
-def _quiet(model: nn.Module) -> None:
-    """Switch off, in training mode, what draws at random and what takes statistics over the batch."""
-    for module in model.modules():
-        if isinstance(module, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)):
-            module.training = False
 
 
 def _moved(before: list[Tensor], after: list[Tensor], tolerance: float) -> float:

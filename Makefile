@@ -75,7 +75,7 @@ character-stream: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/character_stream.py $(ARGS)
 	$(BIN)/python docs/evidence/character_stream.py
 
-# Kills, damages, every system compiled, made-up inputs: an hour or two of a core; a campaign that is stopped goes on.
+# Kills, damages, every system compiled, made-up inputs: some hours of a core; a campaign that is stopped goes on.
 faults: $(INSTALLED)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 nice $(BIN)/python tests/faults/campaign.py --out docs/evidence/faults.md $(ARGS)
 

@@ -1,6 +1,6 @@
 """The campaign against faults: kills and damages over all benchmarks, every system compiled, made-up inputs.
 
-    make faults                                     all of it, about an hour of one core
+    make faults                                     all of it, some hours of one core
     python tests/faults/campaign.py --kills 20      a smaller share
 
 What was found is kept line by line in the file of `--log`, so a campaign that is stopped goes on where it was. At the

@@ -18,7 +18,7 @@ INSTALLED = Path("/usr/share/datasets/fashion-mnist").is_dir()  # by Debian's pa
 def empty(tmp_path, monkeypatch):
     monkeypatch.setenv("NEOTENY_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NEOTENY_DATA", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
 
 
 @pytest.fixture

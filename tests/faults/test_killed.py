@@ -42,6 +42,11 @@ ONLINE = ("slowly-changing-regression", "online-permuted-mnist")
 SYSTEMS = ("backprop", "cbp", "shrink-and-perturb", "redo", "snr", "hare-and-tortoise", "c-chain", "aid")
 OTHER_ROBOTS = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # which go through the same code as slippery-ant
 OTHER_AGENTS = ("stream-mujoco", "stream-control")  # and these as stream-minatar
+# Streams that go through the same code as slowly-changing regression; the campaign has all of them.
+OTHER_STREAMS = (
+    "trace-", "noisy-", "idbd-", "gain-", "operant-", "drifting-", "geoff-", "flights-", "electricity-", "input-",
+    "label-", "generalisability-",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ OTHER_AGENTS = ("stream-mujoco", "stream-control")  # and these as stream-minata
         *(
             (name, "cbp")
             for name in registry.BENCHMARKS
-            if not name.startswith((*ONLINE, *OTHER_ROBOTS, *OTHER_AGENTS))
+            if not name.startswith((*ONLINE, *OTHER_ROBOTS, *OTHER_AGENTS, *OTHER_STREAMS))
         ),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 
 import neoteny
 from methods.comparing import Reference, compare, conv_net, mlp
-from neoteny.attachment.activations import _LayerSums
+from neoteny.attachment.layer_sums import LayerSums
 from neoteny.units import random
 
 TAU, PERIOD = 0.3, 10
@@ -49,8 +49,8 @@ def test_redo(make, kind):
 
 
 def test_activations_are_measured_only_before_the_steps_that_read_them(monkeypatch):
-    seen, see = [], _LayerSums._see
-    monkeypatch.setattr(_LayerSums, "_see", lambda own, value: seen.append(handle.updates) or see(own, value))
+    seen, see = [], LayerSums._see
+    monkeypatch.setattr(LayerSums, "_see", lambda own, value: seen.append(handle.updates) or see(own, value))
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     x = torch.randn(8, 6, dtype=torch.float64)

@@ -151,7 +151,7 @@ def compare(make, kind, replacement_rate=0.01, maturity_threshold=12, **settings
     counted = [entry["units_replaced"] for entry in plasticity.counters()["cbp"].values()]
     assert counted == cbp.replaced
     assert min(counted) >= 10
-    assert list(plasticity._clocks["cbp"].replaced) == cbp.replaced
+    assert list(plasticity._clocks["cbp"].schedule.replaced) == cbp.replaced
 
 
 @pytest.mark.reference("l2", "l2-init", "shrink-and-perturb")

@@ -50,7 +50,7 @@ def _rows(handle: Saved) -> list[tuple[str, str, str, str]]:
     for name, method in handle.methods.items():
         done = [method.done(handle._state[name])]
         clock = handle._clocks[name]
-        shares = getattr(clock, "mature_share", None)
+        shares = None if clock is None else getattr(clock.schedule, "mature_share", None)
         if shares is not None:
             layers = handle.units.layers
             mature = sum(share * layer.size for share, layer in zip(shares, layers, strict=True))

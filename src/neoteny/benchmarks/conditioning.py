@@ -116,7 +116,8 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
         require(self, "batch_size", self.batch_size == 1, "1: traces belong to one stream")
         self.require_hidden_layers(("none", "layer"))
         self.build_stream([0])
-        self.build_objective()
+        follows = self.optimizer.follows != "loss"
+        require(self, "optimizer", follows, "one that follows predictions, such as trace-sgd, tidbd or obgd")
 
     @property
     def discount(self) -> float:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from neoteny.benchmarks.linear_tracking import LinearTrackingBenchmark
 from neoteny.checks import require_nonnegative
 from neoteny.lab.benchmark import System
 from neoteny.optim.base import Optimizer
 from neoteny.optim.k1 import K1
-
-if TYPE_CHECKING:
-    from neoteny.streams.linear_tracking import Motion
+from neoteny.streams.linear_tracking import Motion  # the command line reads annotations
 
 __all__ = ["GainAdaptation"]
 

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from neoteny.benchmarks.linear_tracking import LinearTrackingBenchmark
 from neoteny.lab.benchmark import System
 from neoteny.optim.base import Optimizer
 from neoteny.optim.idbd import IDBD
-
-if TYPE_CHECKING:
-    from neoteny.streams.linear_tracking import Motion
+from neoteny.streams.linear_tracking import Motion  # the command line reads annotations
 
 __all__ = ["IDBDTracking"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.lab.benchmark import OnlineBenchmark
+from neoteny.streams.linear_tracking import Motion  # the command line reads annotations
 
 if TYPE_CHECKING:
     from torch import nn
 
     from neoteny.streams.base import Stream
-    from neoteny.streams.linear_tracking import Motion
 
 __all__ = ["LinearTrackingBenchmark"]
 

@@ -104,7 +104,8 @@ class OperantConditioning(OnlineBenchmark):
         require_fraction(self, "discount", "trace", "exploration")
         require(self, "batch_size", self.batch_size == 1, "1: traces belong to one stream")
         self.build_stream([0])
-        self.build_objective()
+        follows = self.optimizer.follows != "loss"
+        require(self, "optimizer", follows, "one that follows predictions, such as swift-td or trace-sgd")
 
     def network_settings(self) -> dict[str, Any]:
         """Kind and sizes."""

@@ -30,6 +30,7 @@ PROBLEMS = {
     "MountainCarContinuous-v0": (2, 1, 999),
 }
 """Values observed, actions, and the length of an episode."""
+Problem = Literal["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "MountainCarContinuous-v0"]
 CONTINUOUS = ("Pendulum-v1", "MountainCarContinuous-v0")
 
 
@@ -74,9 +75,7 @@ class StreamControl(Streaming, StreamACSettings, StreamQSettings, StreamSARSASet
         **ON_TOP,
     }
 
-    problem: Literal["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "MountainCarContinuous-v0"] = (
-        "CartPole-v1"
-    )
+    problem: Problem = "CartPole-v1"
     """the problem"""
     agent: Literal["usual", "stream-sarsa"] = "usual"
     """the way of learning: stream Q, or stream AC for continuous actions; or stream SARSA"""

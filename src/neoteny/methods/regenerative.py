@@ -28,7 +28,7 @@ class InitialPull(Method, ABC):
 
     needs_examples: ClassVar[bool] = False
     varies: ClassVar[tuple[str, ...]] = ("strength",)
-    memory: ClassVar[tuple[float, float]] = (1.0, 3.0)
+    memory: ClassVar[tuple[float, float]] = (1.0, 4.0)
 
     strength: float = 1e-3
     norms: bool = False

@@ -47,7 +47,7 @@ class WeightClipping(Method):
     stage: ClassVar[Stage] = "projection"
     varies: ClassVar[tuple[str, ...]] = ("zeta",)
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"zeta": (5.0, 3.0, 2.0, 1.0)}
-    memory: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    memory: ClassVar[tuple[float, float]] = (0.0, 2.0)
     avoid: ClassVar[str] = (
         "Where a task needs large weights: for outputs with a large range (leave out the head), or with initial "
         "weights outside the bound."

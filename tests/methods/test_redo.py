@@ -49,8 +49,8 @@ def test_redo(make, kind):
 
 
 def test_activations_are_measured_only_before_the_steps_that_read_them(monkeypatch):
-    seen, see = [], LayerSums._see
-    monkeypatch.setattr(LayerSums, "_see", lambda own, value: seen.append(handle.updates) or see(own, value))
+    seen, see = [], LayerSums._measured
+    monkeypatch.setattr(LayerSums, "_measured", lambda own, value: seen.append(handle.updates) or see(own, value))
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     x = torch.randn(8, 6, dtype=torch.float64)

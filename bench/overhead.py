@@ -227,6 +227,8 @@ def main() -> None:
     rounds = 2 if options.quick else options.rounds
     rows: list[dict[str, Any]] = []
     every = list(planned(options.only, [name for name in options.methods.split(",") if name], options.quick))
+    if not every:
+        parser.error(f"nothing is called so: --only {options.only!r} --methods {options.methods!r}")
     console = Console(width=160)
     with Progress(console=console) as progress:
         task = progress.add_task("", total=len(every))

@@ -55,5 +55,5 @@ def _list(data_dir: Path | None) -> None:
         table.add_row(data_set.name, data_set.summary, data_set.find(data_dir) or f"not here: {data_set.cure}")
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a file or a pipe has room
+        console.width = 400  # a file or a pipe has room
     console.print(table)

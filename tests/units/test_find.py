@@ -517,3 +517,14 @@ def test_any_block(channels, hidden, side, last):
 def test_slices_refuse_ragged_maps():
     with pytest.raises(ValueError, match="same number of positions"):
         Slices("w", 0, ((0,), (1, 2)))
+
+
+def test_a_search_that_needs_too_much_memory_is_refused_in_words(monkeypatch):
+    from neoteny.units import tracing
+
+    def full(*_):
+        raise MemoryError("Unable to allocate 5.17 GiB")
+
+    monkeypatch.setattr(tracing, "_traced", full)
+    with pytest.raises(NetworkError, match=r"memory that is here \(Unable to allocate 5\.17 GiB\).*declare"):
+        find(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.zeros(1, 2))

@@ -47,7 +47,8 @@ def trace(model: nn.Module, example_inputs: Any, training: bool = False) -> Trac
         training: as it is in training mode, with outputs that exist only there; dropout and norms as in evaluation.
 
     Raises:
-        NetworkError: it has parameters that do not exist yet, cannot be copied, or does not run on these inputs.
+        NetworkError: it has parameters that do not exist yet, cannot be copied, does not run on these inputs, or needs
+            more memory than there is.
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -72,6 +73,11 @@ def trace(model: nn.Module, example_inputs: Any, training: bool = False) -> Trac
                 return _traced(model, dtype, given, light, training, say)
             except NetworkError as failed:
                 error = failed if error is None or not light else error
+            except MemoryError as failed:
+                raise NetworkError(
+                    f"{kind(model)} cannot be searched in the memory that is here ({failed}): give smaller inputs if it "
+                    "takes them, or name its unit layers by hand with neoteny.units.declare."
+                ) from failed
         assert error is not None
         raise error
 

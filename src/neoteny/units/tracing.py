@@ -75,8 +75,8 @@ def trace(model: nn.Module, example_inputs: Any, training: bool = False) -> Trac
                 error = failed if error is None or not light else error
             except MemoryError as failed:
                 raise NetworkError(
-                    f"{kind(model)} cannot be searched in the memory that is here ({failed}): give smaller inputs if it "
-                    "takes them, or name its unit layers by hand with neoteny.units.declare."
+                    f"{kind(model)} cannot be searched in the memory that is here ({failed}): give smaller inputs if "
+                    "it takes them, or name its unit layers by hand with neoteny.units.declare."
                 ) from failed
         assert error is not None
         raise error

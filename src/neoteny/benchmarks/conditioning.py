@@ -132,17 +132,12 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
 
     def build_network(self) -> nn.Module:
         """The linear prediction, or a network with hidden layers, Kaiming uniform."""
-        from torch import nn
-
         from neoteny.nn import MLP, LinearNetwork
 
         inputs, *hidden, _ = self.network_settings()["sizes"]
         if self.depth:
             return MLP(inputs, hidden, 1, **self.hidden_arguments())
-        network = LinearNetwork(inputs, 1)
-        for parameter in network.parameters():
-            nn.init.zeros_(parameter)
-        return network
+        return LinearNetwork(inputs, 1, "zero")
 
     def build_objective(self) -> Objective:
         """TD(lambda)."""

@@ -6,6 +6,7 @@ The series are those of the US Bureau of Transportation Statistics, 2001, and of
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,9 @@ class _RealStream(HiddenLayers, OnlineBenchmark):
         return delayed(LOSSES["mse"], self.optimizer) if self.delay else None
 
     @property
+    @abstractmethod
     def features(self) -> int:
         """Inputs of the network."""
-        raise NotImplementedError
 
     def _lasting(self, stream: FeatureStream) -> FeatureStream:
         """The stream, if the series has as many steps as the run."""

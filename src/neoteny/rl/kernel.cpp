@@ -11,15 +11,22 @@
 
 using Vector = std::vector<float>;
 
-// Sixteen numbers that need not be aligned.
-typedef float V __attribute__((vector_size(64), aligned(4), may_alias));
+// As many numbers as the processor takes at once, which need not be aligned: wider vectors would go through memory.
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+typedef float V __attribute__((vector_size(4 * W), aligned(4), may_alias));
 static inline V load(const float* p) { return *(const V*)p; }
 static inline void store(float* p, V v) { *(V*)p = v; }
 
 static inline float total(V v) {
   float s = 0;
   #pragma omp simd reduction(+ : s)
-  for (int i = 0; i < 16; i++) s += v[i];
+  for (int i = 0; i < W; i++) s += v[i];
   return s;
 }
 
@@ -28,7 +35,7 @@ static inline V size_of(V v) { return v < 0 ? -v : v; }
 static float dot(const float* a, const float* b, int n) {
   V s = {};
   int j = 0;
-  for (; j + 16 <= n; j += 16) s += load(a + j) * load(b + j);
+  for (; j + W <= n; j += W) s += load(a + j) * load(b + j);
   float sum = total(s);
   for (; j < n; j++) sum += a[j] * b[j];
   return sum;
@@ -39,7 +46,7 @@ template <int R, int S>
 static inline void products(const float* w, const float* const* x, int n, float sums[R][S]) {
   V s[R][S] = {};
   int j = 0;
-  for (; j + 16 <= n; j += 16)
+  for (; j + W <= n; j += W)
     for (int r = 0; r < R; r++) {
       const V row = load(w + (long)r * n + j);
       for (int k = 0; k < S; k++) s[r][k] += row * load(x[k] + j);
@@ -218,7 +225,7 @@ struct Network {
         }
         float* z = a.zw + (long)i * a.in;
         int j = 0;
-        for (; j + 16 <= a.in; j += 16) {
+        for (; j + W <= a.in; j += W) {
           const V g = scale * load(in + j), v = decay * load(z + j) + g;
           store(z + j, v);
           sums += size_of(v);

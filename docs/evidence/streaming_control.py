@@ -3,9 +3,9 @@
     python docs/evidence/streaming_control.py            # goes on where it was stopped
     python docs/evidence/streaming_control.py --only ac
 
-Runs are trained one after the other on one core and kept in `.cache/streaming-control`; what is there is not made
-again, and a run that was stopped goes on from its checkpoint. At the end, or with `--report`, the table and the figure
-are written beside this file from the runs that are complete.
+Runs are trained one after the other on one core in `.cache/streaming-control`, and a run that was stopped goes on from
+its checkpoint. Complete ones are archived in `runs/streaming` beside this file; what is there is not made again. At the
+end, or with `--report`, the table and the figure are written beside this file from the runs that are complete.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import torch
 
 from neoteny import lab
 from neoteny.lab.execution import Execution
-from neoteny.lab.folder import RunFolder
 from neoteny.lab.running import folder_of, start
+from neoteny.report.runs.archive import archive
 from neoteny.report.runs.folders import read_folder
 
 HERE = Path(__file__).parent
 RUNS = Path(".cache/streaming-control")
+ARCHIVE = HERE / "runs" / "streaming"
 LAST = 0.1  # the share of a run at its end over which returns are averaged
 
 
@@ -45,17 +46,17 @@ class Curve:
 
 
 def curves() -> Iterator[Curve]:
-    """All of them, the shortest part first."""
-    for game, published in (("breakout", "11.5 at 5 M"), ("asterix", "12 at 5 M"), ("space_invaders", "80 at 5 M")):
-        for system in ("backprop", "intentional"):
-            told = published if system == "backprop" else ""
-            yield Curve("q", "stream-minatar-v1", game, system, 1_000_000, 5, told, {"game": game})
-    for robot, published in (("Ant-v5", "3,700 at 2 M"), ("Hopper-v5", "")):
-        for system in ("backprop", "intentional", "ppo"):
-            told = published if system == "backprop" else ""
+    """All of them, in the order in which they are trained."""
+    games = (("breakout", "11.5 at 5 M"), ("asterix", "12 at 5 M"), ("space_invaders", "80 at 5 M"))
+    robots = (("Hopper-v5", ""), ("Walker2d-v5", "2,600 at 2 M"))
+    for (robot, published), (game, scored) in zip(robots, games, strict=False):
+        for system, told in (("backprop", published), ("ppo", "")):
             yield Curve("ac", "stream-mujoco-v1", robot, system, 1_000_000, 5, told, {"robot": robot})
-        for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init", "classic-ac"):
+        for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init"):
             yield Curve("ablation", "stream-mujoco-v1", robot, system, 500_000, 3, "", {"robot": robot})
+        yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game})
+    game, scored = games[-1]
+    yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game})
 
 
 def config_of(curve: Curve) -> Any:
@@ -66,24 +67,21 @@ def config_of(curve: Curve) -> Any:
     return lab.resolve(curve.benchmark, method=curve.system, runs=curve.runs, scale="small", settings=settings)
 
 
-def folder_for(curve: Curve) -> Path:
-    """Where its runs are."""
-    return folder_of(config_of(curve), RUNS / curve.problem)
-
-
-def finished(curve: Curve) -> bool:
-    """Whether its runs are complete."""
-    return RunFolder(folder_for(curve)).status == "finished"
+def archived(curve: Curve) -> Path:
+    """Where its complete runs are."""
+    return ARCHIVE / curve.benchmark / folder_of(config_of(curve), RUNS).name
 
 
 def train(curve: Curve) -> None:
-    """Train, or go on."""
-    start(config_of(curve), folder_for(curve), Execution(), resume=True)
+    """Train, or go on; then archive."""
+    folder = folder_of(config_of(curve), RUNS)
+    start(config_of(curve), folder, Execution(), resume=True)
+    archive([folder], ARCHIVE)
 
 
 def returns(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     """Steps [bins], and the return of each run in each bin [runs, bins]; NaN where a run has ended."""
-    frame = read_folder(folder_for(curve)).frame.filter(metric="episodic_return").sort("run", "step")
+    frame = read_folder(archived(curve)).frame.filter(metric="episodic_return").sort("run", "step")
     steps = np.array(sorted(frame["step"].unique()))
     found = np.full((curve.runs, len(steps)), np.nan)
     for run, step, value in frame.select("run", "step", "value").iter_rows():
@@ -133,10 +131,10 @@ def main() -> None:
     wanted = [curve for curve in curves() if options.only in (None, curve.part)]
     wanted = [replace(curve, steps=curve.steps // options.shrink) for curve in wanted]
     for curve in () if options.report else wanted:
-        if not finished(curve):
+        if not archived(curve).exists():
             print(f"{curve.problem}: {curve.system}", flush=True)
             train(curve)
-    report([curve for curve in wanted if finished(curve)])
+    report([curve for curve in wanted if archived(curve).exists()])
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ class Loop:
             raw, reward, terminated, truncated, _ = self.env.step(self.given)
             ended = terminated or truncated
             self.time += 1
+            self.terminated = terminated
             reward = self.scale(float(reward), ended)
             over = terminated if self.s.bootstrap_timeouts else ended
             self.learn(reward, self.see(raw), 0.0 if over else self.s.gamma, ended, lots[t % self.s.segment])
@@ -135,6 +136,71 @@ class AC(Loop):
         self.seen = reached
         if ended:
             self.time = 0
+            self.seen = self.see(self.env.reset()[0])
+        self.act(self.seen, noise)
+
+
+class AVG(Loop):
+    """With torch.optim.Adam; `sigma` from the lists of all rewards, discounts and returns so far."""
+
+    def __init__(self, weights, *rest, rates, **more):
+        self.actor, self.critic = (
+            {name.partition(".")[2]: nn.Parameter(w.clone()) for name, w in weights.items() if name.startswith(part)}
+            for part in ("actor", "critic")
+        )
+        nets = (self.actor, self.critic)
+        self.rules = [torch.optim.Adam(n.values(), lr=r, betas=(0.0, 0.999)) for n, r in zip(nets, rates, strict=True)]
+        self.soft, self.discounts, self.squared, self.sum = [], [], [], 0.0
+        super().__init__(*rest, **more)
+        self.scale = lambda reward, ended: reward
+
+    @staticmethod
+    def net(w, x):
+        for k in (0, 2):
+            x = torch.nn.functional.leaky_relu(w[f"layers.{k}.weight"] @ x + w[f"layers.{k}.bias"])
+        x = x / torch.linalg.vector_norm(x) if x.any() else x * 0
+        return w["layers.5.weight"] @ x + w["layers.5.bias"]
+
+    def policy(self, x, noise):
+        mean, log_std = self.net(self.actor, x).chunk(2)
+        normal = torch.distributions.Normal(mean, log_std.exp())
+        free = mean + log_std.exp() * torch.from_numpy(np.float64(noise))
+        likely = normal.log_prob(free) - torch.log1p(-(free.tanh() ** 2))
+        return free.tanh(), likely.sum()
+
+    def act(self, x, noise):
+        self.action, self.likely = self.policy(x, noise[: len(noise) // 2])
+        self.given = self.action.detach().numpy()
+
+    def sigma(self, reward, ends):
+        self.soft.append(reward - self.s.entropy * self.likely.item())
+        self.discounts.append(0.0 if ends else self.s.gamma)
+        self.sum += self.soft[-1]
+        if ends:
+            self.squared.append(self.sum**2)
+            self.sum = 0.0
+        if not self.squared:
+            return 1.0
+        spread = np.var(self.soft, ddof=1) + np.var(self.discounts, ddof=1) * np.mean(self.squared)
+        return math.sqrt(spread + 1e-8)
+
+    def learn(self, reward, reached, gamma, ended, noise):
+        sigma = self.sigma(reward, ended if self.s.returns == "episode" else self.terminated)
+        with torch.no_grad():
+            planned, likely = self.policy(reached, noise[len(noise) // 2 :])
+            after = self.net(self.critic, torch.cat([reached, planned])) - self.s.entropy * likely
+        error = reward + gamma * after - self.net(self.critic, torch.cat([self.seen, self.action.detach()]))
+        loss = self.s.entropy * self.likely - self.net(self.critic, torch.cat([self.seen, self.action]))[0]
+        gradients = [
+            torch.autograd.grad(loss, list(self.actor.values())),
+            torch.autograd.grad((error[0] / sigma) ** 2, list(self.critic.values())),
+        ]
+        for net, own, rule in zip((self.actor, self.critic), gradients, self.rules, strict=True):
+            for p, g in zip(net.values(), own, strict=True):
+                p.grad = g
+            rule.step()
+        self.seen = reached
+        if ended:
             self.seen = self.see(self.env.reset()[0])
         self.act(self.seen, noise)
 

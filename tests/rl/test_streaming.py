@@ -18,11 +18,12 @@ from neoteny.methods import ContinualBackprop
 from neoteny.nn import MLP, MinAtarNet
 from neoteny.nn.networks import Networks
 from neoteny.optim import Adam, ObGD, TraceSGD
+from neoteny.rl.avg import AVG
 from neoteny.rl.kernel import read_chain
 from neoteny.rl.stream_ac import StreamAC
 from neoteny.rl.stream_q import BestValue, StreamQ
 from neoteny.rl.stream_sarsa import StreamSARSA
-from neoteny.rl.stream_settings import StreamACSettings, StreamQSettings, StreamSARSASettings
+from neoteny.rl.stream_settings import AVGSettings, StreamACSettings, StreamQSettings, StreamSARSASettings
 from rl import streaming_ordinary as ordinary
 from rl.ordinary import hopper
 
@@ -125,6 +126,45 @@ def test_stream_values_are_a_plain_loop(kind, plain, settings, steps):
         assert loop.cuts > steps // 40
 
 
+def avg(seeds=(4,), *, settings=None, environments=None, **options):
+    net = {"activation": "leaky_relu", "initialisation": "orthogonal", "unit_features": True}
+    return AVG(
+        environments or MujocoVectorEnv("Hopper-v5", len(seeds), max_episode_steps=LIMIT),
+        settings=settings or AVGSettings(segment=50, actor_step_size=2e-3),
+        network=lambda: Networks({"actor": MLP(11, [10, 8], 6, **net), "critic": MLP(14, [10, 8], 1, **net)}),
+        seeds=seeds,
+        **{"optimizer": Adam(step_size=3e-3, betas=(0.0, 0.999)), "compile": False, **options},
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "steps", "limit"),
+    [({}, 300, LIMIT), ({"returns": "termination", "bootstrap_timeouts": False, "entropy": 0.3}, 150, 100)],
+    ids=["paper", "other"],
+)
+def test_avg_is_a_plain_loop(other, steps, limit):
+    """Adam with beta 0 divides by second moments near 0, which multiplies rounding."""
+    s = AVGSettings(segment=50, actor_step_size=2e-3, **other)
+    agents = avg(settings=s, environments=MujocoVectorEnv("Hopper-v5", 1, max_episode_steps=limit), precision="float64")
+    start = own_weights(agents)
+    loop = ordinary.AVG(
+        start,
+        hopper(max_episode_steps=limit)(),
+        4,
+        s,
+        lambda rng, segment: rng.standard_normal((1 if segment < 0 else s.segment, 6), dtype=np.float32),
+        rates=(2e-3, 3e-3),
+    )
+    loop.run(steps)
+    for _ in range(steps // s.segment):
+        agents.iterate()
+    mine, nets = own_weights(agents), {"actor": loop.actor, "critic": loop.critic}
+    theirs = {name: nets[name.partition(".")[0]][name.partition(".")[2]].detach() for name in mine}
+    require_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert all((mine[name] - start[name]).abs().max() > 0.02 for name in mine)
+    assert loop.ended > steps // limit // 2 and loop.squared
+
+
 def minatar(settings, seeds=(4,), **options):
     return StreamQ(
         OneByOne(lambda: MinAtarGame("asterix"), len(seeds)),
@@ -221,13 +261,20 @@ def test_newborns_of_a_sparse_initialisation_are_sparse():
     assert (state["optim"]["actor.layers.3.weight"]["trace"][0][young] == 0).all()
 
 
-def test_killed_and_resumed_is_never_killed():
-    s = StreamQSettings(segment=40)
-    whole, cut = (values(StreamQ, s, (4, 9)) for _ in range(2))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: values(StreamQ, StreamQSettings(segment=40), (4, 9)),
+        lambda: avg((4, 9), settings=AVGSettings(segment=40), methods=busy()),
+    ],
+    ids=["q", "avg"],
+)
+def test_killed_and_resumed_is_never_killed(make):
+    whole, cut = make(), make()
     for _ in range(3):
         whole.iterate()
     cut.iterate()
-    again = values(StreamQ, s, (4, 9))
+    again = make()
     again.load_state_dict(cut.state_dict())
     again.iterate()
     made = again.iterate()
@@ -279,6 +326,8 @@ def test_what_environments_may_not_give(lie, match):
             "time_input = True needs",
         ),
         (partial(ac, optimizer=Adam()), "Adam keeps no traces: give trace_lambda = 0"),
+        (partial(avg, optimizer=ObGD()), "AVG descends losses"),
+        (partial(avg, environments=OneByOne(lambda: make_classic("Pendulum-v1"), 1)), "actions between -2 and 2"),
         (partial(ac, environments=OneByOne(lambda: make_classic("CartPole-v1"), 1)), "continuous action space"),
         (partial(values, StreamQ, StreamQSettings(), total=None), "give total"),
         (

@@ -56,6 +56,16 @@ def test_labels_come_with_the_delay(make):
         stream.next(stream.most)
 
 
+def test_a_series_can_begin_later():
+    whole, later = flights(), flights(first=150)
+    whole.skip_to(150)
+    for mine, theirs in zip(later.next(60), whole.next(60), strict=True):
+        assert torch.equal(mine, theirs)
+    assert later.most == whole.most - 150
+    with pytest.raises(SettingError, match="first = 380: it must be at least 0"):
+        flights(first=COUNT - 20)
+
+
 def test_features_of_flights_against_the_ordinary_loop():
     given, stream = some_flights(), flights()
     late = np.clip(given.delay, -60, 180) / 30

@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["ElectricityBenchmark", "FlightsBenchmark"]
 
 _CBP = ContinualBackprop(replacement_rate=1e-4, maturity_threshold=100)
+_RULES = {
+    "adam": ("Adam", {"optimizer": "adam", "step_size": 1e-4}),
+    "idbd": ("a step size for each weight", {"optimizer": "idbd", "step_size": 1e-3, "optimizer.theta": 1e-3}),
+    "autostep": ("the same, normalised and bounded", {"optimizer": "autostep", "step_size": 1e-3}),
+    "meta-optimize": ("AdamW whose step size is adapted", {"optimizer": "meta-optimize", "step_size": 1e-4}),
+    "obgd": ("steps that are bounded", {"optimizer": "obgd", "step_size": 1.0}),
+}
 _SYSTEMS = {
     "backprop": System("stochastic gradient descent alone"),
     "linear": System("a linear prediction", overrides={"depth": 0}),
     "cbp": System("continual backpropagation", (_CBP,)),
-    "adam": System("Adam alone", overrides={"optimizer": "adam", "step_size": 1e-4}),
-    "adam-cbp": System("Adam with continual backpropagation", (_CBP,), {"optimizer": "adam", "step_size": 1e-4}),
-    "idbd": System(
-        "a step size for each weight", overrides={"optimizer": "idbd", "step_size": 1e-3, "optimizer.theta": 1e-3}
-    ),
-    "autostep": System("the same, normalised and bounded", overrides={"optimizer": "autostep", "step_size": 1e-3}),
-    "meta-optimize": System(
-        "AdamW whose step size is adapted", overrides={"optimizer": "meta-optimize", "step_size": 1e-4}
-    ),
-    "obgd": System("steps that are bounded", overrides={"optimizer": "obgd", "step_size": 1.0}),
+    **{name: System(what, overrides=settings) for name, (what, settings) in _RULES.items()},
+    **{
+        f"{name}-cbp": System(f"{what}, with continual backpropagation", (_CBP,), settings)
+        for name, (what, settings) in _RULES.items()
+    },
 }
 
 
@@ -156,6 +158,13 @@ class FlightsBenchmark(_RealStream):
     """flights until the delay of one is known"""
     airports: int = 60
     """airports that have features of their own; the others share one"""
+    first: int = 0
+    """flights at the beginning that are left out; settings can be chosen on other flights than are reported"""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require_count(self, "first")
 
     @property
     def features(self) -> int:
@@ -168,7 +177,7 @@ class FlightsBenchmark(_RealStream):
         from neoteny.streams.flights import FlightDelays
 
         found = data.flights(data_dir)
-        return self._lasting(FlightDelays(found, seeds, self.delay, self.task_length, self.airports))
+        return self._lasting(FlightDelays(found, seeds, self.delay, self.task_length, self.airports, self.first))
 
 
 @dataclass(frozen=True, kw_only=True)

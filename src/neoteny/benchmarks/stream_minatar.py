@@ -97,6 +97,7 @@ class StreamMinAtar(Streaming, StreamQSettings, StreamSARSASettings):
         """Check the settings."""
         StreamQSettings.__post_init__(self)
         Streaming.__post_init__(self)
+        require(self, "normalisation", self.normalisation != "unit", "none, layer or plain_layer")
         require(self, "hidden", len(self.hidden) == 1, "the size of one hidden layer")
         require(self, "time_input", not self.time_input, "False: games see no time")
 

@@ -1,6 +1,7 @@
 """Robots that learn to move from every step once, without replay or batches.
 
-Elsayed, Vasan & Mahmood, "Streaming deep reinforcement learning finally works", arXiv 2410.14606, 2024.
+Elsayed, Vasan & Mahmood, "Streaming deep reinforcement learning finally works", arXiv 2410.14606, 2024; AVG: Vasan et
+al., NeurIPS 2024.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from neoteny.benchmarks.streaming import ABLATION, ON_TOP, Streaming
 from neoteny.checks import require
 from neoteny.lab.benchmark import System
-from neoteny.rl.settings import PPOSettings
-from neoteny.rl.stream_settings import StreamACSettings
+from neoteny.rl.settings import AgentSettings, PPOSettings
+from neoteny.rl.stream_settings import AVGSettings, StreamACSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,11 +25,25 @@ __all__ = ["StreamMujoco"]
 
 ROBOTS = {"Ant-v5": (27, 8), "HalfCheetah-v5": (17, 6), "Hopper-v5": (11, 3), "Walker2d-v5": (17, 6)}
 """How many values each observes, and how many torques it has; the ant without its contact forces."""
+_AVG = {
+    "agent": "avg",
+    "optimizer": "adam",
+    "optimizer.betas": (0.0, 0.999),
+    "step_size": 0.0087,
+    "actor_step_size": 0.0063,
+    "entropy": 0.07,
+    "trace_lambda": 0.0,
+    "normalisation": "unit",
+    "initialisation": "orthogonal",
+    "normalise_rewards": False,
+    "time_input": False,
+    "bootstrap_timeouts": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamMujoco(Streaming, StreamACSettings):
-    """A robot learns to move by stream AC(lambda), beside ablations, a classic actor-critic and PPO.
+class StreamMujoco(Streaming, StreamACSettings, AVGSettings):
+    """A robot learns to move by stream AC(lambda), beside ablations, AVG, a classic actor-critic and PPO.
 
     Known (paper, 30 runs, v4 of the robots, read off the figures): at 2 M steps Ant 3,700 (SAC 5,000, PPO 2,000),
     Walker2d 2,600; at 20 M steps Ant 5,700, Walker2d 4,400. At 2 M steps nothing is learned without ObGD or without
@@ -75,6 +90,11 @@ class StreamMujoco(Streaming, StreamACSettings):
                 "bootstrap_timeouts": True,
             },
         ),
+        "avg": System(
+            "action value gradient, a soft actor-critic without replay, with the settings for Ant and HalfCheetah",
+            overrides={**_AVG, "hidden": (256, 256)},
+            scaled={"tiny": System("action value gradient, small", overrides=_AVG)},
+        ),
         "classic-ac": System(
             "a one-step actor-critic with Adam, as it was usual",
             overrides={
@@ -107,7 +127,7 @@ class StreamMujoco(Streaming, StreamACSettings):
 
     robot: Literal["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"] = "Ant-v5"
     """the robot"""
-    agent: Literal["stream-ac", "ppo"] = "stream-ac"
+    agent: Literal["stream-ac", "avg", "ppo"] = "stream-ac"
     """the way of learning; PPO collects `segment` steps, and makes ten epochs of updates on minibatches of 50"""
     time_input: bool = True
     """whether agents observe how much of an episode has passed, from -1/2 to 1/2"""
@@ -120,6 +140,8 @@ class StreamMujoco(Streaming, StreamACSettings):
         Streaming.__post_init__(self)
         time = "False for PPO, which bootstraps at time-outs"
         require(self, "time_input", not (self.agent == "ppo" and self.time_input), time)
+        norm = "none, layer or plain_layer for PPO"
+        require(self, "normalisation", not (self.agent == "ppo" and self.normalisation == "unit"), norm)
 
     @property
     def ROBOT(self) -> str:  # type: ignore[override]
@@ -148,15 +170,17 @@ class StreamMujoco(Streaming, StreamACSettings):
 
         if self.agent == "ppo":
             return ActorCritic(self.observations, self.actions, self.hidden, **self.layers())
-        sizes = {"actor": 2 * self.actions, "critic": 1}
-        return Networks({name: MLP(self.inputs, self.hidden, size, **self.layers()) for name, size in sizes.items()})
+        seen = self.inputs + self.actions * (self.agent == "avg")
+        sizes = {"actor": (self.inputs, 2 * self.actions), "critic": (seen, 1)}
+        return Networks({name: MLP(n, self.hidden, out, **self.layers()) for name, (n, out) in sizes.items()})
 
     def agent_class(self) -> type[Agents]:
         """The class of the agents."""
+        from neoteny.rl.avg import AVG
         from neoteny.rl.ppo import PPO
         from neoteny.rl.stream_ac import StreamAC
 
-        return PPO if self.agent == "ppo" else StreamAC
+        return {"ppo": PPO, "avg": AVG, "stream-ac": StreamAC}[self.agent]
 
     @property
     def ppo(self) -> PPOSettings:
@@ -177,7 +201,8 @@ class StreamMujoco(Streaming, StreamACSettings):
     def build_agents(self, seeds: Sequence[int], threads: int = 1, **learning: Any) -> Agents:
         """Agents in their environments; see `Locomotion`."""
         if self.agent != "ppo":
-            return self.streaming_agents(StreamACSettings, seeds, threads, learning)
+            settings: type[AgentSettings] = AVGSettings if self.agent == "avg" else StreamACSettings
+            return self.streaming_agents(settings, seeds, threads, learning)
         make: Any = self.agent_class()
         environments = self.build_environments(seeds, threads)
         return make(environments, seeds=seeds, settings=self.ppo, network=self.build_network, **learning)

@@ -66,9 +66,10 @@ class Streaming(Locomotion, StreamSettings):
     """units of the hidden layers, of each network"""
     activation: Literal["relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"] = "leaky_relu"
     """activation of the hidden layers"""
-    normalisation: Literal["none", "layer", "plain_layer"] = "plain_layer"
-    """a layer norm in front of each activation, with gain and shift or plain"""
-    initialisation: Literal["sparse", "sparse_layer", "default", "lecun", "kaiming_uniform"] = "sparse"
+    normalisation: Literal["none", "layer", "plain_layer", "unit"] = "plain_layer"
+    """a layer norm in front of each activation, with gain and shift or plain; or `unit`, which divides the last hidden
+    layer by its Euclidean norm"""
+    initialisation: Literal["sparse", "sparse_layer", "default", "lecun", "kaiming_uniform", "orthogonal"] = "sparse"
     """how weights are drawn"""
     optimizer: Optimizer = ObGD()
     """the optimizer and its settings"""
@@ -89,7 +90,8 @@ class Streaming(Locomotion, StreamSettings):
         return {
             "activation": self.activation,
             "initialisation": self.initialisation,
-            "normalisation": None if self.normalisation == "none" else self.normalisation,
+            "normalisation": self.normalisation if self.normalisation in ("layer", "plain_layer") else None,
+            **({"unit_features": True} if self.normalisation == "unit" else {}),
         }
 
     @property
@@ -104,7 +106,8 @@ class Streaming(Locomotion, StreamSettings):
 
     def described(self, kind: str, sizes: Sequence[int]) -> dict[str, Any]:
         """The network as a plain dict."""
-        return {"kind": kind, "sizes": list(sizes), **self.layers(), "normalisation": self.normalisation}
+        own = {"activation": self.activation, "initialisation": self.initialisation}
+        return {"kind": kind, "sizes": list(sizes), **own, "normalisation": self.normalisation}
 
     def streaming_agents(
         self, settings: type[AgentSettings], seeds: Sequence[int], threads: int, learning: Mapping[str, Any]

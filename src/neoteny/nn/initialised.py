@@ -16,11 +16,12 @@ from neoteny.units.initialise import Initialiser
 
 __all__ = ["InitialisedModule", "Layered", "Normalisation", "Scheme", "check_variations", "initialisers_of", "norm_of"]
 
-Scheme = Literal["kaiming_uniform", "xavier", "lecun", "default", "sparse", "sparse_layer"]
+Scheme = Literal["kaiming_uniform", "xavier", "lecun", "default", "sparse", "sparse_layer", "orthogonal"]
 """How weights are drawn, all uniformly: with variance g^2 / fan_in (`kaiming_uniform`), 2 g^2 / (fan_in + fan_out)
 (`xavier`), 1 / fan_in (`lecun`) or 1 / (3 fan_in) (`default`, what torch does). `sparse` draws as `default`, then sets
 nine tenths of each unit's incoming weights to 0; `sparse_layer` sets those from the same inputs to 0 for all units of a
-layer, which cuts these inputs off. Biases begin at 0; under `default` they are drawn as torch draws them."""
+layer, which cuts these inputs off. `orthogonal` draws a matrix with orthonormal rows or columns, times g. Biases begin
+at 0; under `default` they are drawn as torch draws them."""
 Normalisation = Literal["layer", "plain_layer", "batch"]
 """What normalises in front of every activation; `plain_layer` is layer norm without gain and shift."""
 SPARSITY = 0.9
@@ -62,6 +63,8 @@ def initialisers_of(layer: nn.Module, scheme: Scheme | Literal["zero"], gain: fl
                 weight = bias = Initialiser.torch_default(fan_in)
             case "zero":
                 weight = bias
+            case "orthogonal":
+                weight = Initialiser.orthogonal_matrix(fan_in, fan_out, gain)
             case "sparse" | "sparse_layer":
                 weight = replace(Initialiser.torch_default(fan_in), sparsity=SPARSITY, alike=scheme == "sparse_layer")
     return {"weight": weight, "bias": bias} if "bias" in shapes else {"weight": weight}

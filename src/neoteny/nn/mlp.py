@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from neoteny.errors import SettingError
 from neoteny.nn.activations import activation as find_activation
 from neoteny.nn.initialised import Layered, Normalisation, Scheme, check_variations, norm_of
 
-__all__ = ["MLP", "LinearNetwork"]
+__all__ = ["MLP", "LinearNetwork", "UnitNorm"]
+
+
+class UnitNorm(nn.Module):
+    """x / |x|_2, of the last dimension; 0 stays 0, with a gradient of 0.
+
+    >>> UnitNorm()(torch.tensor([[3.0, -4.0]]))
+    tensor([[ 0.6000, -0.8000]])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalised vectors."""
+        square = x.square().sum(-1, keepdim=True)
+        return x * torch.where(square > 1e-16, square.clamp_min(1e-16).rsqrt(), 0.0)
 
 
 class MLP(Layered):
@@ -32,6 +46,7 @@ class MLP(Layered):
         normalisation: `layer`, `plain_layer` (without gain and shift) or `batch` puts that norm in front of every
             activation.
         dropout: the probability with which a hidden activation is dropped in training.
+        unit_features: whether the last hidden layer is divided by its Euclidean norm.
 
     Shapes: inputs [batch, inputs], outputs [batch, outputs].
 
@@ -58,6 +73,7 @@ class MLP(Layered):
         initialisation: Scheme = "kaiming_uniform",
         normalisation: Normalisation | None = None,
         dropout: float = 0.0,
+        unit_features: bool = False,
     ):
         sizes = [inputs, *hidden, outputs]
         if min(sizes) < 1:
@@ -72,6 +88,8 @@ class MLP(Layered):
             layers.append(nonlinearity.module())
             if dropout:
                 layers.append(nn.Dropout(dropout))
+        if unit_features:
+            layers.append(UnitNorm())
         layers.append(nn.Linear(sizes[-2], outputs))
         super().__init__(nn.Sequential(*layers), initialisation, nonlinearity.gain)
 

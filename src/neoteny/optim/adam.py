@@ -88,7 +88,7 @@ class Adam(Optimizer):
 
 
 def require_betas(optimizer: Any) -> None:
-    """Check that the setting `betas` is a pair of numbers in (0, 1)."""
+    """Check that the setting `betas` is a pair of numbers in [0, 1)."""
     betas = optimizer.betas
-    pair = isinstance(betas, tuple) and len(betas) == 2 and all(is_number(beta) and 0 < beta < 1 for beta in betas)
-    require(optimizer, "betas", pair, "a pair of numbers in (0, 1)")
+    pair = isinstance(betas, tuple) and len(betas) == 2 and all(is_number(beta) and 0 <= beta < 1 for beta in betas)
+    require(optimizer, "betas", pair, "a pair of numbers in [0, 1)")

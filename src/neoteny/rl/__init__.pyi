@@ -1,4 +1,5 @@
 from .agents import Agents as Agents
+from .avg import AVG as AVG
 from .environments import OneByOne as OneByOne
 from .ppo import PPO as PPO
 from .settings import AgentSettings as AgentSettings
@@ -6,6 +7,7 @@ from .settings import PPOSettings as PPOSettings
 from .stream_ac import StreamAC as StreamAC
 from .stream_q import StreamQ as StreamQ
 from .stream_sarsa import StreamSARSA as StreamSARSA
+from .stream_settings import AVGSettings as AVGSettings
 from .stream_settings import StreamACSettings as StreamACSettings
 from .stream_settings import StreamQSettings as StreamQSettings
 from .stream_settings import StreamSARSASettings as StreamSARSASettings

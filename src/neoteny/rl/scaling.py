@@ -3,8 +3,9 @@
 They are part of a learner's compiled step, so each has a state, tensors by name, in double precision: after millions
 of steps a mean moves by less than single precision can add.
 
-Source: Elsayed, Vasan & Mahmood, "Streaming deep reinforcement learning finally works", arXiv 2410.14606, 2024,
-Algorithms 4 and 5; Welford, Technometrics 4, 1962.
+Sources: Elsayed, Vasan & Mahmood, "Streaming deep reinforcement learning finally works", arXiv 2410.14606, 2024,
+Algorithms 4 and 5; Welford, Technometrics 4, 1962; for returns Schaul, Ostrovski, Kemaev & Borsa, "Return-based
+scaling: yet another normalisation trick for deep RL", arXiv 2105.05347, 2021, Eq. 4.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["RunningNorm", "RunningScale"]
+__all__ = ["ReturnScale", "RunningNorm", "RunningScale"]
 
 EPS = 1e-8
 Tensors = dict[str, Tensor]
@@ -101,3 +102,56 @@ class RunningScale:
         moment = torch.where(count > 1, squares / among.clamp(min=1), 1.0)
         new = {"rewards.sum": u, "rewards.mean": mean, "rewards.squares": squares, "rewards.count": count}
         return {**state, **new}, (reward.double() / (moment + EPS).sqrt()).to(reward.dtype)
+
+
+@dataclass(frozen=True)
+class ReturnScale:
+    """sigma = sqrt(Var(r) + Var(gamma) E[G^2]): what errors of values are divided by, from all steps so far.
+
+    gamma is 0 where a return ends and the discount elsewhere, G the undiscounted sum of rewards of a whole return.
+    Until the first return has ended, sigma is 1.
+
+    Args:
+        gamma: the discount.
+
+    >>> scale, state = ReturnScale(0.9), ReturnScale(0.9).init()
+    >>> for reward, ends in ((1.0, False), (3.0, True)):
+    ...     state, sigma = scale(state, torch.tensor(reward), torch.tensor(ends))
+    >>> sigma  # Var(r) = 2, Var(gamma) = 0.405, G = 4
+    tensor(2.9120)
+    """
+
+    gamma: float
+
+    def init(self) -> Tensors:
+        """Before the first step."""
+        names = ("steps", "mean", "squares", "discount", "discount_squares", "sum", "ends", "returns")
+        return {f"scale.{name}": torch.zeros((), dtype=torch.float64) for name in names}
+
+    def __call__(self, state: Tensors, reward: Tensor, ends: Tensor) -> tuple[Tensors, Tensor]:
+        """The statistics with one step more, and sigma, [].
+
+        Args:
+            state: of `init`; other entries stay.
+            reward: [].
+            ends: whether the return ends with it, bool [].
+        """
+        old = {name.removeprefix("scale."): value for name, value in state.items() if name.startswith("scale.")}
+        r, discount = reward.double(), torch.where(ends, 0.0, self.gamma).double()
+        steps, total, count = old["steps"] + 1, old["sum"] + r, old["ends"] + ends
+        mean = old["mean"] + (r - old["mean"]) / steps
+        middle = old["discount"] + (discount - old["discount"]) / steps
+        new = {
+            "steps": steps,
+            "mean": mean,
+            "squares": old["squares"] + (r - old["mean"]) * (r - mean),
+            "discount": middle,
+            "discount_squares": old["discount_squares"] + (discount - old["discount"]) * (discount - middle),
+            "sum": torch.where(ends, 0.0, total),
+            "ends": count,
+            "returns": old["returns"] + torch.where(ends, total * total, 0.0),
+        }
+        among = (steps - 1).clamp(min=1)
+        variance = new["squares"] / among + new["discount_squares"] / among * new["returns"] / count.clamp(min=1)
+        sigma = torch.where(count > 0, (variance + EPS).sqrt(), 1.0)
+        return {**state, **{f"scale.{name}": value for name, value in new.items()}}, sigma.to(reward.dtype)

@@ -5,7 +5,7 @@ Elsayed, Vasan & Mahmood, "Streaming deep reinforcement learning finally works",
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,17 +19,15 @@ from torch.nn.functional import softplus
 from neoteny.lab.objective import Evaluation, Forward, Objective, Phase
 from neoteny.optim import Optimizer
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of
-from neoteny.rl.actors import finite
+from neoteny.rl.continuous import ACTOR, CRITIC, ContinuousAgents
 from neoteny.rl.experience import Experience
 from neoteny.rl.kernel import kernel_of
 from neoteny.rl.ppo_loss import log_probability
 from neoteny.rl.stream_settings import StreamACSettings
-from neoteny.rl.streaming import StreamingAgents
 
 __all__ = ["StreamAC"]
 
 Tensors = dict[str, Tensor]
-ACTOR, CRITIC = "actor", "critic"
 
 
 def policy(outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +131,7 @@ class Gaussian(Experience):
         return {"action": action, "given": given}
 
 
-class StreamAC(StreamingAgents):
+class StreamAC(ContinuousAgents):
     """R independent agents of stream AC(lambda); see `StreamingAgents` for the arguments.
 
     With z the traces of each network, of decay gamma lambda, and delta = r + gamma v(s') - v(s):
@@ -200,20 +198,8 @@ class StreamAC(StreamingAgents):
         reals = (s.entropy, float(self._experience.limit or 1))
         return kernel_of(step, module, (CRITIC, ACTOR), reals, {"clips": s.clip_actions, "before": False})
 
-    def inputs(self, states: Tensor) -> dict[str, Tensor]:
-        """Both networks see the same."""
-        return {ACTOR: states, CRITIC: states}
-
-    def _varied(self, varied: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
-        """The optimizer's settings are the critic's, as everywhere."""
-        return {f"{CRITIC}.{name}" if name.startswith("optimizer.") else name: v for name, v in varied.items()}
-
     def _draw(self, rng: np.random.Generator, step: int, steps: int) -> NDArray[np.float32]:
         return rng.standard_normal((steps, self._actions), dtype=np.float32)
-
-    def _given(self, state: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-        given = state["given"]
-        return given if finite(given) else np.nan_to_num(given, nan=0.0, posinf=0.0, neginf=0.0)
 
     @classmethod
     def acting(

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from neoteny.checks import require, require_count, require_fraction, require_nonnegative, require_positive
 from neoteny.rl.settings import AgentSettings
 
-__all__ = ["StreamACSettings", "StreamQSettings", "StreamSARSASettings", "StreamSettings"]
+__all__ = ["AVGSettings", "StreamACSettings", "StreamQSettings", "StreamSARSASettings", "StreamSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,36 @@ class StreamACSettings(StreamSettings):
         StreamSettings.__post_init__(self)
         require_nonnegative(self, "entropy", "actor_step_size")
         require_positive(self, "actor_kappa")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVGSettings(StreamSettings):
+    """The settings of action value gradient, with the authors' defaults for Ant, HalfCheetah and Humanoid.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> AVGSettings().trace_lambda, AVGSettings().bootstrap_timeouts
+    (0.0, True)
+    """
+
+    trace_lambda: float = 0.0
+    """lambda of the traces: there are none"""
+    normalise_rewards: bool = False
+    """whether rewards are divided by their scale; here errors are"""
+    bootstrap_timeouts: bool = True
+    """whether the value of the state after a time-out is bootstrapped; else time-outs count as terminations"""
+    entropy: float = 0.07
+    """eta, the weight of the policy's entropy; 0.3 for Hopper and Walker2d"""
+    actor_step_size: float = 0.0063
+    """step size of the actor's optimizer; the critic's is `step_size`"""
+    returns: Literal["episode", "termination"] = "episode"
+    """where a return ends, whose square scales errors: with every episode, or (the authors' code) at terminations"""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        StreamSettings.__post_init__(self)
+        require_nonnegative(self, "entropy", "actor_step_size")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ class StreamingAgents(Agents):
             raise SettingError(f"precision = {precision!r} is not one of float32, float64.")
         dtype = getattr(torch, precision)
         self._experience = self._make_experience(time_limit, dtype)
-        example = torch.zeros(1, self._experience.inputs, dtype=dtype)
+        example = torch.zeros(1, self._looked, dtype=dtype)
         self.learner = Learner(
             lambda: network().to(dtype),
             self.inputs(example),
@@ -156,11 +156,11 @@ class StreamingAgents(Agents):
         self._anneal()
         lots = self._lots(self.step // steps, steps)
         observations, outcomes, own = (self._arrays[name] for name in ("observations", "outcomes", "lots"))
-        seen = np.empty((self.agents, steps, self._experience.inputs), dtype=observations.dtype)
+        seen = np.empty((self.agents, steps, self._looked), dtype=observations.dtype)
         state, stays = self._interaction(), self.learner.strategy.name == "one-call"
         advance, learn, batch = self.actors.advance, self.learner.learn, self._batch
         for step in range(steps):
-            seen[:, step] = state["seen"]
+            seen[:, step] = self._look(state)
             made = advance(self._given(state))
             observations[:, 0], observations[:, 1] = made.final_observations, made.observations
             outcomes[:, 0], outcomes[:, 1], outcomes[:, 2] = made.rewards, made.terminations, made.truncations
@@ -173,6 +173,15 @@ class StreamingAgents(Agents):
         losses = {name: value.double().cpu().numpy() / steps for name, value in self.learner.take_sums().items()}
         self._seconds["update"] += time.perf_counter() - began - (self.actors.physics - physics)
         return Iteration(self.step, self.actors.episodes.flush(), losses, self.actors.friction)
+
+    @property
+    def _looked(self) -> int:
+        """Numbers of a row of `states`."""
+        return self._experience.inputs
+
+    def _look(self, state: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        """What the networks see at a step, a row of `states` for each agent."""
+        return state["seen"]
 
     def _interaction(self) -> dict[str, NDArray[Any]]:
         return {name: value.cpu().numpy() for name, value in self.learner.interaction().items()}

@@ -50,18 +50,23 @@ class FeatureStream(Stream):
         targets: [T], numbers.
         delay: d >= 0.
         task_length: steps of a task; tasks are stretches of the series.
+        first: examples at the beginning of the series that are left out; features still know of them.
 
     Shapes: inputs [R, steps, 1, n], targets [R, steps, 1, 1].
 
     Raises:
-        SettingError: a delay below 0, or none of the examples left.
+        SettingError: a delay or `first` below 0, or none of the examples left.
     """
 
-    def __init__(self, seeds: Sequence[int], targets: np.ndarray, delay: int, task_length: int):
+    def __init__(self, seeds: Sequence[int], targets: np.ndarray, delay: int, task_length: int, first: int = 0):
         super().__init__(seeds, task_length)
         if not 0 <= delay < len(targets):
             raise SettingError(f"delay = {delay}: it must be at least 0 and less than the {len(targets)} examples.")
-        self.delay = int(delay)
+        if not 0 <= first < len(targets) - delay:
+            raise SettingError(
+                f"first = {first}: it must be at least 0 and less than the {len(targets) - delay} steps of the series."
+            )
+        self.delay, self.first = int(delay), int(first)
         self._targets = np.asarray(targets, np.float32)
         if delay:
             self.PARTS = ("inputs", "targets", "latest", "truth")
@@ -69,7 +74,7 @@ class FeatureStream(Stream):
     @property
     def most(self) -> int:
         """Steps that the series lasts."""
-        return len(self._targets) - self.delay
+        return len(self._targets) - self.delay - self.first
 
     @abstractmethod
     def features(self, start: int, stop: int) -> np.ndarray:
@@ -79,18 +84,19 @@ class FeatureStream(Stream):
         pass
 
     def _take(self, start: int, stop: int) -> tuple[Tensor, ...]:
-        first, last = (self.start_of(self.task) + step for step in (start, stop))
-        if last > self.most:
+        begin, end = (self.start_of(self.task) + step for step in (start, stop))
+        if end > self.most:
             raise SettingError(
-                f"the series has {self.most} steps with a delay of {self.delay}, and step {last} was asked for: take "
+                f"the series has {self.most} steps with a delay of {self.delay}, and step {end} was asked for: take "
                 "fewer or shorter tasks."
             )
-        parts = self._examples(first, last)
-        return parts if not self.delay else (*parts, *self._examples(first + self.delay, last + self.delay))
+        parts = self._examples(begin, end)
+        return parts if not self.delay else (*parts, *self._examples(begin + self.delay, end + self.delay))
 
     def _examples(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         import torch
 
+        start, stop = start + self.first, stop + self.first
         pair = (self.features(start, stop), self._targets[start:stop, None])
         tensors = (torch.from_numpy(np.ascontiguousarray(each)).to(self.device) for each in pair)
         inputs, targets = (each[None, :, None].expand(self.runs, -1, -1, -1) for each in tensors)
@@ -99,7 +105,7 @@ class FeatureStream(Stream):
     def _probe(self, examples: int) -> Tensor:
         import torch
 
-        start = self.start_of(self.task)
+        start = self.first + self.start_of(self.task)
         stop = min(start + self.length_of(self.task), len(self._targets))
         found = self.features(start, stop)[np.linspace(0, stop - start - 1, examples).astype(int)]
         return torch.from_numpy(found).to(self.device).expand(self.runs, -1, -1)
@@ -108,4 +114,4 @@ class FeatureStream(Stream):
         return (self._targets,)
 
     def _identity(self) -> dict[str, Any]:
-        return {**super()._identity(), "delay": self.delay, "examples": len(self._targets)}
+        return {**super()._identity(), "delay": self.delay, "first": self.first, "examples": len(self._targets)}

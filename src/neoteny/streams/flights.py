@@ -34,6 +34,7 @@ class FlightDelays(FeatureStream):
         delay: flights until the delay of one is known; 2,000 are about three hours.
         task_length: flights of a task; 16,575 are a day on average.
         airports: airports that have a feature of their own.
+        first: flights at the beginning that are left out.
 
     Shapes: inputs [R, steps, 1, 15 + 2 (airports + 1)], targets [R, steps, 1, 1].
 
@@ -48,9 +49,10 @@ class FlightDelays(FeatureStream):
         delay: int = 2_000,
         task_length: int = 16_575,
         airports: int = 60,
+        first: int = 0,
     ):
         late = np.clip(flights.delay, -60, 180) / np.float32(30)
-        super().__init__(seeds, late, delay, task_length)
+        super().__init__(seeds, late, delay, task_length, first)
         self.airports, self._minute = int(airports), flights.minute
         counts = np.bincount(flights.origin, minlength=len(flights.airports))
         places = np.full(len(flights.airports), self.airports)

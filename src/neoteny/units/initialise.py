@@ -26,6 +26,8 @@ class Initialiser:
         sparsity: share of each row, of the entries with one index in dimension 0, that is 0: ceil(sparsity n) of n
             entries, but not all of them, drawn anew with the rest.
         alike: whether these are the same in all rows.
+        orthogonal: whether the first matrix has orthonormal rows or columns, times a gain. What is drawn anew later has
+            the distribution of its entries, independently.
 
     >>> Initialiser.kaiming_uniform(fan_in=6)
     Initialiser(kind='uniform', scale=1.0)
@@ -38,6 +40,7 @@ class Initialiser:
     function: Callable[[Tensor], object] | None = None
     sparsity: float = 0.0
     alike: bool = False
+    orthogonal: bool = False
 
     def __repr__(self) -> str:
         told = f"kind={self.kind!r}"
@@ -45,6 +48,7 @@ class Initialiser:
             return f"Initialiser({told}, function={getattr(self.function, '__name__', self.function)})"
         told += f", scale={self.scale!r}" + (f", mean={self.mean!r}" if self.mean else "")
         told += f", sparsity={self.sparsity}" if self.sparsity else ""
+        told += ", orthogonal=True" if self.orthogonal else ""
         return f"Initialiser({told}{', zeros=...' if self.zeros is not None else ''})"
 
     @classmethod
@@ -86,6 +90,17 @@ class Initialiser:
     def lecun_uniform(cls, fan_in: int) -> Initialiser:
         """Uniform with variance 1 / fan_in (LeCun et al. 1998)."""
         return cls("uniform", math.sqrt(3 / fan_in))
+
+    @classmethod
+    def orthogonal_matrix(cls, fan_in: int, fan_out: int, gain: float = 1.0) -> Initialiser:
+        """A matrix with W'W = gain^2 I or W W' = gain^2 I (Saxe et al. 2014).
+
+        >>> import torch
+        >>> w = Initialiser.orthogonal_matrix(fan_in=3, fan_out=2).fill_(torch.zeros(2, 3))
+        >>> (w @ w.T).round(decimals=5).abs().tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+        """
+        return cls("normal", gain / math.sqrt(max(fan_in, fan_out)), orthogonal=True)
 
     @classmethod
     def torch_default(cls, fan_in: int) -> Initialiser:
@@ -158,6 +173,10 @@ class Initialiser:
                 replace(self, sparsity=0.0).fill_(tensor)
                 lots = torch.rand(self._lots(tensor.shape), device=tensor.device)
                 return tensor.masked_fill_(self._chosen(lots, tensor.shape), 0.0)
+            if self.orthogonal:
+                rows = tensor.shape[0]
+                gain = self.scale * math.sqrt(max(rows, tensor.numel() // rows))
+                return torch.nn.init.orthogonal_(tensor, gain)
             match self.kind:
                 case "uniform":
                     return tensor.uniform_(-self.scale, self.scale)

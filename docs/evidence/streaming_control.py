@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from neoteny import lab
@@ -43,6 +44,11 @@ class Curve:
     runs: int
     published: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    together: bool = True  # as one stack; apart where the weights of all do not fit into a core's cache
+
+    def stacks(self) -> Iterator[tuple[int, int]]:
+        """The first seed and the number of runs of each stack."""
+        yield from [(0, self.runs)] if self.together else [(seed, 1) for seed in range(self.runs)]
 
 
 def curves() -> Iterator[Curve]:
@@ -54,34 +60,47 @@ def curves() -> Iterator[Curve]:
             yield Curve("ac", "stream-mujoco-v1", robot, system, 1_000_000, 5, told, {"robot": robot})
         for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init"):
             yield Curve("ablation", "stream-mujoco-v1", robot, system, 500_000, 3, "", {"robot": robot})
-        yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game})
+        yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game}, together=False)
     game, scored = games[-1]
-    yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game})
+    yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game}, together=False)
 
 
-def config_of(curve: Curve) -> Any:
-    """The configuration of a curve."""
+def config_of(curve: Curve, seed: int, runs: int) -> Any:
+    """The configuration of a stack."""
     cls = lab.resolve(curve.benchmark, scale="small").problem
     bins = {"bin_size": cls.segment * max(curve.steps // 100 // cls.segment, 1), "measure_every": 50 * cls.segment}
     settings = {"task_length": curve.steps, **bins, **curve.settings}
-    return lab.resolve(curve.benchmark, method=curve.system, runs=curve.runs, scale="small", settings=settings)
+    return lab.resolve(curve.benchmark, method=curve.system, runs=runs, seed=seed, scale="small", settings=settings)
 
 
-def archived(curve: Curve) -> Path:
+def archived(curve: Curve) -> list[Path]:
     """Where its complete runs are."""
-    return ARCHIVE / curve.benchmark / folder_of(config_of(curve), RUNS).name
+    names = [(seed, folder_of(config_of(curve, seed, runs), RUNS).name) for seed, runs in curve.stacks()]
+    return [ARCHIVE / f"seed-{seed}" / curve.benchmark / name for seed, name in names]
+
+
+def finished(curve: Curve) -> bool:
+    """Whether all its runs are complete."""
+    return all(folder.exists() for folder in archived(curve))
 
 
 def train(curve: Curve) -> None:
     """Train, or go on; then archive."""
-    folder = folder_of(config_of(curve), RUNS)
-    start(config_of(curve), folder, Execution(), resume=True)
-    archive([folder], ARCHIVE)
+    for (seed, runs), slim in zip(curve.stacks(), archived(curve), strict=True):
+        config = config_of(curve, seed, runs)
+        folder = folder_of(config, RUNS / f"seed-{seed}")
+        if not slim.exists():
+            start(config, folder, Execution(), resume=True)
+            archive([folder], slim.parents[1])
 
 
 def returns(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     """Steps [bins], and the return of each run in each bin [runs, bins]; NaN where a run has ended."""
-    frame = read_folder(archived(curve)).frame.filter(metric="episodic_return").sort("run", "step")
+    frames = [
+        read_folder(folder).frame.filter(metric="episodic_return").with_columns(pl.col("run") + seed)
+        for (seed, _), folder in zip(curve.stacks(), archived(curve), strict=True)
+    ]
+    frame = pl.concat(frames).sort("run", "step")
     steps = np.array(sorted(frame["step"].unique()))
     found = np.full((curve.runs, len(steps)), np.nan)
     for run, step, value in frame.select("run", "step", "value").iter_rows():
@@ -131,10 +150,10 @@ def main() -> None:
     wanted = [curve for curve in curves() if options.only in (None, curve.part)]
     wanted = [replace(curve, steps=curve.steps // options.shrink) for curve in wanted]
     for curve in () if options.report else wanted:
-        if not archived(curve).exists():
+        if not finished(curve):
             print(f"{curve.problem}: {curve.system}", flush=True)
             train(curve)
-    report([curve for curve in wanted if archived(curve).exists()])
+    report([curve for curve in wanted if finished(curve)])
 
 
 if __name__ == "__main__":

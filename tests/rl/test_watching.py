@@ -15,11 +15,12 @@ from PIL import Image
 from neoteny import lab
 from neoteny.benchmarks.locomotion import HopperLocomotion, SlipperyAnt
 from neoteny.cli.main import main
-from neoteny.envs import ConstantFriction, Slippery
+from neoteny.envs import ConstantFriction, Slippery, camera
+from neoteny.envs.camera import Camera, backend
 from neoteny.errors import MissingPackageError, RunFolderError, SettingError
 from neoteny.lab import checkpoint
-from neoteny.rl import Episode, filming, load_policy, record, watching
-from neoteny.rl.filming import Camera, backend, film, kind
+from neoteny.rl import Episode, load_policy, record, watching
+from neoteny.rl.filming import film, kind
 from neoteny.rl.normalise import ObservationNorm
 from neoteny.rl.watching import LoadedPolicy
 
@@ -253,8 +254,8 @@ def test_an_mp4_where_it_can_be_written(tmp_path, monkeypatch):
 
 
 def test_without_opengl_it_is_said_what_to_install(monkeypatch):
-    monkeypatch.setattr(filming, "_PROBE", "raise ImportError('no {name} here')")
-    filming._first.cache_clear()
+    monkeypatch.setattr(camera, "_PROBE", "raise ImportError('no {name} here')")
+    camera._first.cache_clear()
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -265,12 +266,12 @@ def test_without_opengl_it_is_said_what_to_install(monkeypatch):
         monkeypatch.setenv("MUJOCO_GL", "osmesa")
         with pytest.raises(MissingPackageError, match=r"found here \(osmesa: [^;]*\)"):
             backend()
-        monkeypatch.setattr(filming, "_PROBE", "assert '{name}' == 'osmesa'")
-        filming._first.cache_clear()
+        monkeypatch.setattr(camera, "_PROBE", "assert '{name}' == 'osmesa'")
+        camera._first.cache_clear()
         monkeypatch.delenv("MUJOCO_GL")
         assert backend() == "osmesa"  # the second, where the first does not work
     finally:
-        filming._first.cache_clear()
+        camera._first.cache_clear()
 
 
 def test_the_camera_sees_the_robot(run):

@@ -14,6 +14,7 @@ from neoteny.data.imagenet32 import ImageClasses, imagenet32
 from neoteny.data.mnist import mnist
 from neoteny.data.svhn import svhn
 from neoteny.data.tiny_imagenet import tiny_imagenet
+from neoteny.data.transitions import load_transitions, save_transitions
 
 __all__ = [
     "DATA_SETS",
@@ -30,7 +31,9 @@ __all__ = [
     "flights",
     "imagenet32",
     "labelled",
+    "load_transitions",
     "mnist",
+    "save_transitions",
     "svhn",
     "tiny_imagenet",
 ]

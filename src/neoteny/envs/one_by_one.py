@@ -22,8 +22,8 @@ class OneByOne:
     """Any Gymnasium environments, stepped one after the other.
 
     "friction" and "unstable" are taken from `info`, where `neoteny.envs.Slippery` puts them. Environments that have
-    `saved_state()` and `restore_state(state)` can go on after a checkpoint: those of `neoteny.envs.MinAtarGame` and of
-    `neoteny.envs.make_classic`.
+    `saved_state()` and `restore_state(state)` can go on after a checkpoint: those of `neoteny.envs.MinAtarGame`, of
+    `make_classic`, of `ControlTask` and of `Maze`. Observations that are bytes, as pixels are, stay bytes.
 
     Args:
         make: makes one environment; called `number` times.
@@ -46,10 +46,12 @@ class OneByOne:
         self.single_observation_space = self._environments[0].observation_space
         self.single_action_space = self._environments[0].action_space
         self._discrete = type(self.single_action_space).__name__ == "Discrete"
+        pixels = getattr(self.single_observation_space, "dtype", None) == np.uint8
+        self._dtype: Any = np.uint8 if pixels else np.float64
 
     def reset(
         self, *, seed: Sequence[int] | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """First observations, [N, observations]; `seed` has one entry for each environment."""
         seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
@@ -58,7 +60,7 @@ class OneByOne:
             env.reset(seed=own, options=dict(options) if options else None)[0]
             for env, own in zip(self._environments, seeds, strict=True)
         ]
-        return np.asarray(first, dtype=np.float64), {}
+        return np.asarray(first, dtype=self._dtype), {}
 
     def step_arrays(self, actions: NDArray[Any]) -> Steps:
         """One step of each; discrete actions are whole numbers, [N]."""
@@ -66,14 +68,13 @@ class OneByOne:
         rows = [self._step(env, action) for env, action in zip(self._environments, given, strict=True)]
         return Steps(*map(np.array, zip(*rows, strict=True)))
 
-    @staticmethod
-    def _step(env: gymnasium.Env[Any, Any], action: Any) -> Steps:
+    def _step(self, env: gymnasium.Env[Any, Any], action: Any) -> Steps:
         final, reward, terminated, truncated, info = env.step(action)
         reward = float(reward)
         if math.isnan(reward):
             raise SettingError(f"{env} gave a reward that is not a number: correct the environment.")
         observation = env.reset()[0] if terminated or truncated else final
-        final, observation = np.asarray(final, dtype=np.float64), np.asarray(observation, dtype=np.float64)
+        final, observation = np.asarray(final, dtype=self._dtype), np.asarray(observation, dtype=self._dtype)
         ground = info.get("friction")
         return Steps(
             observations=observation,

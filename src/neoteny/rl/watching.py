@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from neoteny.envs.camera import Camera
 from neoteny.errors import RunFolderError, SettingError
 from neoteny.lab.folder import RunFolder
-from neoteny.rl.filming import Camera, check, film, kind
+from neoteny.rl.filming import check, film, kind
 from neoteny.rl.settings import AgentSettings
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def record(
         steps: greatest length of the episode.
         sampled: whether to sample actions, as in training, instead of taking the preferred ones.
         camera: called with the model, the width and the height, gives an object that draws as
-            `neoteny.rl.filming.Camera`, the default, does.
+            `neoteny.envs.camera.Camera`, the default, does.
         notify: called with the number of steps since the last call.
 
     Raises:

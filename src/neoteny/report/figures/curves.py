@@ -211,14 +211,31 @@ def small_print(
 
 
 def mark_changes(axes: Axes, series: Sequence[Series], theme: Theme) -> list[str]:
-    """Light vertical lines where the friction under agents changes; returns what the small print says of them."""
-    lengths = {settings_of(one).get("task_length") for one in series if "friction" in one.frame["metric"].unique()}
-    every, end = lengths.pop() if len(lengths) == 1 else None, axes.get_xlim()[1]
+    """Light vertical lines where the friction under agents changes or agents are reset; gives the words for them."""
+    settings = {one.label: settings_of(one) for one in series}
+    shifts = {settings[one.label].get("task_length") for one in series if "friction" in one.frame["metric"].unique()}
+    resets = {label: every for label, own in settings.items() if (every := own.get("reset_every"))}
+    notes = []
+    if _mark_every(axes, shifts, theme):
+        notes.append(f"Friction changes at the vertical lines, every {shifts.pop():,} steps.")
+    elif _mark_every(axes, set(resets.values()), theme):
+        every = next(iter(resets.values()))
+        notes.append(f"At the vertical lines, every {every:,} steps, resets are due: {', '.join(resets)}.")
+    primed = {label: own for label, own in settings.items() if own.get("priming_updates")}
+    for steps, updates in sorted({(own["priming_steps"], own["priming_updates"]) for own in primed.values()}):
+        labels = [label for label, own in primed.items() if own["priming_updates"] == updates]
+        notes.append(f"Primed after {steps:,} steps, by {updates:,} updates: {', '.join(labels)}.")
+    return notes
+
+
+def _mark_every(axes: Axes, lengths: set[Any], theme: Theme) -> bool:
+    """Lines at all multiples of the one length; whether there are any, and not too many."""
+    every, end = next(iter(lengths)) if len(lengths) == 1 else None, axes.get_xlim()[1]
     if not isinstance(every, int) or not 1 < end / every <= MOST_CHANGES:
-        return []
+        return False
     for step in range(every, int(end), every):
         axes.axvline(step, color=theme.grid, linewidth=0.7, zorder=1)
-    return [f"Friction changes at the vertical lines, every {every:,} steps."]
+    return True
 
 
 def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[int]]:

@@ -16,7 +16,7 @@ import polars as pl
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
-from neoteny.report.runs.metrics import DIAGNOSTICS, EVENTS, RETURN, is_performance
+from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN, is_performance
 from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
 from neoteny.report.runs.settings import differing, format_number
 
@@ -58,11 +58,11 @@ class Group:
     def metrics(self) -> tuple[str, ...]:
         """How well the systems did: what learning curves and tables are about.
 
-        First what was tested on examples that were kept back, then accuracies. For agents it is the return alone: the
+        First what was tested on examples that were kept back, then accuracies. For agents they are returns alone: the
         losses that they learn from do not say how well they do.
         """
         if self.unit == "steps":
-            return (RETURN,) if RETURN in self._recorded else ()
+            return tuple(name for name in (EVALUATION, RETURN) if name in self._recorded)
 
         def order(name: str) -> tuple[bool, bool, str]:
             return not name.startswith("test_"), "accuracy" not in name, name

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DIAGNOSTICS", "EVENTS", "RETURN", "direction", "is_performance", "is_share", "layer_order"]
+__all__ = ["DIAGNOSTICS", "EVALUATION", "EVENTS", "RETURN", "direction", "is_performance", "is_share", "layer_order"]
 
 RETURN = "episodic_return"
+"""Of agents: the mean over the training episodes that ended in a bin."""
+EVALUATION = "evaluation_return"
+"""Of agents: the mean over episodes apart from training, recorded at set steps, before a reset that is due there."""
 EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_unstable"})
 """Recorded when they happen, not at set steps: they make no curves."""
 DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")

@@ -1,0 +1,127 @@
+"""The table of agents over tasks: each system's returns summed up, at last and over the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neoteny.errors import SettingError
+from neoteny.report.runs.groups import Group
+from neoteny.report.runs.metrics import EVALUATION, RETURN
+from neoteny.report.runs.series import Series, settings_of
+from neoteny.report.statistics.aggregate import AGGREGATES, aggregate, area
+from neoteny.report.statistics.cell import Cell, markdown_table
+from neoteny.report.statistics.intervals import interval_name
+
+__all__ = ["AgentsRow", "AgentsTable", "agents_table"]
+
+
+@dataclass(frozen=True)
+class AgentsRow:
+    """One system.
+
+    Attributes:
+        system: its name, with the settings in which it differs from other rows.
+        last: the aggregates of the last evaluation, by name.
+        whole: the IQM of the areas under the runs' curves.
+        tasks: how many.
+        runs: of the task with the fewest.
+        published: what a paper has for it; NaN where it has nothing.
+    """
+
+    system: str
+    last: Mapping[str, Cell]
+    whole: Cell
+    tasks: int
+    runs: int
+    published: float = float("nan")
+
+
+@dataclass(frozen=True)
+class AgentsTable:
+    """The rows of a benchmark, which `markdown` writes.
+
+    Attributes:
+        title: benchmark and scale.
+        metric: what was evaluated.
+        rows: one a system.
+        step: steps of an agent at the last evaluation.
+        published: what the published values are; empty where there are none.
+    """
+
+    title: str
+    metric: str
+    rows: tuple[AgentsRow, ...]
+    step: int
+    published: str = ""
+    target: float = field(default=1000.0)
+
+    def markdown(self) -> str:
+        """A Markdown table with the caption under it."""
+        names = (*AGGREGATES, "IQM of the area", "tasks", "runs")
+        paper = ("published IQM",) * bool(self.published)
+        lines: list[tuple[str, ...]] = [("system", *names, *paper), ("---", *["---:"] * (len(names) + len(paper)))]
+        for row in self.rows:
+            cells = [str(row.last[name]) for name in AGGREGATES]
+            value = ("-" if np.isnan(row.published) else f"{row.published:g}",) * bool(self.published)
+            lines.append((row.system, *cells, str(row.whole), str(row.tasks), str(row.runs), *value))
+        caption = (
+            f"{self.title}: {self.metric} at the last evaluation, after {self.step:,} steps, and the mean height of "
+            f"the whole curve (area); {interval_name('stratified')}; the optimality gap is what is missing to "
+            f"{self.target:g}."
+        )
+        return f"{markdown_table(lines)}\n\n{caption}{f' Published: {self.published}.' * bool(self.published)}\n"
+
+
+def agents_table(
+    group: Group,
+    *,
+    task: str = "task",
+    target: float = 1000.0,
+    published: Mapping[str, float] | None = None,
+    source: str = "",
+    resamples: int = 9999,
+) -> AgentsTable:
+    """Sum up the agents of a benchmark over its tasks.
+
+    Args:
+        group: from `load`.
+        task: the setting that names the task; series that differ in it alone are one row.
+        target: see `neoteny.report.statistics.aggregate.aggregate`.
+        published: a paper's IQM by the name of a row.
+        source: what these values are.
+        resamples: bootstrap samples.
+
+    Raises:
+        SettingError: no return was recorded.
+    """
+    metric = EVALUATION if any(EVALUATION in one.frame["metric"].unique() for one in group.series) else RETURN
+    rows: dict[str, list[Series]] = {}
+    for one in group.series:
+        apart = [f"{key} {value}" for key, value in sorted({**one.settings, **one.apart}.items()) if key != task]
+        rows.setdefault(", ".join([one.system, *apart]), []).append(one)
+    made, last = [], 0
+    for name, several in rows.items():
+        by_task: dict[Any, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
+        for one in several:
+            curve = one.curve(metric)
+            if len(curve.steps):
+                by_task.setdefault(settings_of(one).get(task), []).append((curve.steps, curve.values))
+        if not by_task:
+            continue
+        ends = [np.concatenate([values[:, -1] for _, values in curves]) for curves in by_task.values()]
+        areas = [np.concatenate([area(steps, values) for steps, values in curves]) for curves in by_task.values()]
+        if not all(np.isfinite(task_).any() for task_ in (*ends, *areas)):
+            continue  # every run of a task ended early: there is no last value to sum up
+        cells = {k: Cell.of(v) for k, v in aggregate(ends, target, resamples=resamples).items()}
+        whole = Cell.of(aggregate(areas, target, resamples=resamples)["IQM"])
+        value = (published or {}).get(name, float("nan"))
+        made.append(AgentsRow(name, cells, whole, len(ends), min(len(end) for end in ends), value))
+        last = max(last, *(int(steps[-1]) for curves in by_task.values() for steps, _ in curves))
+    if not made:
+        raise SettingError(f"{group.title} has no finished evaluations of agents: there is nothing to sum up.")
+    return AgentsTable(group.title, metric, tuple(made), last, source, target)

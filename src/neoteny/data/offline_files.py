@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_hdf5(path: Path, keys: Sequence[str] | None = None) -> dict[str, Array]
         MissingPackageError: h5py is not installed.
     """
     try:
-        import h5py
+        h5py: Any = import_module("h5py")
     except ImportError as error:
         raise MissingPackageError(f"{path} cannot be read ({error}): `pip install neoteny[suite]`.") from error
     if path.is_dir():

@@ -67,7 +67,7 @@ def save_transitions(path: str | os.PathLike[str], transitions: Mapping[str, Any
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part.npz")
     try:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type] - names are those of FIELDS
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

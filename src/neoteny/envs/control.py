@@ -145,7 +145,7 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         action = np.asarray(action, dtype=np.float64)
         if not np.isfinite(action).all():
             raise SettingError(f"{self.task}: the action {action} is not finite: check the policy that chose it.")
-        total = 0.0
+        total, terminated, cut = 0.0, False, False
         for _ in range(self.action_repeat):
             self._task.before_step(action, self._physics)
             if self._advance():

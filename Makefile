@@ -1,4 +1,4 @@
-# make demo | quick | test | lint | bench | overhead | costs | docs | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
+# make demo | quick | test | lint | bench | overhead | docs | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo quick test lint bench overhead costs docs evidence nature leaderboard architectures character-stream faults beside-jax clean
+.PHONY: demo quick test lint bench overhead docs evidence nature leaderboard architectures character-stream faults beside-jax clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -44,9 +44,6 @@ beside-jax: $(INSTALLED)
 
 overhead: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/overhead.py --out docs/evidence $(ARGS)
-
-costs: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python bench/costs.py $(ARGS)
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

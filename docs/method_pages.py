@@ -1,4 +1,4 @@
-"""A page for each registered method, and one of them all: from its class, its docstring and what `make costs` found."""
+"""A page for each registered method, and one of them all: from its class, its docstring and what `make overhead` found."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from docstrings import before, escaped, examples, markdown, section
 from neoteny.methods import Method
 from neoteny.methods.base import Stage
 from neoteny.registry import METHODS, Entry
+from neoteny.report.leaderboard.page import USUAL
 
-COSTS = Path(__file__).parent / "evidence" / "costs.parquet"
+COSTS = Path(__file__).parent / "evidence" / "overhead.parquet"
 STAGES = {
     "architecture": "changes the network before training",
     "regulariser": "adds to the gradients, or pulls the weights itself",
@@ -31,7 +32,7 @@ def pages(methods: Mapping[str, Entry] = METHODS, costs: Path = COSTS) -> dict[s
     """The pages, as Markdown, by name: `methods`, and `method-<name>` for each."""
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
     if costs.exists():
-        for row in pl.read_parquet(costs).iter_rows(named=True):
+        for row in pl.read_parquet(costs).with_columns(pl.col("method").replace(USUAL)).iter_rows(named=True):
             measured.setdefault(row["method"], []).append(row)
     classes = {name: entry.load() for name, entry in methods.items()}
     own = {f"method-{name}": _page(entry, classes, measured[name]) for name, entry in methods.items()}
@@ -155,9 +156,13 @@ def _costs(cls: type[Method], measured: list[dict[str, Any]]) -> str:
     )
     if not measured:
         return promise
-    rows = [[r["network"], *(f"{r[key]:.2f}" for key in ("relative", "kept", "allocated"))] for r in measured]
-    columns = ("network", "a step, backpropagation = 1", "keeps", "allocates")
-    return "\n\n".join([_table(columns, rows), "Measured [like this](../evidence/costs.md).", promise])
+    optimizers = list(dict.fromkeys(row["optimizer"] for row in measured))
+    rows = []
+    for network in dict.fromkeys(row["network"] for row in measured):
+        found = {row["optimizer"]: row["best"] for row in measured if row["network"] == network}
+        rows.append([network, *(f"{found[name]:.2f}" if name in found else "-" for name in optimizers)])
+    said = "A step with it, the bare step being 1, measured [like this](../evidence/overhead.md)."
+    return "\n\n".join([said, _table(("network, batch", *optimizers), rows), promise])
 
 
 def _grid(cls: type[Method]) -> str:

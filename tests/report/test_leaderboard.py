@@ -14,7 +14,7 @@ from scipy.stats import ttest_rel
 from neoteny.errors import RunFolderError
 from neoteny.report.leaderboard.board import normalised_ranks, read, stratified_mean
 from neoteny.report.leaderboard.figure import KINDS, forest, limits
-from neoteny.report.leaderboard.page import markdown, read_costs
+from neoteny.report.leaderboard.page import COSTED, markdown, read_costs
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
 
@@ -158,7 +158,7 @@ def test_the_page_says_all_of_it(board):
     assert "batch-norm on online-permuted-mnist-v1: batches of one" in page
     assert "2 tuning seeds (from 1000 on)" in page
     assert "not ranked: linear" in page
-    assert "(costs.md)" in page
+    assert "(overhead.md)" in page
     assert "not measured yet" in markdown(board, {}, "it.png")
     tables = re.split(r"\n\n(?!\|)", page)
     for table in (part for part in tables if part.lstrip().startswith("|")):
@@ -181,11 +181,16 @@ def test_the_parquet_alone_makes_the_same_page_and_figure(board, tmp_path):
 
 
 def test_costs_are_geometric_means_over_networks(tmp_path):
-    path = tmp_path / "costs.parquet"
+    path = tmp_path / "overhead.parquet"
     assert read_costs(path) == {}
-    pl.DataFrame(
-        {"method": ["cbp", "cbp", "l2"], "network": ["a", "b", "a"], "relative": [1.0, 4.0, 1.5]}
-    ).write_parquet(path)
+    rows = [
+        (COSTED[0], "SGD", "cbp, 0.0001", 1.0),
+        (COSTED[1], "SGD", "cbp, 0.0001", 4.0),
+        (COSTED[0], "SGD", "l2", 1.5),
+        (COSTED[0], "Adam", "l2", 9.0),
+        ("another network", "SGD", "l2", 9.0),
+    ]
+    pl.DataFrame(rows, ["network", "optimizer", "method", "best"], orient="row").write_parquet(path)
     assert read_costs(path) == pytest.approx({"cbp": 2.0, "l2": 1.5})
     path.write_text("no table")
     with pytest.raises(RunFolderError, match="measure them anew"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboard.png", "costs.parquet"
+TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboard.png", "overhead.parquet"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,11 @@ from neoteny.report.statistics.cell import Cell, markdown_table
 
 __all__ = ["markdown", "read_costs"]
 
+COSTED = ("17-64-64-6, 64", "784-3x100-10, 32")
+"""The networks of `bench/overhead.py` on which every method is measured."""
+USUAL = {"cbp, 0.0001": "cbp"}
+"""Rows of `bench/overhead.py` with a method's default settings, where there are others."""
+
 COMMANDS = (
     "neoteny leaderboard --to docs/evidence",
     "neoteny leaderboard --draw docs/evidence/leaderboard.parquet  # from the table alone",
@@ -24,7 +29,9 @@ COMMANDS = (
 def read_costs(path: Path) -> dict[str, float]:
     """Seconds a step relative to backpropagation, by row; empty where nothing was measured.
 
-    The table has the columns `method`, `network` and `relative`; the mean over networks is geometric.
+    Args:
+        path: the table of `bench/overhead.py`; used are its figures of gradient descent on the networks in `COSTED`,
+            of which the mean is geometric.
 
     Raises:
         RunFolderError: it cannot be used.
@@ -32,10 +39,11 @@ def read_costs(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        frame = pl.read_parquet(path.read_bytes()).select("method", pl.col("relative").cast(pl.Float64))
+        frame = pl.read_parquet(path.read_bytes()).filter(optimizer="SGD").filter(pl.col("network").is_in(COSTED))
+        frame = frame.select(pl.col("method").replace(USUAL), pl.col("best").cast(pl.Float64))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunFolderError(f"{path} is no table of costs ({error}): measure them anew, or delete it.") from error
-    means = frame.group_by("method").agg(pl.col("relative").log().mean().exp())
+    means = frame.group_by("method").agg(pl.col("best").log().mean().exp())
     return dict(sorted(means.iter_rows()))
 
 
@@ -84,7 +92,7 @@ def _rules(board: Board, measured: bool) -> str:
             "hidden layers) and the mean absolute weight are means at the end. Runs that turned non-finite are left "
             "out of means, and rows with such runs stand after the others (n says how many runs are left).",
             "- **Cost**: seconds a step relative to backpropagation, measured by themselves, the geometric mean over "
-            f"{'[three networks](costs.md)' if measured else 'networks (not measured yet)'}.",
+            f"{'[two small networks](overhead.md)' if measured else 'networks (not measured yet)'}.",
             "- **Rank**: for each benchmark and seed, rows are ranked by the last tenth, from 0 for the best to 1 for "
             "the worst, non-finite runs behind all others; the mean over seeds and benchmarks, with a bootstrap "
             "interval stratified by benchmark. Better or worse than backprop: the 95% Student t interval of the "

@@ -40,6 +40,7 @@ class TrainingActivations:
         self._keeps, self._processes, self._handles = "mean_abs_about" in wanted, processes, []
         counts = "examples" in wanted
         self._layers: dict[str, LayerSums] = {}
+        self._found: dict[str, SummedActivations] = {}  # at the last step
         for layer in network.layers:
             if layer.readers:
                 parameter = model.get_parameter(layer.incoming[0].name)
@@ -70,17 +71,24 @@ class TrainingActivations:
             sums.rests = rests
 
     def take(self) -> dict[str, Activations]:
-        """What was seen since the last call, by layer; without layers that no process can have seen."""
-        seen = {name: sums for name, sums in self._layers.items() if sums.seen or self._processes.several}
-        added = self._processes.add_up([sums.take() for sums in seen.values()])
-        found: dict[str, Activations] = {}
-        for (name, sums), total in zip(seen.items(), added, strict=True):
-            found[name] = SummedActivations(
-                total, self._rows, sums.counts, sums.take_kept(), sums.reader, self._processes
-            )
+        """What was seen since the last call, by layer; without layers that no process can have seen.
+
+        It holds until the network runs again: its sums may then be written to.
+        """
+        several, before = self._processes.several, self._found
+        seen = [(name, sums) for name, sums in self._layers.items() if sums.opened or sums.ended or several]
+        added = [sums.take() for _, sums in seen]
+        added = self._processes.add_up(added) if several else added
+        found = self._found = {}
+        for (name, sums), total in zip(seen, added, strict=True):
+            own = before.get(name)
+            if own is None or own.sums is not total or self._keeps:  # else the kernel wrote where it wrote before
+                kept = sums.take_kept()
+                own = SummedActivations(total, self._rows, sums.counts, kept, sums.reader, self._processes)
+            found[name] = own
         for sums in self._layers.values():
             sums.clear()
-        return found
+        return dict(found)
 
     @property
     def anything(self) -> bool:

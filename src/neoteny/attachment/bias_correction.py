@@ -117,6 +117,19 @@ class AdamCorrection:
         done = () if skipped is not None else self._fused.correct(acting, since, young, self._horizon, grads)
         if len(done) == len(self._owners):
             return
+        self._correct_others(acting, since, young, done, skipped, grads)
+
+    @torch.no_grad()
+    def _correct_others(
+        self,
+        acting: Collection[torch.optim.Optimizer],
+        since: Mapping[str, Tensor],
+        young: Mapping[str, int],
+        done: Collection[str],
+        skipped: Tensor | None,
+        grads: Collection[str] | None,
+    ) -> None:
+        """The parameters that the kernel has not done."""
         groups, cache = self._user.groups(), {}
         ages = {layer: _youngest(since[layer], count) for layer, count in young.items()}
         for name, owners in self._owners.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Mapping
-from operator import is_
 from typing import Any
 
 import torch
@@ -51,21 +50,12 @@ class FusedUtilities:
         if user.parts or user.processes.several or (compiled := kernels()) is None:
             return False
         plan = self._plan
-        if plan is None or plan.parameters is not user.parameters or plan.resting != user.resting:
+        if plan is None or plan.parameters is not user.parameters or plan.resting is not user.resting:
             plan = self._plan = _Plan(user)
-        if not plan.tell([state[key] for key in plan.keys]):
+        if not plan.tell(state) or not plan.tell_seen(features):
             return False
-        for name, judged in plan.layers:
-            seen = features.get(name)
-            if seen is None:
-                judged.entries = judged.magnitudes = 0
-            elif isinstance(seen, SummedActivations) and serves(seen.sums):
-                judged.entries = entries = seen.sums.data_ptr()
-                judged.magnitudes = entries + 4 * seen.place("mean_abs")
-            else:
-                return False
         eta = self._method.decay_rate
-        compiled.neoteny_judge(len(plan.layers), *plan.addresses, eta, 1 - eta)
+        compiled.neoteny_judge(plan.count, *plan.addresses, eta, 1 - eta)
         return True
 
 
@@ -78,16 +68,17 @@ class _Plan:
         parts = [slices for layer in found for slices in layer.outgoing]
         self._readings = (_Reading * len(parts))()
         self._layers = (_Judged * len(found))()
-        self.layers = [(layer.name, judged) for layer, judged in zip(found, self._layers, strict=True)]
-        self.keys = [f"{layer.name}/{key}" for layer in found for key in ("age", "share", "utility")]
+        self.count, self._names = len(found), [layer.name for layer in found]
+        self._keys = [f"{layer.name}/{key}" for layer in found for key in ("age", "share", "utility")]
         self.addresses = ctypes.addressof(self._layers), ctypes.addressof(self._readings)
         self._simple = all(slices.groups == 1 and slices.name in user.parameters for slices in parts)
         self._weights = [user.parameters[slices.name] for slices in parts] if self._simple else []
         self._shapes = [weight.shape for weight in self._weights]
-        self._kept: list[Tensor] = []  # of the state, as it was looked at last
+        self._state: Tensors | None = None  # as it was looked at last
+        self._sums: list[Any] = [None] * len(found)
         self._places: list[int] = []
         self._positions = [positions(slices) for slices in parts]
-        for (_, judged), layer in zip(self.layers, found, strict=True):
+        for judged, layer in zip(self._layers, found, strict=True):
             judged.units, judged.readings = layer.size, len(layer.outgoing)
         for slices, places, shape, reading in zip(
             parts if self._simple else (), self._positions, self._shapes, self._readings, strict=self._simple
@@ -98,23 +89,42 @@ class _Plan:
         self._simple = self._simple and worthwhile(sum(weight.numel() for weight in self._weights))
         self._simple = self._simple and all(weight.dtype is torch.float32 for weight in self._weights)
 
-    def tell(self, kept: list[Tensor]) -> bool:
+    def tell(self, state: Tensors) -> bool:
         """Tell the kernel where the weights and the tensors of the state lie; False where it does not take them."""
         weights = self._weights
         if not self._simple or [weight.shape for weight in weights] != self._shapes:
             return False
-        if not (len(kept) == len(self._kept) and all(map(is_, kept, self._kept))):
-            kinds = [torch.int32, torch.float32, torch.float32] * (len(kept) // 3)
-            if not kept or not all(map(serves, kept, kinds)) or not all(map(serves, weights)):
-                return False
-            self._kept = kept
         if not all(map(Tensor.is_contiguous, weights)):
             return False
-        places = [*map(Tensor.data_ptr, weights), *map(Tensor.data_ptr, kept)]
-        if places != self._places:
-            self._places, of = places, iter(places)
-            for reading in self._readings:
-                reading.weight = next(of)
-            for _, judged in self.layers:
+        if state is not self._state:  # its tensors are written to, but none is exchanged
+            kept = [state[key] for key in self._keys]
+            kinds = [torch.int32, torch.float32, torch.float32] * len(self._layers)
+            if not kept or not all(map(serves, kept, kinds)) or not all(map(serves, weights)):
+                return False
+            self._state, of = state, map(Tensor.data_ptr, kept)
+            for judged in self._layers:
                 judged.age, judged.share, judged.utility = next(of), next(of), next(of)
+        places = list(map(Tensor.data_ptr, weights))
+        if places != self._places:
+            self._places = places
+            for reading, place in zip(self._readings, places, strict=True):
+                reading.weight = place
+        return True
+
+    def tell_seen(self, features: Mapping[str, Any]) -> bool:
+        """Tell the kernel where the sums lie; False where it does not take them."""
+        for number, name in enumerate(self._names):
+            seen = features.get(name)
+            sums = getattr(seen, "sums", seen)
+            if sums is self._sums[number]:  # as a rule they are written where they were at the last step
+                continue
+            judged = self._layers[number]
+            if seen is None:
+                judged.entries = judged.magnitudes = 0
+            elif isinstance(seen, SummedActivations) and serves(seen.sums):
+                judged.entries = entries = seen.sums.data_ptr()
+                judged.magnitudes = entries + 4 * seen.place("mean_abs")
+            else:
+                return False
+            self._sums[number] = sums
         return True

@@ -25,6 +25,7 @@ __all__ = ["fields", "kernels", "positions", "serves", "worthwhile"]
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _KINDS = {"l": ctypes.c_int64, "f": ctypes.c_float, "d": ctypes.c_double}
 _SIGNATURES = {"neoteny_sum_magnitudes": "llllll", "neoteny_judge": "lllff", "neoteny_correct": "lllll"}
+_PLAIN = (Tensor, nn.Parameter)
 _SERIAL = 2**20  # entries on which one thread is about as fast as several with torch's calls
 
 
@@ -46,8 +47,8 @@ def serves(tensor: Tensor, dtype: torch.dtype = torch.float32) -> bool:
     """Whether a kernel can take a tensor's memory as it lies: on a CPU, of the type it reads, without gaps."""
     return (
         tensor.dtype is dtype
-        and type(tensor) in (Tensor, nn.Parameter)
-        and tensor.device.type == "cpu"
+        and type(tensor) in _PLAIN
+        and tensor.is_cpu
         and tensor.layout is torch.strided
         and tensor.is_contiguous()
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ _ORDERS = {
 }  # of the norm that is the same sum, in one pass
 
 
+_NUMBERS = itertools.count(-1, -1)  # of our hooks; torch's own handles have numbers from 0 on
+
+
 class _Pass:
     """What was seen in a forward pass, and whether its backward pass ran."""
 
@@ -34,6 +38,20 @@ class _Pass:
 
     def __init__(self, sums: Tensor, kept: Tensor | None, ran: bool = False):
         self.sums, self.kept, self.ran = sums, kept, ran
+
+    def follow(self, value: Tensor) -> None:
+        """Note when the gradient of the tensor that was seen arrives: `value.register_hook(self.run)`.
+
+        Without its handle, which takes longer to make than all the rest of a pass and would never be used.
+        """
+        hooks = value._backward_hooks
+        if type(value) is not Tensor or value.grad_fn is None:
+            value.register_hook(self.run)
+            return
+        if hooks is None:
+            value._backward_hooks = hooks = OrderedDict()
+            value.grad_fn._register_hook_dict(value)
+        hooks[next(_NUMBERS)] = self.run
 
     def run(self, grad: Tensor) -> None:
         """A hook of the tensor that was seen."""
@@ -60,6 +78,8 @@ class LayerSums:
         self.slices = Slices(layer.name, 0, self.reader.index)
         dtype = torch.promote_types(parameter.dtype, torch.float32)
         self.fits: tuple[Sequence[int], torch.device, Callable[[int, int], None] | None] | None = None
+        self.spare: Tensor | None = None  # where a kernel writes the sums of the first pass after a step
+        self.written = False  # whether it did
         self.passes: list[_Pass] = []  # those since the last backward pass, unless there are very many
         self.further = torch.zeros(1 + counts + len(rows) * layer.size, dtype=dtype, device=parameter.device)
         self.pours = False  # whether there are sums in `further`: of compiled passes, and where there are very many
@@ -107,7 +127,7 @@ class LayerSums:
         if within_backward or not value.requires_grad:
             seen.ran = True
         else:
-            value.register_hook(seen.run)
+            seen.follow(value)
 
     def _pour(self, sums: Tensor) -> None:
         self.opened = self.pours = True
@@ -116,7 +136,7 @@ class LayerSums:
     def _look_at(self, value: Tensor) -> None:
         """See where a tensor of another shape or on another device can be summed."""
         if self.further.device != value.device:
-            self.further = self.further.to(value.device)
+            self.further, self.spare = self.further.to(value.device), None
             self.used = None if self.used is None else self.used.to(value.device)
         self.fits = value.shape, value.device, self._kernel_for(value.shape)
 
@@ -135,7 +155,12 @@ class LayerSums:
         compiled = None if self.fits is None else self.fits[2]
         if compiled is None or not serves(value) or torch._C._len_torch_dispatch_stack():  # pyright: ignore
             return self._sums(value.detach())
-        found = torch.empty_like(self.further)
+        found = self.spare
+        if found is None or self.written:
+            found = torch.empty_like(self.further)
+        if self.spare is None:
+            self.spare = found
+        self.written = True
         compiled(value.data_ptr(), found.data_ptr())
         return found
 
@@ -217,7 +242,8 @@ class LayerSums:
         self.used, self.ended = used.to(self.further, copy=True), bool(ended)
 
     def clear(self) -> None:
-        """Forget what was seen."""
+        """Forget what was seen; what `take` gave is written to again from the next pass on."""
+        self.written = False
         if not (self.passes or self.ended or self.pours):  # as where it rests
             self.opened = self.outside = False
             return

@@ -102,7 +102,6 @@ class Plasticity(Steps):
         self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
         schedules = {name: method.schedule(units, seed) for name, method in self.methods.items()}
         self._clocks = {name: None if own is None else Clock(own) for name, own in schedules.items()}
-        self._fused = {name: FusedUtilities.of(method, self._network) for name, method in self.methods.items()}
         # Moments may be older than this attachment: then so are all units.
         counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
         counted += [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -117,6 +116,10 @@ class Plasticity(Steps):
         )
         self._names, listed = list(self.methods), list(self.methods.values())
         self._turns = order.intervene(listed)
+        self._plan = [
+            (turn, self._clocks[self._names[turn.number]], FusedUtilities.of(turn.method, self._network))
+            for turn in self._turns
+        ]
         self._regularisers = [
             turn for turn in order.regularise(listed) if type(turn.method).regularise is not Method.regularise
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from neoteny.methods.shared import order
 from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.optim.torch_optimizer import TorchOptimizer
 
+if TYPE_CHECKING:
+    import numpy as np
+
 __all__ = ["Steps"]
 
 
@@ -34,7 +37,7 @@ class Steps(Saved, ABC):
     _turns: Sequence[order.Turn]
     _regularisers: Sequence[order.Turn]
     _read_gradients: bool
-    _fused: Mapping[str, FusedUtilities | None]
+    _plan: Sequence[tuple[order.Turn, Clock | None, FusedUtilities | None]]  # of the turns, in their order
     _reference: Any
     _reference_pass: ReferencePass | None
     _added: list[tuple[nn.Parameter, Tensor, Tensor]]  # gradients to give back: parameter, own, ours
@@ -136,54 +139,66 @@ class Steps(Saved, ABC):
         elif optimizer is self._network.optimizers[-1]:
             self._act()
 
-    @torch.no_grad()
     def _act(self) -> None:
         """Correct Adam's bias correction, then let the methods act."""
         stepped, self._stepped = self._stepped, []
-        self._warn_of_guesses()
-        if self._watch is not None and not self._watch.anything and all(map(_is_void, stepped)):
-            return
-        features = self._seen()
+        if self._guessed:
+            self._warn_of_guesses()
+        watch = self._watch
+        if watch is not None and not watch.anything:
+            if all(map(_is_void, stepped)):
+                return
+            self._warn_of_blindness()
+        features: Mapping[str, Any] = {}
+        if watch is not None:
+            features = watch.clear() or {} if self._rests else watch.take()
         # GradScaler with a fused kernel: only the device knows whether it skipped the step.
         overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
         skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
         counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
         for counts in self._counts:
             counts.add_(counted)
-        dropped, self._dropped = self._dropped, {}
+        dropped = self._dropped
+        if dropped:
+            self._dropped = {}
         self._adam.correct(self._since, stepped, skipped, dropped or None)
         self._made = {}
         step = None
-        for turn in self._turns:
-            name, method = self._names[turn.number], turn.method
-            clock = self._clocks[name]
+        for turn, clock, fused in self._plan:
             due = None if clock is None else clock.tick()
-            if due is None and not method.acts_always:
+            if due is None and not turn.method.acts_always:
                 continue
             # A kernel sees the weights as they are, so not what methods before have yet to write.
-            fused = self._fused[name] if step is None and skipped is None else None
-            judged = fused is not None and fused.judge(self._state[name], features)
+            judged = fused is not None and step is None and skipped is None
+            judged = judged and fused.judge(self._state[self._names[turn.number]], features)
             if judged and due is None:
                 continue
             if step is None:
                 grads = dropped or self._network.grads(dense=self._read_gradients)
                 step = UserStep(self._network, grads, features, self._since, self._key, skipped)
-            step.fold(self._key, self.updates, *turn.folded)
-            step.due = None if due is None else due.tolist()
-            row = None if due is None else torch.from_numpy(due).to(self._device)
-            old = self._state[name]
-            if judged and row is not None:
-                assert isinstance(method, ContinualBackprop)
-                new = method.replace(step, old, row)
-            else:
-                new = method.intervene(step, old, row)
-            if skipped is not None:
-                new = {key: torch.where(skipped, old[key], value) for key, value in new.items()}
-            self._state[name] = new
+            self._intervene(turn, step, due, judged)
         if step is not None:
             self._finish(step)
         self.updates += 1
-        self._rest()
+        if self._waiting:
+            self._rest()
+
+    @torch.no_grad()
+    def _intervene(self, turn: order.Turn, step: UserStep, due: np.ndarray | None, judged: bool) -> None:
+        """Let a method act; where a kernel has judged the units already, only replace those that are due."""
+        name, method = self._names[turn.number], turn.method
+        step.fold(self._key, self.updates, *turn.folded)
+        step.due = None if due is None else due.tolist()
+        row = None if due is None else torch.from_numpy(due).to(self._device)
+        old = self._state[name]
+        if judged and row is not None:
+            assert isinstance(method, ContinualBackprop)
+            new = method.replace(step, old, row)
+        else:
+            new = method.intervene(step, old, row)
+        if (skipped := step.skipped) is not None:
+            new = {key: torch.where(skipped, old[key], value) for key, value in new.items()}
+        self._state[name] = new
 
     def _rest(self) -> None:
         """Let activations be measured only where a method may read them at the next step."""
@@ -192,27 +207,20 @@ class Steps(Saved, ABC):
             self._rests = rests
             self._watch.rest(rests)
 
-    def _seen(self) -> Mapping[str, Any]:
-        if self._watch is None:
-            return {}
-        if not self._watch.anything and not self._blind:
+    def _warn_of_blindness(self) -> None:
+        """Warn, once, that nothing is seen of the units."""
+        if not self._blind:
             self._blind = True
             warnings.warn(
                 "The optimizer stepped, but no activations were seen since its last step, so units cannot be measured. "
                 "Is the network in evaluation mode, was it compiled and run before attaching, or is it wrapped in "
                 "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
                 PlasticityWarning,
-                stacklevel=6,  # the line that calls step()
+                stacklevel=5,  # the line that calls step()
             )
-        if self._rests:
-            self._watch.clear()
-            return {}
-        return self._watch.take()
 
     def _warn_of_guesses(self) -> None:
         """Warn, once, that weights do not show how they were drawn; a checkpoint that does may be loaded until now."""
-        if not self._guessed:
-            return
         guessed, self._guessed = self._guessed & self.units.notes.keys(), set()
         if guessed:
             shown = ", ".join(f"{name} ({self.units.initialisers[name]})" for name in sorted(guessed)[:4])
@@ -222,9 +230,10 @@ class Steps(Saved, ABC):
                 "trained before? Attach before training, load the state that was saved with them, or give "
                 "attach(..., initialisers={'name': torch.nn.init.kaiming_uniform_}).",
                 PlasticityWarning,
-                stacklevel=7,  # the line that calls step()
+                stacklevel=5,  # the line that calls step()
             )
 
+    @torch.no_grad()
     def _finish(self, step: UserStep) -> None:
         step.finish()
         for layer, (mask, count) in step.made.items():

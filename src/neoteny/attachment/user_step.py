@@ -36,6 +36,7 @@ class UserStep(Step):
         skipped: bool `[]` on the device, whether the optimizer left out this step: then nothing is changed.
 
     Attributes:
+        skipped: as given.
         made: for each layer that was acted on the mask of its units that were made new, and how many at most.
     """
 
@@ -51,7 +52,7 @@ class UserStep(Step):
         self._own = user.tensors()
         self._optim: dict[str, Tensors] | None = None
         self._optim_before: dict[str, Tensors] = {}
-        self._user, self._skipped, self._since = user, skipped, dict(since)
+        self._user, self.skipped, self._since = user, skipped, dict(since)
         self._drawn: Tensor | None = None
         self._sizes: dict[str, float | Tensor] | None = None
         self._folded: tuple[Tensor, tuple[int, ...]] = (key, ())
@@ -202,8 +203,8 @@ class UserStep(Step):
         """Make units new in place; nothing else is touched. A layer of which something is frozen stays as it is."""
         if layer.name in self._user.resting:
             return
-        if self._skipped is not None:
-            chosen = chosen & ~self._skipped
+        if self.skipped is not None:
+            chosen = chosen & ~self.skipped
         if _seen_by_host(chosen):
             count = int(chosen.sum())
             if not count:
@@ -249,7 +250,7 @@ class UserStep(Step):
                     self.made[layer] = self.since[layer] == 0, len(new)
 
     def _unless_skipped(self, old: Tensor, new: Tensor) -> Tensor:
-        return new if self._skipped is None else torch.where(self._skipped, old, new)
+        return new if self.skipped is None else torch.where(self.skipped, old, new)
 
     def _write_back(self, names: Iterable[str]) -> None:
         own, tensors, frozen = self._own, self.tensors, self._user.frozen

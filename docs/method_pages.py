@@ -1,4 +1,4 @@
-"""A page for each registered method, and one of them all: from its class, its docstring and what `make overhead` found."""
+"""A page for each registered method, and one of them all: from its class, its docstring and `make overhead`."""
 
 from __future__ import annotations
 

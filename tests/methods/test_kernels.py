@@ -11,8 +11,9 @@ from neoteny import compiling
 from neoteny.attachment import kernels as compiled
 from neoteny.attachment.clock import Clock
 from neoteny.attachment.fused_correction import FusedCorrection
+from neoteny.attachment.fused_silences import FusedSilences
 from neoteny.attachment.fused_utilities import FusedUtilities
-from neoteny.methods import ContinualBackprop
+from neoteny.methods import ContinualBackprop, SelfNormalisedResets
 from neoteny.methods.shared.schedule import Replacements
 
 pytestmark = pytest.mark.skipif(compiling.compiler() is None, reason="the kernels need a C++ compiler")
@@ -73,12 +74,12 @@ def freezes(plasticity, optimizer, step):
             p.requires_grad_(step == 35)
 
 
-def train(make, kind, between, steps=50):
+def train(make, kind, between, steps=50, method=METHOD):
     """A network that is trained a while, with two passes a step and a pass that is only looked at."""
     torch.manual_seed(0)
     model, shape = make()
     optimizer = kind(model.parameters())
-    plasticity = neoteny.attach(model, optimizer, METHOD, torch.zeros(2, *shape))
+    plasticity = neoteny.attach(model, optimizer, method, torch.zeros(2, *shape))
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         optimizer.zero_grad()
@@ -128,6 +129,22 @@ def test_kernels_equal_tensors(make, kind, between, monkeypatch):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
     for key, value in plasticity._state["cbp"].items():
         torch.testing.assert_close(value, plain._state["cbp"][key], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("make", "between"), [(mlp, nothing), (convolutions, moves_weights), (mlp, freezes)])
+@pytest.mark.parametrize("settings", [{}, {"every": 3, "at_threshold": True}])
+def test_silences_by_the_kernel_equal_those_by_tensors(make, between, settings, monkeypatch):
+    method = SelfNormalisedResets(threshold=40, longest=50, period=17, least_share=0.45, **settings)
+    done, judge = [], FusedSilences.judge
+    monkeypatch.setattr(FusedSilences, "judge", lambda *given: done.append(judge(*given)) or done[-1])
+    model, plasticity = train(make, KINDS["SGD"], between, method=method)
+    assert 10 <= sum(done) < len(done) == 50  # it leaves steps with resets and estimates to tensors
+    monkeypatch.setattr(compiled, "_loaded", lambda: None)
+    other, plain = train(make, KINDS["SGD"], between, method=method)
+    assert sum(layer["units_replaced"] for layer in plain.counters()["snr"].values())
+    for key, value in plasticity._state["snr"].items():
+        assert torch.equal(value, plain._state["snr"][key]), key
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def test_a_loss_that_overflows_is_not_kept():

@@ -13,7 +13,7 @@ import neoteny
 from methods.comparing import compare, conv_net, mlp
 from methods.resetting import ResettingReference, replaced
 from neoteny.methods.base import Step
-from neoteny.methods.snr import SelfNormalisedResets, _lengths
+from neoteny.methods.snr import SelfNormalisedResets, lengths_of
 from neoteny.units import Activations, random
 
 BATCH = 4
@@ -135,7 +135,7 @@ def test_the_authors_code():
 
 @pytest.mark.parametrize("longest", [1, 7, 16, 17, 150, 20_000])
 def test_lengths_are_an_eighth_of_an_octave_apart(longest):
-    lengths = _lengths(longest)
+    lengths = lengths_of(longest)
     assert lengths == told_apart(longest)
     assert all(b <= max(a + 1, a * 1.125) for a, b in pairwise(lengths))
 

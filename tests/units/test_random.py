@@ -146,6 +146,14 @@ def test_the_kernel_draws_the_same_numbers(count, monkeypatch):
         np.testing.assert_allclose(kernel[0][run, step], reference_normal(words(key), count), atol=2e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (3, 5), (2**20 + 3,)])
+def test_the_kernel_draws_the_same_uniform_numbers(shape, monkeypatch):
+    key = random.fold_in(random.key(5), 2)
+    drawn = random.uniform(key, shape)
+    monkeypatch.setattr(random, "_uniform", lambda: None)
+    assert torch.equal(drawn, random.uniform(key, shape)) and drawn.shape == shape
+
+
 def test_the_kernel_stays_out_of_graphs_and_transforms():
     keys = torch.stack([random.key(seed) for seed in range(3)])
     mapped = torch.func.vmap(lambda key: noise.normals(key, 6)[0])(keys)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ class FusedUtilities:
         user: the network and its optimizers.
     """
 
+    whole: ClassVar[bool] = False
+    """Whether nothing is left of a step that was judged: here, units that are due."""
+
     def __init__(self, method: ContinualBackprop, user: UserNetwork):
         self._method, self._user = method, user
         self._plan: _Plan | None = None
@@ -44,7 +47,7 @@ class FusedUtilities:
             return None
         return cls(method, user) if method.utility == "contribution" and not method.compensate else None
 
-    def judge(self, state: Tensors, features: Mapping[str, Any]) -> bool:
+    def judge(self, state: Tensors, features: Mapping[str, Any], due: Sequence[int] | None) -> bool:
         """Bring `state` up to date after an optimizer's step, writing into its tensors; whether that was done."""
         user = self._user
         if user.parts or user.processes.several or (compiled := kernels()) is None:

@@ -14,13 +14,22 @@ using Count = std::int64_t;
 constexpr std::int32_t OLD = INT32_MAX;
 constexpr Count ROWS = 64;  // summed in single precision before they are added to a sum in double precision
 
-// Adds the sums of |x| over all other dimensions of x, [before, length, after], to `along`, [length].
-void add_magnitudes(const float* x, Count before, Count length, Count after, double* along) {
+struct Magnitude {
+    float operator()(float x) const { return std::fabs(x); }
+};
+
+struct Fired {
+    float operator()(float x) const { return x != 0.0f ? 1.0f : 0.0f; }
+};
+
+// Adds the sums of f(x) over all other dimensions of x, [before, length, after], to `along`, [length].
+template <typename F>
+void add_up(F f, const float* x, Count before, Count length, Count after, double* along) {
     if (after > 1) {
         for (Count row = 0; row < before; ++row)
             for (Count i = 0; i < length; ++i, x += after) {
                 float sum = 0;
-                for (Count j = 0; j < after; ++j) sum += std::fabs(x[j]);
+                for (Count j = 0; j < after; ++j) sum += f(x[j]);
                 along[i] += sum;
             }
         return;
@@ -30,7 +39,7 @@ void add_magnitudes(const float* x, Count before, Count length, Count after, dou
     for (Count begin = 0; begin < before; begin += ROWS) {
         std::fill(part.begin(), part.end(), 0.0f);
         for (Count row = begin; row < std::min(before, begin + ROWS); ++row, x += length)
-            for (Count i = 0; i < length; ++i) sums[i] += std::fabs(x[i]);
+            for (Count i = 0; i < length; ++i) sums[i] += f(x[i]);
         for (Count i = 0; i < length; ++i) along[i] += sums[i];
     }
 }
@@ -39,20 +48,27 @@ void add_magnitudes(const float* x, Count before, Count length, Count after, dou
 
 extern "C" {
 
-// The number of entries of each unit and their sums of |h|, [1 + units]; all 0 where something is not finite. Unit i
-// has the i-th `block` of the positions along the second dimension of h, [before, units * block, after].
-void neoteny_sum_magnitudes(Count before, Count units, Count block, Count after, const float* h, float* out) {
+// The number of entries of each unit, that of examples where it is not below 0, and of each unit the sum of |h|, or with
+// `fired` how often h is not 0, [1 or 2 + units]; all 0 where a sum is not finite. Unit i has the i-th `block` of the
+// positions along the second dimension of h, [before, units * block, after].
+void neoteny_sum(Count before, Count units, Count block, Count after, Count examples, Count fired, const float* h,
+                 float* out) {
     std::vector<double> along(units * block);
-    add_magnitudes(h, before, units * block, after, along.data());
-    out[0] = static_cast<float>(before * block * after);
+    if (fired)
+        add_up(Fired(), h, before, units * block, after, along.data());
+    else
+        add_up(Magnitude(), h, before, units * block, after, along.data());
+    float* sums = out;
+    *sums++ = static_cast<float>(before * block * after);
+    if (examples >= 0) *sums++ = static_cast<float>(examples);
     bool finite = true;
     for (Count unit = 0; unit < units; ++unit) {
         double sum = 0;
         for (Count j = 0; j < block; ++j) sum += along[unit * block + j];
-        out[1 + unit] = static_cast<float>(sum);
-        finite = finite && std::isfinite(out[1 + unit]);
+        sums[unit] = static_cast<float>(sum);
+        finite = finite && std::isfinite(sums[unit]);
     }
-    if (!finite) std::fill(out, out + 1 + units, 0.0f);
+    if (!finite) std::fill(out, sums + units, 0.0f);
 }
 
 // A weight that reads units, [before, length, after]: unit i owns `block` positions of the second dimension, those
@@ -83,7 +99,7 @@ void neoteny_judge(Count layers, const Judged* layer, const Reading* reading, fl
         sent.assign(layer->units, 0.0);
         for (Count number = 0; number < layer->readings; ++number, ++reading) {
             along.assign(reading->length, 0.0);
-            add_magnitudes(reading->weight, reading->before, reading->length, reading->after, along.data());
+            add_up(Magnitude(), reading->weight, reading->before, reading->length, reading->after, along.data());
             for (Count i = 0; i < layer->units * reading->block; ++i)
                 sent[i / reading->block] += along[reading->positions ? reading->positions[i] : i];
         }
@@ -94,6 +110,46 @@ void neoteny_judge(Count layers, const Judged* layer, const Reading* reading, fl
             layer->utility[unit] = kept * layer->utility[unit] + added * (mean * static_cast<float>(sent[unit]));
         }
     }
+}
+
+// A layer's state: silences so far, when they are too long, how many of each length there were, [units, lengths], of
+// those at most as long; and what was seen of it (none: a null pointer): entries, examples, how often units fired.
+struct Silent {
+    std::int32_t* age;
+    const std::int32_t* threshold;
+    std::int32_t* log;
+    const float* seen;
+    Count units;
+};
+
+// A step of `SelfNormalisedResets` at which no unit is reset, and no threshold estimated; 1, and nothing written, where
+// a unit has been silent for too long.
+Count neoteny_listen(Count layers, const Silent* first, const std::int32_t* length, Count lengths, Count longest,
+                     Count at_threshold, Count checks, float least) {
+    const auto fires = [&](const Silent& layer, Count unit) { return layer.seen[2 + unit] / layer.seen[0] > least; };
+    for (const Silent* layer = first; checks && layer < first + layers; ++layer) {
+        if (layer->seen == nullptr) continue;
+        const std::int32_t examples = static_cast<std::int32_t>(layer->seen[1]);
+        for (Count unit = 0; unit < layer->units; ++unit) {
+            const std::int32_t age = fires(*layer, unit) ? 0 : layer->age[unit] + examples;
+            if (age > layer->threshold[unit] || (at_threshold && age == layer->threshold[unit])) return 1;
+        }
+    }
+    for (const Silent* layer = first; layer < first + layers; ++layer) {
+        if (layer->seen == nullptr) continue;
+        const std::int32_t examples = static_cast<std::int32_t>(layer->seen[1]);
+        for (Count unit = 0; unit < layer->units; ++unit) {
+            if (!fires(*layer, unit)) {
+                layer->age[unit] += examples;
+                continue;
+            }
+            const Count ended = std::min(Count(layer->age[unit]), longest);
+            std::int32_t* log = layer->log + unit * lengths;
+            for (Count i = lengths - 1; ended > 0 && i >= 0 && length[i] >= ended; --i) log[i] += 1;
+            layer->age[unit] = 0;
+        }
+    }
+    return 0;
 }
 
 // Updates since each unit of a layer was made new, and how many of them may be young.

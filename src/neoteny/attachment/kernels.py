@@ -1,7 +1,7 @@
 """The compiled kernels of a step on a CPU, and the tensors that they take.
 
 On a small network a step's methods cost hundreds of calls of a microsecond or two, each of which does the work of
-nanoseconds; the kernels do it in three calls. They are compiled when they are first needed, which takes two seconds,
+nanoseconds; the kernels do it in a few calls. They are compiled when they are first needed, which takes two seconds,
 and kept in torch's cache folder. Where they do not serve (no compiler, another device or type, parameters in part),
 tensors do the same. The two differ by rounding, so processes that train together, and must not differ, do without.
 """
@@ -24,7 +24,13 @@ __all__ = ["fields", "kernels", "positions", "serves", "worthwhile"]
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _KINDS = {"l": ctypes.c_int64, "f": ctypes.c_float, "d": ctypes.c_double}
-_SIGNATURES = {"neoteny_sum_magnitudes": "llllll", "neoteny_judge": "lllff", "neoteny_correct": "lllll"}
+_SIGNATURES = {
+    "neoteny_sum": "llllllll",
+    "neoteny_judge": "lllff",
+    "neoteny_listen": "lllllllf",
+    "neoteny_correct": "lllll",
+}
+_RESULTS = {"neoteny_listen": ctypes.c_int64}
 _PLAIN = (Tensor, nn.Parameter)
 _SERIAL = 2**20  # entries on which one thread is about as fast as several with torch's calls
 
@@ -39,7 +45,7 @@ def _loaded() -> ctypes.CDLL | None:
     library = compiling.optional(SOURCE)
     for name, kinds in _SIGNATURES.items() if library is not None else ():
         function = getattr(library, name)
-        function.argtypes, function.restype = [_KINDS[kind] for kind in kinds], None
+        function.argtypes, function.restype = [_KINDS[kind] for kind in kinds], _RESULTS.get(name)
     return library
 
 

@@ -167,13 +167,15 @@ class LayerSums:
     def _kernel_for(self, shape: Sequence[int]) -> Callable[[int, int], None] | None:
         """The kernel for such tensors, from where it reads to where it writes; None where it does not serve."""
         dim, units, block = self.reader.dim % len(shape), self.slices.size, self.slices.block
-        plain = self.rows == ["mean_abs"] and not self.counts and self.slices.contiguous and serves(self.further)
+        plain = self.rows in (["mean_abs"], ["fired"]) and self.slices.contiguous and serves(self.further)
         fits = shape[dim] == units * block and worthwhile(math.prod(shape))
         compiled = kernels() if plain and fits else None
         if compiled is None:
             return None
         before, after = math.prod(shape[:dim]), math.prod(shape[dim + 1 :])
-        return functools.partial(compiled.neoteny_sum_magnitudes, before, units, block, after)
+        examples = shape[0] if len(shape) > -self.reader.dim else 1
+        given = before, units, block, after, examples if self.counts else -1, self.rows == ["fired"]
+        return functools.partial(compiled.neoteny_sum, *given)
 
     def end_of_backward(self, grad: Tensor) -> None:
         """The gradient of a weight that feeds the units is computed: what was seen so far belongs to it."""

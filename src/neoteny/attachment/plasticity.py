@@ -19,6 +19,7 @@ from neoteny.attachment.bias_correction import AdamCorrection
 from neoteny.attachment.changes import Snapshot, carried_over, refuse_unknown, trained_names
 from neoteny.attachment.clock import Clock
 from neoteny.attachment.distributed import Processes
+from neoteny.attachment.fused_silences import FusedSilences
 from neoteny.attachment.fused_utilities import FusedUtilities
 from neoteny.attachment.newborn_trial import warn_of_first_steps
 from neoteny.attachment.steps import Steps
@@ -117,7 +118,11 @@ class Plasticity(Steps):
         self._names, listed = list(self.methods), list(self.methods.values())
         self._turns = order.intervene(listed)
         self._plan = [
-            (turn, self._clocks[self._names[turn.number]], FusedUtilities.of(turn.method, self._network))
+            (
+                turn,
+                self._clocks[self._names[turn.number]],
+                FusedUtilities.of(turn.method, self._network) or FusedSilences.of(turn.method, self._network),
+            )
             for turn in self._turns
         ]
         self._regularisers = [

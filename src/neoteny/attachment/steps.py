@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.clock import Clock
+from neoteny.attachment.fused_silences import FusedSilences
 from neoteny.attachment.fused_utilities import FusedUtilities
 from neoteny.attachment.user_step import UserStep
 from neoteny.attachment.wrappers import is_nested
@@ -21,9 +23,6 @@ from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.shared import order
 from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.optim.torch_optimizer import TorchOptimizer
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["Steps"]
 
@@ -37,7 +36,9 @@ class Steps(Saved, ABC):
     _turns: Sequence[order.Turn]
     _regularisers: Sequence[order.Turn]
     _read_gradients: bool
-    _plan: Sequence[tuple[order.Turn, Clock | None, FusedUtilities | None]]  # of the turns, in their order
+    _plan: Sequence[
+        tuple[order.Turn, Clock | None, FusedUtilities | FusedSilences | None]
+    ]  # of the turns, in their order
     _reference: Any
     _reference_pass: ReferencePass | None
     _added: list[tuple[nn.Parameter, Tensor, Tensor]]  # gradients to give back: parameter, own, ours
@@ -165,16 +166,17 @@ class Steps(Saved, ABC):
         self._made = {}
         step = None
         for turn, clock, fused in self._plan:
-            due = None if clock is None else clock.tick()
+            row = None if clock is None else clock.tick()
+            due = None if row is None else row.tolist()
             if due is None and not turn.method.acts_always:
                 continue
             # A kernel sees the weights as they are, so not what methods before have yet to write.
             judged = fused is not None and step is None and skipped is None
-            judged = judged and fused.judge(self._state[self._names[turn.number]], features)
-            if judged and due is None:
+            judged = judged and fused.judge(self._state[self._names[turn.number]], features, due)
+            if judged and (due is None or fused.whole):
                 continue
             if step is None:
-                grads = dropped or self._network.grads(dense=self._read_gradients)
+                grads = dropped or functools.partial(self._network.grads, dense=self._read_gradients)
                 step = UserStep(self._network, grads, features, self._since, self._key, skipped)
             self._intervene(turn, step, due, judged)
         if step is not None:
@@ -184,12 +186,12 @@ class Steps(Saved, ABC):
             self._rest()
 
     @torch.no_grad()
-    def _intervene(self, turn: order.Turn, step: UserStep, due: np.ndarray | None, judged: bool) -> None:
+    def _intervene(self, turn: order.Turn, step: UserStep, due: list[int] | None, judged: bool) -> None:
         """Let a method act; where a kernel has judged the units already, only replace those that are due."""
         name, method = self._names[turn.number], turn.method
         step.fold(self._key, self.updates, *turn.folded)
-        step.due = None if due is None else due.tolist()
-        row = None if due is None else torch.from_numpy(due).to(self._device)
+        step.due = due
+        row = None if due is None else torch.tensor(due, device=self._device)
         old = self._state[name]
         if judged and row is not None:
             assert isinstance(method, ContinualBackprop)

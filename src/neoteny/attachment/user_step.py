@@ -29,7 +29,7 @@ class UserStep(Step):
 
     Args:
         user: the network and its optimizers.
-        grads: gradients, by name.
+        grads: gradients, by name, or what gives them.
         features: what units did, by layer.
         since: updates since each unit was made new, by layer.
         key: random key.
@@ -43,7 +43,7 @@ class UserStep(Step):
     def __init__(
         self,
         user: UserNetwork,
-        grads: Tensors,
+        grads: Tensors | Callable[[], Tensors],
         features: Mapping[str, Activations],
         since: Tensors,
         key: Tensor,
@@ -60,7 +60,7 @@ class UserStep(Step):
         super().__init__(
             network=user.network,
             tensors=dict(self._own),
-            grads=grads,
+            grads=grads,  # pyright: ignore[reportArgumentType] - the setter takes both
             optim={},
             features=features,
             since=dict(since),
@@ -132,6 +132,24 @@ class UserStep(Step):
     def optim(self, value: dict[str, Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert not value  # the optimizers hold it, so it cannot be set
 
+    def moved(self, averages: list[Tensor], towards: list[Tensor], share: float | Tensor) -> list[Tensor]:
+        """In place, unless only the device knows whether the step counts."""
+        if self.skipped is not None or isinstance(share, Tensor) or not averages or not eager():
+            return super().moved(averages, towards, share)
+        torch._foreach_lerp_(averages, towards, share)  # pyright: ignore[reportPrivateImportUsage]
+        return averages
+
+    @property
+    def grads(self) -> Tensors:
+        """Gradients by name; looked at only where a rule asks for them."""
+        if self._grads is None:
+            self._grads = self._find_grads()
+        return self._grads
+
+    @grads.setter
+    def grads(self, value: Tensors | Callable[[], Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._grads, self._find_grads = (None, value) if callable(value) else (value, dict)
+
     def once(self, what: str, make: Callable[[], _Held]) -> _Held:
         """Remembered until the user changes the network."""
         if what not in self._user.made_once:
@@ -196,6 +214,10 @@ class UserStep(Step):
     def surely_none(self, mask: Tensor) -> bool:
         """On a CPU the mask lies in the host's own memory."""
         return _seen_by_host(mask) and not mask.any()
+
+    def known(self, value: Tensor) -> float | Tensor:
+        """On a CPU the number lies in the host's own memory."""
+        return value.item() if _seen_by_host(value) else value
 
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None

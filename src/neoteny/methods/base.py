@@ -149,19 +149,26 @@ class Step:
 
         From one draw for all of them: a graph of many small draws compiles slowly.
         """
-        names = self.parameters()
-        known = self.once("shapes", lambda: {name: self.shape(name) for name in self.parameters()})
-        shapes = [known[name] for name in names]
-        sizes = list(map(math.prod, shapes))
+        shapes = self.once("shapes", lambda: {name: self.shape(name) for name in self.parameters()})
+        sizes = list(map(math.prod, shapes.values()))
         drawn = self.normals(sum(sizes)) if self.noise is None else self.noise
         own = drawn.split_with_sizes(sizes)
-        return {name: part.view(shape) for name, part, shape in zip(names, own, shapes, strict=True)}
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), own, strict=True)}
 
     def normals(self, count: int) -> Tensor:
         """Standard normal numbers by the key of this step and method, `[count]`."""
         from neoteny.units.noise import normals
 
         return normals(self.key, count)[0]
+
+    def moved(self, averages: list[Tensor], towards: list[Tensor], share: float | Tensor) -> list[Tensor]:
+        """Tensors of a method's own state, each moved by a share of the way towards the other of its pair.
+
+        Where the state is a single network's they are written to, and are what is returned.
+        """
+        from neoteny.methods.shared import each
+
+        return each.lerp(averages, towards, share)
 
     def count_anew(self, names: Collection[str], when: Tensor | None) -> None:
         """Count from here for the units of layers that these parameters feed; `when` is as in `make_parameter_new`."""
@@ -193,6 +200,10 @@ class Step:
     def surely_none(self, mask: Tensor) -> bool:
         """Whether the host sees, without asking a device, that a mask is nowhere True; in a graph it never does."""
         return False
+
+    def known(self, value: Tensor) -> float | Tensor:
+        """A number `[]` as the host's own, where it sees it without asking a device; in a graph it never does."""
+        return value
 
     def make_new(
         self, layer: UnitLayer, chosen: Tensor, key: Tensor, shared_draw: bool = False, at_most: int | None = None

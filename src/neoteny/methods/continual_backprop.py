@@ -182,7 +182,7 @@ class ContinualBackprop(UnitReset):
         state = dict(state)
         for i, layer in step.layers():
             if step.due is None or step.due[i]:  # known to the host: layers with nothing due are left alone
-                chosen = self._choose(layer, state, due[i], fold_in(step.key, 2 * i))
+                chosen = self._choose(layer, state, due[i], step, 2 * i)
                 at_most = None if step.due is None else step.due[i]
                 self._replace(layer, step, state, chosen, fold_in(step.key, 2 * i + 1), at_most)
         return state
@@ -227,15 +227,15 @@ class ContinualBackprop(UnitReset):
         for name, value in new.items():
             state[name] = value if seen is None else torch.where(seen, value, state[name])
 
-    def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, key: Tensor) -> Tensor:
+    def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, step: Step, number: int) -> Tensor:
         """Step 3: the `due` eligible units of least û, as a mask `[n]`; among equal ones the first."""
         import torch
 
         age = state[f"{layer.name}/age"]
         if self.utility == "random":
-            from neoteny.units.random import uniform
+            from neoteny.units.random import fold_in, uniform
 
-            utility = uniform(key, (layer.size,))
+            utility = uniform(fold_in(step.key, number), (layer.size,))
         else:
             utility = state[f"{layer.name}/utility"]
             utility = utility / state[f"{layer.name}/share"].clamp_min(1e-30)

@@ -83,8 +83,11 @@ class EMA(Averaging):
         share = 1 - self.mu
         if self.correct and not is_zero(self.mu):
             log = self.mu.double().log() if isinstance(self.mu, torch.Tensor) else math.log(self.mu)
-            share = -share / torch.expm1(count.double() * log)  # 1 - μ^t: the first update's share is 1
-        return self.followed(state, step.tensors, share) | {"count": count}
+            known = step.known(count)
+            both = isinstance(known, torch.Tensor) or isinstance(log, torch.Tensor)
+            less = torch.expm1(count.double() * log) if both else math.expm1(known * log)
+            share = -share / less  # 1 - μ^t: the first update's share is 1
+        return self.followed(step, state, share) | {"count": count}
 
     def evaluated(self, tensors: Tensors, state: Tensors) -> Tensors:
         """The averages."""

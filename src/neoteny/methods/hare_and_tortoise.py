@@ -98,7 +98,7 @@ class HareAndTortoise(Averaging):
         share = 1 - self.mu
         if self.shared_step:
             share = torch.where(state["back"], torch.ones_like(state["back"], dtype=torch.float64), share)
-        state = self.followed(state, step.tensors, share)
+        state = self.followed(step, state, share)
         when = None if due is None else due[0] > 0
         if when is not None:
             for name, value in self.averages(step.tensors, state).items():

@@ -112,7 +112,7 @@ class SelfDistillation(Averaging):
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """The teacher follows."""
-        state = self.followed(state, step.tensors, 1 - self.mu)
+        state = self.followed(step, state, 1 - self.mu)
         seen = {f"{name}/seen": value for name, value in step.tensors.items()}
         return {name: seen[name].clone() if name in seen else value for name, value in state.items()}
 

@@ -111,7 +111,7 @@ class SelfNormalisedResets(UnitReset):
             device = state[f"{layer.name}/replaced"].device
             state[f"{layer.name}/age"] = torch.zeros(layer.size, dtype=torch.int32, device=device)
             state[f"{layer.name}/threshold"] = torch.full_like(state[f"{layer.name}/age"], self.threshold)
-            lengths = len(_lengths(self.longest))
+            lengths = len(lengths_of(self.longest))
             state[f"{layer.name}/log"] = torch.zeros(layer.size, lengths, dtype=torch.int32, device=device)
         return state
 
@@ -189,10 +189,10 @@ class _Clock:
             column.load_state_dict(saved)
 
 
-def _lengths(longest: int) -> list[int]:
+def lengths_of(longest: int) -> list[int]:
     """The lengths of silences that are told apart, in examples.
 
-    >>> _lengths(30)
+    >>> lengths_of(30)
     [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24, 26, 28, 30]
     """
     lengths = [1]
@@ -203,7 +203,7 @@ def _lengths(longest: int) -> list[int]:
 
 
 def _as_tensor(longest: int, like: Tensor) -> Tensor:
-    """`_lengths` where another tensor is."""
+    """`lengths_of` where another tensor is."""
     import torch
 
-    return torch.tensor(_lengths(longest), dtype=torch.int32, device=like.device)
+    return torch.tensor(lengths_of(longest), dtype=torch.int32, device=like.device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from neoteny.units.random import eager
 
 __all__ = ["at_once", "drawer", "normals"]
 
-SOURCE = Path(__file__).with_name("normal.cpp")
+SOURCE = random.KERNELS
 
 
 def at_once(keys: Tensor) -> bool:

@@ -1,4 +1,4 @@
-// Standard normal numbers as a pure function of keys: the formulas of random.py, in one pass and without memory between.
+// Normal and uniform numbers as a pure function of keys: the formulas of random.py, in one pass and without memory between.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -65,4 +65,11 @@ extern "C" void neoteny_normal(const uint32_t* keys, const int32_t* at, int64_t 
       for (int64_t f = 0; f < folds; f++) key = key.fold(folded[f]);
       draw(key, uint32_t(count), out);
     }
+}
+
+// `random.uniform`: multiples of 2^-24 plus 2^-25, from the words of a key at the places from 0 on.
+extern "C" void neoteny_uniform(const uint32_t* key, int64_t count, float* out) {
+  const Key own{key[0], key[1]};
+#pragma omp simd
+  for (uint32_t i = 0; i < uint32_t(count); i++) out[i] = (float(int32_t(own.word(i) >> 8)) + .5f) * 0x1p-24f;
 }

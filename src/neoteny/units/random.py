@@ -10,13 +10,19 @@ A key is an int32 tensor of two words, `[..., 2]`. Arithmetic wraps modulo 2**32
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
+from neoteny import compiling
+
+KERNELS = Path(__file__).with_name("normal.cpp")
 # Whole numbers of at most 24 bits: compiled graphs under vmap may carry scalars in single precision.
 _GOLDEN = 0x9E3779
 _FIRST = 0xEB352D
@@ -110,9 +116,24 @@ def uniform(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Te
     >>> bool((uniform(key(3), (1000, 2), torch.tensor([7])) == draw[7]).all())
     True
     """
+    if rows is None and key.dim() == 1 and key.device.type == "cpu" and eager() and (kernel := _uniform()) is not None:
+        own, out = key.contiguous(), torch.empty(tuple(shape))
+        kernel(own.data_ptr(), out.numel(), out.data_ptr())
+        return out
     words = bits(key, math.prod(shape)) if rows is None else _words(key, _places(shape, rows, key.device))
     drawn = (((words >> 8) & 0xFFFFFF).float() + 0.5).mul(2.0**-24)
     return drawn.reshape(tuple(shape) if rows is None else (-1, *shape[1:]))
+
+
+@functools.cache
+def _uniform() -> Callable[[int, int, int], None] | None:
+    """The kernel that draws the same numbers in one pass, of a key, a count and where to write; None without one."""
+    library = compiling.optional(KERNELS)
+    if library is None:
+        return None
+    function = library.neoteny_uniform
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p], None
+    return function
 
 
 def normal(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from neoteny.checks import is_number, require
-from neoteny.methods.base import Method, Tensors
+from neoteny.methods.base import Method, Step, Tensors
 from neoteny.methods.shared import each
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ class Averaging(Method):
             if value.is_floating_point()
         }
 
-    def followed(self, state: Tensors, tensors: Tensors, share: float | Tensor) -> Tensors:
+    def followed(self, step: Step, state: Tensors, share: float | Tensor) -> Tensors:
         """The state with every average a ← a + share · (θ - a); exactly a where θ = a."""
-        names = [name for name in tensors if f"{name}/average" in state]
-        old = [state[f"{name}/average"] for name in names]
-        new = each.lerp(old, each.cast([tensors[name] for name in names], old), share)
-        return {**state, **{f"{name}/average": value for name, value in zip(names, new, strict=True)}}
+        tensors = step.tensors
+        names = step.once("averaged", lambda: [(n, key) for n in tensors if (key := f"{n}/average") in state])
+        old = [state[key] for _, key in names]
+        new = step.moved(old, each.cast([tensors[name] for name, _ in names], old), share)
+        return state if new is old else {**state, **{key: own for (_, key), own in zip(names, new, strict=True)}}
 
     def averages(self, tensors: Tensors, state: Tensors) -> Tensors:
         """The tensors with the averages in their place, in their type; what is not averaged stays."""

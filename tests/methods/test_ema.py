@@ -13,6 +13,7 @@ import neoteny
 from methods.comparing import STEPS, Reference, compare, conv_net, mlp, weighted
 from neoteny.errors import SettingError
 from neoteny.methods import EMA, HareAndTortoise
+from neoteny.methods.base import Step
 
 MU = 0.97
 
@@ -89,7 +90,8 @@ def test_in_half_precision_the_average_moves_all_the_same():
     method, half = EMA(mu=0.999, correct=False), torch.ones(2, dtype=torch.bfloat16)
     network = neoteny.units.find(nn.Linear(2, 1), torch.zeros(1, 2), allow_none=True)
     state = method.init(network, {"w": torch.zeros_like(half)})
-    moved = method.followed(state, {"w": half}, 1 - method.mu)
+    step = Step(network, {"w": half}, {}, {}, {}, {}, torch.zeros(2, dtype=torch.int32))
+    moved = method.followed(step, state, 1 - method.mu)
     assert moved["w/average"].dtype == torch.float32
     torch.testing.assert_close(moved["w/average"], torch.full((2,), 0.001))
     assert method.evaluated({"w": half}, moved)["w"].dtype == torch.bfloat16

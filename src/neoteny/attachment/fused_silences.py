@@ -42,8 +42,11 @@ class FusedSilences:
     @classmethod
     def of(cls, method: Method, user: UserNetwork) -> FusedSilences | None:
         """For a method whose rule is the kernel's; None for others."""
-        own = isinstance(method, SelfNormalisedResets) and type(method) is SelfNormalisedResets
-        return cls(method, user) if own else None
+        if (
+            not isinstance(method, SelfNormalisedResets) or type(method) is not SelfNormalisedResets
+        ):  # one may be derived
+            return None
+        return cls(method, user)
 
     def judge(self, state: Tensors, features: Mapping[str, Any], due: Sequence[int] | None) -> bool:
         """Bring `state` up to date after an optimizer's step, writing into its tensors; whether that was done."""

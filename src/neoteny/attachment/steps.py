@@ -171,10 +171,11 @@ class Steps(Saved, ABC):
             if due is None and not turn.method.acts_always:
                 continue
             # A kernel sees the weights as they are, so not what methods before have yet to write.
-            judged = fused is not None and step is None and skipped is None
-            judged = judged and fused.judge(self._state[self._names[turn.number]], features, due)
-            if judged and (due is None or fused.whole):
-                continue
+            judged = False
+            if fused is not None and step is None and skipped is None:
+                judged = fused.judge(self._state[self._names[turn.number]], features, due)
+                if judged and (due is None or fused.whole):
+                    continue
             if step is None:
                 grads = dropped or functools.partial(self._network.grads, dense=self._read_gradients)
                 step = UserStep(self._network, grads, features, self._since, self._key, skipped)

@@ -15,7 +15,15 @@ from neoteny.report import learning_curves, load
 from neoteny.report.figures.paper import draw
 from neoteny.report.papers.judging import judge
 from neoteny.report.papers.offline_to_online import OFFLINE_TO_ONLINE
-from neoteny.report.papers.primacy_bias import CURED, PRIMACY_BIAS, PRIMED, PUBLISHED_IQM, PUBLISHED_RETURNS, SAC
+from neoteny.report.papers.primacy_bias import (
+    CURED,
+    PRIMACY_BIAS,
+    PRIMED,
+    PUBLISHED_IQM,
+    PUBLISHED_RETURNS,
+    PUBLISHED_ROWS,
+    SAC,
+)
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import group_frames
 from neoteny.report.statistics.agents_table import agents_table
@@ -73,7 +81,7 @@ def test_the_area_is_the_mean_height():
         area([1, 1], [0.0, 0.0])
 
 
-def evaluated(system, task, returns, **settings):
+def evaluated(system, task, returns, methods=None, **settings):
     """Runs that were evaluated after 1,000, 2,000, ... steps; returns are [runs, evaluations]."""
     rows = [
         (run, 1000 * (place + 1), 0, "evaluation_return", "", float(value))
@@ -81,7 +89,12 @@ def evaluated(system, task, returns, **settings):
         for place, value in enumerate(curve)
     ]
     config = made_up.config(
-        system, len(returns), benchmark="slippery-ant-v1", scale="small", settings={"task": task, **settings}
+        system,
+        len(returns),
+        benchmark="slippery-ant-v1",
+        scale="small",
+        settings={"task": task, **settings},
+        methods=methods or {},
     )
     return RunFrame(config, pl.DataFrame(rows, schema=COLUMNS, orient="row"))
 
@@ -94,9 +107,10 @@ def test_the_table_has_a_row_for_each_system_over_all_tasks():
         evaluated("full-reset", "hopper-hop", [[0, 60], [0, 80]]),
     ]
     (group,) = group_frames(frames)
-    table = agents_table(group, published={"backprop": 501.0}, source="a paper", resamples=200)
-    assert [row.system for row in table.rows] == ["backprop", "full-reset"]
-    plain, reset = table.rows
+    published = {"backprop": 501.0, "another": 7.0}
+    table = agents_table(group, published=published, source="a paper", resamples=200)
+    assert [row.system for row in table.rows] == ["backprop", "full-reset", "another"]
+    plain, reset, _ = table.rows
     assert (plain.tasks, plain.runs, table.step, table.metric) == (2, 2, 2000, "evaluation_return")
     assert plain.last["mean"].mean == (400 + 30) / 2 and plain.last["IQM"].mean == (40 + 300) / 2
     assert plain.last["optimality gap"].mean == 1000 - (400 + 30) / 2
@@ -105,21 +119,34 @@ def test_the_table_has_a_row_for_each_system_over_all_tasks():
     text = table.markdown()
     assert "| published IQM |" in text and "| 501 |" in text and "Published: a paper." in text
     assert text.splitlines()[3].rstrip().endswith("| - |")
+    assert text.splitlines()[4].startswith("| another | - |") and "| 7 |" in text
+    frames = [evaluated("backprop", "hopper-hop", [[0, 20], [0, 40]], replay_ratio=ratio) for ratio in (1.0, 32.0)]
+    names = [row.system for row in agents_table(group_frames(frames)[0], resamples=200).rows]
+    assert names == ["backprop, replay_ratio 1", "backprop, replay_ratio 32"]
+    assert {f"{name.replace('backprop', 'full-reset')}" for name in names} <= set(PUBLISHED_ROWS)
 
 
 def test_resets_and_priming_are_marked():
     curve = np.tile(np.linspace(0, 500, 40), (3, 1))
     frames = [
-        evaluated("backprop", "cheetah-run", curve),
-        evaluated("full-reset", "cheetah-run", curve, reset_every=8_000, priming_steps=100, priming_updates=5_000),
+        evaluated("backprop", "cheetah-run", curve, reset_every=8_000),
+        evaluated(
+            "full-reset",
+            "cheetah-run",
+            curve,
+            {"full-reset": {"period": None}},
+            reset_every=8_000,
+            priming_steps=100,
+            priming_updates=5_000,
+        ),
     ]
     (group,) = group_frames(frames)
     assert group.metrics == ("evaluation_return",)
     drawn = learning_curves(group)
     check_text(drawn)
     text = said(drawn)
-    assert "At the vertical lines, every 8,000 steps, resets are due: " in text
-    assert "Primed after 100 steps, by 5,000 updates: " in text
+    assert "At the vertical lines, every 8,000 steps, resets are due: full-reset" in text
+    assert "Primed after 100 steps, by 5,000 updates: full-reset" in text
     places = [line.get_xdata()[0] for line in drawn.axes[0].lines if len(set(line.get_xdata())) == 1]
     assert places[:4] == [8_000, 16_000, 24_000, 32_000]
 

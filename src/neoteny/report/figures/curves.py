@@ -214,7 +214,7 @@ def mark_changes(axes: Axes, series: Sequence[Series], theme: Theme) -> list[str
     """Light vertical lines where the friction under agents changes or agents are reset; gives the words for them."""
     settings = {one.label: settings_of(one) for one in series}
     shifts = {settings[one.label].get("task_length") for one in series if "friction" in one.frame["metric"].unique()}
-    resets = {label: every for label, own in settings.items() if (every := own.get("reset_every"))}
+    resets = {one.label: every for one in series if _resets(one) and (every := settings[one.label].get("reset_every"))}
     notes = []
     if _mark_every(axes, shifts, theme):
         notes.append(f"Friction changes at the vertical lines, every {shifts.pop():,} steps.")
@@ -226,6 +226,12 @@ def mark_changes(axes: Axes, series: Sequence[Series], theme: Theme) -> list[str
         labels = [label for label, own in primed.items() if own["priming_updates"] == updates]
         notes.append(f"Primed after {steps:,} steps, by {updates:,} updates: {', '.join(labels)}.")
     return notes
+
+
+def _resets(one: Series) -> bool:
+    """Whether a method of the system acts at the moments that `reset_every` sets."""
+    methods = one.sources[0].config.get("methods") or {}
+    return any(own.get("period", 0) is None or own.get("when") == "at_task" for own in methods.values())
 
 
 def _mark_every(axes: Axes, lengths: set[Any], theme: Theme) -> bool:

@@ -14,7 +14,7 @@ from neoteny.report.claims.criteria import Beats, Claim
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.records import Paper, PaperFigure
 
-__all__ = ["PRIMACY_BIAS", "PUBLISHED_IQM", "PUBLISHED_PIXELS", "PUBLISHED_RETURNS"]
+__all__ = ["PRIMACY_BIAS", "PUBLISHED_IQM", "PUBLISHED_PIXELS", "PUBLISHED_RETURNS", "PUBLISHED_ROWS"]
 
 STEPS = 2_000_000
 RESET_EVERY = 200_000
@@ -46,6 +46,15 @@ PUBLISHED_IQM: Mapping[str, tuple[float, float]] = {
 with ratio 32 and resets, both after a million."""
 PUBLISHED_PIXELS: Mapping[str, float] = {"DrQ": 569, "DrQ, resets": 762}
 """IQM of agents that learn from pixels, over 19 tasks."""
+
+PUBLISHED_ROWS: Mapping[str, float] = {
+    "backprop, replay_ratio 1": 501,
+    "full-reset, replay_ratio 1": 401,
+    "backprop, replay_ratio 32": 301,
+    "full-reset, replay_ratio 32": 652,
+    **PUBLISHED_PIXELS,
+}
+"""The same after a million steps, under the names that `agents_table` has for the rows of `replay-ratio-v1`."""
 
 
 def _ratios(**settings: str) -> tuple[Condition, ...]:

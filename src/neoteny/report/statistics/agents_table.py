@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from neoteny.errors import SettingError
 from neoteny.report.runs.groups import Group
 from neoteny.report.runs.metrics import EVALUATION, RETURN
 from neoteny.report.runs.series import Series, settings_of
+from neoteny.report.runs.settings import format_number
 from neoteny.report.statistics.aggregate import AGGREGATES, aggregate, area
 from neoteny.report.statistics.cell import Cell, markdown_table
 from neoteny.report.statistics.intervals import interval_name
@@ -92,7 +94,7 @@ def agents_table(
         group: from `load`.
         task: the setting that names the task; series that differ in it alone are one row.
         target: see `neoteny.report.statistics.aggregate.aggregate`.
-        published: a paper's IQM by the name of a row.
+        published: a paper's IQM by the name of a row; one that was not run has a row of its own.
         source: what these values are.
         resamples: bootstrap samples.
 
@@ -102,7 +104,11 @@ def agents_table(
     metric = EVALUATION if any(EVALUATION in one.frame["metric"].unique() for one in group.series) else RETURN
     rows: dict[str, list[Series]] = {}
     for one in group.series:
-        apart = [f"{key} {value}" for key, value in sorted({**one.settings, **one.apart}.items()) if key != task]
+        # another task has other numbers of inputs and outputs
+        settings = {
+            k: v for k, v in {**one.settings, **one.apart}.items() if k != task and not k.startswith("network.")
+        }
+        apart = [f"{key} {format_number(value)}" for key, value in sorted(settings.items())]
         rows.setdefault(", ".join([one.system, *apart]), []).append(one)
     made, last = [], 0
     for name, several in rows.items():
@@ -124,4 +130,9 @@ def agents_table(
         last = max(last, *(int(steps[-1]) for curves in by_task.values() for steps, _ in curves))
     if not made:
         raise SettingError(f"{group.title} has no finished evaluations of agents: there is nothing to sum up.")
+    nothing = Cell(math.nan, math.nan, math.nan, 0)
+    others = {name: value for name, value in (published or {}).items() if name not in [row.system for row in made]}
+    made += [
+        AgentsRow(name, dict.fromkeys(AGGREGATES, nothing), nothing, 0, 0, value) for name, value in others.items()
+    ]
     return AgentsTable(group.title, metric, tuple(made), last, source, target)

@@ -21,7 +21,7 @@ from neoteny.lab.running import folder_of, start
 from neoteny.lab.temporal import delayed, sarsa, temporal_difference
 from neoteny.nn import MLP, LinearNetwork
 from neoteny.nn.action_values import LinearActionValues
-from neoteny.optim import SGD, ObGD, SwiftTD, TraceSGD
+from neoteny.optim import IDBD, SGD, ObGD, SwiftTD, TraceSGD
 
 EAGER = {"compile": False, "progress": False}
 TRACE = "trace-conditioning"
@@ -36,11 +36,11 @@ def transitions(runs=2, steps=60, inputs=4, batch=1):
     return {"inputs": x[:, :-1], "next": x[:, 1:], "cumulants": cumulants, "returns": returns}
 
 
-def learner(build, optimizer, inputs=4, seeds=(0, 1), **options):
+def learner(build, optimizer, inputs=4, seeds=(0, 1), trace=LAMBDA, **options):
     return Learner(
         build,
         torch.zeros(1, inputs, dtype=torch.float64),
-        objective=temporal_difference(optimizer, GAMMA, LAMBDA),
+        objective=temporal_difference(optimizer, GAMMA, trace),
         seeds=seeds,
         **{"strategy": "stack", "compile": False, **options},
     )
@@ -69,6 +69,19 @@ def test_td_on_a_network_equals_the_ordinary_loop():
         for name, value in network.state_dict().items():
             torch.testing.assert_close(mine.weights()[name][run], value, rtol=1e-8, atol=1e-10)
         assert [sums[name][run].item() for name in ("loss", "td_error")] == pytest.approx([scores, errors])
+
+
+@pytest.mark.parametrize(
+    "rule", [SGD(step_size=0.02), IDBD(step_size=0.02, theta=0.0, cautious=False)], ids=["loss", "either"]
+)
+def test_without_traces_every_optimizer_learns_the_same_td(rule):
+    """Optimizers of losses follow the gradient of delta^2 / 2 in v(x) alone."""
+    build, given = lambda: MLP(4, [5], 1, activation="tanh").double(), transitions(steps=60)
+    first, other = (learner(build, each, trace=0.0) for each in (TraceSGD(step_size=0.02), rule))
+    sums, others = first.advance(given), other.advance(given)
+    assert all(torch.allclose(others[name], sums[name]) for name in ("loss", "td_error"))
+    for name, value in first.weights().items():
+        torch.testing.assert_close(other.weights()[name], value, rtol=1e-10, atol=1e-12)
 
 
 def test_swift_td_in_the_laboratory_is_the_learner_of_a_user():

@@ -49,6 +49,22 @@ def test_idbd_for_softmax_equals_its_formulas():
         np.testing.assert_allclose(learner.weights()["weight"][run].numpy().reshape(-1), w, rtol=1e-8)
 
 
+def test_an_intentional_step_takes_its_share_of_the_cross_entropy():
+    """Where the logits are nearly linear in the step, eta of the example's loss; SGD's direction, divided by s."""
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 1, 1, 4, dtype=torch.float64), torch.randint(0, 3, (2, 1, 1))
+    before, learner = linear(Intentional(step_size=1e-4), "cross_entropy", 3, x, y)
+    after = learner.weights()["weight"].numpy()
+    for run in range(2):
+        losses = []
+        for w in (before[run], after[run]):
+            logits = w @ x[run, 0, 0].numpy()
+            losses.append(np.log(np.exp(logits).sum()) - logits[int(y[run, 0, 0])])
+        assert (losses[0] - losses[1]) / losses[0] == pytest.approx(1e-4, rel=1e-3)
+    with pytest.raises(SettingError, match="2 examples a step"):
+        linear(Intentional(), "cross_entropy", 3, x.expand(2, 1, 2, 4), y.expand(2, 1, 2))
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_factors_of_a_loss_make_its_hessian_in_the_outputs(loss):
     torch.manual_seed(0)

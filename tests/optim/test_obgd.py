@@ -192,8 +192,18 @@ def test_several_examples_or_outputs_have_no_single_error():
         Learner(
             lambda: nn.Linear(4, 2), torch.zeros(1, 4), loss="mse", optimizer=ObGD(), strategy="stack", compile=False
         ).advance(examples(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 2)))
-    with pytest.raises(SettingError, match="ObGD follows a prediction with its error, and CrossEntropy has none"):
-        Learner(lambda: nn.Linear(4, 2), torch.zeros(1, 4), loss="cross_entropy", optimizer=ObGD())
+
+    class AbsoluteError:
+        metrics = ()
+
+        def __call__(self, outputs, targets):
+            return (outputs - targets).abs().mean()
+
+        def judge(self, outputs, targets):
+            return {}
+
+    with pytest.raises(SettingError, match="ObGD follows a prediction with its error, and AbsoluteError has none"):
+        Learner(lambda: nn.Linear(4, 2), torch.zeros(1, 4), loss=AbsoluteError(), optimizer=ObGD())
 
 
 @pytest.mark.parametrize(("gamma", "lamda"), [(0.9, 1.1), (-0.1, 0.5), (float("nan"), 0.5), (2, 0.1)])

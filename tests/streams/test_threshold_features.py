@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.streams.threshold_features import ThresholdFeatures
 
 BUSY = {"inputs": 7, "irrelevant": 3, "features": 6, "outputs": 2, "flips": 0.05, "replacements": 0.03}
@@ -91,3 +91,16 @@ def test_a_stream_can_be_cut_anywhere_and_run_k_is_the_same_alone():
 def test_bad_settings_are_refused(settings, words):
     with pytest.raises(SettingError, match=words):
         stream(**settings)
+
+
+def test_normal_output_weights_give_the_same_features_other_weights():
+    problem = stream(seeds=range(40), flips=0.0, replacements=0.0, output_weights="normal")
+    drawn = problem._outgoing
+    assert abs(drawn.mean()) < 0.2 and 0.8 < drawn.std() < 1.2 and len(np.unique(drawn)) == drawn.size
+    x, y = (value.numpy() for value in problem.next(5))
+    for run in (0, 39):
+        bits = x[run, :, 0, :7]
+        agree = (bits[:, None] == (problem._incoming[run] > 0)).sum(-1)
+        assert np.allclose(y[run, :, 0], (agree > 0.6 * 7) @ drawn[run], atol=1e-5)
+    with pytest.raises(UnknownNameError, match="output_weights"):
+        stream(output_weights="uniform")

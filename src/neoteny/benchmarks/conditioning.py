@@ -79,7 +79,7 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
     memory: int = 20
     """observations in an input"""
     trace: float = 0.9
-    """lambda: how traces decay, beside the discount"""
+    """lambda: how traces decay, beside the discount; without traces, at 0, any optimizer can learn"""
     interval: tuple[int, int] = (7, 13)
     """least and most steps from the onset of the stimuli to that of the outcome"""
     pause: tuple[int, int] = (80, 120)
@@ -116,8 +116,10 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
         require(self, "batch_size", self.batch_size == 1, "1: traces belong to one stream")
         self.require_hidden_layers(("none", "layer"))
         self.build_stream([0])
-        follows = self.optimizer.follows != "loss"
-        require(self, "optimizer", follows, "one that follows predictions, such as trace-sgd, tidbd or obgd")
+        follows = self.optimizer.follows != "loss" or not self.trace
+        require(
+            self, "optimizer", follows, "one that follows predictions, such as trace-sgd, tidbd or obgd; or trace = 0"
+        )
 
     @property
     def discount(self) -> float:

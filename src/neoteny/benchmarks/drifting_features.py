@@ -1,4 +1,4 @@
-"""Drifting features: half of what there is to learn stays, the other half keeps changing.
+"""Sums of threshold features that learners have to find: some stay, some keep changing, some go and come back.
 
 After Mahmood & Sutton, "Representation search through generate and test", AAAI Workshops 2013, and Sutton, Bowling &
 Pilarski, "The Alberta Plan for AI research", arXiv 2208.11173, 2022 (step 2: finding features).
@@ -17,13 +17,14 @@ from neoteny.lab.benchmark import OnlineBenchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.regenerative import L2Init
 from neoteny.methods.upgd import UPGD
+from neoteny.optim import SGD, Optimizer
 
 if TYPE_CHECKING:
     from torch import nn
 
     from neoteny.streams.base import Stream
 
-__all__ = ["GEOFF", "DriftingFeatures"]
+__all__ = ["GEOFF", "DriftingFeatures", "RepresentationSearch"]
 
 _AUTOSTEP = {"optimizer": "autostep", "optimizer.curvature": "gauss-newton"}
 _CBP = ContinualBackprop(replacement_rate=1e-4)
@@ -100,6 +101,8 @@ class DriftingFeatures(HiddenLayers, OnlineBenchmark):
     """examples for which the others are present, then absent; 0: always present"""
     noise: float = 0.0
     """standard deviation of noise on the targets"""
+    output_weights: Literal["signs", "normal"] = "signs"
+    """what the features' weights in the target are: -1 or 1, or drawn from N(0, 1)"""
     width: int = 40
     """units of each hidden layer of the learner"""
     depth: int = 1
@@ -133,7 +136,7 @@ class DriftingFeatures(HiddenLayers, OnlineBenchmark):
         from neoteny.streams.threshold_features import ThresholdFeatures
 
         names = ("inputs", "irrelevant", "features", "outputs", "lasting", "flips", "replacements", "period", "noise")
-        settings = {name: getattr(self, name) for name in (*names, "task_length", "batch_size")}
+        settings = {name: getattr(self, name) for name in (*names, "output_weights", "task_length", "batch_size")}
         return ThresholdFeatures(seeds, **settings)
 
 
@@ -166,3 +169,87 @@ class GEOFF(DriftingFeatures):
     """probability of a change of sign of each of the others, in a step"""
     replacements: float = 0.0
     """probability of a replacement of each of the others, in a step"""
+
+
+_SEARCH = ContinualBackprop(utility="weight", replacement_rate=0.005, decay_rate=0.99, maturity_threshold=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentationSearch(DriftingFeatures):
+    """A target of 20 threshold features that stay; the learner has many threshold features and a linear output.
+
+    Its features have no gradient: they are what was drawn, and only a method that replaces units finds better ones.
+    Gradient descent trains the output weights, which begin at 0. The target has noise of variance 1, which no learner
+    can predict. With another `activation` the features are learned, too, from usual initial weights.
+
+    Known: nothing is published in numbers. In the paper the error falls with the number of features, and a search
+    through features (new ones in place of the 1/200 that count least, at every step) lowers it further.
+
+    Scales: `paper` is 1,000,000 examples and 1,024 features; `small` 100,000 and 256; `tiny` is for tests.
+
+    Versions:
+        v1: the paper's problem; width, step sizes and the share that is replaced are those of later work.
+
+    Raises:
+        SettingError: a setting is outside its range.
+
+    >>> RepresentationSearch().network_settings()
+    {'kind': 'threshold', 'sizes': [20, 1024, 1]}
+    """
+
+    ID: ClassVar[str] = "representation-search-v1"
+    MEASURES: ClassVar[tuple[str, ...]] = ("dead_units", "srank_99", "weight_magnitude")
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"tasks": 100, "width": 256},
+        "tiny": {**DriftingFeatures.SCALES["tiny"], "width": 30},
+    }
+    SYSTEMS: ClassVar[Mapping[str, System]] = {
+        "backprop": System("features that stay, with SGD on the output weights"),
+        "search": System("generate and test: the features of the smallest weights are replaced", (_SEARCH,)),
+        "adam": System("Adam on the output weights", overrides={"optimizer": "adam", "step_size": 1e-3}),
+        "cbp": System("continual backpropagation", (_CBP,)),
+        "idbd": DriftingFeatures.SYSTEMS["idbd"],
+        "autostep": System("features that stay, with Autostep", overrides=_AUTOSTEP),
+        "search-autostep": System("generate and test with Autostep", (_SEARCH,), _AUTOSTEP),
+        "learned": System("hidden units that learn by gradient descent", overrides={"activation": "relu"}),
+    }
+
+    tasks: int = 1_000
+    """number of stretches of `task_length` examples; nothing happens between two of them"""
+    optimizer: Optimizer = SGD(step_size=1e-3)
+    """computes the update from the gradient"""
+    activation: Literal["threshold", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "swish"] = "threshold"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """activation of the hidden units; threshold units do not learn"""
+    lasting: float = 1.0
+    """share of the features that stay for ever"""
+    flips: float = 0.0
+    """probability of a change of sign of each of the others, in a step"""
+    replacements: float = 0.0
+    """probability of a replacement of each of the others, in a step"""
+    noise: float = 1.0
+    """standard deviation of noise on the targets"""
+    output_weights: Literal["signs", "normal"] = "normal"
+    """what the features' weights in the target are: -1 or 1, or drawn from N(0, 1)"""
+    width: int = 1_024
+    """features of the learner"""
+
+    def require_hidden_layers(self, norms: Sequence[str] = ("none", "layer", "batch")) -> None:
+        """Check the settings of hidden layers; threshold units have one layer, without variations."""
+        if self.activation != "threshold":
+            return super().require_hidden_layers(norms)
+        require(self, "depth", self.depth == 1, "1 for threshold units, which pass no gradient on")
+        require(self, "normalisation", self.normalisation == "none", "none for threshold units")
+
+    def network_settings(self) -> dict[str, Any]:
+        """Kind, sizes, and the activation where units learn."""
+        found = super().network_settings()
+        return {"kind": "threshold", "sizes": found["sizes"]} if self.activation == "threshold" else found
+
+    def build_network(self) -> nn.Module:
+        """Threshold units with random signs, or a multi-layer perceptron."""
+        if self.activation != "threshold":
+            return super().build_network()
+        from neoteny.nn.threshold import ThresholdNetwork
+
+        return ThresholdNetwork(*self.network_settings()["sizes"])

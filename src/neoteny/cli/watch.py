@@ -1,4 +1,4 @@
-"""`neoteny watch`: an episode of an agent, as a film."""
+"""`neoteny watch`: an episode of an agent, or a network while it learns from a stream, as a film."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -19,23 +19,28 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """Film an episode of an agent from the last checkpoint of its run; no screen is needed.
+    """Film an episode of an agent from its last checkpoint, or a small network while it learns from a stream.
 
-    The film is an MP4 where imageio-ffmpeg is installed, otherwise a GIF.
+    The run of a network is repeated from its configuration. No screen is needed. The film is an MP4 where
+    imageio-ffmpeg is installed, otherwise a GIF.
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]
-    """the run folder: the one with config.yaml and checkpoint.pt"""
+    """the run folder: the one with config.yaml and, for agents, checkpoint.pt"""
     agent: int = 0
     """number of the agent, from 0"""
+    run: int = 0
+    """number of the run whose network is filmed, from 0"""
+    pictures: int = 60
+    """pictures of a network, about"""
     seed: int = 0
     """seed of the initial state"""
     out: Path | None = None
-    """the film, .mp4 or .gif; BENCHMARK-SYSTEM-agentN by default"""
+    """the film, .mp4 or .gif; BENCHMARK-SYSTEM-agentN or -runN by default"""
     friction: float | None = None
     """friction of the ground; by default the agent's at the checkpoint"""
-    size: str = "480x480"
-    """width and height in pixels"""
+    size: str | None = None
+    """width and height in pixels; 480x480 by default, 640x480 for networks"""
     steps: int = 1_000
     """steps after which the episode is cut off"""
     sampled: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -43,11 +48,33 @@ class WatchOptions:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Play, draw, and print what happened and where the film is."""
+    """Draw, and print what happened and where the film is."""
     options = read_options(WatchOptions, arguments, "neoteny watch")
-    size = re.fullmatch(r"(\d+)x(\d+)", options.size)
-    if size is None:
+    size = None if options.size is None else re.fullmatch(r"(\d+)x(\d+)", options.size)
+    if options.size is not None and size is None:
         raise SettingError(f"--size {options.size} is not WIDTHxHEIGHT in pixels; write it like 480x480.")
+    sides = {} if size is None else {"size": (int(size[1]), int(size[2]))}
+    from neoteny.lab.folder import RunFolder
+
+    show = _network if RunFolder(options.run_dir).config().problem.KIND == "examples" else _agent
+    show(options, sides)
+
+
+def _network(options: WatchOptions, sides: dict[str, Any]) -> None:
+    """Film a network that learns."""
+    from neoteny.progress import bar
+    from neoteny.report.films import film_network
+
+    with bar("drawing", total=options.pictures + 1) as advance:
+        film = film_network(
+            options.run_dir, options.out, run=options.run, pictures=options.pictures, notify=advance, **sides
+        )
+    print(f"run {options.run} (seed {film.seed}): {film.last.step:,} examples in {film.pictures} pictures")
+    print(film.path)
+
+
+def _agent(options: WatchOptions, sides: dict[str, Any]) -> None:
+    """Film an episode of an agent."""
     from neoteny.progress import bar
 
     named = os.environ.pop("MUJOCO_GL", None)  # a value that does not work here would make the import of MuJoCo fail
@@ -63,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
             agent=options.agent,
             seed=options.seed,
             friction=options.friction,
-            size=(int(size[1]), int(size[2])),
+            **sides,
             steps=options.steps,
             sampled=options.sampled,
             notify=advance,

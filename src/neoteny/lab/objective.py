@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from neoteny.errors import SettingError
-from neoteny.lab.losses import Loss, MeanSquaredError
+from neoteny.lab.losses import CrossEntropy, Loss, MeanSquaredError
 from neoteny.optim.base import Optimizer
 from neoteny.optim.own_steps import FACTORS
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY
@@ -343,9 +343,7 @@ class ErrorPrediction:
         outputs, targets = forward(batch["inputs"]), batch["targets"]
         said = {"loss": self.loss(outputs.detach(), targets), **self.loss.judge(outputs.detach(), targets)}
         if outputs.numel() == 1:
-            delta = (targets - outputs.detach()).sum()
-            over = torch.ones((), dtype=torch.bool, device=delta.device)
-            signals = {DELTA: delta, TRACE_DECAY: delta * 0, ENDED: over}
+            signals = at_once((targets - outputs.detach()).sum())
             return Evaluation(outputs.sum(), said, signals, {FACTORS: outputs.flatten()})
         if self.alone:
             raise SettingError(
@@ -358,6 +356,42 @@ class ErrorPrediction:
         return Evaluation((targets - outputs).square().sum() / (2 * count), said, beside=beside)
 
 
+@dataclass(frozen=True)
+class LabelPrediction:
+    """Cross-entropy for optimizers that follow predictions alone: log p(label), whose target is 0.
+
+    So the error is the example's cross-entropy, and a step that takes away a share of the error takes away this share
+    of the loss.
+
+    Args:
+        loss: the cross-entropy.
+    """
+
+    loss: Loss
+
+    def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
+        """The log-probability of an example's label, and what is recorded.
+
+        Raises:
+            SettingError: there are several examples.
+        """
+        outputs, targets = only(forward(batch["inputs"]), forward.knobs.get("classes")), batch["targets"]
+        if len(outputs) != 1:
+            raise SettingError(
+                f"{len(outputs)} examples a step: this optimizer follows one prediction and its error; give one "
+                "example a step, or take an optimizer that descends losses, such as autostep."
+            )
+        value = self.loss(outputs, targets)
+        said = {"loss": value.detach(), **self.loss.judge(outputs.detach(), targets)}
+        return Evaluation(-value, said, at_once(value.detach()))
+
+
+def at_once(delta: Tensor) -> Tensors:
+    """The signals of a prediction that has the error `delta` and nothing to do with those before it."""
+    over = torch.ones((), dtype=torch.bool, device=delta.device)
+    return {DELTA: delta, TRACE_DECAY: delta * 0, ENDED: over}
+
+
 def beside_of(loss: Loss) -> tuple[str, ...]:
     """Names of the values whose gradients a loss offers beside its own."""
     return (FACTORS,) if hasattr(loss, FACTORS) else ()
@@ -367,7 +401,8 @@ def supervised(loss: Loss, optimizer: Optimizer) -> Objective:
     """The objective of a supervised network: one phase that trains all parameters.
 
     Raises:
-        SettingError: the optimizer follows a prediction's error, and the loss is not the squared error.
+        SettingError: the optimizer follows a prediction's error, and the loss is neither the squared error nor the
+            cross-entropy.
 
     >>> from neoteny.lab.losses import LOSSES
     >>> from neoteny.optim import SGD
@@ -378,10 +413,12 @@ def supervised(loss: Loss, optimizer: Optimizer) -> Objective:
     if optimizer.follows != "loss" and isinstance(loss, MeanSquaredError):
         alone = optimizer.follows == "prediction"
         evaluate, signals = ErrorPrediction(loss, alone), SIGNALS if alone else (DELTA,)
+    elif optimizer.follows == "prediction" and isinstance(loss, CrossEntropy):
+        evaluate, signals = LabelPrediction(loss), SIGNALS
     elif optimizer.follows == "prediction":
         raise SettingError(
             f"{type(optimizer).__name__} follows a prediction with its error, and {type(loss).__name__} has none: take "
-            "an optimizer that descends losses, such as autostep, or the squared error."
+            "an optimizer that descends losses, such as autostep, the squared error, or the cross-entropy."
         )
     phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=loss.metrics, signals=signals, beside=beside_of(loss))
     return Objective(phases=(phase,))

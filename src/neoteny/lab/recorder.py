@@ -24,7 +24,7 @@ from neoteny.lab.former_names import METRICS
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["COLUMNS", "SORT", "Recorder", "atomically", "checksum", "read_frame", "read_parts"]
+__all__ = ["COLUMNS", "SORT", "Recorder", "Unrecorded", "atomically", "checksum", "read_frame", "read_parts"]
 
 COLUMNS: dict[str, Any] = {
     "run": pl.Int32,
@@ -39,6 +39,13 @@ SORT = ("step", "metric", "layer", "run")
 """The order of its rows."""
 
 _PART_ROWS = 2**18  # rows held in memory at most: about 20 MB
+
+
+class Unrecorded:
+    """Takes rows and keeps nothing, for a run that is only looked at."""
+
+    def add(self, metric: str, values: ArrayLike, **where: Any) -> None:
+        """Forget them."""
 
 
 def atomically(path: Path, write: Any) -> None:

@@ -7,7 +7,7 @@ often that a segment's examples take little memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from neoteny.lab.building import REFERENCES
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.learner import Learner
+from neoteny.lab.recorder import Unrecorded
 from neoteny.lab.training import Training
 
 if TYPE_CHECKING:
@@ -86,6 +87,25 @@ class Supervised(Training):
     @property
     def _over(self) -> bool:
         return self._position == self._timeline.steps
+
+    def replay(self, moments: int) -> Iterator[tuple[int, float]]:
+        """Train without a folder: nothing is recorded or saved.
+
+        Args:
+            moments: how often, about, it stops on the way.
+
+        Yields:
+            The step, first 0, and the mean over the runs in the last bin.
+        """
+        self._recorder = Unrecorded()
+        self._segment_steps = max(self._timeline.steps // moments, 1)
+        told = 0
+        yield 0, self._progress.value
+        while not self._over and self._alive.any():
+            self._segment()
+            if self._position >= told + self._segment_steps or self._over:
+                told = self._position
+                yield self._step, self._progress.value
 
     def _segment(self) -> None:
         """Train up to the next stop of the timeline."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from neoteny.errors import SettingError
 from neoteny.lab.losses import Loss
 from neoteny.lab.objective import Batch, Evaluation, Forward, Objective, Phase, supervised
 from neoteny.optim.base import Optimizer
+from neoteny.optim.own_steps import FACTORS
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of
 from neoteny.optim.tidbd import FOLLOWING
 from neoteny.units import random
@@ -31,16 +33,26 @@ class TemporalDifference:
     the sum as it turned out, for the score alone. Recorded are `loss` (v(x) - G)^2, the squared return error, and
     `td_error`, delta^2.
 
+    Without traces there is another way to say the same: the gradient of delta^2 / 2 in v(x) alone. It lets every
+    optimizer learn that descends losses.
+
     Args:
         discount: gamma.
         decay: gamma lambda.
+        follows: what the optimizer follows; with a decay only `prediction` will do.
     """
 
     discount: float
     decay: float
+    follows: Literal["loss", "prediction", "either"] = "prediction"
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals that the optimizer gets."""
+        return {"loss": (), "prediction": SIGNALS, "either": (DELTA,)}[self.follows]
 
     def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
-        """The prediction, its error, and what is recorded."""
+        """The prediction or its squared error, the signals, and what is recorded."""
         outputs = forward(batch["inputs"])
         if outputs.numel() != 1:
             raise SettingError(
@@ -49,33 +61,43 @@ class TemporalDifference:
             )
         value = outputs.squeeze()
         following = self.discount * forward(batch["next"], observed=False).squeeze()
-        delta = batch["cumulants"].squeeze() + following.detach() - value.detach()
+        target = batch["cumulants"].squeeze() + following.detach()
+        delta = target - value.detach()
         signals = {
             DELTA: delta,
             TRACE_DECAY: torch.full_like(delta, self.decay),
             ENDED: torch.zeros((), dtype=torch.bool, device=delta.device),
         }
         said = {"loss": (value.detach() - batch["returns"].squeeze()).square(), "td_error": delta.square()}
-        return Evaluation(value, said, signals, {FOLLOWING: following})
+        if self.follows == "loss":
+            return Evaluation((target - value).square() / 2, said)
+        return Evaluation(
+            value, said, {n: signals[n] for n in self.signals}, {FOLLOWING: following, FACTORS: value.unsqueeze(0)}
+        )
 
 
 def temporal_difference(optimizer: Optimizer, discount: float, trace: float) -> Objective:
     """TD(lambda) on any network: one phase, whose optimizer follows the prediction (see `neoteny.optim.signals`).
 
     Args:
-        optimizer: a rule that follows predictions, such as `TraceSGD`, `ObGD`, or for linear networks `SwiftTD`.
+        optimizer: a rule that follows predictions, such as `TraceSGD`, `ObGD`, or for linear networks `SwiftTD`; with
+            `trace=0`, TD(0), any optimizer.
         discount: gamma in [0, 1].
         trace: lambda in [0, 1].
 
     Raises:
-        SettingError: a setting outside [0, 1]; an optimizer that descends losses.
+        SettingError: a setting outside [0, 1]; an optimizer that keeps no traces, where there are some.
 
     >>> from neoteny.optim import ObGD
     >>> temporal_difference(ObGD(), discount=0.9, trace=0.8).metrics[:2]
     ('loss', 'td_error')
     """
-    evaluate = TemporalDifference(discount, decay_of(discount, trace))
-    phase = Phase(evaluate=evaluate, optimizer=optimizer, metrics=("td_error",), signals=SIGNALS, beside=(FOLLOWING,))
+    decay = decay_of(discount, trace)
+    evaluate = TemporalDifference(discount, decay, "prediction" if decay else optimizer.follows)
+    beside = (FOLLOWING, FACTORS) if evaluate.signals else ()
+    phase = Phase(
+        evaluate=evaluate, optimizer=optimizer, metrics=("td_error",), signals=evaluate.signals, beside=beside
+    )
     return Objective(phases=(phase,))
 
 

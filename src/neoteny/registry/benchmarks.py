@@ -157,6 +157,13 @@ BENCHMARKS = Table(
         "examples",
     ),
     Entry(
+        "representation-search-v1",
+        "neoteny.benchmarks.drifting_features:RepresentationSearch",
+        "many threshold features, of which a search has to find the target's twenty",
+        "Mahmood & Sutton, AAAI Workshops 2013",
+        "examples",
+    ),
+    Entry(
         "idbd-tracking-v1",
         "neoteny.benchmarks.idbd_tracking:IDBDTracking",
         "five of twenty inputs matter, with weights whose signs change",

@@ -7,23 +7,25 @@ again. Features are those of Mahmood & Sutton, "Representation search through ge
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.streams.base import Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ThresholdFeatures"]
+__all__ = ["OutputWeights", "ThresholdFeatures"]
+
+OutputWeights = Literal["signs", "normal"]
 
 
 class ThresholdFeatures(Stream):
     r"""Random bits in, a sum of linear threshold units and noise out.
 
-    With bits x in {0, 1}^m, input weights W_i in {-1, +1}^m and output weights v in {-1, +1}, drawn for each run:
+    With bits x in {0, 1}^m, input weights W_i in {-1, +1}^m and output weights v, drawn for each run:
 
         y_k = sum_i v_ki [W_i x > beta m - S_i] + noise,    S_i the number of -1 in W_i
 
@@ -43,6 +45,7 @@ class ThresholdFeatures(Stream):
         replacements: probability of a replacement in a step.
         period: steps of presence and of absence; 0: always present.
         noise: standard deviation of the noise.
+        output_weights: whether v are `signs`, in {-1, +1}, or `normal`, from N(0, 1).
         beta: share of the inputs that must agree.
         task_length: steps that are prepared at once; nothing changes there. A divisor of `period`.
         batch_size: examples a step, B; a change comes between two steps.
@@ -51,6 +54,7 @@ class ThresholdFeatures(Stream):
 
     Raises:
         SettingError: a setting outside its range.
+        UnknownNameError: `output_weights` is none of the two.
 
     >>> stream = ThresholdFeatures(seeds=[0, 1], irrelevant=5)
     >>> x, y = stream.next(3)
@@ -70,6 +74,7 @@ class ThresholdFeatures(Stream):
         replacements: float = 0.0,
         period: int = 0,
         noise: float = 0.0,
+        output_weights: OutputWeights = "signs",
         beta: float = 0.6,
         task_length: int = 1_000,
         batch_size: int = 1,
@@ -88,16 +93,22 @@ class ThresholdFeatures(Stream):
                 f"task_length = {task_length} does not divide period = {period}, and a task is present or absent as a "
                 "whole: give a divisor."
             )
+        if output_weights not in get_args(OutputWeights):
+            raise UnknownNameError(output_weights, get_args(OutputWeights), "output_weights")
         self.inputs, self.irrelevant, self.features, self.outputs = inputs, irrelevant, features, outputs
         self.staying = round(lasting * features)
         self.flips, self.replacements, self.period = flips, replacements, period
-        self.noise, self.beta = noise, beta
+        self.noise, self.output_weights, self.beta = noise, output_weights, beta
         drawn = [self._unit(self._problem_generator(seed), features) for seed in self.seeds]
         self._incoming, self._outgoing = (np.stack([each[place] for each in drawn]) for place in (0, 1))
 
     def _unit(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Input weights [count, m] and output weights [count, k] of new units."""
-        return tuple(rng.choice(np.array([-1.0, 1.0]), (count, size)) for size in (self.inputs, self.outputs))  # type: ignore[return-value]
+        signs = np.array([-1.0, 1.0])
+        incoming = rng.choice(signs, (count, self.inputs))
+        if self.output_weights == "normal":
+            return incoming, rng.standard_normal((count, self.outputs))
+        return incoming, rng.choice(signs, (count, self.outputs))
 
     def fired(self, x: np.ndarray, incoming: np.ndarray) -> np.ndarray:
         """Which units fire, [..., n], for bits [..., m] and input weights [n, m]."""
@@ -159,7 +170,8 @@ class ThresholdFeatures(Stream):
 
     def _identity(self) -> dict[str, Any]:
         names = ("inputs", "irrelevant", "features", "outputs", "staying", "flips", "replacements", "period", "noise")
-        return super()._identity() | {name: getattr(self, name) for name in (*names, "beta")}
+        drawn = {"output_weights": self.output_weights} if self.output_weights != "signs" else {}
+        return super()._identity() | {name: getattr(self, name) for name in (*names, "beta")} | drawn
 
     def _task_state(self) -> dict[str, Any]:
         return {"incoming": self._incoming.tolist(), "outgoing": self._outgoing.tolist()}

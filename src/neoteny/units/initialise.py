@@ -16,8 +16,8 @@ class Initialiser:
     """How a parameter's entries are drawn.
 
     Args:
-        kind: `uniform` on [-scale, scale], `normal` with mean `mean` and standard deviation `scale`, `constant`, or
-            `function`; all but the last independently.
+        kind: `uniform` on [-scale, scale], `normal` with mean `mean` and standard deviation `scale`, `sign` (-scale or
+            scale, each with probability 1/2), `constant`, or `function`; all but the last independently.
         scale: bound, standard deviation or value.
         mean: of a normal distribution.
         zeros: where a parameter is 0 by construction (sparse or structured initialisation), a bool mask of its shape;
@@ -33,7 +33,7 @@ class Initialiser:
     Initialiser(kind='uniform', scale=1.0)
     """
 
-    kind: Literal["uniform", "normal", "constant", "function"]
+    kind: Literal["uniform", "normal", "sign", "constant", "function"]
     scale: float = math.nan
     mean: float = 0.0
     zeros: Tensor | None = field(default=None, compare=False)
@@ -134,6 +134,9 @@ class Initialiser:
             case "normal":
                 drawn = random.normal(key, shape, rows) * self.scale
                 return drawn + self.mean if self.mean else drawn
+            case "sign":
+                drawn = random.uniform(key, shape, rows)
+                return torch.where(drawn < 0.5, -self.scale, self.scale)
             case _:
                 whole = tuple(shape) if rows is None else (rows.shape[0], *shape[1:])
                 return torch.full(whole, self.scale, device=key.device)
@@ -182,5 +185,7 @@ class Initialiser:
                     return tensor.uniform_(-self.scale, self.scale)
                 case "normal":
                     return tensor.normal_(self.mean, self.scale)
+                case "sign":
+                    return tensor.bernoulli_(0.5).mul_(2).sub_(1).mul_(self.scale)
                 case _:
                     return tensor.fill_(self.scale)

@@ -1,0 +1,434 @@
+"""The ablation of dynamic learning: eight problems, one example at a time, every learner tuned in the same way.
+
+    python docs/evidence/dynamic.py                                  # goes on where it was stopped
+    python docs/evidence/dynamic.py --minutes 5                      # begins no piece after five minutes
+    python docs/evidence/dynamic.py --problems geoff,flights --systems sgd,dynamic
+    python docs/evidence/dynamic.py --report                         # only writes the page and the figure
+
+A piece is one system on one problem: six settings on five seeds of their own and half of the examples, then the best of
+them on thirty other seeds. Pieces are kept in `.cache/dynamic`; one whose definition has changed is made again. Several
+processes may work side by side. The page and the figure are written from the pieces that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+
+from neoteny import registry
+from neoteny.lab.benchmark import StreamBenchmark
+from neoteny.lab.learner import Learner
+from neoteny.methods import UPGD, ContinualBackprop
+from neoteny.methods.base import Method
+from neoteny.optim import IDBD, SGD, Adam, Autostep, Intentional
+from neoteny.optim.base import Optimizer
+from neoteny.report.statistics.intervals import mean_interval
+from neoteny.report.statistics.paired import differences
+from neoteny.report.statistics.relearning import after_returns, relearning
+
+HERE = Path(__file__).parent
+PIECES = Path(".cache/dynamic")
+POINTS, TUNING_SEEDS, SEEDS = 6, range(1000, 1005), range(30)
+LAST = 0.3  # the share of a stream at its end that is judged
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A benchmark at the size that is run here."""
+
+    title: str
+    benchmark: str
+    steps: int
+    sizes: tuple[float, ...]
+    """step sizes of SGD, from small to large; step sizes of weights begin with them"""
+    rates: tuple[float, float]
+    """shares of the units that are replaced at a step"""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = "loss"
+    window: int = 0
+    """examples after a return that are judged, where a part of the problem goes and comes back"""
+
+    def build(self, optimizer: Optimizer) -> StreamBenchmark:
+        """The benchmark; nobody is told when a task begins."""
+        return registry.benchmark(self.benchmark).load().preset("paper", **self.settings, optimizer=optimizer)
+
+
+@dataclass(frozen=True)
+class System:
+    """A learner, and the settings that are tried: the product of two axes, six points."""
+
+    title: str
+    optimizer: Optimizer
+    methods: tuple[Method, ...] = ()
+    axes: Mapping[str, tuple[float, ...] | str] = field(default_factory=dict)
+    """values by setting; `sizes` are all of the problem's step sizes, `few` every second one, `rates` its rates"""
+
+    def points(self, problem: Problem) -> dict[str, list[float]]:
+        """The values of each setting at each point."""
+        named = {"sizes": problem.sizes, "few": problem.sizes[1::2], "rates": problem.rates}
+        axes = {name: named[each] if isinstance(each, str) else each for name, each in self.axes.items()}
+        points = list(product(*axes.values()))
+        assert len(points) == POINTS
+        return {name: [point[at] for point in points] for at, name in enumerate(axes)}
+
+
+_REGRESSION = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+_IMAGES = {"side": 7, "width": 40, "depth": 2, "tasks": 40, "task_length": 1_000, "bin_size": 1_000}
+_MNIST = {"sizes": (2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1), "rates": (1e-5, 1e-4), "settings": _IMAGES}
+PROBLEMS: dict[str, Problem] = {
+    "drifting-features": Problem(
+        "drifting features", "drifting-features", 100_000, _REGRESSION, (1e-5, 1e-4), {"tasks": 100}
+    ),
+    "geoff": Problem("GEOFF", "geoff", 60_000, _REGRESSION, (1e-5, 1e-4), {"tasks": 60}),
+    "slowly-changing": Problem(
+        "slowly-changing regression",
+        "slowly-changing-regression",
+        200_000,
+        (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
+        (1e-4, 1e-3),
+        {"tasks": 20},
+    ),
+    "representation-search": Problem(
+        "representation search",
+        "representation-search",
+        40_000,
+        (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
+        (1e-4, 1e-3),
+        {"tasks": 40, "width": 100},
+    ),
+    "trace-patterning": Problem(
+        "trace patterning",
+        "trace-patterning",
+        60_000,
+        (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2),
+        (1e-5, 1e-4),
+        {"tasks": 6, "bin_size": 2_000, "trace": 0.0, "depth": 1, "width": 16},
+    ),
+    "flights": Problem(
+        "flights",
+        "flights",
+        48_000,
+        (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2),
+        (1e-5, 1e-4),
+        {"tasks": 3, "task_length": 16_000, "bin_size": 2_000, "airports": 10, "depth": 1, "width": 32},
+    ),
+    "permuted-mnist": Problem("online permuted MNIST", "online-permuted-mnist", 40_000, metric="accuracy", **_MNIST),
+    "label-permuted-mnist": Problem(
+        "label-permuted MNIST", "label-permuted-mnist", 40_000, metric="accuracy", **_MNIST
+    ),
+}
+RETURN = "return"
+PROBLEMS[RETURN] = Problem(
+    "a part that comes back",
+    "drifting-features",
+    80_000,
+    _REGRESSION,
+    (1e-5, 1e-4),
+    {"tasks": 80, "bin_size": 500, "flips": 0.0, "replacements": 0.0, "period": 10_000},
+    window=2_000,
+)
+_CBP = ContinualBackprop(replacement_rate=1e-4, maturity_threshold=100)
+_RATE = {"cbp.replacement_rate": "rates"}
+SYSTEMS: dict[str, System] = {
+    "sgd": System("SGD", SGD(), axes={"step_size": "sizes"}),
+    "adam": System("Adam", Adam(), axes={"step_size": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}),
+    "cbp": System("continual backpropagation", SGD(), (_CBP,), {"step_size": "few", **_RATE}),
+    "upgd": System("UPGD", SGD(), (UPGD(),), {"step_size": "few", "upgd.sigma": (1e-3, 1e-2)}),
+    "idbd": System("IDBD", IDBD(), axes={"step_size": "few", "theta": (1e-3, 1e-2)}),
+    "autostep": System("Autostep", Autostep(), axes={"step_size": "few", "mu": (3e-3, 1e-2)}),
+    "cbp-autostep": System(
+        "continual backpropagation, Autostep", Autostep(newborn_step="median"), (_CBP,), {"step_size": "few", **_RATE}
+    ),
+    "intentional": System("Intentional updates", Intentional(), axes={"step_size": (3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)}),
+}
+
+
+def train(problem: Problem, system: System, varied: dict[str, list[float]], seeds: range, steps: int) -> dict[str, Any]:
+    """Scores in bins, [points, seeds, bins], and how they were computed."""
+    benchmark, points = problem.build(system.optimizer), len(next(iter(varied.values())))
+    stream = benchmark.build_stream(seeds)
+    batch = dict(zip(stream.PARTS, stream.next(1), strict=True))
+    objective, example = benchmark.build_objective(), batch["inputs"][0, 0]
+    given: dict[str, Any] = {"objective": objective}
+    if objective is None:
+        given = {"loss": benchmark.LOSS, "optimizer": system.optimizer}
+    given |= {"methods": (*benchmark.implied(), *system.methods), "unroll": 1, "seeds": [*seeds] * points}
+    given["varied"] = {name: [value for value in values for _ in seeds] for name, values in varied.items()}
+    learner = Learner(benchmark.build_network, example, **given)
+    if learner.describe()["strategy"] == "loop":  # for so many runs a stack is faster
+        learner = Learner(benchmark.build_network, example, **given, strategy="stack")
+    stream, bins, begun = benchmark.build_stream(seeds), [], time.process_time()
+    for _ in range(steps // benchmark.bin_size):
+        total, left = 0.0, benchmark.bin_size
+        while left:
+            length = min(left, 500)
+            parts = (part.repeat(points, *[1] * (part.dim() - 1)) for part in stream.next(length))
+            sums = learner.advance(dict(zip(stream.PARTS, parts, strict=True)))
+            total, left = total + sums[problem.metric].numpy(), left - length
+        bins.append(total / benchmark.bin_size)
+    told = learner.describe()
+    seconds = time.process_time() - begun - told["compile_seconds"]
+    microseconds = 1e6 * seconds / (points * len(seeds) * steps)
+    scores = np.stack(bins, -1).reshape(points, len(seeds), -1)
+    return {"scores": scores, "microseconds": microseconds, **{k: told[k] for k in ("strategy", "parameters")}}
+
+
+def judged(problem: Problem, scores: np.ndarray) -> np.ndarray:
+    """The mean over the last bins, or after returns; a run that is no longer finite has none."""
+    if problem.window:
+        return after_returns(scores, *returning(problem))[..., 1:].mean(-1)
+    bins = scores.shape[-1]
+    return scores[..., bins - max(round(LAST * bins), 1) :].mean(-1)
+
+
+def returning(problem: Problem) -> tuple[int, int, int]:
+    """The sizes of bins, of the period and of the window."""
+    return problem.settings["bin_size"], problem.settings["period"], problem.window
+
+
+def best(problem: Problem, scores: np.ndarray) -> int:
+    """The point, of [points, seeds], whose mean score is best; one with a run that broke down comes last."""
+    sign = 1 if problem.metric == "loss" else -1
+    return int(np.argmin(np.nan_to_num(sign * scores.mean(1), nan=np.inf, posinf=np.inf)))
+
+
+def piece(problem: Problem, system: System) -> dict[str, Any]:
+    """Tune, then run the best point on the other seeds; both are stacks of the same size, compiled once."""
+    points = system.points(problem)
+    tuned = train(problem, system, points, TUNING_SEEDS, problem.steps // 2)
+    chosen = best(problem, judged(problem, tuned["scores"]))
+    fixed = {name: [values[chosen]] for name, values in points.items()}
+    found = train(problem, system, fixed, SEEDS, problem.steps)
+    return {**found, "scores": found["scores"][0], "tuning": judged(problem, tuned["scores"]), "chosen": chosen}
+
+
+def path_of(problem: str, system: str) -> Path:
+    """Where a piece is; the name changes with what it depends on."""
+    told = repr((PROBLEMS[problem], SYSTEMS[system], POINTS, TUNING_SEEDS, SEEDS))
+    return PIECES / problem / f"{system}-{hashlib.sha256(told.encode()).hexdigest()[:10]}.npz"
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether no other process works on the piece; the claim ends with this process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def work(problems: list[str], systems: list[str], until: float) -> bool:
+    """Make what is missing; returns whether nothing is left."""
+    for problem, system in product(problems, systems):
+        path = path_of(problem, system)
+        with claimed(path) as free:
+            if not free or path.exists():
+                continue
+            if time.monotonic() > until:
+                return False
+            begun = time.process_time()
+            found = piece(PROBLEMS[problem], SYSTEMS[system])
+            found["seconds"] = time.process_time() - begun
+            np.savez(part := path.with_suffix(".part.npz"), **found)
+            os.replace(part, path)
+            told = f"{found['microseconds']:.2f} us a run-step ({found['strategy']}), {found['seconds']:.0f} s in all"
+            print(f"{problem} {system}: {judged(PROBLEMS[problem], found['scores']).mean():.4f}, {told}", flush=True)
+    return True
+
+
+def pieces(problem: str) -> dict[str, dict[str, Any]]:
+    """Those of a problem that are there, by system."""
+    paths = {system: path_of(problem, system) for system in SYSTEMS}
+    return {system: dict(np.load(path)) for system, path in paths.items() if path.exists()}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a system does on a problem."""
+
+    system: str
+    mean: float
+    half: float
+    broken: int
+    point: str
+    edge: bool
+    to_first: str
+    first: bool
+    worse_than_sgd: bool
+    better_than_sgd: bool
+
+
+def standings(problem: str) -> list[Standing]:
+    """The systems, the best first; p-values are corrected for all comparisons with the first, and with SGD."""
+    found, record = pieces(problem), PROBLEMS[problem]
+    sign = 1 if record.metric == "loss" else -1
+    scores = {system: judged(record, each["scores"]) for system, each in found.items()}
+    whole = {system: each for system, each in scores.items() if np.isfinite(each).all()}
+    first = min(whole, key=lambda system: sign * whole[system].mean())
+    to_first, to_sgd = differences(whole, first), differences(whole, "sgd") if "sgd" in whole else {}
+    rows = []
+    for system, own in scores.items():
+        chosen, axes = int(found[system]["chosen"]), SYSTEMS[system].points(record)
+        said = ", ".join(f"{name.split('.')[-1]} {values[chosen]:g}" for name, values in axes.items())
+        edge = any(values[chosen] in (min(values), max(values)) and len(set(values)) > 2 for values in axes.values())
+        interval = mean_interval(own[np.isfinite(own)][:, None]) if np.isfinite(own).sum() > 1 else None
+        ahead, other = to_first.get(system), to_sgd.get(system)
+        rows.append(
+            Standing(
+                system,
+                float(interval.mean[0]) if interval else np.nan,
+                float(interval.high[0] - interval.mean[0]) if interval else np.nan,
+                int((~np.isfinite(own)).sum()),
+                said,
+                edge,
+                f"{ahead.mean:+.4f} (p {ahead.p:.2g})" if ahead else "",
+                system == first or (ahead is not None and ahead.p >= LEVEL),
+                system not in whole or (other is not None and other.p < LEVEL and sign * other.mean > 0),
+                other is not None and other.p < LEVEL and sign * other.mean < 0,
+            )
+        )
+    return sorted(rows, key=lambda row: (row.broken > 0, sign * row.mean if np.isfinite(row.mean) else np.inf))
+
+
+def report() -> None:
+    """The page and the figure."""
+    all_ready = {problem: standings(problem) for problem in PROBLEMS if len(pieces(problem)) > 1}
+    ready = {problem: rows for problem, rows in all_ready.items() if problem != RETURN}
+    cells = {(problem, row.system): row for problem, rows in ready.items() for row in rows}
+    names = [system for system in SYSTEMS if any((problem, system) in cells for problem in ready)]
+    head = ["learner", *(PROBLEMS[problem].title for problem in ready), "first", "worse than SGD"]
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    for system in names:
+        rows = [cells.get((problem, system)) for problem in ready]
+        told = [told_of(row, PROBLEMS[problem]) for problem, row in zip(ready, rows, strict=True)]
+        there = [row for row in rows if row is not None]
+        firsts = f"{sum(row.first for row in there)} of {len(there)}"
+        told = [SYSTEMS[system].title, *told, firsts, str(sum(row.worse_than_sgd for row in there))]
+        lines.append(" | ".join(told))
+    text = [PAGE.format(figure="dynamic.png"), "\n".join(f"| {line} |" for line in lines)]
+    for problem, rows in all_ready.items():
+        text.append(section(problem, rows))
+    (HERE / "dynamic.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    draw(ready, HERE / "dynamic.png")
+    print("\n".join(lines))
+
+
+def told_of(row: Standing | None, problem: Problem) -> str:
+    """A cell of the first table."""
+    if row is None:
+        return "not yet run"
+    if not np.isfinite(row.mean):
+        return f"{row.broken} runs broke down"
+    told = f"{row.mean:.3f}" if problem.metric == "loss" else f"{100 * row.mean:.1f} %"
+    told = f"**{told}**" if row.first else told
+    return f"{told} ({row.broken} broke down)" if row.broken else told
+
+
+def section(problem: str, rows: list[Standing]) -> str:
+    """The table of a problem."""
+    record, found = PROBLEMS[problem], pieces(problem)
+    size = int(found[rows[0].system]["parameters"])
+    told = ", ".join(f"{name} {value}" for name, value in record.settings.items())
+    lines = [
+        f"## {record.title[0].upper()}{record.title[1:]}",
+        f"`{record.benchmark}` ({told}): {record.steps:,} examples, {size:,} weights; "
+        f"{'mean squared error' if record.metric == 'loss' else 'accuracy'} of the last {LAST:.0%}.",
+        "| learner | mean and half of its 95 % interval | difference to the first | beside SGD | settings | "
+        "us a run-step |\n|---|---:|---:|---|---|---:|",
+    ]
+    for row in rows:
+        beside = "better" if row.better_than_sgd else "worse" if row.worse_than_sgd else "no difference"
+        mean = f"{row.mean:.4f} ± {row.half:.4f}" + (f", {row.broken} runs broke down" if row.broken else "")
+        cost = f"{float(found[row.system]['microseconds']):.2f} ({found[row.system]['strategy']})"
+        settings = f"{row.point}{', the end of its range' if row.edge else ''}"
+        beside = "" if row.system == "sgd" else beside
+        cells = (SYSTEMS[row.system].title, mean, row.to_first or "first", beside, settings, cost)
+        lines[-1] += "\n| " + " | ".join(cells) + " |"
+    if record.window:
+        told = "; ".join(
+            f"{SYSTEMS[row.system].title} {relearning(found[row.system]['scores'], *returning(record)).mean():.2f}"
+            for row in rows
+        )
+        lines[1] = lines[1].rsplit("; ", 1)[0] + f"; squared error of the {record.window:,} examples after each return."
+        lines.append(f"This error as a share of that when the part was there for the first time: {told}.")
+    return "\n\n".join(lines)
+
+
+def draw(ready: Mapping[str, list[Standing]], path: Path) -> None:
+    """One panel a problem, a point with its interval for each learner."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = [system for system in SYSTEMS if any(row.system == system for rows in ready.values() for row in rows)]
+    columns = min(len(ready), 4) or 1
+    lines = -(-len(ready) // columns) or 1
+    size = (2.2 + 2.4 * columns, (0.6 + 0.22 * len(names)) * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for ax in axes.flat[len(ready) :]:
+        ax.set_axis_off()
+    for ax, (problem, rows) in zip(axes.flat, ready.items(), strict=False):
+        for row in rows:
+            if np.isfinite(row.mean):
+                ours = row.system not in RIVALS
+                style = {"fmt": "o", "markersize": 4, "color": "#c2410c" if ours else "#1a6fb0"}
+                filled = {"mfc": None if row.first else "white"}
+                ax.errorbar(row.mean, names.index(row.system), xerr=row.half, **style, **filled)
+        ax.set_title(PROBLEMS[problem].title, fontsize=9)
+        ax.set_xlabel("squared error" if PROBLEMS[problem].metric == "loss" else "accuracy", fontsize=8)
+        ax.set_yticks(range(len(names)), [SYSTEMS[name].title for name in names], fontsize=8)
+        ax.tick_params(axis="x", labelsize=7)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
+    figure.savefig(path, dpi=130)
+
+
+RIVALS = tuple(SYSTEMS)
+PAGE = f"""# Dynamic learning: what each level is worth
+
+`python docs/evidence/dynamic.py`: one example at a time, on eight problems. For every learner {POINTS} settings
+were tried on {len(TUNING_SEEDS)} seeds of their own and half of the examples; the best of them then learned from all
+examples on {len(SEEDS)} other seeds, the same for all learners. Scores are means over the last {LAST:.0%} of the
+examples. Differences are those of the same seeds; p-values are two-sided and corrected by Holm for all comparisons of a
+problem. **Bold**: first, or not distinguishable from the first (p >= {LEVEL}). "Worse than SGD": problems on which the
+difference to SGD is significant, or runs broke down. No learner is told when a task begins.
+
+![Scores with intervals, by problem]({{figure}})"""
+
+
+def main() -> None:
+    """Make what is missing, then report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", default=",".join(PROBLEMS))
+    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no piece after so long")
+    parser.add_argument("--report", action="store_true", help="only write the page and the figure")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    left = False
+    if not options.report:
+        chosen = options.problems.split(","), options.systems.split(",")
+        left = not work(*chosen, until=time.monotonic() + 60 * options.minutes)
+    report()
+    raise SystemExit(75 if left else 0)  # 75: call it again
+
+
+if __name__ == "__main__":
+    main()

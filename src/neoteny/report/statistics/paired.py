@@ -1,0 +1,87 @@
+"""Comparisons of many systems on the same seeds: paired differences, corrected for their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neoteny.errors import SettingError
+from neoteny.report.statistics.intervals import mean_interval
+
+__all__ = ["Difference", "differences", "holm"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much larger the scores of a system are than those of another, on the same seeds.
+
+    Attributes:
+        mean: of the differences.
+        low: lower bound of its 95 % interval (Student's t, of this comparison alone).
+        high: upper bound.
+        p: of a two-sided paired t test, corrected for the number of comparisons.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Holm's correction: with p_(1) <= ... <= p_(m) the largest (m - j + 1) p_(j) up to each place, at most 1.
+
+    Rejecting where the result is below alpha makes one false rejection or more with probability alpha at most.
+
+    Args:
+        p: p-values, [m].
+
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
+
+    Source: Holm, Scandinavian Journal of Statistics 6, 1979.
+    """
+    found = np.asarray(p, dtype=np.float64)
+    order = np.argsort(found, kind="stable")
+    steps = np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1))
+    corrected = np.empty_like(found)
+    corrected[order] = np.minimum(steps, 1.0)
+    return corrected
+
+
+def differences(scores: Mapping[str, ArrayLike], to: str) -> dict[str, Difference]:
+    """Each system's difference to one of them, with p-values corrected together.
+
+    Args:
+        scores: of each system the score of each seed, [n], in the same order of seeds.
+        to: the system that the others are compared with.
+
+    Raises:
+        SettingError: unequal numbers of scores, fewer than two, or a score that is not finite.
+
+    >>> found = differences({"a": [1.0, 2.0, 3.1], "b": [2.0, 3.0, 4.0]}, to="a")
+    >>> round(found["b"].mean, 2), found["b"].p < 0.01
+    (0.97, True)
+    """
+    from scipy.stats import ttest_rel
+
+    values = {name: np.asarray(each, dtype=np.float64) for name, each in scores.items()}
+    base = values[to]
+    for name, each in values.items():
+        if each.shape != base.shape or each.ndim != 1 or len(each) < 2 or not np.isfinite(each).all():
+            raise SettingError(
+                f"the scores of {name} have shape {each.shape}, those of {to} {base.shape}: give one finite score for "
+                "each seed, of two seeds or more."
+            )
+    others = [name for name in values if name != to]
+    found, raw = {}, []
+    for name in others:
+        own = values[name] - base
+        # equal scores differ by nothing; the test would divide by 0
+        raw.append(1.0 if not own.any() else float(ttest_rel(values[name], base).pvalue))
+        interval = mean_interval(own[:, None])
+        found[name] = [float(bound[0]) for bound in (interval.mean, interval.low, interval.high)]
+    return {name: Difference(*found[name], p=float(p)) for name, p in zip(others, holm(raw), strict=True)}

@@ -24,7 +24,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 
@@ -35,15 +34,11 @@ from neoteny.methods import UPGD, ContinualBackprop
 from neoteny.methods.base import Method
 from neoteny.optim import IDBD, SGD, Adam, Autostep, Intentional
 from neoteny.optim.base import Optimizer
-from neoteny.report.statistics.intervals import mean_interval
-from neoteny.report.statistics.paired import differences
-from neoteny.report.statistics.relearning import after_returns, relearning
+from neoteny.report.statistics.relearning import after_returns
 
-HERE = Path(__file__).parent
 PIECES = Path(".cache/dynamic")
 POINTS, TUNING_SEEDS, SEEDS = 6, range(1000, 1005), range(30)
 LAST = 0.3  # the share of a stream at its end that is judged
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -155,6 +150,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "intentional": System("Intentional updates", Intentional(), axes={"step_size": (3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)}),
 }
+RIVALS = tuple(SYSTEMS)
 
 
 def train(problem: Problem, system: System, varied: dict[str, list[float]], seeds: range, steps: int) -> dict[str, Any]:
@@ -260,159 +256,6 @@ def pieces(problem: str) -> dict[str, dict[str, Any]]:
     return {system: dict(np.load(path)) for system, path in paths.items() if path.exists()}
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How a system does on a problem."""
-
-    system: str
-    mean: float
-    half: float
-    broken: int
-    point: str
-    edge: bool
-    to_first: str
-    first: bool
-    worse_than_sgd: bool
-    better_than_sgd: bool
-
-
-def standings(problem: str) -> list[Standing]:
-    """The systems, the best first; p-values are corrected for all comparisons with the first, and with SGD."""
-    found, record = pieces(problem), PROBLEMS[problem]
-    sign = 1 if record.metric == "loss" else -1
-    scores = {system: judged(record, each["scores"]) for system, each in found.items()}
-    whole = {system: each for system, each in scores.items() if np.isfinite(each).all()}
-    first = min(whole, key=lambda system: sign * whole[system].mean())
-    to_first, to_sgd = differences(whole, first), differences(whole, "sgd") if "sgd" in whole else {}
-    rows = []
-    for system, own in scores.items():
-        chosen, axes = int(found[system]["chosen"]), SYSTEMS[system].points(record)
-        said = ", ".join(f"{name.split('.')[-1]} {values[chosen]:g}" for name, values in axes.items())
-        edge = any(values[chosen] in (min(values), max(values)) and len(set(values)) > 2 for values in axes.values())
-        interval = mean_interval(own[np.isfinite(own)][:, None]) if np.isfinite(own).sum() > 1 else None
-        ahead, other = to_first.get(system), to_sgd.get(system)
-        rows.append(
-            Standing(
-                system,
-                float(interval.mean[0]) if interval else np.nan,
-                float(interval.high[0] - interval.mean[0]) if interval else np.nan,
-                int((~np.isfinite(own)).sum()),
-                said,
-                edge,
-                f"{ahead.mean:+.4f} (p {ahead.p:.2g})" if ahead else "",
-                system == first or (ahead is not None and ahead.p >= LEVEL),
-                system not in whole or (other is not None and other.p < LEVEL and sign * other.mean > 0),
-                other is not None and other.p < LEVEL and sign * other.mean < 0,
-            )
-        )
-    return sorted(rows, key=lambda row: (row.broken > 0, sign * row.mean if np.isfinite(row.mean) else np.inf))
-
-
-def report() -> None:
-    """The page and the figure."""
-    all_ready = {problem: standings(problem) for problem in PROBLEMS if len(pieces(problem)) > 1}
-    ready = {problem: rows for problem, rows in all_ready.items() if problem != RETURN}
-    cells = {(problem, row.system): row for problem, rows in ready.items() for row in rows}
-    names = [system for system in SYSTEMS if any((problem, system) in cells for problem in ready)]
-    head = ["learner", *(PROBLEMS[problem].title for problem in ready), "first", "worse than SGD"]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    for system in names:
-        rows = [cells.get((problem, system)) for problem in ready]
-        told = [told_of(row, PROBLEMS[problem]) for problem, row in zip(ready, rows, strict=True)]
-        there = [row for row in rows if row is not None]
-        firsts = f"{sum(row.first for row in there)} of {len(there)}"
-        told = [SYSTEMS[system].title, *told, firsts, str(sum(row.worse_than_sgd for row in there))]
-        lines.append(" | ".join(told))
-    text = [PAGE.format(figure="dynamic.png"), "\n".join(f"| {line} |" for line in lines)]
-    for problem, rows in all_ready.items():
-        text.append(section(problem, rows))
-    (HERE / "dynamic.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
-    draw(ready, HERE / "dynamic.png")
-    print("\n".join(lines))
-
-
-def told_of(row: Standing | None, problem: Problem) -> str:
-    """A cell of the first table."""
-    if row is None:
-        return "not yet run"
-    if not np.isfinite(row.mean):
-        return f"{row.broken} runs broke down"
-    told = f"{row.mean:.3f}" if problem.metric == "loss" else f"{100 * row.mean:.1f} %"
-    told = f"**{told}**" if row.first else told
-    return f"{told} ({row.broken} broke down)" if row.broken else told
-
-
-def section(problem: str, rows: list[Standing]) -> str:
-    """The table of a problem."""
-    record, found = PROBLEMS[problem], pieces(problem)
-    size = int(found[rows[0].system]["parameters"])
-    told = ", ".join(f"{name} {value}" for name, value in record.settings.items())
-    lines = [
-        f"## {record.title[0].upper()}{record.title[1:]}",
-        f"`{record.benchmark}` ({told}): {record.steps:,} examples, {size:,} weights; "
-        f"{'mean squared error' if record.metric == 'loss' else 'accuracy'} of the last {LAST:.0%}.",
-        "| learner | mean and half of its 95 % interval | difference to the first | beside SGD | settings | "
-        "us a run-step |\n|---|---:|---:|---|---|---:|",
-    ]
-    for row in rows:
-        beside = "better" if row.better_than_sgd else "worse" if row.worse_than_sgd else "no difference"
-        mean = f"{row.mean:.4f} ± {row.half:.4f}" + (f", {row.broken} runs broke down" if row.broken else "")
-        cost = f"{float(found[row.system]['microseconds']):.2f} ({found[row.system]['strategy']})"
-        settings = f"{row.point}{', the end of its range' if row.edge else ''}"
-        beside = "" if row.system == "sgd" else beside
-        cells = (SYSTEMS[row.system].title, mean, row.to_first or "first", beside, settings, cost)
-        lines[-1] += "\n| " + " | ".join(cells) + " |"
-    if record.window:
-        told = "; ".join(
-            f"{SYSTEMS[row.system].title} {relearning(found[row.system]['scores'], *returning(record)).mean():.2f}"
-            for row in rows
-        )
-        lines[1] = lines[1].rsplit("; ", 1)[0] + f"; squared error of the {record.window:,} examples after each return."
-        lines.append(f"This error as a share of that when the part was there for the first time: {told}.")
-    return "\n\n".join(lines)
-
-
-def draw(ready: Mapping[str, list[Standing]], path: Path) -> None:
-    """One panel a problem, a point with its interval for each learner."""
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    names = [system for system in SYSTEMS if any(row.system == system for rows in ready.values() for row in rows)]
-    columns = min(len(ready), 4) or 1
-    lines = -(-len(ready) // columns) or 1
-    size = (2.2 + 2.4 * columns, (0.6 + 0.22 * len(names)) * lines)
-    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for ax in axes.flat[len(ready) :]:
-        ax.set_axis_off()
-    for ax, (problem, rows) in zip(axes.flat, ready.items(), strict=False):
-        for row in rows:
-            if np.isfinite(row.mean):
-                ours = row.system not in RIVALS
-                style = {"fmt": "o", "markersize": 4, "color": "#c2410c" if ours else "#1a6fb0"}
-                filled = {"mfc": None if row.first else "white"}
-                ax.errorbar(row.mean, names.index(row.system), xerr=row.half, **style, **filled)
-        ax.set_title(PROBLEMS[problem].title, fontsize=9)
-        ax.set_xlabel("squared error" if PROBLEMS[problem].metric == "loss" else "accuracy", fontsize=8)
-        ax.set_yticks(range(len(names)), [SYSTEMS[name].title for name in names], fontsize=8)
-        ax.tick_params(axis="x", labelsize=7)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].invert_yaxis()
-    figure.savefig(path, dpi=130)
-
-
-RIVALS = tuple(SYSTEMS)
-PAGE = f"""# Dynamic learning: what each level is worth
-
-`python docs/evidence/dynamic.py`: one example at a time, on eight problems. For every learner {POINTS} settings
-were tried on {len(TUNING_SEEDS)} seeds of their own and half of the examples; the best of them then learned from all
-examples on {len(SEEDS)} other seeds, the same for all learners. Scores are means over the last {LAST:.0%} of the
-examples. Differences are those of the same seeds; p-values are two-sided and corrected by Holm for all comparisons of a
-problem. **Bold**: first, or not distinguishable from the first (p >= {LEVEL}). "Worse than SGD": problems on which the
-difference to SGD is significant, or runs broke down. No learner is told when a task begins.
-
-![Scores with intervals, by problem]({{figure}})"""
-
-
 def main() -> None:
     """Make what is missing, then report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -426,6 +269,8 @@ def main() -> None:
     if not options.report:
         chosen = options.problems.split(","), options.systems.split(",")
         left = not work(*chosen, until=time.monotonic() + 60 * options.minutes)
+    from dynamic_page import report
+
     report()
     raise SystemExit(75 if left else 0)  # 75: call it again
 

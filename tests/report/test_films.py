@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 def test_the_film_repeats_the_run(folder, tmp_path):
     counted = []
     film = film_network(
-        folder.path, tmp_path / "run.gif", run=3, pictures=8, size=(200, 160), execution=EAGER, notify=counted.append
+        folder.folder, tmp_path / "run.gif", run=3, pictures=8, size=(200, 160), execution=EAGER, notify=counted.append
     )
     assert film.seed == 1 and film.last.step == 400 and sum(counted) == film.pictures >= 9
     final = folder.final_weights()
@@ -39,7 +39,7 @@ def test_the_film_repeats_the_run(folder, tmp_path):
 
 def test_the_command_films_a_network(folder, tmp_path, capsys):
     out = tmp_path / "network.gif"
-    main(["watch", str(folder.path), "--out", str(out), "--pictures", "2", "--size", "128x128", "--run", "1"])
+    main(["watch", str(folder.folder), "--out", str(out), "--pictures", "2", "--size", "128x128", "--run", "1"])
     told = capsys.readouterr().out
     assert out.is_file() and "run 1 (seed 1): 400 examples" in told
 
@@ -52,12 +52,12 @@ def test_what_cannot_be_filmed_is_refused(folder, tmp_path):
         ({"out": tmp_path / "film.avi"}, "film.avi"),
     ):
         with pytest.raises(SettingError, match=words):
-            film_network(folder.path, **{"out": tmp_path / "film.gif", **arguments}, execution=EAGER)
+            film_network(folder.folder, **{"out": tmp_path / "film.gif", **arguments}, execution=EAGER)
     large = lab.run(
         "drifting-features", settings={"width": 101}, scale="tiny", out=tmp_path, runs=1, compile=False, progress=False
     )
     with pytest.raises(SettingError, match="a layer of 101 units"):
-        film_network(large.path, tmp_path / "film.gif", execution=EAGER)
+        film_network(large.folder, tmp_path / "film.gif", execution=EAGER)
 
 
 def moment(**changes):

@@ -25,6 +25,7 @@ from neoteny.lab.folder import RunFolder, provenance
 from neoteny.lab.learner import Learner
 from neoteny.lab.measuring import measure
 from neoteny.lab.recorder import Recorder
+from neoteny.lab.structure import structure
 
 __all__ = ["Training"]
 
@@ -201,6 +202,8 @@ class Training(ABC):
                 self._record(name, values, layer)
         for layer, values in self.learner.replaced().items():
             self._record("units_replaced", values, layer)
+        for (name, layer), values in structure(self.learner).items():
+            self._record(name, values.cpu().numpy(), layer)
 
     def _record(self, metric: str, values: Any, layer: str = "", only: np.ndarray | None = None) -> None:
         alive = self._alive if only is None else only

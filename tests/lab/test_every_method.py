@@ -6,9 +6,11 @@ import copy
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
+from neoteny.methods import UPGD, ShrinkAndPerturb
 from neoteny.nn import MLP
 from neoteny.optim import SGD, Adam
 from neoteny.registry import METHODS
@@ -73,3 +75,20 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(name):
     for weight, value in first.weights().items():
         assert torch.equal(value, second.weights()[weight])
     assert torch.equal(first.outputs(x[:, 0]), second.outputs(x[:, 0]))
+
+
+@pytest.mark.parametrize("method", [UPGD(sigma=0.1), ShrinkAndPerturb(sigma=0.1)], ids=lambda method: method.name)
+def test_noise_drawn_ahead_is_the_noise_that_a_step_draws(method):
+    """Whether it moves the gradients, before the optimizer's step, or the weights, after it."""
+    learner = Learner(
+        lambda: MLP(3, [4], 2), torch.zeros(1, 3), loss="mse", optimizer=SGD(), methods=(method,), strategy="loop"
+    )
+    step, key = learner.strategy.step, learner.strategy.keys[0]
+    carry = tree_map(lambda leaf: leaf[0], learner.strategy.carry())
+    batch = examples(torch.ones(1, 3), torch.ones(1, 2))
+    (ahead,) = step.noise(key, carry["count"], 1)
+    assert ahead.shape == (1, 3 * 4 + 4 + 4 * 2 + 2)
+    one, other = (step(carry, {}, key, batch, [None], [noise]) for noise in (ahead[0], None))
+    for name, value in one["tensors"].items():
+        torch.testing.assert_close(value, other["tensors"][name], rtol=1e-5, atol=1e-6)
+        assert not torch.equal(value, carry["tensors"][name])

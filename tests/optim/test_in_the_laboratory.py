@@ -61,7 +61,7 @@ def test_an_intentional_step_takes_its_share_of_the_cross_entropy():
             logits = w @ x[run, 0, 0].numpy()
             losses.append(np.log(np.exp(logits).sum()) - logits[int(y[run, 0, 0])])
         assert (losses[0] - losses[1]) / losses[0] == pytest.approx(1e-4, rel=1e-3)
-    with pytest.raises(SettingError, match="2 examples a step"):
+    with pytest.raises(SettingError, match="a batch of 2 examples"):
         linear(Intentional(), "cross_entropy", 3, x.expand(2, 1, 2, 4), y.expand(2, 1, 2))
 
 

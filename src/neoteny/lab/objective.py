@@ -370,17 +370,8 @@ class LabelPrediction:
     loss: Loss
 
     def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
-        """The log-probability of an example's label, and what is recorded.
-
-        Raises:
-            SettingError: there are several examples.
-        """
+        """The log-probability of an example's label, and what is recorded."""
         outputs, targets = only(forward(batch["inputs"]), forward.knobs.get("classes")), batch["targets"]
-        if len(outputs) != 1:
-            raise SettingError(
-                f"{len(outputs)} examples a step: this optimizer follows one prediction and its error; give one "
-                "example a step, or take an optimizer that descends losses, such as autostep."
-            )
         value = self.loss(outputs, targets)
         said = {"loss": value.detach(), **self.loss.judge(outputs.detach(), targets)}
         return Evaluation(-value, said, at_once(value.detach()))

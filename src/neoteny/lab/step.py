@@ -111,7 +111,11 @@ class TrainingStep:
         `reference` serves as the examples before it.
         """
         device = next(iter(tensors.values())).device
-        self.draws = tuple(method.draws(self.network, tensors) for method in self.methods)
+        one_phase = len(self.objective.phases) == 1  # each phase has a key of its own
+        self.draws = tuple(
+            method.draws(self.network, tensors) if one_phase or not method.draws_before else 0
+            for method in self.methods
+        )
         metrics = (*self.objective.metrics, *(("weight_change",) if self.watch_updates else ()))
         optim: dict[str, Tensors] = {}
         for optimizer, names in zip(self.bound(hyper)[0], self.groups, strict=True):
@@ -230,6 +234,7 @@ class TrainingStep:
                 descended = dict(step.grads)
                 for number, _, folded in self.regularising:
                     step.key = order.key_of(own_key, *folded)
+                    step.noise = noise[number] if methods[number].draws_before else None
                     states[number] = methods[number].regularise(step, states[number])
                 optimizer, count = optimizers[place], {}
                 if optimizer.counts:
@@ -315,10 +320,11 @@ class TrainingStep:
         They are the numbers that `normal(step.key, ...)` gives in each step. They are drawn ahead because draws inside
         a long graph of steps multiply the time of compiling.
         """
-        drawn = []
-        for number, _, folded in sorted(self.intervening, key=lambda turn: turn.number):
+        drawn, before = [], {turn.number: turn for turn in self.regularising}
+        for number, method, folded in sorted(self.intervening, key=lambda turn: turn.number):
             if draws := self.draws[number]:
-                drawn.append(normals(key, draws, folded, count, length))
+                turn = before[number].folded if method.draws_before else folded
+                drawn.append(normals(key, draws, turn, count, length))
         return drawn
 
     def at_task(self, carry: Carry, hyper: Tensors, key: Tensor) -> Carry:

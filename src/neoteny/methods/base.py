@@ -296,6 +296,8 @@ class Method(Settings):
     """Whether `intervene` reads `Step.grads`."""
     needs_reference: ClassVar[bool] = False
     """Whether it needs the network on a reference batch, other than the one trained on (`Step.on_reference`)."""
+    draws_before: ClassVar[bool] = False
+    """Whether `regularise` takes the random numbers that `draws` announces, before the optimizer's step."""
     stage: ClassVar[Stage] = "regulariser"
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {}
     """Values of settings in `varies` to try when the method is tuned, in every combination."""
@@ -351,7 +353,10 @@ class Method(Settings):
         return tensors
 
     def draws(self, network: Network, tensors: Tensors) -> int:
-        """How many standard normal numbers `intervene` takes from `Step.key` at every step."""
+        """How many standard normal numbers the method takes from `Step.key` at every step.
+
+        `intervene` takes them, or `regularise` where `draws_before` says so.
+        """
         return 0
 
     @property

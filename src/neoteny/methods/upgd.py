@@ -83,6 +83,7 @@ class UPGD(Method):
 
     name: ClassVar[str] = "upgd"
     stage: ClassVar[Stage] = "optimizer"
+    draws_before: ClassVar[bool] = True
     varies: ClassVar[tuple[str, ...]] = ("sigma", "beta", "weight_decay")
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"sigma": (1e-3, 1e-2, 1e-1), "weight_decay": (0.0, 1e-3)}
     memory: ClassVar[tuple[float, float]] = (2.0, 8.0)
@@ -126,6 +127,11 @@ class UPGD(Method):
     def _inactive(self) -> bool:
         changed = self.protecting or self.doubled
         return is_zero(self.sigma) and is_zero(self.weight_decay) and not changed
+
+    def draws(self, network: Network, tensors: Tensors) -> int:
+        """One for each weight, where there is noise."""
+        noisy = not is_zero(self.sigma)
+        return sum(tensors[name].numel() for name in network.initialisers if name in tensors) if noisy else 0
 
     def excludes(self, other: Method) -> str | None:
         """Another method that changes the gradients as a whole."""

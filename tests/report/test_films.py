@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from neoteny import lab
 from neoteny.cli.main import main
 from neoteny.errors import SettingError
 from neoteny.lab.execution import Execution
+from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
+from neoteny.nn import MLP
+from neoteny.optim import Autostep
 from neoteny.report.films import Moment, NetworkPicture, film_network
+from neoteny.report.films.growing import moment_of
 
 EAGER = Execution(compile=False)
 
@@ -18,7 +24,7 @@ EAGER = Execution(compile=False)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     grid = {"cbp.replacement_rate": [1e-3, 1e-2]}
-    settings = {"width": 5, "optimizer": "autostep"}
+    settings = {"width": 5}
     tiny = {"scale": "tiny", "runs": 2, "out": tmp_path_factory.mktemp("runs"), "progress": False, "compile": False}
     return lab.run("drifting-features", method="cbp", settings=settings, grid=grid, **tiny)
 
@@ -32,9 +38,27 @@ def test_the_film_repeats_the_run(folder, tmp_path):
     final = folder.final_weights()
     for drawn, name in zip(film.last.weights, ("layers.0.weight", "layers.2.weight"), strict=True):
         np.testing.assert_allclose(drawn, final[name][3].numpy(), rtol=1e-4, atol=1e-6)
-    assert all((sizes > 0).all() for sizes in film.last.step_sizes) and film.last.ages[0].max() <= 400
+    assert film.last.step_sizes == [None, None] and film.last.ages[0].max() <= 400
     with Image.open(film.path) as image:
         assert image.n_frames >= 8 and image.size == (200, 160)
+
+
+def test_step_sizes_are_those_of_the_weights():
+    made = Learner(
+        lambda: MLP(3, [4], 1),
+        torch.zeros(1, 3),
+        loss="mse",
+        optimizer=Autostep(step_size=0.02, mu=0.1),
+        strategy="stack",
+        compile=False,
+    )
+    made.advance(examples(torch.ones(1, 5, 1, 3), torch.ones(1, 5, 1, 1)))
+    moment = moment_of(made, 5, 0.5)
+    state = made.strategy.carry()["optim"]
+    for name, weights, sizes in zip(("0", "2"), moment.weights, moment.step_sizes, strict=True):
+        assert np.array_equal(weights, made.weights()[f"layers.{name}.weight"][0].numpy())
+        assert np.array_equal(sizes, state[f"layers.{name}.weight"]["alpha"][0].numpy()) and len(np.unique(sizes)) > 1
+    assert moment.ages[0].tolist() == [5.0] * 4 and moment.backbone == [None]
 
 
 def test_the_command_films_a_network(folder, tmp_path, capsys):

@@ -92,20 +92,20 @@ class Supervised(Training):
         """Train without a folder: nothing is recorded or saved.
 
         Args:
-            moments: how often, about, it stops on the way.
+            moments: how often it stops on the way, at equal distances.
 
         Yields:
             The step, first 0, and the mean over the runs in the last bin.
         """
-        self._recorder = Unrecorded()
-        self._segment_steps = max(self._timeline.steps // moments, 1)
-        told = 0
+        self._recorder, longest = Unrecorded(), self._segment_steps
         yield 0, self._progress.value
-        while not self._over and self._alive.any():
-            self._segment()
-            if self._position >= told + self._segment_steps or self._over:
-                told = self._position
-                yield self._step, self._progress.value
+        for end in np.unique(np.linspace(0, self._timeline.steps, moments + 1).round().astype(int))[1:]:
+            while self._position < end:
+                if not self._alive.any():
+                    return
+                self._segment_steps = min(longest, int(end) - self._position)
+                self._segment()
+            yield self._step, self._progress.value
 
     def _segment(self) -> None:
         """Train up to the next stop of the timeline."""

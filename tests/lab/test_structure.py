@@ -31,7 +31,8 @@ class Marked(Method):
         return {
             f"{layer.name}/backbone": numbers % 3 == 0,
             f"{layer.name}/age": numbers * 10,
-            f"{layer.name}/utility": numbers - 2.0,
+            f"{layer.name}/utility": (numbers - 2.0) * (0.5 + 0.1 * numbers),
+            f"{layer.name}/share": 0.5 + 0.1 * numbers,
             f"{layer.name}/promoted": torch.tensor(4),
             f"{layer.name}/demoted": torch.tensor(1),
         }

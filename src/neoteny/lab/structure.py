@@ -4,7 +4,8 @@ A method that does so keeps for each layer, beside what it needs itself,
 
 - `<layer>/backbone`, bool `[units]`: which units belong to the backbone; the others are the fringe;
 - `<layer>/age`, `[units]`: steps since a unit was made new;
-- `<layer>/utility`, `[units]`: by how much a unit reduces the error, or would reduce it;
+- `<layer>/utility`, `[units]`: by how much a unit reduces the error, or would reduce it; if it is a running average
+  that began at 0, `<layer>/share` is what its weights add up to;
 - `<layer>/promoted` and `<layer>/demoted`, int `[]`: how many units have changed sides so far.
 
 What is missing is not recorded.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STRUCTURE", "structure"]
 
+_READ = ("age", "utility", "share", "promoted", "demoted")
 STRUCTURE = (
     "backbone_size",
     "fringe_size",
@@ -49,7 +51,7 @@ def structure(learner: Learner) -> dict[tuple[str, str], Tensor]:
     for layer in learner.network.layers:
         for state in carry["methods"]:
             if f"{layer.name}/backbone" in state:
-                own = {what: state.get(f"{layer.name}/{what}") for what in ("age", "utility", "promoted", "demoted")}
+                own = {what: state.get(f"{layer.name}/{what}") for what in _READ}
                 sizes = _incoming_step_sizes(learner, carry, layer)
                 measured = _of_layer(state[f"{layer.name}/backbone"].bool(), sizes, own)
                 found |= {(name, layer.name): value.double() for name, value in measured.items()}
@@ -64,6 +66,8 @@ def _of_layer(backbone: Tensor, step_sizes: Tensor | None, own: dict[str, Tensor
         found |= {f"{side}_age": _chosen(age.double(), mask).nanmean(1) for side, mask in sides.items()}
     if (utility := own["utility"]) is not None:
         gain = utility.double().clamp(min=0)
+        if (share := own["share"]) is not None:
+            gain = gain / share.double().clamp(min=1e-30)
         found["backbone_share"] = (gain * backbone).sum(1) / gain.sum(1)
     if step_sizes is not None:
         for side, mask in sides.items():

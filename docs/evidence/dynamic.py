@@ -49,7 +49,7 @@ class Problem:
     benchmark: str
     steps: int
     sizes: tuple[float, ...]
-    """step sizes of SGD, from small to large; step sizes of weights begin with them"""
+    """step sizes of SGD, from small to large"""
     rates: tuple[float, float]
     """shares of the units that are replaced at a step"""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -138,15 +138,19 @@ PROBLEMS[RETURN] = Problem(
 )
 _CBP = ContinualBackprop(replacement_rate=1e-4, maturity_threshold=100)
 _RATE = {"cbp.replacement_rate": "rates"}
+_STARTS = (0.004, 0.02, 0.1)
+"""step sizes that weights begin with"""
+_FAST = 0.05
+"""the meta step size where the second axis is another setting"""
 SYSTEMS: dict[str, System] = {
     "sgd": System("SGD", SGD(), axes={"step_size": "sizes"}),
     "adam": System("Adam", Adam(), axes={"step_size": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}),
     "cbp": System("continual backpropagation", SGD(), (_CBP,), {"step_size": "few", **_RATE}),
     "upgd": System("UPGD", SGD(), (UPGD(),), {"step_size": "few", "upgd.sigma": (1e-3, 1e-2)}),
     "idbd": System("IDBD", IDBD(), axes={"step_size": "few", "theta": (1e-3, 1e-2)}),
-    "autostep": System("Autostep", Autostep(), axes={"step_size": "few", "mu": (3e-3, 1e-2)}),
+    "autostep": System("Autostep", Autostep(), axes={"step_size": _STARTS, "mu": (0.01, _FAST)}),
     "cbp-autostep": System(
-        "continual backpropagation, Autostep", Autostep(newborn_step="median"), (_CBP,), {"step_size": "few", **_RATE}
+        "continual backpropagation, Autostep", Autostep(mu=_FAST), (_CBP,), {"step_size": _STARTS, **_RATE}
     ),
     "intentional": System("Intentional updates", Intentional(), axes={"step_size": (3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)}),
 }

@@ -274,9 +274,10 @@ def main() -> None:
     if not options.report:
         chosen = options.problems.split(","), options.systems.split(",")
         left = not work(*chosen, until=time.monotonic() + 60 * options.minutes)
-    from dynamic_page import report
+    if not left:
+        from dynamic_page import report
 
-    report()
+        report()
     raise SystemExit(75 if left else 0)  # 75: call it again
 
 

@@ -50,14 +50,19 @@ _FLAGS = (
 
 
 @functools.cache
-def kernel(source: Path) -> ctypes.CDLL:
+def kernel(source: Path, *defined: str) -> ctypes.CDLL:
     """A C++ file compiled for this processor and loaded; built once, in torch's cache folder.
+
+    Args:
+        source: the file; it may include the headers beside it.
+        defined: what is defined for it, each as NAME=VALUE.
 
     Raises:
         SettingError: the compiler reports an error, or the folder is not only ours to write.
     """
-    command = [compiler() or "g++", *_FLAGS]
-    identity = "\0".join([*command, platform.machine(), _processor(), source.read_text()])
+    command = [compiler() or "g++", *_FLAGS, *(f"-D{each}" for each in defined)]
+    texts = [path.read_text() for path in (source, *sorted(source.parent.glob("*.h")))]
+    identity = "\0".join([*command, platform.machine(), _processor(), *texts])
     folder = code_folder() / "neoteny"
     folder.mkdir(mode=0o700, exist_ok=True)
     _require_ours(folder)

@@ -33,7 +33,7 @@ from neoteny.lab.building import (
 from neoteny.lab.clocks import Clocks
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.losses import LOSSES, Loss
-from neoteny.lab.objective import Batch, Objective, Prediction, only, supervised
+from neoteny.lab.objective import Batch, ErrorPrediction, Objective, Prediction, only, supervised
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
@@ -440,4 +440,4 @@ def _is_usual(objective: Objective) -> bool:
     """Whether it is supervised learning with one of the named losses."""
     evaluate = objective.phases[0].evaluate
     alone = len(objective.phases) == 1 and not objective.slow
-    return alone and isinstance(evaluate, Prediction) and evaluate.loss in LOSSES.values()
+    return alone and isinstance(evaluate, Prediction | ErrorPrediction) and evaluate.loss in LOSSES.values()

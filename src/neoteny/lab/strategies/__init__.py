@@ -12,7 +12,10 @@ from neoteny.lab.strategies.chains import perturbing, unsuited
 from neoteny.lab.strategies.lanes import Lanes
 from neoteny.lab.strategies.loop import Loop
 from neoteny.lab.strategies.one_call import OneCall
+from neoteny.lab.strategies.own_steps import OwnSteps
 from neoteny.lab.strategies.rank_one import RankOne
+from neoteny.lab.strategies.replacements import inside
+from neoteny.lab.strategies.rules import rule_of
 from neoteny.lab.strategies.stack import Stack
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -51,12 +54,13 @@ def choose(
         reason = unsuited(module, step, example, noise=wanted == "rank-one")
         if reason is not None:
             raise SettingError(f"strategy = {wanted!r} does not suit: {reason}; choose auto, stack or loop.")
+    rank_one = OwnSteps if rule_of(step.objective.phases[0].optimizer) else RankOne
     if wanted != "auto":
-        return STRATEGIES[wanted]
+        return rank_one if wanted == "rank-one" else STRATEGIES[wanted]
     parameters = sum(parameter.numel() for parameter in module.parameters())
     if compile and unsuited(module, step, example, noise=True) is None:
-        several = runs >= LANES_RUNS and parameters <= LANES_SIZE and Lanes.replaces_inside(step.methods)
-        return Lanes if several and perturbing(step) is None else RankOne
+        several = runs >= LANES_RUNS and parameters <= LANES_SIZE and inside(step)
+        return Lanes if several and perturbing(step) is None else rank_one
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
     small = 4 * runs * parameters <= STACK_BYTES or (
         example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1
@@ -64,4 +68,4 @@ def choose(
     return Stack if example.device.type != "cpu" or (small and not convolutional) else Loop
 
 
-__all__ = ["STRATEGIES", "Lanes", "Loop", "OneCall", "RankOne", "Stack", "Strategy", "choose"]
+__all__ = ["STRATEGIES", "Lanes", "Loop", "OneCall", "OwnSteps", "RankOne", "Stack", "Strategy", "choose"]

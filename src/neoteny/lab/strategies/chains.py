@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from neoteny import compiling
 from neoteny.lab.losses import MeanSquaredError
-from neoteny.lab.objective import Prediction
+from neoteny.lab.objective import ErrorPrediction, Prediction
 from neoteny.lab.step import Carry, TrainingStep
+from neoteny.lab.strategies.rules import rule_of
 from neoteny.methods import ContinualBackprop, ShrinkAndPerturb
+from neoteny.methods.base import Method
 from neoteny.methods.shared import order
 from neoteny.optim import SGD
 from neoteny.units import random
 
-__all__ = ["UTILITIES", "chain", "judging", "perturbing", "pointers", "resets", "squared", "unsuited"]
+__all__ = ["SUMS", "UTILITIES", "chain", "judging", "perturbing", "pointers", "resets", "squared", "unsuited"]
+
+SUMS: Mapping[str, int] = {"loss": 0, "accuracy": 1, "effective_step": 2, "bounded": 3}
+"""Where kernels put which metric."""
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.SiLU)
 UTILITIES = {
@@ -52,8 +57,17 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, noise: bool
     if not step.plain:
         return "it takes float32, one of the two usual losses, and outputs that all take part"
     optimizer = step.objective.phases[0].optimizer
-    if not isinstance(optimizer, SGD) or optimizer.momentum:
-        return "it takes SGD without momentum"
+    rule = rule_of(optimizer)
+    if rule is None and not (type(optimizer) is SGD and not optimizer.momentum):
+        return "it takes SGD without momentum, Autostep and IDBD"
+    outputs = module.get_parameter(f"{found[0][-1]}.weight").shape[0]
+    if rule is not None:
+        if rule.several_factors(optimizer, 1 if squared(step) and outputs == 1 else outputs):
+            return 'it takes curvature = "gauss-newton" for one output and the squared error'
+        added = [method.name for method in step.methods if type(method).regularise is not Method.regularise]
+        if added:
+            return f"method {added[0]} adds to the gradients, which it takes from {SGD.__name__} alone"
+        noise = False
     measured = [method for method in step.methods if isinstance(method, ContinualBackprop)]
     kept = [m for m in measured if m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate)]
     if len(measured) > 1 or kept != measured:
@@ -83,7 +97,7 @@ def judging(step: TrainingStep) -> int | None:
 def squared(step: TrainingStep) -> bool:
     """Whether the loss is the mean squared error; else it is the cross-entropy."""
     evaluate = step.objective.phases[0].evaluate
-    return isinstance(evaluate, Prediction) and isinstance(evaluate.loss, MeanSquaredError)
+    return isinstance(evaluate, Prediction | ErrorPrediction) and isinstance(evaluate.loss, MeanSquaredError)
 
 
 def resets(step: TrainingStep, active: tuple[bool, ...]):
@@ -102,7 +116,7 @@ def resets(step: TrainingStep, active: tuple[bool, ...]):
                 method, view.key = methods[number], order.key_of(key, *folded)
                 rule = method.replace if isinstance(method, ContinualBackprop) else method.intervene
                 states[number] = rule(view, states[number], given[number])
-        return {"tensors": view.tensors, "methods": states}
+        return {"tensors": view.tensors, "optim": view.optim, "methods": states}
 
     return act
 

@@ -1,14 +1,15 @@
 """Many small chains of linear layers side by side, one example at a step: a run is one lane of the processor's vectors.
 
-The kernel `lanes.cpp` does the steps of 16 runs at once and keeps their weights in the first-level cache. Continual
-backpropagation replaces units inside it. When a replacement is due is known beforehand, and so is the random key of its
-new weights; which unit it is the kernel finds out. Every other method acts by its own rule, between two calls.
+The kernel `lanes.cpp` does the steps of as many runs at once as a vector has lanes (8 with AVX), and keeps their
+weights in the nearest cache. It learns by SGD, or by a rule with a step size for each weight. Continual backpropagation
+replaces units inside it. Every other method acts by its own rule, between two calls.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,20 +20,13 @@ from torch import Tensor, nn
 from neoteny import compiling
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
+from neoteny.lab.strategies import replacements
 from neoteny.lab.strategies.base import Due, Strategy
-from neoteny.lab.strategies.chains import UTILITIES, chain, judging, pointers, resets, squared
+from neoteny.lab.strategies.chains import SUMS, UTILITIES, chain, judging, pointers, resets, squared
+from neoteny.lab.strategies.rules import rule_of
 from neoteny.methods import ContinualBackprop
-from neoteny.methods.base import Method
-from neoteny.methods.shared import order
-from neoteny.units import random
-from neoteny.units.records import UnitLayer
-from neoteny.units.reset import fresh_rows
 
 SOURCE = Path(__file__).with_name("lanes.cpp")
-LANES = 16
-EVENT = np.dtype(
-    [("step", np.int64), *((name, np.int32) for name in ("lane", "layer", "count", "stride")), ("fresh", np.uint64)]
-)
 _STATE = ("share", "mean", "utility", "age", "replaced")
 
 
@@ -41,16 +35,24 @@ class Lanes(Strategy):
 
     name: ClassVar[str] = "lanes"
 
-    @classmethod
-    def replaces_inside(cls, methods: Sequence[Method]) -> bool:
-        """Whether the kernel makes units new itself: it does not know the compensation."""
-        return not any(method.compensate for method in methods if isinstance(method, ContinualBackprop))
+    @cached_property
+    def _library(self) -> ctypes.CDLL:
+        """The kernel, compiled for the rule."""
+        optimizer = self.step.bound(self.hyper)[0][0]
+        rule = rule_of(optimizer)
+        return compiling.kernel(SOURCE, f"RULE={'SGD' if rule is None else rule.name(optimizer)}")
 
     def load(self, carry: Carry) -> None:
         """Take over a carry of all runs."""
-        self._blocks = -(-self.runs // LANES)
+        self._lanes: int = self._library.neoteny_width()
+        self._rule = rule_of(self.step.objective.phases[0].optimizer)
+        self._blocks = -(-self.runs // self._lanes)
         tensors = carry["tensors"]
         self._tensors = {name: self._laid(value) for name, value in tensors.items()}
+        self._optim = {
+            parameter: {name: self._laid(value) for name, value in state.items()}
+            for parameter, state in carry["optim"].items()
+        }
         number = judging(self.step)
         methods = list(carry["methods"])
         self._state = {} if number is None else {name: self._laid(value) for name, value in methods[number].items()}
@@ -61,7 +63,8 @@ class Lanes(Strategy):
         methods, number = list(self._rest["methods"]), judging(self.step)
         if number is not None:
             methods[number] = self._back(self._state)
-        return {**self._rest, "tensors": self._back(self._tensors), "methods": methods}
+        optim = {parameter: self._back(state) for parameter, state in self._optim.items()}
+        return {**self._rest, "tensors": self._back(self._tensors), "optim": optim, "methods": methods}
 
     def take_sums(self) -> dict[str, Tensor]:
         """Sums of loss and accuracy since they were last taken, float64 `[R]`; sets them back to 0."""
@@ -70,9 +73,9 @@ class Lanes(Strategy):
         return sums
 
     def _laid(self, value: Tensor) -> Tensor:
-        """`[runs, ...]` as `[blocks, ..., LANES]`; lanes beyond the last run repeat it."""
-        runs = torch.arange(self._blocks * LANES).clamp_max(self.runs - 1)
-        return value[runs].unflatten(0, (self._blocks, LANES)).movedim(1, -1).contiguous()
+        """`[runs, ...]` as `[blocks, ..., lanes]`; lanes beyond the last run repeat it."""
+        runs = torch.arange(self._blocks * self._lanes).clamp_max(self.runs - 1)
+        return value[runs].unflatten(0, (self._blocks, self._lanes)).movedim(1, -1).contiguous()
 
     def _back(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: v.movedim(-1, 1).flatten(0, 1)[: self.runs].contiguous() for name, v in values.items()}
@@ -81,7 +84,7 @@ class Lanes(Strategy):
         """Read the chain of layers from the network, before the first step."""
         found = chain(module, example)
         assert found is not None  # checked by `choose`
-        self._train = compiling.kernel(SOURCE).neoteny_lanes
+        self._train = self._library.neoteny_lanes
         self._linears, self._activation = found
         outputs = [module.get_parameter(f"{name}.weight").shape[0] for name in self._linears]
         self._sizes = [example.shape[1], *outputs]
@@ -90,7 +93,7 @@ class Lanes(Strategy):
     def advance(self, batches: Batch, due: Due) -> None:
         """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
         x, y = batches["inputs"], batches["targets"]
-        number = judging(self.step) if self.replaces_inside(self.step.methods) else None
+        number = judging(self.step) if replacements.inside(self.step) else None
         others = [rows for place, rows in enumerate(due) if rows is not None and place != number]
         stops = np.unique(np.concatenate([np.nonzero(rows)[1] for rows in others])) if others else []
         replacing = None if number is None else due[number]
@@ -128,14 +131,21 @@ class Lanes(Strategy):
             for what in _STATE:
                 if what != "mean" or centred:
                     state[what] = [self._state[f"{layer.name}/{what}"] for layer in layers]
-        settings = [torch.as_tensor(s, dtype=torch.float32) for s in (optimizer.step_size, decay, eta, maturity)]
-        hyper = torch.stack([self._laid(setting.expand(self.runs)) for setting in settings])
-        features = [torch.empty(self._blocks, layer.size, LANES) for layer in layers]
-        sums = torch.zeros(self._blocks, 2, LANES, dtype=torch.float64)
-        events, until, fresh = self._events(due)
+        rule = self._rule
+        second = decay if rule is None else getattr(optimizer, rule.meta)
+        hyper = self._settings([optimizer.step_size, second, eta, maturity])
+        fixed = [] if rule is None else rule.fixed(optimizer)
+        newborn = self._settings([] if rule is None else rule.newborn(optimizer))
+        features = [torch.empty(self._blocks, layer.size, self._lanes) for layer in layers]
+        sums = torch.zeros(self._blocks, len(SUMS), self._lanes, dtype=torch.float64)
+        events, until, fresh = np.empty(0, replacements.EVENT), np.zeros(self._blocks, np.int64), []
+        if number is not None:
+            assert isinstance(method, ContinualBackprop)
+            count, like = self._rest["count"], lambda name: self._tensors[name][0, ..., 0]
+            events, until, fresh = replacements.drawn(self.step, method, self.keys, count, due, like, self._lanes)
         self._train(
-            pointers([self._tensors[f"{name}.weight"] for name in self._linears]),
-            pointers([self._tensors[f"{name}.bias"] for name in self._linears]),
+            self._places("weight"),
+            self._places("bias"),
             (ctypes.c_int * len(self._sizes))(*self._sizes),
             len(self._linears),
             self._activation,
@@ -146,6 +156,8 @@ class Lanes(Strategy):
             ctypes.c_void_p(x.data_ptr()),
             ctypes.c_void_p(y.data_ptr()),
             ctypes.c_void_p(hyper.data_ptr()),
+            (ctypes.c_float * len(fixed))(*fixed),
+            ctypes.c_void_p(newborn.data_ptr()),
             *(pointers(state[what]) for what in _STATE),
             int(centred),
             int(divided),
@@ -156,41 +168,19 @@ class Lanes(Strategy):
         )
         del fresh  # the events point into it
         found = sums.movedim(-1, 1).flatten(0, 1)[: self.runs]
-        added = {name: value + found[:, place] for place, (name, value) in enumerate(self._rest["sums"].items())}
+        added = {name: value + found[:, SUMS[name]] for name, value in self._rest["sums"].items()}
         self._rest = {**self._rest, "sums": added, "count": self._rest["count"] + steps}
         named = self._back({layer.name: value for layer, value in zip(layers, features, strict=True)})
         return {name: value[:, None, :, None] for name, value in named.items()}
 
-    def _events(self, due: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, list[Tensor]]:
-        """The replacements that are due, ordered by block and step; where each block's end; and the new weights."""
-        number = judging(self.step)
-        nothing = np.empty(0, EVENT), np.zeros(self._blocks, np.int64), list[Tensor]()
-        if due is None or number is None:
-            return nothing
-        run, step, place = np.nonzero(due)
-        if not len(run):
-            return nothing
-        method, network = self.step.bound(self.hyper)[1][number], self.step.network
-        assert isinstance(method, ContinualBackprop)
-        events, fresh = np.zeros(len(run), EVENT), []
-        events["step"], events["lane"], events["layer"] = step, run % LANES, place
-        events["count"] = due[run, step, place]
-        folded = next(turn.folded for turn in self.step.intervening if turn.number == number)
-        at = self._rest["count"][run] + torch.as_tensor(step, dtype=torch.int32)
-        keys = order.key_of(self.keys[run], at, *folded)
-        for i, layer in enumerate(network.layers):
-            own = np.flatnonzero(place == i)
-            if len(own):
-                fresh.append(self._fresh(method, layer, random.fold_in(keys[own], 2 * i + 1)))
-                several, length = fresh[-1].shape[1:]
-                events["stride"][own] = length if several > 1 else 0
-                events["fresh"][own] = fresh[-1].data_ptr() + 4 * several * length * np.arange(len(own))
-        events = events[np.lexsort((place, step, run // LANES))]
-        return events, np.cumsum(np.bincount(run // LANES, minlength=self._blocks)), fresh
+    def _settings(self, values: list[Any]) -> Tensor:
+        """Numbers, or tensors of one for each run, as `[values, blocks, lanes]`."""
+        found = [torch.as_tensor(value, dtype=torch.float32).expand(self.runs) for value in values]
+        return torch.stack([self._laid(value) for value in found]) if found else torch.empty(0)
 
-    def _fresh(self, method: ContinualBackprop, layer: UnitLayer, keys: Tensor) -> Tensor:
-        """New incoming weights by the keys of several resets, `[resets, units or 1, inputs]`."""
-        (slices,), network = layer.incoming, self.step.network
-        like, shared = self._tensors[slices.name][0, ..., 0], method.draws_one_row(layer)
-        drawn = torch.func.vmap(lambda key: fresh_rows(slices, network, random.fold_in(key, 0), like, shared))(keys)
-        return drawn.flatten(2).contiguous()
+    def _places(self, what: str):
+        """Addresses of the weights or biases of each layer, then of each kind of their state."""
+        names = [f"{linear}.{what}" for linear in self._linears]
+        states = () if self._rule is None else self._rule.states
+        kinds = [self._tensors, *({name: self._optim[name][state] for name in names} for state in states)]
+        return pointers([kind[name] for kind in kinds for name in names])

@@ -5,39 +5,10 @@
 // layer's update is delayed: one pass does it together with the next step's forward product. In deeper layers one pass
 // does the backward product and the update, four rows at a time. The same passes sum |w|, from which the utilities of
 // continual backpropagation are computed.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
+#include "chain.h"
 #include <vector>
 
 typedef std::vector<float> Vector;
-enum Activation { RELU, LEAKY_RELU, ELU, TANH, SIGMOID, SWISH, LINEAR };
-
-template <class Body> static inline void each(int n, Body body) {
-  #pragma omp simd
-  for (int i = 0; i < n; i++) body(i);
-}
-
-// In place z -> f(z), and slope = f'(z).
-static void activate(Activation f, float* __restrict__ z, float* __restrict__ slope, int n) {
-  switch (f) {
-    case RELU: each(n, [=](int i) { slope[i] = z[i] > 0 ? 1.f : 0.f; z[i] = z[i] > 0 ? z[i] : z[i] * 0.f; }); break;
-    case LEAKY_RELU: each(n, [=](int i) { slope[i] = z[i] > 0 ? 1.f : .01f; z[i] *= slope[i]; }); break;
-    case ELU: each(n, [=](int i) {
-      float e = std::exp(std::min(z[i], 0.f));
-      slope[i] = z[i] > 0 ? 1.f : e;
-      z[i] = z[i] > 0 ? z[i] : e - 1;
-    }); break;
-    case TANH: each(n, [=](int i) { z[i] = std::tanh(z[i]); slope[i] = 1 - z[i] * z[i]; }); break;
-    case SIGMOID: each(n, [=](int i) { z[i] = 1 / (1 + std::exp(-z[i])); slope[i] = z[i] * (1 - z[i]); }); break;
-    case SWISH: each(n, [=](int i) {
-      float s = 1 / (1 + std::exp(-z[i]));
-      slope[i] = s + z[i] * s * (1 - s);
-      z[i] *= s;
-    }); break;
-    case LINEAR: each(n, [=](int i) { slope[i] = 1; }); break;
-  }
-}
 
 static float dot(const float* __restrict__ w, const float* __restrict__ x, int n) {
   float s = 0;
@@ -97,25 +68,6 @@ static void backward(float* W, const float* delta, float keep, float step, const
     backward_rows<MAGNITUDE, 4>(W + (long)i * in, delta + i, keep, step, h, back, column, row + i, in);
   for (; i < out; i++)
     backward_rows<MAGNITUDE, 1>(W + (long)i * in, delta + i, keep, step, h, back, column, row + i, in);
-}
-
-// Loss of the outputs z and its gradient e; sums gets the loss, and 1 where the largest logit is the label's.
-static void judge_outputs(bool mse, const float* z, const void* targets, long k, int n, float* e, double* sums) {
-  if (mse) {
-    const float* y = (const float*)targets + k * n;
-    float total = 0;
-    for (int i = 0; i < n; i++) { float r = z[i] - y[i]; total += r * r; e[i] = 2 * r / n; }
-    sums[0] += total / n;
-    return;
-  }
-  const int64_t y = ((const int64_t*)targets)[k];
-  const int top = std::max_element(z, z + n) - z;
-  float total = 0;
-  for (int i = 0; i < n; i++) total += e[i] = std::exp(z[i] - z[top]);
-  sums[0] += std::log(total) + z[top] - z[y];
-  sums[1] += top == y;
-  for (int i = 0; i < n; i++) e[i] /= total;
-  e[y] -= 1;
 }
 
 // What continual backpropagation keeps of a hidden layer, [units] each, and which utility it is.

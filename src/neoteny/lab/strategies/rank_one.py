@@ -10,7 +10,7 @@ perturb is added inside it, too.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,13 +40,16 @@ class RankOne(Loop):
         """Read the chain of layers from the network, before the first step."""
         found = chain(module, example)
         assert found is not None  # checked by `choose`
-        self._train = compiling.kernel(SOURCE).neoteny_rank_one
+        self._train = self._compiled()
         self._judging, self._squared = judging(self.step), squared(self.step)
         self._perturbing = perturbing(self.step)
         self._draw = None if self._perturbing is None else noise.drawer()
         self._linears, self._activation = found
         outputs = [module.get_parameter(f"{name}.weight").shape[0] for name in self._linears]
         self._sizes = [example.shape[1], *outputs]
+
+    def _compiled(self) -> Callable[..., None]:
+        return compiling.kernel(SOURCE).neoteny_rank_one
 
     def _advance_one(self, run: int, batches: Batch, due: Due) -> None:
         x, y = batches["inputs"].contiguous(), batches["targets"].contiguous()
@@ -124,6 +127,7 @@ class RankOne(Loop):
         old = self._carries[run]
         hyper = {name: value[run] for name, value in self.hyper.items()}
         leaves, spec = tree_flatten((old, hyper, self.keys[run], features, rows))
+        leaves = [leaf.contiguous() for leaf in leaves]  # a graph is compiled for such
         if (0, active) not in self._graphs:
             self._graphs[0, active] = Graph(resets(self.step, active), spec, self.compile)
         graph = self._graphs[0, active]

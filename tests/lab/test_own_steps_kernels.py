@@ -1,0 +1,152 @@
+"""Kernels of rules with a step size for each weight: they give what the rule's own graph gives, up to rounding."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lab.test_learner import advance, data
+from neoteny import compiling
+from neoteny.errors import SettingError
+from neoteny.lab.learner import Learner
+from neoteny.methods import L2, ContinualBackprop, ReDo
+from neoteny.nn import MLP
+from neoteny.optim import IDBD, Autostep
+
+pytestmark = pytest.mark.skipif(compiling.compiler() is None, reason="the kernels need a C++ compiler")
+
+RULES = {
+    "autostep": Autostep(step_size=0.02, mu=0.02),
+    "autostep-bounded": Autostep(step_size=0.5, mu=0.2, tau=50.0),
+    "idbd": IDBD(step_size=0.01, theta=0.01),
+    "idbd-uncautious": IDBD(step_size=0.01, theta=0.3, cautious=False),
+}
+METHODS = {
+    "cbp": (ContinualBackprop(replacement_rate=2e-2, maturity_threshold=15, utility="adaptable_contribution"),),
+    "cbp-contribution": (ContinualBackprop(replacement_rate=2e-2, maturity_threshold=15),),
+    "cbp-accumulate": (ContinualBackprop(replacement_rate=0.2, maturity_threshold=9, replacement="accumulate"),),
+    "redo": (ReDo(tau=0.5, period=30), ContinualBackprop(replacement_rate=2e-2, maturity_threshold=15)),
+}
+LOSSES = {"cross_entropy": 3, "mse": 3, "one output": 1}
+
+
+def learner(rule, methods=(), loss="cross_entropy", strategy="stack", activation="tanh", runs=3, **more) -> Learner:
+    outputs, usual = LOSSES[loss], "cross_entropy" if loss == "cross_entropy" else "mse"
+    return Learner(
+        lambda: MLP(12, [9, 7], outputs, activation=activation),
+        torch.zeros(1, 12),
+        loss=usual,
+        optimizer=rule,
+        methods=methods,
+        seeds=range(runs),
+        strategy=strategy,
+        compile=False,
+        **more,
+    )
+
+
+def batches(loss: str, runs: int = 3, steps: int = 70) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = data(runs, steps, labels=loss == "cross_entropy")
+    return x * (x > -0.3), y if loss == "cross_entropy" else y[..., : LOSSES[loss]]
+
+
+def assert_same(one: Learner, other: Learner, runs=slice(None)) -> None:
+    ours, theirs = one.strategy.carry(), other.strategy.carry()
+    for name, value in ours["tensors"].items():
+        torch.testing.assert_close(value, theirs["tensors"][name][runs], rtol=1e-3, atol=1e-5)
+        for state, own in ours["optim"][name].items():
+            torch.testing.assert_close(own, theirs["optim"][name][state][runs], rtol=2e-3, atol=1e-5)
+    for name, count in one.replaced().items():
+        assert (count == other.replaced()[name][runs]).all()
+
+
+def metrics(made: Learner, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+    advance(made, x[:, :40], y[:, :40], 30)
+    return made.advance({"inputs": x[:, 40:], "targets": y[:, 40:]})
+
+
+@pytest.mark.parametrize(
+    ("rule", "activation", "loss"),
+    [
+        ("autostep", "relu", "cross_entropy"),
+        ("autostep", "tanh", "one output"),
+        ("autostep-bounded", "leaky_relu", "cross_entropy"),
+        ("autostep-bounded", "relu", "mse"),
+        ("idbd", "relu", "one output"),
+        ("idbd", "leaky_relu", "mse"),
+        ("idbd-uncautious", "tanh", "cross_entropy"),
+    ],
+)
+def test_kernels_give_what_the_rule_gives(rule, activation, loss):
+    x, y = batches(loss)
+    stack, *others = (learner(RULES[rule], (), loss, s, activation) for s in ("stack", "rank-one", "lanes"))
+    said = metrics(stack, x, y)
+    for other in others:
+        for name, value in metrics(other, x, y).items():
+            torch.testing.assert_close(value, said[name], rtol=1e-4, atol=1e-4)
+        assert_same(stack, other)
+
+
+@pytest.mark.parametrize(
+    ("rule", "method"),
+    [("autostep", "cbp"), ("autostep-bounded", "cbp-contribution"), ("idbd", "cbp-accumulate"), ("autostep", "redo")],
+)
+def test_kernels_replace_units_as_the_method_does(rule, method):
+    x, y = batches("one output")
+    stack, *others = (learner(RULES[rule], METHODS[method], "one output", s) for s in ("stack", "rank-one", "lanes"))
+    metrics(stack, x, y)
+    assert all(count.min() > 0 for count in stack.replaced().values())
+    for other in others:
+        metrics(other, x, y)
+        assert_same(stack, other)
+
+
+def test_new_weights_may_begin_with_the_median_step_size():
+    x, y = batches("cross_entropy")
+    rule = Autostep(step_size=0.02, mu=0.02, newborn_step="median")
+    stack, *others = (learner(rule, METHODS["cbp"], strategy=s) for s in ("stack", "rank-one", "lanes"))
+    metrics(stack, x, y)
+    for other in others:
+        metrics(other, x, y)
+        assert_same(stack, other)
+
+
+@pytest.mark.parametrize("strategy", ["rank-one", "lanes"])
+@pytest.mark.parametrize("rule", ["autostep-bounded", "idbd"])
+def test_saved_and_loaded_the_next_steps_are_bitwise_equal(rule, strategy):
+    x, y = batches("cross_entropy")
+    first, second = (learner(RULES[rule], METHODS["cbp"], strategy=strategy) for _ in range(2))
+    advance(first, x[:, :40], y[:, :40])
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for made in (first, second):
+        advance(made, x[:, 40:], y[:, 40:])
+    for name, value in first.weights().items():
+        assert torch.equal(value, second.weights()[name])
+
+
+@pytest.mark.parametrize("strategy", ["rank-one", "lanes"])
+def test_runs_may_differ_in_settings(strategy):
+    x, y = (value[:1].expand(3, *value.shape[1:]) for value in batches("cross_entropy"))
+    varied = {"step_size": [0.01, 0.02, 0.02], "mu": [0.01, 0.01, 0.3]}
+    stack, grid = (learner(Autostep(), METHODS["cbp"], strategy=s, varied=varied) for s in ("stack", strategy))
+    for made in (stack, grid):
+        advance(made, x, y)
+    assert_same(stack, grid)
+
+
+def test_what_kernels_do_not_know_is_refused():
+    with pytest.raises(SettingError, match="gauss-newton.*one output"):
+        learner(Autostep(curvature="gauss-newton"), strategy="lanes")
+    with pytest.raises(SettingError, match="l2 adds to the gradients"):
+        learner(Autostep(), (L2(strength=0.1),), strategy="rank-one")
+
+
+def test_auto_takes_the_kernels():
+    def kind(build, inputs: int, rule, runs: int, loss: str = "cross_entropy") -> str:
+        made = Learner(build, torch.zeros(1, inputs), loss=loss, optimizer=rule, seeds=range(runs))
+        return made.strategy.name
+
+    assert kind(lambda: MLP(12, [9], 3), 12, Autostep(), 4) == "lanes"
+    assert kind(lambda: MLP(784, [100], 10), 784, IDBD(), 1) == "rank-one"
+    assert kind(lambda: nn.Linear(12, 1), 12, Autostep(curvature="gauss-newton"), 4, "mse") == "lanes"

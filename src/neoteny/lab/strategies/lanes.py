@@ -124,6 +124,7 @@ class Lanes(Strategy):
         decay: Any = sum(0.0 if own is None else own for own in decays)
         eta, maturity, centred, divided = 0.0, 0, False, False
         state: dict[str, list[Tensor] | None] = dict.fromkeys(_STATE)
+        events, until, fresh = np.empty(0, replacements.EVENT), np.zeros(self._blocks, np.int64), []
         if number is not None:
             method = methods[number]
             assert isinstance(method, ContinualBackprop)
@@ -131,6 +132,8 @@ class Lanes(Strategy):
             for what in _STATE:
                 if what != "mean" or centred:
                     state[what] = [self._state[f"{layer.name}/{what}"] for layer in layers]
+            count, like = self._rest["count"], lambda name: self._tensors[name][0, ..., 0]
+            events, until, fresh = replacements.drawn(self.step, method, self.keys, count, due, like, self._lanes)
         rule = self._rule
         second = decay if rule is None else getattr(optimizer, rule.meta)
         hyper = self._settings([optimizer.step_size, second, eta, maturity])
@@ -138,11 +141,6 @@ class Lanes(Strategy):
         newborn = self._settings([] if rule is None else rule.newborn(optimizer))
         features = [torch.empty(self._blocks, layer.size, self._lanes) for layer in layers]
         sums = torch.zeros(self._blocks, len(SUMS), self._lanes, dtype=torch.float64)
-        events, until, fresh = np.empty(0, replacements.EVENT), np.zeros(self._blocks, np.int64), []
-        if number is not None:
-            assert isinstance(method, ContinualBackprop)
-            count, like = self._rest["count"], lambda name: self._tensors[name][0, ..., 0]
-            events, until, fresh = replacements.drawn(self.step, method, self.keys, count, due, like, self._lanes)
         self._train(
             self._places("weight"),
             self._places("bias"),

@@ -38,7 +38,7 @@ class Args:
 def look(q, states):
     """How fit a network is: its units on these states, and how fast it learns beside a new one of its kind."""
     report = neoteny.diagnose(q, states)
-    found = neoteny.trainability(q, states, steps=200)
+    found = neoteny.measures.trainability(q, states, steps=200)
     print(report)
     print(found)
     return found

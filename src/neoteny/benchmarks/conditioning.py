@@ -2,7 +2,8 @@
 
 Rafiee et al., "From eye-blinks to state construction: diagnostic benchmarks for online representation learning",
 Adaptive Behavior 31, 2023, and their public code. Their learners see one observation a step and must remember by
-themselves. Learners here see the last `memory` ones, so the question is which of many features matter.
+themselves. Learners here see the last `memory` ones, so the question is which of many features matter; `recurrent` sees
+one, and remembers by recurrent trace units.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NoisyPatterning", "TraceConditioning", "TracePatterning"]
 
-_NETWORK = {"depth": 1, "optimizer": "obgd", "step_size": 1.0, "activation": "leaky_relu", "normalisation": "layer"}
+_BOUNDED: dict[str, Any] = {"optimizer": "obgd", "step_size": 1.0}
+_NETWORK = {**_BOUNDED, "depth": 1, "activation": "leaky_relu", "normalisation": "layer"}
 
 
 def _systems(td: float, theta: float) -> Mapping[str, System]:
@@ -45,6 +47,13 @@ def _systems(td: float, theta: float) -> Mapping[str, System]:
             overrides={"optimizer": "swift-td", "step_size": 0.01},
         ),
         "network": System("TD(lambda) on a network, with steps bounded by ObGD", overrides=_NETWORK),
+        "recurrent": System(
+            "the same on recurrent trace units, which see one observation a step",
+            overrides={**_BOUNDED, "memory": 1, "recurrent": 32},
+        ),
+        "memoryless": System(
+            "the network on one observation a step, for comparison", overrides={**_NETWORK, "memory": 1}
+        ),
     }
 
 
@@ -106,12 +115,15 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
     """hidden units, where there are any"""
     depth: int = 0
     """hidden layers; 0: the prediction is linear, and its weights begin at 0"""
+    recurrent: int = 0
+    """recurrent trace units, two features each, in place of hidden layers; 0: none"""
 
     def __post_init__(self) -> None:
         """Check the settings; those of the problem are checked with it."""
         super().__post_init__()
         require_count(self, "width", least=1)
-        require_count(self, "depth")
+        require_count(self, "depth", "recurrent")
+        require(self, "recurrent", not (self.recurrent and self.depth), "0 where there are hidden layers (depth)")
         require_fraction(self, "trace")
         require(self, "batch_size", self.batch_size == 1, "1: traces belong to one stream")
         self.require_hidden_layers(("none", "layer"))
@@ -122,20 +134,30 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
         )
 
     @property
+    def inputs(self) -> int:
+        """Numbers of an input."""
+        return self.memory * (1 + self.stimuli + self.distractors)
+
+    @property
     def discount(self) -> float:
         """Gamma, 1 - 1 / the mean interval."""
         return 1 - 2 / sum(self.interval)
 
     def network_settings(self) -> dict[str, Any]:
         """Kind, sizes, activation and variations."""
-        inputs = self.memory * (1 + self.stimuli + self.distractors)
+        inputs = self.inputs
+        if self.recurrent:
+            sizes = [inputs, self.recurrent, 1]
+            return {"kind": "recurrent-trace", "sizes": sizes, "activation": self.activation}
         sizes = [inputs, *[self.width] * self.depth, 1]
         return {"kind": "mlp" if self.depth else "linear", "sizes": sizes, **self.hidden_layers()}
 
     def build_network(self) -> nn.Module:
-        """The linear prediction, or a network with hidden layers, Kaiming uniform."""
-        from neoteny.nn import MLP, LinearNetwork
+        """The linear prediction, or a network with hidden layers, Kaiming uniform, or with recurrent trace units."""
+        from neoteny.nn import MLP, LinearNetwork, RecurrentTraceNetwork
 
+        if self.recurrent:
+            return RecurrentTraceNetwork(self.inputs, self.recurrent, 1, self.activation)
         inputs, *hidden, _ = self.network_settings()["sizes"]
         if self.depth:
             return MLP(inputs, hidden, 1, **self.hidden_arguments())
@@ -143,8 +165,16 @@ class _Conditioning(HiddenLayers, OnlineBenchmark):
 
     def build_objective(self) -> Objective:
         """TD(lambda)."""
+        from neoteny.lab.recurrent import recurrent_temporal_difference
         from neoteny.lab.temporal import temporal_difference
 
+        if self.recurrent:
+            from neoteny.nn import RecurrentTraceUnits
+
+            first = {
+                name: value[0] for name, value in RecurrentTraceUnits(self.inputs, self.recurrent).state(1).items()
+            }
+            return recurrent_temporal_difference(self.optimizer, self.discount, self.trace, first)
         return temporal_difference(self.optimizer, self.discount, self.trace)
 
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:

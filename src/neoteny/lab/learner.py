@@ -145,6 +145,8 @@ class Learner:
         if needs_reference:
             given = example.expand(len(modules), *example.shape) if reference is None else reference
             before = past(given).to(self.device)
+        if objective.interaction is not None:
+            _ = self._acting
         hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
         carries = [
             step.init(
@@ -254,7 +256,10 @@ class Learner:
 
     @cached_property
     def _acting(self) -> nn.Module:
-        """The network in evaluation mode for a few examples between steps; only learners that act need it."""
+        """The network in evaluation mode for a few examples between steps; only learners that act need it.
+
+        It must be there before a step is traced, in which no module can be copied.
+        """
         module = copy.deepcopy(self._meta)
         use_products(module, self._first[:FEW])
         return module

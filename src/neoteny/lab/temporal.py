@@ -53,14 +53,14 @@ class TemporalDifference:
 
     def __call__(self, forward: Forward, batch: Batch, key: Tensor) -> Evaluation:
         """The prediction or its squared error, the signals, and what is recorded."""
-        outputs = forward(batch["inputs"])
+        outputs, after = self.values(forward, batch)
         if outputs.numel() != 1:
             raise SettingError(
                 f"predictions of shape {tuple(outputs.shape)}: traces belong to one prediction; give one transition a "
                 "step to a network with one output."
             )
         value = outputs.squeeze()
-        following = self.discount * forward(batch["next"], observed=False).squeeze()
+        following = self.discount * after.squeeze()
         target = batch["cumulants"].squeeze() + following.detach()
         delta = target - value.detach()
         signals = {
@@ -74,6 +74,10 @@ class TemporalDifference:
         return Evaluation(
             value, said, {n: signals[n] for n in self.signals}, {FOLLOWING: following, FACTORS: value.unsqueeze(0)}
         )
+
+    def values(self, forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The outputs for x and for x'."""
+        return forward(batch["inputs"]), forward(batch["next"], observed=False)
 
 
 def temporal_difference(optimizer: Optimizer, discount: float, trace: float) -> Objective:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report import load
 from neoteny.report.claims.criteria import (
+    Ahead,
     All,
     Beats,
     Claim,
@@ -86,6 +88,8 @@ LEVEL = series([0.90, 0.91, 0.92], [0.901, 0.909, 0.92])
         (Beats(A, B), {"a": LEVEL, "b": LEVEL}, "undecided"),
         (Beats(A, B, by=-0.02), {"a": LEVEL, "b": LEVEL}, "holds"),
         (Beats(A, B, window=(0.0, 0.1)), {"a": UP, "b": DOWN}, "undecided"),
+        (Ahead(A, B), {"a": UP, "b": DOWN}, "holds"),
+        (Ahead(A, B), {"a": LEVEL, "b": LEVEL}, "undecided"),
         (Grows(A), {"a": UP}, "holds"),
         (Grows(A), {"a": DOWN}, "does not hold"),
         (Shrinks(A), {"a": DOWN}, "holds"),
@@ -118,6 +122,14 @@ def test_of_a_loss_less_is_better():
     assert judged(FallsMore(A, B), "loss", a=rising, b=falling).verdict == "holds"
     assert judged(NonOverlapping(A, B), "loss", a=falling, b=rising).verdict == "holds"
     assert Beats(A, B).describe(Look({}, "loss")) == "b - a, last, > 0"
+
+
+def test_a_longer_run_is_judged_where_the_shorter_one_ends():
+    long = series([0.9, 0.91, 0.92], [0.1, 0.1, 0.1])
+    half = int(long.frame["step"].max()) // 2
+    short = replace(long, frame=long.frame.filter(pl.col("step") <= half).with_columns(pl.col("value") - 0.05))
+    assert judged(Ahead(A, B), a=long, b=short).verdict == "holds"
+    assert judged(Beats(A, B), a=long, b=short).verdict == "does not hold"
 
 
 def test_effects_are_paired_by_seed_where_seeds_match():

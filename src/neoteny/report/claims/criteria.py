@@ -28,6 +28,7 @@ from neoteny.report.statistics.intervals import Interval
 from neoteny.report.statistics.sample import Sample
 
 __all__ = [
+    "Ahead",
     "All",
     "Beats",
     "Claim",
@@ -281,6 +282,21 @@ class Beats(_OfTwo, Effect):
     def quantity(self, look: Look, curve: CurveName) -> Sample:
         """How good each run is."""
         return look.sample(curve, self.window or look.last) * look.better
+
+
+@dataclass(frozen=True)
+class Ahead(_OfTwo, Effect):
+    """One curve is better than another over the last tenth of the shorter one's steps."""
+
+    def describe(self, look: Look) -> str:
+        """In words."""
+        larger, smaller = (look.label(curve) for curve in self.curves[:: look.better])
+        return f"{larger} - {smaller}, last tenth of the shorter run, > 0"
+
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """How good each run is."""
+        stop = min(look.length(one) for one in self.curves) / look.length(curve)
+        return look.sample(curve, (0.9 * stop, stop)) * look.better
 
 
 class NonOverlapping(_OfTwo):

@@ -75,6 +75,10 @@ class Look:
             inside[np.argmin(np.abs(recorded.steps - (start + stop) / 2))] = True
         return Sample(recorded.values[:, inside].mean(axis=1), self.series[self.label(curve)].seeds)
 
+    def length(self, curve: CurveName) -> float:
+        """Where a curve ends on the axis."""
+        return float(self._curve(self.label(curve)).steps[-1])
+
     def change(self, curve: CurveName) -> Sample:
         """Last minus first, run by run."""
         return self.sample(curve, self.last) - self.sample(curve, self.first)

@@ -11,11 +11,12 @@ from neoteny.errors import UnknownNameError
 from neoteny.report.papers.nature import NATURE
 from neoteny.report.papers.records import Paper, PaperFigure
 from neoteny.report.papers.slow_and_steady import SLOW_AND_STEADY
+from neoteny.report.papers.streaming import STREAMING
 from neoteny.report.papers.warm_starting import WARM_STARTING
 
 __all__ = ["PAPERS", "figure", "figures", "find"]
 
-PAPERS: dict[str, Paper] = {paper.name: paper for paper in (NATURE, WARM_STARTING, SLOW_AND_STEADY)}
+PAPERS: dict[str, Paper] = {paper.name: paper for paper in (NATURE, WARM_STARTING, SLOW_AND_STEADY, STREAMING)}
 """Every paper, by name."""
 
 

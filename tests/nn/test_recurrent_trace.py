@@ -43,7 +43,9 @@ def test_the_gradient_is_that_of_the_whole_history():
     for name, own, theirs in zip(weights, mine, gradients, strict=True):
         torch.testing.assert_close(own, theirs, rtol=1e-10, atol=1e-12, msg=lambda said, name=name: f"{name}: {said}")
         assert theirs.abs().max() > 1e-3
-    forgetful = torch.autograd.grad(net(xs[-1:], {**state, "own": state["own"] * 0})[0].sum(), net.layer.nu)[0]
+    forgetful = torch.autograd.grad(
+        net(xs[-1:], {**state, "sensitivity": state["sensitivity"] * 0})[0].sum(), net.layer.nu
+    )[0]
     assert not torch.allclose(forgetful, gradients[0], rtol=1e-2)
 
 

@@ -40,13 +40,13 @@ class RecurrentTraceUnits(nn.Module):
         inputs: number of inputs.
         units: number of units.
 
-    Shapes: x [B, inputs], output [B, 2 units], all Re h before all Im h. The state, one history for each example: `h`
-    [B, 2, units], `own` [B, 2, 2, units], to nu and theta, and `incoming` [B, 2, units, inputs], to the weights.
+    Shapes: x [B, inputs], output [B, 2 units], all Re h before all Im h. The state, one history for each example, real
+    and imaginary parts in dimension 1: `h` [B, 2, units] and `sensitivity` [B, 2, units, inputs + 2], to W, nu, theta.
 
     >>> layer = RecurrentTraceUnits(3, 4)
     >>> h, state = layer(torch.ones(1, 3), layer.state(1))
-    >>> h.shape, state["incoming"].shape
-    (torch.Size([1, 8]), torch.Size([1, 2, 4, 3]))
+    >>> h.shape, state["sensitivity"].shape
+    (torch.Size([1, 8]), torch.Size([1, 2, 4, 5]))
     """
 
     def __init__(self, inputs: int, units: int):
@@ -59,44 +59,44 @@ class RecurrentTraceUnits(nn.Module):
 
     def state(self, examples: int) -> dict[str, Tensor]:
         """The state before the first step."""
-        shapes = {"h": (2, self.units), "own": (2, 2, self.units), "incoming": (2, self.units, self.inputs)}
+        shapes = {"h": (2, self.units), "sensitivity": (2, self.units, self.inputs + 2)}
         return {name: self.nu.new_zeros(examples, *shape) for name, shape in shapes.items()}
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """The output, and the state after the step, through which no gradient flows."""
-        nu, theta, weight = self.nu, self.theta, self.input.weight.unflatten(0, (2, self.units))
-        rate, turn = nu.exp(), theta.exp()
+        weights = self._weights()
+        rate, turn = self.nu.exp(), self.theta.exp()
         size, gain = (-rate).exp(), (-torch.expm1(-2 * rate)).sqrt()
         cos, sin = size * turn.cos(), size * turn.sin()
-        # numerically 0: they carry the derivative of the state by the weights of all earlier steps
-        d_nu, d_theta, d_weight = (w - w.detach() for w in (nu, theta, weight))
-        own, incoming = state["own"], state["incoming"]
-        earlier = own[:, 0] * d_nu + own[:, 1] * d_theta + _times(incoming, d_weight).sum(-1)
+        # numerically 0: it carries the derivative of the state by the weights of all earlier steps
+        earlier = _times(state["sensitivity"], weights - weights.detach()).sum(-1)
         kept = _turned(state["h"] + earlier, cos, sin)
         drive = self.input(x).unflatten(-1, (2, self.units))
         h = kept + gain * drive
         with torch.no_grad():
-            along_nu = -rate * kept + (size * size * rate / gain) * drive
+            along_nu = (size * size * rate / gain) * drive - rate * kept
             along_theta = turn * torch.stack([-kept[:, 1], kept[:, 0]], 1)
-            after = {
-                "h": h,
-                "own": torch.stack([along_nu, along_theta], 1) + _turned(own, cos, sin),
-                "incoming": _turned(incoming, cos[:, None], sin[:, None]),
-            }
-            seen = torch.stack([gain[:, None] * x[:, None], torch.zeros_like(incoming[:, 0])], 1)
-            after["incoming"] = after["incoming"] + seen
+            seen = gain[:, None] * x[:, None]
+            along_weights = torch.stack([seen, torch.zeros_like(seen)], 1)
+            new = torch.cat([along_weights, along_nu[..., None], along_theta[..., None]], -1)
+            after = {"h": h, "sensitivity": _turned(state["sensitivity"], cos[:, None], sin[:, None]) + new}
         return h.flatten(1), {name: value.detach() for name, value in after.items()}
+
+    def _weights(self) -> Tensor:
+        """W, nu and theta as complex numbers, [2, units, inputs + 2]: the sensitivities are to these."""
+        real = torch.stack([self.nu, self.theta], -1)
+        others = torch.stack([real, torch.zeros_like(real)])
+        return torch.cat([self.input.weight.unflatten(0, (2, self.units)), others], -1)
 
 
 def _turned(z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Lambda z, real and imaginary parts in the dimension before those of cos and sin."""
-    place = -1 - cos.dim()
-    re, im = z.unbind(place)
-    return torch.stack([cos * re - sin * im, cos * im + sin * re], place)
+    """Lambda z, real and imaginary parts in dimension 1."""
+    re, im = z.unbind(1)
+    return torch.stack([cos * re - sin * im, cos * im + sin * re], 1)
 
 
 def _times(s: Tensor, w: Tensor) -> Tensor:
-    """S w of complex numbers, [B, 2, units, inputs] and [2, units, inputs]."""
+    """S w of complex numbers, [B, 2, units, n] and [2, units, n]."""
     return torch.stack([s[:, 0] * w[0] - s[:, 1] * w[1], s[:, 0] * w[1] + s[:, 1] * w[0]], 1)
 
 

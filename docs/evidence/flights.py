@@ -5,14 +5,16 @@
     python docs/evidence/flights.py --report        # only the table and the figure, of what is there
 
 Each system has nine points of settings. They are tried on the 150,000 flights after the million that is reported, with
-two other seeds, and the point of the lowest loss is run on the million with ten seeds. Runs are kept in
-`.cache/flights`.
+two other seeds, and the point of the lowest loss is run on the million with ten seeds. Runs go to `.cache/flights`.
+What is complete is kept beside this file and not made again: the losses of all points in `flights-tuning.json`, slim
+copies of the reported runs in `runs/streaming`.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,15 @@ import torch
 from neoteny import lab
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution
-from neoteny.lab.folder import RunFolder
 from neoteny.lab.running import folder_of, start
+from neoteny.report.runs.archive import archive
 from neoteny.report.runs.folders import read_folder
 from neoteny.report.statistics.intervals import mean_interval
 
 HERE = Path(__file__).parent
 RUNS = Path(".cache/flights")
+ARCHIVE = HERE / "runs" / "streaming"
+TUNING = HERE / "flights-tuning.json"
 MILLION, BIN = 1_000_000, 10_000
 NETWORK = {"airports": 20, "width": 16, "depth": 2, "bin_size": BIN, "task_length": BIN, "measure_every": 10 * BIN}
 FIXED = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
@@ -65,12 +69,28 @@ def trial(name: str, system: str) -> RunConfig:
     return resolved(system, 15, runs=2, seed=100, settings={"first": MILLION}, grid=TUNED[name])
 
 
-def chosen(name: str, system: str) -> dict[str, float]:
-    """The point of the lowest mean loss over the later flights; points at which a run ended early do not count."""
+def losses_of_points(system: str) -> list[float] | None:
+    """The mean loss of each point, in order; infinite where a run ended early. None if they were not tried yet."""
+    known = json.loads(TUNING.read_text()) if TUNING.exists() else {}
+    return known.get(system)
+
+
+def tune(name: str, system: str) -> None:
+    """Try all points, and keep their losses."""
     config = trial(name, system)
-    losses = by_run(config, RUNS / "tuning").mean(axis=1).reshape(-1, 2).mean(axis=1)
-    points = list(itertools.product(*TUNED[name].values()))
-    return dict(zip(TUNED[name], points[int(np.nanargmin(losses))], strict=True))
+    folder = folder_of(config, RUNS / "tuning")
+    start(config, folder, Execution(), resume=True)
+    losses = np.nan_to_num(by_run(config, folder).mean(axis=1), nan=np.inf).reshape(-1, 2).mean(axis=1)
+    known = json.loads(TUNING.read_text()) if TUNING.exists() else {}
+    known[system] = [round(float(loss), 6) for loss in losses]
+    TUNING.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+
+
+def chosen(name: str, system: str) -> dict[str, float]:
+    """The point of the lowest mean loss over the later flights."""
+    losses, points = losses_of_points(system), list(itertools.product(*TUNED[name].values()))
+    assert losses is not None
+    return dict(zip(TUNED[name], points[int(np.argmin(losses))], strict=True))
 
 
 def reported(name: str, system: str) -> RunConfig:
@@ -78,14 +98,17 @@ def reported(name: str, system: str) -> RunConfig:
     return resolved(system, MILLION // BIN, runs=10, settings=chosen(name, system))
 
 
-def done(config: RunConfig, out: Path) -> bool:
-    """Whether it has run to the end."""
-    return RunFolder(folder_of(config, out)).status == "finished"
+def archived(name: str, system: str) -> Path | None:
+    """Where a system's reported runs are, if they are complete."""
+    if losses_of_points(system) is None:
+        return None
+    path = folder_of(reported(name, system), ARCHIVE)
+    return path if path.exists() else None
 
 
-def by_run(config: RunConfig, out: Path, metric: str = "loss") -> np.ndarray:
+def by_run(config: RunConfig, folder: Path, metric: str = "loss") -> np.ndarray:
     """A metric of each run in each bin, [runs, bins]; NaN from where a run has ended."""
-    frame = read_folder(folder_of(config, out)).frame.filter(metric=metric)
+    frame = read_folder(folder).frame.filter(metric=metric)
     steps = np.arange(1, config.problem.steps // BIN + 1) * BIN
     found = np.full((config.runs, len(steps)), np.nan)
     for run, step, value in frame.select("run", "step", "value").iter_rows():
@@ -95,18 +118,23 @@ def by_run(config: RunConfig, out: Path, metric: str = "loss") -> np.ndarray:
 
 def train(name: str, system: str) -> None:
     """Choose the settings of a system, then run it."""
-    start(trial(name, system), folder_of(trial(name, system), RUNS / "tuning"), Execution(), resume=True)
-    config = reported(name, system)
+    if losses_of_points(system) is None:
+        tune(name, system)
     print(f"{system}: {chosen(name, system)}", flush=True)
-    start(config, folder_of(config, RUNS / "reported"), Execution(), resume=True)
+    if archived(name, system) is None:
+        config = reported(name, system)
+        folder = folder_of(config, RUNS / "reported")
+        start(config, folder, Execution(), resume=True)
+        archive([folder], ARCHIVE)
 
 
 def complete() -> dict[tuple[str, str], np.ndarray]:
     """The losses [10, bins] of all systems that are complete, by optimizer and system."""
     found = {}
     for name, system in ((name, system) for name, pair in SYSTEMS.items() for system in pair):
-        if done(trial(name, system), RUNS / "tuning") and done(reported(name, system), RUNS / "reported"):
-            found[name, system] = by_run(reported(name, system), RUNS / "reported")
+        path = archived(name, system)
+        if path is not None:
+            found[name, system] = by_run(reported(name, system), path)
     return found
 
 

@@ -160,7 +160,7 @@ From [a million flights](flights.md).
 
 def main() -> None:
     """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draw", action="store_true", help="run nothing")
     if not parser.parse_args().draw:
         run()

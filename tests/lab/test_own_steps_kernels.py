@@ -9,10 +9,12 @@ from torch import nn
 from lab.test_learner import advance, data
 from neoteny import compiling
 from neoteny.errors import SettingError
+from neoteny.lab import losses
 from neoteny.lab.learner import Learner
+from neoteny.lab.temporal import delayed
 from neoteny.methods import L2, ContinualBackprop, ReDo
 from neoteny.nn import MLP
-from neoteny.optim import IDBD, Autostep
+from neoteny.optim import IDBD, SGD, Autostep
 
 pytestmark = pytest.mark.skipif(compiling.compiler() is None, reason="the kernels need a C++ compiler")
 
@@ -140,6 +142,25 @@ def test_what_kernels_do_not_know_is_refused():
         learner(Autostep(curvature="gauss-newton"), strategy="lanes")
     with pytest.raises(SettingError, match="l2 adds to the gradients"):
         learner(Autostep(), (L2(strength=0.1),), strategy="rank-one")
+
+
+@pytest.mark.parametrize("rule", [SGD(step_size=0.02), Autostep(step_size=0.02)], ids=["sgd", "autostep"])
+def test_lanes_predict_examples_whose_labels_come_later(rule):
+    """They are judged with the weights before the step, and not learned from."""
+
+    def made(strategy: str) -> Learner:
+        objective = delayed(losses.LOSSES["mse"], rule)
+        kept = {"methods": METHODS["cbp"], "seeds": range(3), "strategy": strategy, "compile": False}
+        return Learner(lambda: MLP(12, [9, 7], 1), torch.zeros(1, 12), objective=objective, **kept)
+
+    x, y = batches("one output")
+    batch = {"inputs": x[:, :-10], "targets": y[:, :-10], "latest": x[:, 10:], "truth": y[:, 10:]}
+    stack, lanes = made("stack"), made("lanes")
+    theirs, ours = stack.advance(batch), lanes.advance(batch)
+    torch.testing.assert_close(ours["loss"], theirs["loss"], rtol=1e-4, atol=1e-5)
+    assert_same(stack, lanes)
+    with pytest.raises(SettingError, match="its labels come at once"):
+        made("rank-one")
 
 
 def test_auto_takes_the_kernels():

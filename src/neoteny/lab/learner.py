@@ -37,6 +37,7 @@ from neoteny.lab.objective import Batch, ErrorPrediction, Objective, Prediction,
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack
+from neoteny.lab.temporal import Delayed
 from neoteny.methods.base import Method, Schedule
 from neoteny.methods.shared.order import method_seed
 from neoteny.methods.shared.reference import ReferencePass
@@ -444,5 +445,6 @@ def _supervised(loss: str | Loss | None, optimizer: Optimizer | None) -> Objecti
 def _is_usual(objective: Objective) -> bool:
     """Whether it is supervised learning with one of the named losses."""
     evaluate = objective.phases[0].evaluate
+    evaluate = evaluate.evaluate if isinstance(evaluate, Delayed) else evaluate
     alone = len(objective.phases) == 1 and not objective.slow
     return alone and isinstance(evaluate, Prediction | ErrorPrediction) and evaluate.loss in LOSSES.values()

@@ -13,6 +13,7 @@ from neoteny.lab.losses import MeanSquaredError
 from neoteny.lab.objective import ErrorPrediction, Prediction
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.lab.strategies.rules import rule_of
+from neoteny.lab.temporal import Delayed
 from neoteny.methods import ContinualBackprop, ShrinkAndPerturb
 from neoteny.methods.base import Method
 from neoteny.methods.shared import order
@@ -40,7 +41,9 @@ def perturbing(step: TrainingStep) -> int | None:
     return places[0] if alone else None
 
 
-def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, noise: bool = False) -> str | None:
+def unsuited(
+    module: nn.Module, step: TrainingStep, example: Tensor, noise: bool = False, later: bool = False
+) -> str | None:
     """Why a kernel does not give the results of the other strategies; None if it does.
 
     Args:
@@ -48,6 +51,7 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, noise: bool
         step: what is done.
         example: inputs of a step.
         noise: whether the kernel adds noise at every step.
+        later: whether the kernel predicts examples whose labels come later.
     """
     found = chain(module, example)
     if found is None or found[0][:-1] != [layer.name for layer in step.network.layers]:
@@ -56,6 +60,8 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, noise: bool
         return "it takes one example at a step, on a CPU, with a C++ compiler at hand"
     if not step.plain:
         return "it takes float32, one of the two usual losses, and outputs that all take part"
+    if not later and isinstance(step.objective.phases[0].evaluate, Delayed):
+        return "its labels come at once"
     optimizer = step.objective.phases[0].optimizer
     rule = rule_of(optimizer)
     if rule is None and not (type(optimizer) is SGD and not optimizer.momentum):
@@ -97,6 +103,7 @@ def judging(step: TrainingStep) -> int | None:
 def squared(step: TrainingStep) -> bool:
     """Whether the loss is the mean squared error; else it is the cross-entropy."""
     evaluate = step.objective.phases[0].evaluate
+    evaluate = evaluate.evaluate if isinstance(evaluate, Delayed) else evaluate
     return isinstance(evaluate, Prediction | ErrorPrediction) and isinstance(evaluate.loss, MeanSquaredError)
 
 

@@ -57,8 +57,8 @@ struct Block {
   V newborn[1 + Rule::STATE];
   V** features;
   D* sums;
-  const float* x[W];
-  const void* y[W];
+  const float *x[W], *latest[W];  // `latest`: examples that are predicted before the step, where labels come later
+  const void *y[W], *truth[W];
   const Event *event, *last;
 };
 
@@ -90,18 +90,18 @@ struct Chain {
   const int* size;
   int layers;
   Activation f;
-  bool mse, centred, divided;
+  bool mse, later, centred, divided;
   Rule rule;
 };
 
 // The loss of the outputs z and its gradient e; adds the loss, and 1 where the largest output is the label's.
-static void judge_outputs(const Chain& chain, const Block& o, long k, const V* z, V* e) {
+static void judge_outputs(const Chain& chain, const void* const* targets, long k, const V* z, V* e, D* sums) {
   const int n = chain.size[chain.layers];
   V loss{}, right{};
   if (chain.mse) {
     for (int i = 0; i < n; i++) {
       V y;
-      for (int r = 0; r < W; r++) y[r] = ((const float*)o.y[r])[k * n + i];
+      for (int r = 0; r < W; r++) y[r] = ((const float*)targets[r])[k * n + i];
       const V d = z[i] - y;
       loss += d * d;
       e[i] = 2 * d / (float)n;
@@ -109,7 +109,7 @@ static void judge_outputs(const Chain& chain, const Block& o, long k, const V* z
     loss /= (float)n;
   } else {
     I label, best{};
-    for (int r = 0; r < W; r++) label[r] = (int32_t)((const int64_t*)o.y[r])[k];
+    for (int r = 0; r < W; r++) label[r] = (int32_t)((const int64_t*)targets[r])[k];
     V top = z[0], total{}, own{};
     for (int i = 1; i < n; i++) {
       const I more = z[i] > top;
@@ -124,8 +124,8 @@ static void judge_outputs(const Chain& chain, const Block& o, long k, const V* z
     right = best == label ? all(1.f) : V{};
     for (int i = 0; i < n; i++) e[i] = e[i] / total - (label == i ? all(1.f) : V{});
   }
-  o.sums[0] += __builtin_convertvector(loss, D);
-  o.sums[1] += __builtin_convertvector(right, D);
+  sums[0] += __builtin_convertvector(loss, D);
+  sums[1] += __builtin_convertvector(right, D);
 }
 
 // The eligible units of least utility of one run, at most as many as are due, are made new.
@@ -211,10 +211,10 @@ template <bool CBP> static void train(const Chain& chain, Block& o, long steps) 
     }
     return total;
   };
-  for (long k = 0; k < steps; k++) {
+  auto predict = [&](const float* const* inputs, long k) {
     V* x = row(H, 0);
     for (int i = 0; i < size[0]; i++)
-      for (int r = 0; r < W; r++) x[i][r] = o.x[r][k * size[0] + i];
+      for (int r = 0; r < W; r++) x[i][r] = inputs[r][k * size[0] + i];
     for (int l = 0; l < layers; l++) {
       const V *h = row(H, l), *w = o.w[0][l];
       V* z = row(H, l + 1);
@@ -228,8 +228,16 @@ template <bool CBP> static void train(const Chain& chain, Block& o, long steps) 
       }
       if (l + 1 < layers) activate(chain.f, (float*)z, (float*)row(SLOPE, l + 1), out * W);
     }
+  };
+  for (long k = 0; k < steps; k++) {
     V *e = row(DELTA, layers), along = OWN ? -one : -o.step, total{};
-    judge_outputs(chain, o, k, row(H, layers), e);
+    D unused[2];
+    if (chain.later) {
+      predict(o.latest, k);
+      judge_outputs(chain, o.truth, k, row(H, layers), e, o.sums);
+    }
+    predict(o.x, k);
+    judge_outputs(chain, o.y, k, row(H, layers), e, chain.later ? unused : o.sums);
     const int n = size[layers];
     if (OWN && chain.mse && n == 1) {  // a prediction: p = delta dy/dw, q = (dy/dw)^2
       along = -.5f * e[0];
@@ -288,14 +296,16 @@ extern "C" int neoteny_width() { return W; }
 
 // All pointers to blocks are to the first of `blocks`, which follow each other; those of weights and biases are ordered
 // by kind, first themselves, then each kind of state, then by layer. `hyper` is [4, blocks, W]: step size, weight decay
-// or meta step size, eta and maturity; `newborn` [STATE, blocks, W]. x is [runs, steps, in]; sums [blocks, 4, W]; events
+// or meta step size, eta and maturity; `newborn` [STATE, blocks, W]. x is [runs, steps, in]; `latest` and `truth` are examples that are only
+// judged, null without them; sums [blocks, 4, W]; events
 // are ordered by block, then step.
 extern "C" void neoteny_lanes(float** w, float** b, const int* size, int layers, int activation, int mse, long blocks,
-                              long runs, long steps, const float* x, const void* y, const float* hyper,
+                              long runs, long steps, const float* x, const void* y, const float* latest,
+                              const void* truth, const float* hyper,
                               const float* fixed, const float* newborn, float** share, float** mean, float** utility,
                               int32_t** age, int32_t** replaced, int centred, int divided, float** features,
                               double* sums, const Event* events, const int64_t* events_until) {
-  const Chain chain{size, layers, (Activation)activation, mse != 0, centred != 0, divided != 0, Rule(fixed)};
+  const Chain chain{size, layers, (Activation)activation, mse != 0, latest != nullptr, centred != 0, divided != 0, Rule(fixed)};
   constexpr int KINDS = 1 + Rule::STATE;
   const long target = mse ? 4L * size[layers] : 8L;
   std::vector<V*> pw(KINDS * layers), pb(KINDS * layers), ps(layers), pm(layers), pu(layers), pf(layers);
@@ -339,6 +349,9 @@ extern "C" void neoteny_lanes(float** w, float** b, const int* size, int layers,
       const long run = std::min(n * W + r, runs - 1);  // lanes beyond the last run repeat it
       o.x[r] = x + run * steps * size[0];
       o.y[r] = (const char*)y + run * steps * target;
+      if (!latest) continue;
+      o.latest[r] = latest + run * steps * size[0];
+      o.truth[r] = (const char*)truth + run * steps * target;
     }
     (share ? train<true> : train<false>)(chain, o, steps);
   }

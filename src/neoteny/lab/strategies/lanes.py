@@ -92,7 +92,8 @@ class Lanes(Strategy):
     @torch.no_grad()
     def advance(self, batches: Batch, due: Due) -> None:
         """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
-        x, y = batches["inputs"], batches["targets"]
+        parts = [batches[name] for name in ("inputs", "targets", "latest", "truth") if name in batches]
+        steps = parts[0].shape[1]
         number = judging(self.step) if replacements.inside(self.step) else None
         others = [rows for place, rows in enumerate(due) if rows is not None and place != number]
         stops = np.unique(np.concatenate([np.nonzero(rows)[1] for rows in others])) if others else []
@@ -100,10 +101,10 @@ class Lanes(Strategy):
         begun = 0
         # each call does as many steps as possible and ends with a step in which another method acts
         for stop in [*map(int, stops), None]:
-            end = x.shape[1] if stop is None else stop + 1
+            end = steps if stop is None else stop + 1
             inside = None if replacing is None else replacing[:, begun : end if stop is None else stop]
             if end > begun:
-                features = self._kernel(x[:, begun:end].contiguous(), y[:, begun:end].contiguous(), inside)
+                features = self._kernel([part[:, begun:end].contiguous() for part in parts], inside)
                 if stop is not None:
                     self._act([None if rows is None else rows[:, stop] for rows in due], features)
             begun = end
@@ -116,9 +117,9 @@ class Lanes(Strategy):
         new = torch.func.vmap(resets(self.step, active))(carry, self.hyper, self.keys, features, rows)
         self.load({**carry, **new})
 
-    def _kernel(self, x: Tensor, y: Tensor, due: np.ndarray | None) -> dict[str, Tensor]:
-        """Train on all of x; returns the hidden activations of the last example, `[R, 1, units, 1]` by layer."""
-        steps, layers, number = x.shape[1], self.step.network.layers, judging(self.step)
+    def _kernel(self, parts: list[Tensor], due: np.ndarray | None) -> dict[str, Tensor]:
+        """Train on all examples; returns the hidden activations of the last example, `[R, 1, units, 1]` by layer."""
+        steps, layers, number = parts[0].shape[1], self.step.network.layers, judging(self.step)
         (optimizer,), methods = self.step.bound(self.hyper)
         decays = [method.coupled_decay for method in methods]
         decay: Any = sum(0.0 if own is None else own for own in decays)
@@ -151,8 +152,8 @@ class Lanes(Strategy):
             ctypes.c_long(self._blocks),
             ctypes.c_long(self.runs),
             ctypes.c_long(steps),
-            ctypes.c_void_p(x.data_ptr()),
-            ctypes.c_void_p(y.data_ptr()),
+            *(ctypes.c_void_p(part.data_ptr()) for part in parts),
+            *[None] * (4 - len(parts)),
             ctypes.c_void_p(hyper.data_ptr()),
             (ctypes.c_float * len(fixed))(*fixed),
             ctypes.c_void_p(newborn.data_ptr()),

@@ -207,7 +207,7 @@ PAGE = """# A million flights in time order
 `python docs/evidence/flights.py`: the delays of the first million US flights of 2001, predicted one after the other
 before they depart by a network {sizes} (ReLU), each learned from once, when its label is known 2,000 flights later
 (`flights-v1`). Ten runs, which differ in the initial weights; the series is the same for all. The loss is the squared
-error in half hours; means over the runs with 95 % intervals.
+error in half hours; means over the runs that went to the end, with 95 % intervals.
 
 {table}
 

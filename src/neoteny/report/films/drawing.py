@@ -16,7 +16,7 @@ _WHITE, _INK, _GREY = np.array([255, 255, 255]), np.array([38, 42, 51]), np.arra
 _POSITIVE, _NEGATIVE = np.array([26, 111, 176]), np.array([194, 65, 12])
 _BACKBONE, _FRINGE = np.array([20, 83, 45]), np.array([217, 140, 20])
 _FINER = 2  # drawn so much larger, then shrunk: smooth lines
-_FAINTEST = 0.08  # connections below this share of the largest weight are left out
+_FAINTEST = 0.2  # connections below this share of the largest weight are left out
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class NetworkPicture:
         top, foot = round(0.1 * height), round(0.2 * height)
         self._write(pen, (0.02 * width, 0.015 * height), self.title, 0.034 * height, _INK)
         self._write(pen, (0.02 * width, 0.055 * height), self._told(moment), 0.028 * height, _GREY)
+        self._legend(pen, width, height)
         self._network(pen, moment, (0.08 * width, top, 0.92 * width, height - foot))
         self._curve(pen, (0.08 * width, height - 0.85 * foot, 0.92 * width, height - 0.18 * foot))
         small = image.resize(self.size, Image.Resampling.LANCZOS)
@@ -88,6 +89,16 @@ class NetworkPicture:
             told += f"; backbone {inside} units, fringe {units - inside}"
         return told
 
+    def _legend(self, pen: ImageDraw.ImageDraw, width: int, height: int) -> None:
+        """What colours mean, young and old. So they all are in the first picture, whose palette a GIF keeps."""
+        size = 0.028 * height
+        for place, (word, colour) in enumerate((("backbone", _BACKBONE), ("fringe", _FRINGE))):
+            x, y = (0.72 + 0.2 * place) * width, 0.018 * height
+            for number, strength in enumerate((0.1, 0.4, 0.9)):
+                spot = (x - (3 - number) * size, y + size / 2)
+                self._circle(pen, spot, 0.45 * size, _blend_array(colour, strength), colour)
+            self._write(pen, (x - 0.2 * size, y), word, size, _GREY)
+
     def _network(self, pen: ImageDraw.ImageDraw, moment: Moment, box: tuple[float, float, float, float]) -> None:
         sizes = [moment.weights[0].shape[1], *(weight.shape[0] for weight in moment.weights)]
         left, top, right, bottom = box
@@ -99,7 +110,7 @@ class NetworkPicture:
             places.append([(x, begun + gap * unit) for unit in range(size)])
         for layer, (before, after) in enumerate(pairwise(places)):
             self._connections(pen, moment.weights[layer], moment.step_sizes[layer], before, after)
-        radius = max(min(0.4 * (bottom - top) / max(sizes), 0.016 * (bottom - top)), 3.0)
+        radius = max(min(0.45 * (bottom - top) / max(sizes), 0.02 * (bottom - top)), 3.0)
         for column, units in enumerate(places):
             for unit, place in enumerate(units):
                 fill, rim = self._colours(moment, column, unit, len(places))

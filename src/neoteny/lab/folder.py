@@ -4,6 +4,7 @@
     provenance.json     versions, hardware, command, git commit, seconds
     checkpoint.pt       the whole state at the last checkpoint
     metrics/            the metrics so far, in parts
+    replay/             what agents have met and learn from again, in parts; removed at the end
     metrics.parquet     all metrics; written last, so a folder that has it is finished
 
 A run is never overwritten. A process that writes into a folder holds its lock; the system releases the lock when the
@@ -56,6 +57,18 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The file of the last checkpoint."""
         return self.path / "checkpoint.pt"
+
+    @property
+    def replay(self) -> Path:
+        """The folder of replay buffers."""
+        return self.path / "replay"
+
+    def drop_replay(self) -> None:
+        """Remove what only a run that goes on needs."""
+        for path in self.replay.glob("*replay-*"):
+            path.unlink(missing_ok=True)
+        if self.replay.is_dir() and not any(self.replay.iterdir()):
+            self.replay.rmdir()
 
     @property
     def status(self) -> Literal["absent", "unfinished", "finished"]:
@@ -184,10 +197,13 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what a process that was killed has left beside a finished run."""
-        if self.status == "finished" and (self._temporary() or (self.path / "metrics").is_dir()):
+        if self.status == "finished" and (
+            self._temporary() or (self.path / "metrics").is_dir() or self.replay.is_dir()
+        ):
             self.lock()
             try:
                 Recorder(self.path, 1).clear()
+                self.drop_replay()
                 for path in self._temporary():
                     path.unlink(missing_ok=True)
             finally:

@@ -107,6 +107,8 @@ class Phase:
         metrics: names of what `evaluate` records besides the value.
         signals: names of the signals it gives.
         beside: names of the values whose gradients are signals.
+        when: the phase acts only in steps whose batch, a dict, has an entry of this name; None: in every step. An actor
+            may learn less often than its critics.
 
     Raises:
         SettingError: the optimizer reads a signal that the phase does not give, or descends losses where the phase
@@ -120,6 +122,7 @@ class Phase:
     metrics: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    when: str | None = None
 
     def __post_init__(self) -> None:
         """Check that the optimizer gets what it reads."""
@@ -157,6 +160,10 @@ class Phase:
     def settings_name(self) -> str:
         """What goes in front of the optimizer's settings that differ between runs."""
         return f"{self.name}.optimizer" if self.name else "optimizer"
+
+    def acts(self, batch: Batch) -> bool:
+        """Whether it acts in a step with this batch."""
+        return self.when is None or (isinstance(batch, Mapping) and self.when in batch)
 
     def trains(self, parameter: str) -> bool:
         """Whether it trains the parameter of that name."""

@@ -13,7 +13,8 @@ The state of a run is a *carry*, a nested dict of tensors:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ from neoteny.units.activations import Activations
 from neoteny.units.counts import entry_counts
 from neoteny.units.newborn import NewbornState
 from neoteny.units.noise import normals
-from neoteny.units.records import Network
+from neoteny.units.records import Network, UnitLayer
 
 _PHASES = order.DROPOUT - 1  # folded into the update's key by the second phase; each later phase uses one less
 
@@ -55,6 +56,23 @@ def _require_one_example(batch: Batch, phase: Phase) -> None:
             f"a batch of {size} examples: {type(phase.optimizer).__name__} follows one prediction and its error in "
             "each step, and traces add up gradients of single examples; give one example a step (batch_size = 1)."
         )
+
+
+@dataclass
+class _LearnersStep(Step):
+    """A step of a learner, in which some phases may not act.
+
+    Args:
+        idle: names of the parameters that they train.
+    """
+
+    idle: frozenset[str] = frozenset()
+
+    def layers(self) -> Iterator[tuple[int, UnitLayer]]:
+        """The unit layers that are being trained, each with its place in the network."""
+        for place, layer in enumerate(self.network.layers):
+            if layer.incoming[0].name not in self.idle:
+                yield place, layer
 
 
 class TrainingStep:
@@ -147,10 +165,10 @@ class TrainingStep:
         optimizers: Sequence[Optimizer],
         grads: Mapping[str, Tensor],
         features: Mapping[str, Tensor],
-    ) -> Step:
+    ) -> _LearnersStep:
         """What the methods see of the carry; its dicts are copies, so the carry itself does not change."""
         several = zip(optimizers, self.groups, strict=True) if len(optimizers) > 1 else ()
-        return Step(
+        return _LearnersStep(
             network=self.network,
             tensors=dict(carry["tensors"]),
             grads=dict(grads),
@@ -161,6 +179,7 @@ class TrainingStep:
             step_size=optimizers[0].step_size,
             step_sizes={name: optimizer.step_size for optimizer, names in several for name in names},
             newborn=self._newborn_state(optimizers),
+            slow={own: dict(copies) for own, copies in carry.get("slow", {}).items()},
             on_reference=self.reference_pass.on(carry["reference"]) if self.reference_pass is not None else None,
         )
 
@@ -207,10 +226,14 @@ class TrainingStep:
         step = self.view(carry, key, optimizers, {}, {})
         before = {name: step.tensors[name] for name in self.parameters}
         buffers = {name: value for name, value in step.tensors.items() if name not in before}
-        slow, states, judged = carry.get("slow", {}), list(carry["methods"]), {}
+        slow, states = carry.get("slow", {}), list(carry["methods"])
+        judged: Tensors = {name: torch.zeros_like(value) for name, value in carry["sums"].items()}
         grads: Tensors = {}
         features: dict[str, Activations] = {}
         for place, (phase, names) in enumerate(zip(self.objective.phases, self.groups, strict=True)):
+            if not phase.acts(batch):
+                step.idle |= set(names)
+                continue
             own_key = random.fold_in(key, _PHASES - place) if place else key
             if phase.optimizer.follows == "prediction":
                 _require_one_example(batch, phase)
@@ -258,12 +281,18 @@ class TrainingStep:
             step.grads, step.features = grads, features
             if self.watch_updates:
                 judged["weight_change"] = _mean_change(before, step.tensors)
-            step.since = {name: value + 1 for name, value in step.since.items()}
+            trained = {layer.name for _, layer in step.layers()}
+            step.since = {name: value + (name in trained) for name, value in step.since.items()}
             for number, _, folded in self.intervening:
                 step.key, step.noise = order.key_of(key, *folded), noise[number]
-                states[number] = methods[number].intervene(step, states[number], due[number])
+                rows, old = due[number], dict(step.tensors)
+                states[number] = methods[number].intervene(step, states[number], rows)
+                if slow and rows is not None and methods[number].starts_anew:
+                    _start_anew(step, old, rows[0] > 0)
             count = carry["count"] + 1
-            followed = {own: self.objective.slow[own].follow(old, step.tensors, count) for own, old in slow.items()}
+            followed = {
+                own: self.objective.slow[own].follow(old, step.tensors, count) for own, old in step.slow.items()
+            }
             sums = {name: value + judged[name] for name, value in carry["sums"].items()}
         new = {
             "tensors": step.tensors,
@@ -334,6 +363,18 @@ class TrainingStep:
             step = self.view(carry, key, optimizers, {}, {})
             states = list(carry["methods"])
             for number, _, folded in order.at_task(methods):
-                step.key = order.key_of(key, carry["count"], *folded)
+                step.key, old = order.key_of(key, carry["count"], *folded), dict(step.tensors)
                 states[number] = methods[number].at_task(step, states[number])
-        return {**carry, "tensors": step.tensors, "optim": step.optim, "since": step.since, "methods": states}
+                if methods[number].starts_anew:
+                    _start_anew(step, old, None)
+        found = {**carry, "tensors": step.tensors, "optim": step.optim, "since": step.since, "methods": states}
+        return {**found, "slow": step.slow} if step.slow else found
+
+
+def _start_anew(step: Step, old: Tensors, when: Tensor | None) -> None:
+    """Let slow copies of what a method has replaced begin as copies of it again; `when` None means for certain."""
+    for copies in step.slow.values():
+        for name, value in copies.items():
+            new = step.tensors[name]
+            if new is not old[name]:
+                copies[name] = new if when is None else torch.where(when, new, value)

@@ -158,6 +158,7 @@ class Training(ABC):
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         # last: this makes the folder a finished one
         self._recorder.finish(lambda checksum: self._write_provenance(finished=finished, metrics_sha256=checksum))
+        self._folder.drop_replay()
 
     def _train(self) -> None:
         """Train from the present step to the end."""

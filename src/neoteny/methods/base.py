@@ -59,6 +59,8 @@ class Step:
         step_sizes: step sizes of single parameters that differ from it, by name.
         due: the schedule's row as plain numbers, where the step is not compiled.
         newborn: what the optimizer's state holds for weights that are made new.
+        slow: slow copies of tensors (target networks), by their name and the name of the tensor, where a learner of the
+            laboratory has any.
         on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
             `gradient_of` can differentiate; given where a method says `needs_reference`.
     """
@@ -76,6 +78,7 @@ class Step:
     due: Sequence[int] | None = None
     on_reference: OnReference | None = None
     newborn: NewbornState = zero
+    slow: Mapping[str, Tensors] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         units = sum(layer.size for layer in self.network.layers)
@@ -358,6 +361,11 @@ class Method(Settings):
         `intervene` takes them, or `regularise` where `draws_before` says so.
         """
         return 0
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether it replaces whole parameters where it is due; target networks then begin as copies of them again."""
+        return False
 
     @property
     def coupled_decay(self) -> float | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from neoteny.checks import require_count
+from neoteny.errors import SettingError
 from neoteny.methods.base import Contract, Stage, Step, Tensors
 from neoteny.methods.shared.averaging import Averaging
 
@@ -39,12 +40,15 @@ class HareAndTortoise(Averaging):
         mu: μ in [0, 1); with 0 both are the same.
         period: updates between two returns; None: at a change of task. In the paper it is a number of epochs.
         shared_step: let the tortoise make the hare's whole first step after a return, as the authors' code does.
+        tortoise: `own` keeps an average; `target` takes an agent's target network, which is one already, for the
+            networks that have one. Others stay as they are, μ is not used, and the hare is evaluated.
 
     Raises:
-        SettingError: μ outside [0, 1), a period below 1.
+        SettingError: μ outside [0, 1), a period below 1; in training, no target network where one should be the
+            tortoise.
 
     >>> HareAndTortoise(period=10_000)
-    HareAndTortoise(mu=0.999, period=10000, shared_step=False)
+    HareAndTortoise(mu=0.999, period=10000, shared_step=False, tortoise='own')
     """
 
     name: ClassVar[str] = "hare-and-tortoise"
@@ -59,10 +63,13 @@ class HareAndTortoise(Averaging):
 
     period: int | None = None
     shared_step: bool = False
+    tortoise: Literal["own", "target"] = "own"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
+        if self.tortoise == "target" and self.shared_step:
+            raise SettingError("HareAndTortoise: a target network makes no shared step; leave shared_step out.")
         if self.period is not None:
             require_count(self, "period", least=1)
 
@@ -74,12 +81,14 @@ class HareAndTortoise(Averaging):
 
     def inert(self) -> str | None:
         """With μ = 0 both are the same."""
-        return "mu = 0, so the tortoise is the hare" if self.mu == 0 else None
+        return "mu = 0, so the tortoise is the hare" if self.mu == 0 and self.tortoise == "own" else None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """`<tensor>/average`: the tortoise; with `shared_step` `back`, bool `[]`: whether the hare just returned."""
         import torch
 
+        if self.tortoise == "target":
+            return {}
         state = super().init(network, tensors)
         if self.shared_step:
             state["back"] = torch.zeros((), dtype=torch.bool, device=next(iter(tensors.values())).device)
@@ -95,11 +104,16 @@ class HareAndTortoise(Averaging):
         """The tortoise follows; where it is due, the hare goes back to it."""
         import torch
 
+        when = None if due is None else due[0] > 0
+        if self.tortoise == "target":
+            slow = self._targets(step)
+            if when is not None:
+                step.tensors |= {name: torch.where(when, value, step.tensors[name]) for name, value in slow.items()}
+            return state
         share = 1 - self.mu
         if self.shared_step:
             share = torch.where(state["back"], torch.ones_like(state["back"], dtype=torch.float64), share)
         state = self.followed(step, state, share)
-        when = None if due is None else due[0] > 0
         if when is not None:
             for name, value in self.averages(step.tensors, state).items():
                 step.tensors[name] = torch.where(when, value, step.tensors[name])
@@ -111,12 +125,25 @@ class HareAndTortoise(Averaging):
         """The hare goes back, unless it has a period of its own."""
         if self.period is not None:
             return state
+        if self.tortoise == "target":
+            step.tensors.update(self._targets(step))
+            return state
         step.tensors.update(self.averages(step.tensors, state))
         if self.shared_step:
             import torch
 
             state = {**state, "back": torch.ones_like(state["back"])}
         return state
+
+    @staticmethod
+    def _targets(step: Step) -> Tensors:
+        """The tensors of the target networks, by the names of those that they copy."""
+        if not step.slow:
+            raise SettingError(
+                "HareAndTortoise: tortoise = 'target', and there is no target network here: give tortoise='own', or "
+                "train an agent of neoteny.rl that has one, such as SAC or DQN."
+            )
+        return {name: value for copies in step.slow.values() for name, value in copies.items()}
 
     def evaluated(self, tensors: Tensors, state: Tensors) -> Tensors:
         """The tortoise."""

@@ -179,6 +179,11 @@ class PlasticityInjection(Method):
         return None if self.after is None else Periodic(self.after)
 
     @property
+    def starts_anew(self) -> bool:
+        """It does."""
+        return True
+
+    @property
     def acts_always(self) -> bool:
         """Only where it is due."""
         return False

@@ -107,6 +107,11 @@ class ShrinkAndPerturb(Method):
         return self.weight_decay if self.when == "every_step" else 0.0
 
     @property
+    def starts_anew(self) -> bool:
+        """At a change of task."""
+        return self.when == "at_task"
+
+    @property
     def acts_always(self) -> bool:
         """Whether there is noise at every single step."""
         return self.when == "every_step" and self.interval == 1

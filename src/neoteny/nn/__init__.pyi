@@ -1,9 +1,13 @@
+from .dueling import Dueling as Dueling
 from .imagenet import ContinualImageNetNet as ContinualImageNetNet
 from .minatar import MinAtarNet as MinAtarNet
 from .mlp import MLP as MLP
 from .mlp import LinearNetwork as LinearNetwork
+from .networks import Networks as Networks
 from .recurrent_trace import RecurrentTraceNetwork as RecurrentTraceNetwork
 from .recurrent_trace import RecurrentTraceUnits as RecurrentTraceUnits
 from .resnet import ResNet18 as ResNet18
+from .soft_actor_critic import IQLNetworks as IQLNetworks
+from .soft_actor_critic import SoftActorCritic as SoftActorCritic
 from .vgg import VGG16 as VGG16
 from .vision_transformer import VisionTransformer as VisionTransformer

@@ -1,7 +1,16 @@
 from .agents import Agents as Agents
 from .avg import AVG as AVG
+from .dqn import DQN as DQN
 from .environments import OneByOne as OneByOne
+from .iql import IQL as IQL
+from .iql import BehaviourCloning as BehaviourCloning
 from .ppo import PPO as PPO
+from .replay import ReplayBuffer as ReplayBuffer
+from .replay_settings import BehaviourCloningSettings as BehaviourCloningSettings
+from .replay_settings import DQNSettings as DQNSettings
+from .replay_settings import IQLSettings as IQLSettings
+from .replay_settings import SACSettings as SACSettings
+from .sac import SAC as SAC
 from .settings import AgentSettings as AgentSettings
 from .settings import PPOSettings as PPOSettings
 from .stream_ac import StreamAC as StreamAC

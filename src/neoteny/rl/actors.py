@@ -25,7 +25,7 @@ class Transition(NamedTuple):
 
     Attributes:
         observations: what the agents saw before it, float32 [R, E, observations].
-        actions: what they chose, before any clipping, [R, E, A].
+        actions: what they chose, before any clipping, [R, E, A]; numbers of actions [R, E].
         rewards: as they learn from them, [R, E].
         next_observations: what the step led to, float32 [R, E, observations]. Where it ended an episode this is that
             episode's last observation, and `Actors.observations` holds the first of the next.
@@ -91,14 +91,15 @@ class Actors:
         """Take one step in every environment; where an episode ends the next one starts.
 
         Args:
-            actions: [R, E, A]. An agent with one that is not finite, because its network broke, does nothing.
+            actions: [R, E, A], or numbers of actions [R, E]. An agent with one that is not finite, because its network
+                broke, does nothing.
 
         Raises:
             SettingError: an environment gave an observation that is not finite.
         """
         if not finite(actions):
             actions = np.where(np.isfinite(actions).all((1, 2), keepdims=True), actions, np.float32(0.0))
-        given = actions.reshape(-1, actions.shape[-1])
+        given = actions.reshape(-1, *actions.shape[2:])
         if self._clips:
             given = np.clip(given, self._low, self._high)
         made = self.advance(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -178,8 +179,11 @@ class Agents(ABC):
         for agent in np.flatnonzero(broken):
             self.learner.drop(int(agent))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, folder: Path | None = None) -> dict[str, Any]:
         """Everything that the next iterations depend on, the environments' state included.
+
+        Args:
+            folder: where agents may append what is too large to be written again each time.
 
         Raises:
             SettingError: the environments' state cannot be read.
@@ -193,8 +197,8 @@ class Agents(ABC):
             "seconds": dict(self._seconds),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`.
+    def load_state_dict(self, state: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Go on from `state_dict(folder)`.
 
         Raises:
             CheckpointError: the state belongs to other agents.

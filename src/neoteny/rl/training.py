@@ -13,6 +13,7 @@ from neoteny.lab.former_names import METRICS
 from neoteny.lab.learner import Learner
 from neoteny.lab.training import Training
 from neoteny.rl.agents import Agents, Iteration
+from neoteny.rl.evaluation import evaluate
 
 __all__ = ["Reinforcement"]
 
@@ -23,7 +24,8 @@ class Reinforcement(Training):
     `step` in the metrics counts the steps of one agent. Of every episode its sum of rewards and its length are recorded
     where it ended (`episode_reward`, `episode_length`; `episode_unstable` where the simulation did not hold), and for
     every bin the mean reward of the episodes that ended in it (`episodic_return`; where none did, the bin before's),
-    the losses' means and the friction at its end.
+    the losses' means and the friction at its end. Where the problem has evaluations, `evaluation_return` is the mean of
+    episodes apart from training (`neoteny.rl.evaluation`), by the actions that agents prefer.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "gymnasium", "mujoco")
@@ -39,6 +41,7 @@ class Reinforcement(Training):
         super().__init__(config, execution, notify, stopped, problem.steps, "episodic_return", "steps")
         self._problem, self._timeline = problem, problem.timeline()
         self._agents: Agents = problem.build_agents(threads=execution.threads, **self._learning())
+        self._testing = problem.build_evaluation(config.seeds, execution.threads) if len(self._timeline.tests) else None
         self._probe = self._agents.states
         self._bin = _Bin(config.runs)
 
@@ -95,16 +98,24 @@ class Reinforcement(Training):
 
     def _judge(self) -> None:
         """Look at the networks, when it is due."""
+        if self._timeline.among(self._step, self._timeline.tests):
+            agents: Any = self._agents
+            assert self._testing is not None
+            self._record("evaluation_return", evaluate(agents.prefer, self._testing, agents.seeds, self._step).mean(1))
         if self._timeline.among(self._step, self._timeline.looks):
             recent = self._agents.states[:, -self._problem.probe_size :]
             inputs = self._agents.inputs
             self._look((self._problem.MEASURES, inputs(recent)), (self._problem.PROBED, inputs(self._probe)))
 
     def _state(self) -> dict[str, Any]:
-        return {"agents": self._agents.state_dict(), "probe": self._probe, "bin": self._bin.state_dict()}
+        return {
+            "agents": self._agents.state_dict(self._folder.replay),
+            "probe": self._probe,
+            "bin": self._bin.state_dict(),
+        }
 
     def _load_state(self, state: Mapping[str, Any]) -> None:
-        self._agents.load_state_dict(state["agents"])
+        self._agents.load_state_dict(state["agents"], self._folder.replay)
         self._probe = state["probe"].clone()
         self._bin.load_state_dict(state["bin"])
 
@@ -144,7 +155,7 @@ class _Bin:
         np.add.at(self._episodes, made.episodes.agent, 1)
         for name, values in made.losses.items():
             self._losses[name] = self._losses.get(name, 0.0) + values
-        self._iterations += 1
+        self._iterations += bool(made.losses)  # where nothing was learned there are none
         self._friction = made.friction
 
     def take(self) -> dict[str, np.ndarray]:

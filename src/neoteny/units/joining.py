@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from neoteny.units.finding import find
+from neoteny.units.inference import infer_initialisers
 from neoteny.units.records import Network, UnitLayer
 
 __all__ = ["find_each"]
@@ -53,7 +54,19 @@ def find_each(model: nn.Module, examples: Mapping[str, Any], **options: Any) -> 
         places = {own: modules[id(part)] for own, part in member.named_modules(remove_duplicate=False)}
         network = find(member, inputs, **options)
         found.append(network.renamed(lambda own, to=tensors: to[own], lambda own, to=places: to.get(own, own)))
-    return _joined(found)
+    return _with_loose(_joined(found), model)
+
+
+def _with_loose(network: Network, model: nn.Module) -> Network:
+    """The network, and the model's own parameters that belong to none of its networks, such as a temperature.
+
+    They are kept with the gains of norms: drawn anew with everything else, but pulled nowhere by regularisers.
+    """
+    loose = {name for name, _ in model.named_parameters(recurse=False)} - network.initialisers.keys()
+    if not loose:
+        return network
+    drawn = {name: how for name, how in infer_initialisers(model, {})[0].items() if name in loose}
+    return replace(network, initialisers={**network.initialisers, **drawn}, norms=(*network.norms, *drawn))
 
 
 def _joined(networks: list[Network]) -> Network:

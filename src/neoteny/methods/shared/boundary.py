@@ -45,6 +45,11 @@ class BoundaryReset(Method, ABC):
         return None if self.period is None else Periodic(self.period)
 
     @property
+    def starts_anew(self) -> bool:
+        """It does."""
+        return True
+
+    @property
     def acts_always(self) -> bool:
         """Only where it is due."""
         return False

@@ -1,0 +1,326 @@
+"""Replay buffers: what agents have met, kept in arrays, drawn from again and again.
+
+A transition is written once, in place. Checkpoints append the new transitions to a folder as files, and never write old
+ones again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neoteny.errors import CheckpointError, DataError, SettingError
+from neoteny.lab.recorder import atomically, checksum
+
+__all__ = ["FIELDS", "ReplayBuffer", "Storage"]
+
+Storage = Literal["float32", "uint8", "bits"]
+"""How observations are kept: as they are, as bytes (pixels), or packed as bits (those that are 0 or 1)."""
+FIELDS = ("states", "actions", "rewards", "next_states", "ends")
+"""What is kept of a transition."""
+GOES_ON, CUT, TERMINAL = 0, 1, 2
+"""Values of `ends`: the episode goes on; time ran out, and the next state has a value; there is nothing after it."""
+
+
+class ReplayBuffer:
+    """The last `capacity` transitions of each of R agents, the oldest of which are overwritten.
+
+    An agent's environments, E of them, write a transition each at a time. From k on, that of the same environment one
+    step later is k + E. With n steps, a draw is
+
+        (s_k, a_k, sum of gamma^i r_(k+i) for i < m, s_(k+m), gamma^m or 0)
+
+    where m is n, or less: a draw ends with its episode, and at the newest transition. The last entry, by which the
+    value of the last state counts, is 0 where that state was terminal; where time ran out it is not.
+
+    Args:
+        runs: R; 1 for a data set that several agents share.
+        capacity: of each, a multiple of `environments`.
+        observations: number of values in an observation.
+        actions: number of values in an action; None for the number of one of a few actions.
+        environments: E.
+        storage: how observations are kept.
+        shift: added to every reward.
+        device: where.
+
+    Attributes:
+        added: transitions of each agent so far.
+
+    Raises:
+        SettingError: a capacity that is none.
+
+    >>> buffer = ReplayBuffer(1, 4, observations=2, actions=None)
+    >>> for reward in (1.0, 2.0, 3.0):
+    ...     buffer.add(np.zeros((1, 1, 2)), np.zeros((1, 1)), [[reward]], np.zeros((1, 1, 2)), [[False]], [[False]])
+    >>> drawn = buffer.take(np.array([[0, 2]]), gamma=0.5, steps=2)
+    >>> drawn["rewards"], drawn["discounts"]
+    (tensor([[2., 3.]]), tensor([[0.2500, 0.5000]]))
+    """
+
+    def __init__(
+        self,
+        runs: int,
+        capacity: int,
+        observations: int,
+        actions: int | None,
+        *,
+        environments: int = 1,
+        storage: Storage = "float32",
+        shift: float = 0.0,
+        device: torch.device | str = "cpu",
+    ):
+        if capacity < 1 or capacity % environments:
+            raise SettingError(
+                f"capacity = {capacity}: a buffer keeps at least one transition, and as many of each of the "
+                f"{environments} environments of an agent; give a multiple of {environments}."
+            )
+        self.runs, self.capacity, self.environments, self.storage = runs, capacity, environments, storage
+        self.device, self.added, self._shift = torch.device(device), 0, shift
+        self._observations, self._discrete = observations, actions is None
+        width = -(-observations // 8) if storage == "bits" else observations
+        seen = (torch.float32 if storage == "float32" else torch.uint8, (width,))
+        kept = {
+            "states": seen,
+            "actions": (torch.int32, ()) if actions is None else (torch.float32, (actions,)),
+            "rewards": (torch.float32, ()),
+            "next_states": seen,
+            "ends": (torch.uint8, ()),
+        }
+        # empty: memory is taken as it is written to
+        self._kept = {
+            name: torch.empty((runs, capacity, *shape), dtype=dtype, device=self.device)
+            for name, (dtype, shape) in kept.items()
+        }
+        self._flat = {name: value.flatten(0, 1) for name, value in self._kept.items()}
+        self._first = torch.arange(runs, device=self.device).unsqueeze(1) * capacity
+        self._parts: list[dict[str, Any]] = []
+        self._files: set[str] = set()
+
+    @property
+    def size(self) -> int:
+        """Transitions of each agent that can be drawn."""
+        return min(self.added, self.capacity)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays when they are full."""
+        return sum(value.numel() * value.element_size() for value in self._kept.values())
+
+    def add(self, states: Any, actions: Any, rewards: Any, next_states: Any, terminated: Any, truncated: Any) -> None:
+        """Write one transition of every environment; arrays [R, E, ...].
+
+        Several steps at once, [R, T E, ...], are written in order of time.
+
+        Raises:
+            SettingError: a reward that is not finite.
+        """
+        rewards = np.asarray(rewards, dtype=np.float32) + np.float32(self._shift)
+        if not np.isfinite(rewards).all():
+            run, place = np.argwhere(~np.isfinite(rewards))[0]
+            raise SettingError(
+                f"agent {run} was given the reward {rewards[run, place]}: correct the environment or the data, no "
+                "agent can learn from it."
+            )
+        ends = np.where(terminated, TERMINAL, np.where(truncated, CUT, GOES_ON)).astype(np.uint8)
+        given = {
+            "states": self._as_kept(states),
+            "actions": np.asarray(actions, dtype=np.int32 if self._discrete else np.float32),
+            "rewards": rewards,
+            "next_states": self._as_kept(next_states),
+            "ends": ends,
+        }
+        count = rewards.shape[1]
+        begun = max(count - self.capacity, 0)  # of more than it holds the last ones
+        while begun < count:
+            place = (self.added + begun) % self.capacity
+            stop = min(count, begun + self.capacity - place)
+            for name, value in given.items():
+                rows = torch.from_numpy(np.ascontiguousarray(value[:, begun:stop]))
+                self._kept[name][:, place : place + stop - begun] = rows.to(self.device)
+            begun = stop
+        self.added += count
+
+    def _as_kept(self, observations: Any) -> np.ndarray:
+        if self.storage == "bits":
+            return np.packbits(np.asarray(observations) > 0.5, axis=-1)
+        return np.asarray(observations, dtype=np.float32 if self.storage == "float32" else np.uint8)
+
+    def take(self, places: Any, gamma: float, steps: int = 1) -> dict[str, Tensor]:
+        """What lies at these places, with n = `steps`.
+
+        Args:
+            places: int [R, ...], from 0 to `size` - 1; of a buffer of one run for any number of agents.
+            gamma: the discount.
+            steps: n.
+
+        Returns:
+            `states`, `actions`, `rewards`, `next_states` and `discounts`, [R, ..., of each].
+        """
+        places = torch.tensor(places, device=self.device)
+        shape, places = places.shape, places.reshape(len(places), -1)
+        rewards, last, factor = self._walked(places, gamma, steps)
+        found = {
+            "states": self._seen("states", places),
+            "actions": self._at("actions", places),
+            "rewards": rewards,
+            "next_states": self._seen("next_states", last),
+            "discounts": factor * (self._at("ends", last) != TERMINAL),
+        }
+        if self._discrete:
+            found["actions"] = found["actions"].long()
+        return {name: value.reshape(*shape, *value.shape[2:]) for name, value in found.items()}
+
+    def _walked(self, places: Tensor, gamma: float, steps: int) -> tuple[Tensor, Tensor, Any]:
+        """The rewards of up to n steps, the place of the last of them, and gamma to the power of their number."""
+        rewards = self._at("rewards", places)
+        if steps == 1:
+            return rewards, places, gamma
+        # later transitions of the same environment
+        left = (self.added % self.capacity - 1 - places) % self.capacity // self.environments
+        last, factor = places, torch.full_like(rewards, gamma)
+        goes_on = self._at("ends", places) == GOES_ON
+        for step in range(1, steps):
+            goes_on = goes_on & (left >= step)
+            place = torch.where(goes_on, (places + step * self.environments) % self.capacity, last)
+            rewards = torch.where(goes_on, rewards + factor * self._at("rewards", place), rewards)
+            factor = torch.where(goes_on, factor * gamma, factor)
+            last = place
+            goes_on = goes_on & (self._at("ends", last) == GOES_ON)
+        return rewards, last, factor
+
+    def _at(self, name: str, places: Tensor) -> Tensor:
+        """A field at places [R, n], [R, n, ...]."""
+        if self.runs > 1:
+            places = places + self._first
+        own = self._flat[name].index_select(0, places.flatten())
+        return own.view(*places.shape, *own.shape[1:])
+
+    def _seen(self, name: str, places: Tensor) -> Tensor:
+        """Observations as numbers."""
+        kept = self._at(name, places)
+        if self.storage == "bits":
+            shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=kept.device)
+            kept = (kept.unsqueeze(-1) >> shifts & 1).flatten(-2)[..., : self._observations]
+        return kept.float()
+
+    # Saving
+
+    def state_dict(self, folder: Path | None = None) -> dict[str, Any]:
+        """What `load_state_dict` takes.
+
+        Args:
+            folder: where to append the transitions that came since the last time, as a file; without it they are part
+                of the state.
+        """
+        if folder is None:
+            rows = self._rows(self.added - self.size, self.added)
+            return {"added": self.added, "rows": {name: value.clone() for name, value in rows.items()}}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._tidy(folder)
+        written = max(self._parts[-1]["stop"] if self._parts else 0, self.added - self.capacity)
+        if written < self.added:
+            path = folder / f"replay-{self.added:012d}.npz"
+            rows: dict[str, Any] = {name: value.cpu().numpy() for name, value in self._rows(written, self.added).items()}
+
+            def write(temporary: Path) -> None:
+                with open(temporary, "wb") as file:
+                    np.savez(file, **rows)
+
+            atomically(path, write)
+            self._parts.append({"name": path.name, "start": written, "stop": self.added, "sum": checksum(path)})
+        self._parts = [part for part in self._parts if part["stop"] > self.added - self.capacity]
+        return {"added": self.added, "parts": [dict(part) for part in self._parts]}
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove files that the last checkpoint does not need: it is complete now, and what came before it is not
+        needed any more.
+        """
+        needed = {part["name"] for part in self._parts}
+        for path in folder.glob("*replay-*"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
+    def _rows(self, start: int, stop: int) -> dict[str, Tensor]:
+        """Transitions by their number, of which the first one ever is 0."""
+        places = torch.arange(start, stop, device=self.device) % self.capacity
+        return {name: value.index_select(1, places) for name, value in self._kept.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Go on from `state_dict(folder)`.
+
+        Raises:
+            CheckpointError: a file is missing or was changed, or the state is of other agents.
+        """
+        self.added, self._parts = int(state["added"]), [dict(part) for part in state.get("parts", ())]
+        if "rows" in state:
+            self._restore(self.added - self.size, self.added, state["rows"])
+        for part in self._parts:
+            if folder is None:
+                raise CheckpointError("the buffer's transitions lie in files beside the checkpoint: give their folder.")
+            path = folder / part["name"]
+            if not path.exists() or checksum(path) != part["sum"]:
+                wrong = "was changed" if path.exists() else "is missing"
+                raise CheckpointError(
+                    f"{path} {wrong}, though the checkpoint needs it as it was written: restore the file, or delete "
+                    "the run's folder and run it again."
+                )
+            with np.load(path, allow_pickle=False) as content:
+                rows = {name: torch.from_numpy(content[name]) for name in FIELDS}
+            self._restore(int(part["start"]), int(part["stop"]), rows)
+        if folder is not None:
+            self._tidy(folder)
+
+    def _restore(self, start: int, stop: int, rows: Mapping[str, Tensor]) -> None:
+        oldest = max(start, self.added - self.capacity)
+        places = torch.arange(oldest, stop, device=self.device) % self.capacity
+        for name, own in self._kept.items():
+            value = torch.as_tensor(rows[name])
+            if value.shape != (self.runs, stop - start, *own.shape[2:]):
+                raise CheckpointError(
+                    f"the checkpoint's transitions have {name} of shape {tuple(value.shape)}, this buffer has "
+                    f"{(self.runs, stop - start, *own.shape[2:])}: resume with the settings that it was made with."
+                )
+            own[:, places] = value[:, oldest - start :].to(self.device)
+
+    def fill(self, transitions: Mapping[str, Any]) -> None:
+        """Write a data set into every agent's part.
+
+        Args:
+            transitions: arrays [n, ...]: `observations`, `actions`, `rewards`, `next_observations`, `terminals`, and
+                `timeouts` where episodes were cut, in order of time.
+
+        Raises:
+            DataError: an array is missing, empty, of another size or length, or not finite.
+        """
+        names = ("observations", "actions", "rewards", "next_observations", "terminals")
+        missing = [name for name in names if name not in transitions]
+        if missing:
+            raise DataError(
+                f"the data set has no {missing[0]!r} (it has: {', '.join(transitions) or 'nothing'}): give transitions "
+                f"as arrays {', '.join(names)}."
+            )
+        own = {name: np.asarray(transitions[name]) for name in names}
+        cut = np.array(transitions.get("timeouts", np.zeros(len(own["rewards"]), bool)))
+        cut[-1:] = True  # what is written later does not follow
+        own["timeouts"] = cut
+        count, width = len(own["rewards"]), self._kept["actions"].shape[2:]
+        shapes = {"observations": (count, self._observations), "next_observations": (count, self._observations)}
+        shapes |= {"actions": (count, *width), "rewards": (count,), "terminals": (count,), "timeouts": (count,)}
+        for name, shape in shapes.items():
+            if count == 0 or own[name].shape != shape:
+                raise DataError(
+                    f"the data set's {name} have the shape {own[name].shape}, these agents need {shape} with at least "
+                    "one row: it is of another environment, or empty."
+                )
+            if not np.isfinite(own[name]).all():
+                raise DataError(f"the data set's {name} are not all finite: no agent can learn from it.")
+
+        def rows(name: str) -> np.ndarray:
+            return np.repeat(own[name][None], self.runs, axis=0)
+
+        self.add(*(rows(name) for name in (*names, "timeouts")))

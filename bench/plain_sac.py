@@ -67,7 +67,7 @@ class PlainSAC:
             least = torch.min(*(target(both).squeeze(-1) for target in self.targets))
             y = r + batch["discounts"] * (least - self.log_alpha.exp() * log_prob)
         both = torch.cat([s, a], -1)
-        loss = sum(F.mse_loss(critic(both).squeeze(-1), y) for critic in self.critics)
+        loss = torch.stack([F.mse_loss(critic(both).squeeze(-1), y) for critic in self.critics]).sum()
         self.of_critics.zero_grad()
         loss.backward()
         self.of_critics.step()

@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -86,15 +87,15 @@ def products() -> Callable[[], None]:
 
     def forward(x: torch.Tensor, w: torch.Tensor, v: torch.Tensor) -> None:
         for a, b in ((x, w), (hidden, second), (hidden, v)):
-            a @ b.T
+            torch.mm(a, b.T)
 
     def backward(x: torch.Tensor, error: torch.Tensor, v: torch.Tensor) -> None:
         for a, b in ((error.T, hidden), (error, v), (hidden.T, hidden), (hidden, second), (hidden.T, x)):
-            a @ b
+            torch.mm(a, b)
 
     def through() -> None:  # to the actions, without gradients of the critics' weights
         for a, b in ((one, last), (hidden, second), (hidden, first)):
-            a @ b
+            torch.mm(a, b)
 
     def all_of_them() -> None:
         for _ in range(2):  # at the next states and at the states
@@ -109,7 +110,7 @@ def products() -> Callable[[], None]:
     return all_of_them
 
 
-def best(sides: dict[str, Callable[[], None]], rounds: int, times: int) -> dict[str, float]:
+def best(sides: dict[str, Callable[[], Any]], rounds: int, times: int) -> dict[str, float]:
     """Milliseconds of the core, of each side the best turn."""
     found = dict.fromkeys(sides, float("inf"))
     for name, side in sides.items():
@@ -134,7 +135,7 @@ def update(rounds: int) -> list[str]:
             "ordinary PyTorch": lambda: plain.agent.update(plain.buffer.draw(BATCH)),
             "neoteny": lambda: agents._learn(1, generators),
             "neoteny, bfloat16": lambda: coarse._learn(1, generators),
-            "drawing a batch": lambda: agents._batches(1, generators) and None,
+            "drawing a batch": lambda: agents._batches(1, generators),
             "matrix products alone": products(),
         },
         rounds,
@@ -157,7 +158,7 @@ def end_to_end(rounds: int) -> list[str]:
     lines = ["| updates a step | ordinary, ms a step | neoteny, ms a step | ratio |", "|---:|---:|---:|---:|"]
     for ratio in (32, 1):
         agents, plain = ours(ratio=ratio), Plain()
-        sides = {"plain": lambda p=plain, r=ratio: p.steps(10, r), "ours": lambda a=agents: a.iterate() and None}
+        sides = {"plain": lambda p=plain, r=ratio: p.steps(10, r), "ours": lambda a=agents: a.iterate()}
         found = best(sides, rounds, 1 if ratio > 1 else 4)
         row = found["plain"] / 10, found["ours"] / 10
         lines.append(f"| {ratio} | {row[0]:.1f} | {row[1]:.1f} | {row[0] / row[1]:.2f} |")

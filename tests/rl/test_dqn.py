@@ -159,6 +159,31 @@ def test_games_are_kept_as_bits_and_the_hare_goes_back_to_its_target():
         assert torch.equal(value, agents.learner.initial_weights[name])  # the target was not moved yet
 
 
+class Pictures(gymnasium.Env):
+    """Bytes that count the steps."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (2, 3, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.now = 0
+        return np.zeros((2, 3, 3), np.uint8), {}
+
+    def step(self, action):
+        self.now += 1
+        return np.full((2, 3, 3), self.now, np.uint8), 1.0, False, self.now == 9, {}
+
+
+def test_pixels_are_kept_as_bytes():
+    own = DQNSettings(**SMALL)
+    agents = DQN(OneByOne(Pictures, 1), settings=own, network=lambda: MLP(18, [4], 2), compile=False)
+    agents.iterate()
+    assert agents.buffer._kept["states"].dtype == torch.uint8
+    drawn = agents.buffer.take(np.arange(20)[None], 0.9)
+    assert drawn["states"][0, :, 0].tolist() == [*range(9), *range(9), 0, 1]
+    assert drawn["next_states"][0, :, 17].tolist() == [*range(1, 10), *range(1, 10), 1, 2]
+
+
 def test_a_continuous_space_is_refused():
     with pytest.raises(SettingError, match="agent for continuous actions"):
         DQN(OneByOne(lambda: gymnasium.make("Pendulum-v1"), 1), settings=DQNSettings(**SMALL), compile=False)

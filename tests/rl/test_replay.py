@@ -180,5 +180,8 @@ def test_what_no_agent_can_learn_from_is_refused():
     met["rewards"][1, 0, 2] = np.nan
     with pytest.raises(SettingError, match="agent 1 was given the reward nan"):
         filled(met, range(1))
+    with pytest.raises(SettingError, match="give storage = 'float32'"):
+        small = ReplayBuffer(1, 4, 2, None, storage="uint8")
+        small.add(np.full((1, 1, 2), 0.5), [[0]], [[0.0]], np.zeros((1, 1, 2)), [[False]], [[False]])
     with pytest.raises(SettingError, match="multiple of 3"):
         ReplayBuffer(R, 10, OBS, ACT, environments=E)

@@ -11,11 +11,21 @@ import numpy as np
 import pytest
 import torch
 
+import neoteny
 from neoteny.envs import MujocoVectorEnv, make_classic
 from neoteny.errors import DataError, SettingError
 from neoteny.lab.objective import Objective
-from neoteny.methods import ContinualBackprop, FullReset, HareAndTortoise, HeadReset, ReDo, ShrinkAndPerturb
+from neoteny.methods import (
+    ContinualBackprop,
+    FullReset,
+    HareAndTortoise,
+    HeadReset,
+    PlasticityInjection,
+    ReDo,
+    ShrinkAndPerturb,
+)
 from neoteny.nn import SoftActorCritic
+from neoteny.nn.soft_actor_critic import CriticEnsemble
 from neoteny.optim import Adam
 from neoteny.rl import SAC, OneByOne, SACSettings
 from neoteny.rl.sac_loss import Actor, Critics, Temperature, squashed
@@ -331,6 +341,30 @@ def test_shrunk_networks_have_shrunk_targets_and_the_hare_goes_back_to_its_targe
                 assert torch.equal(value, old[name])
         same = torch.equal(after["actor.layers.0.weight"], before["actor.layers.0.weight"])
         assert same == (agents is hare)
+
+
+def test_plasticity_is_injected_into_critics_without_changing_them():
+    injection = PlasticityInjection()
+
+    def build():
+        networks = SoftActorCritic(OBS, ACT, HIDDEN)
+        inputs = torch.zeros(1, OBS + ACT)
+        networks["critic"] = CriticEnsemble([neoteny.prepare(one, injection, inputs) for one in networks["critic"]])
+        return networks
+
+    own = SACSettings(**SMALL)
+    agents = SAC(pendulums(1), settings=own, methods=injection, network=build, compile=False, precision="float64")
+    agents.iterate()
+    given = torch.randn(1, 5, OBS).double(), torch.randn(1, 5, ACT).double()
+    before = agents.learner.outputs(*given, network="critic")
+    agents.learner.new_task()
+    torch.testing.assert_close(agents.learner.outputs(*given, network="critic"), before)
+    tensors, slow, _ = weights_and_targets(agents)
+    assert any("injection.frozen" in name for name in slow)
+    changed = [name for name in slow if ".injection." in name or ".layers.4." in name]
+    assert all(torch.equal(slow[name], tensors[name]) for name in changed)
+    agents.iterate()
+    assert agents.alive.all()
 
 
 def test_units_are_replaced_in_actor_and_critics():

@@ -157,8 +157,8 @@ class MinAtar100k(Replaying, DQNSettings):
         from neoteny.nn.dueling import Dueling
         from neoteny.nn.minatar import MinAtarNet
 
-        outputs, own = self.actions + self.dueling, ("kaiming_uniform", None)
-        network = MinAtarNet(GAMES[self.game][0], outputs, self.hidden[0], self.activation, *own)
+        outputs, channels = self.actions + self.dueling, GAMES[self.game][0]
+        network = MinAtarNet(channels, outputs, self.hidden[0], self.activation, "kaiming_uniform", None)
         return Dueling(network) if self.dueling else network
 
     def environments_of(self, number: int, threads: int) -> Environments:

@@ -13,7 +13,7 @@ from neoteny import seeds as randomness
 from neoteny.errors import NetworkError, SettingError
 from neoteny.lab.objective import Objective
 from neoteny.methods.base import Method
-from neoteny.methods.shared.combining import prepare
+from neoteny.methods.shared.combining import prepare, prepared
 from neoteny.optim.base import Optimizer
 from neoteny.units import find
 from neoteny.units.joining import find_each
@@ -42,18 +42,22 @@ def seeded(build_network: Callable[[], nn.Module], methods: Sequence[Method], ex
     """A network, changed as the methods need, drawn from the run's own seed; torch's global generator does not change.
 
     Raises:
-        SettingError: a method changes networks, and there are several.
+        SettingError: a method changes networks, and there are several, of which none was prepared for it.
     """
     changing = [method.name for method in methods if method.prepares]
-    if changing and isinstance(example, Mapping):
-        raise SettingError(
-            f"{changing[0]} changes the network, and this learner has several ({', '.join(example)}): leave it out, "
-            "and call neoteny.prepare on the networks that it should change where you build them."
-        )
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(int(randomness.generator(seed, randomness.WEIGHTS).integers(2**62)))
         model = build_network()
-        return prepare(model, methods, example) if changing else model
+        if not isinstance(example, Mapping):
+            return prepare(model, methods, example) if changing else model
+    done = {name for module in model.modules() for name in prepared(module)}
+    missing = next((name for name in changing if name not in done), None)
+    if missing is not None:
+        raise SettingError(
+            f"{missing} changes the network, and this learner has several ({', '.join(example)}): call neoteny.prepare "
+            "on the networks that it should change where you build them."
+        )
+    return model
 
 
 def past(examples: Tensor) -> Tensor:

@@ -71,6 +71,8 @@ class Agents(ABC):
 
     DISCRETE: ClassVar[bool] = False
     """Whether actions are chosen from a few, instead of being vectors of real numbers."""
+    PIXELS: ClassVar[bool] = False
+    """Whether observations may also be bytes of any shape, such as pixels."""
     learner: Learner
 
     def __init__(
@@ -81,7 +83,7 @@ class Agents(ABC):
         total: int | None = None,
     ):
         self.environments, self.settings, self._total = environments, settings, total
-        self._observations, self._actions = check_spaces(environments, self.DISCRETE)
+        self._observations, self._actions = check_spaces(environments, self.DISCRETE, self.PIXELS)
         own = settings.environments
         agents, rest = divmod(environments.num_envs, own)
         if rest:

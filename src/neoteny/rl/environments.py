@@ -45,12 +45,13 @@ class Environments(Protocol):
         ...
 
 
-def check_spaces(environments: Environments, discrete: bool = False) -> tuple[int, int]:
+def check_spaces(environments: Environments, discrete: bool = False, pixels: bool = False) -> tuple[int, int]:
     """Check that agents can learn in these environments; gives the sizes of an observation and of an action.
 
     Args:
         environments: what to check.
         discrete: whether the agents choose from a few actions; the second size is then their number.
+        pixels: whether they may see bytes of any shape, which they get as one row.
 
     Raises:
         SettingError: the environments do not step in arrays, or actions or observations are of another kind than the
@@ -61,7 +62,11 @@ def check_spaces(environments: Environments, discrete: bool = False) -> tuple[in
             f"{environments!r} does not step in arrays: give neoteny.envs.MujocoVectorEnv, or several of any Gymnasium "
             "environment by neoteny.rl.OneByOne(lambda: gymnasium.make(...), 8)."
         )
-    sizes = [_size("observation", environments.single_observation_space)]
+    seen = environments.single_observation_space
+    if pixels and getattr(seen, "dtype", None) == np.uint8 and getattr(seen, "shape", None):
+        sizes = [int(np.prod(seen.shape))]
+    else:
+        sizes = [_size("observation", seen)]
     space = environments.single_action_space
     if not discrete:
         return sizes[0], _size("action", space)

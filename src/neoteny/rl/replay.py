@@ -117,7 +117,7 @@ class ReplayBuffer:
         Several steps at once, [R, T E, ...], are written in order of time.
 
         Raises:
-            SettingError: a reward that is not finite.
+            SettingError: a reward that is not finite, or an observation that `storage` cannot keep.
         """
         rewards = np.asarray(rewards, dtype=np.float32) + np.float32(self._shift)
         if not np.isfinite(rewards).all():
@@ -146,9 +146,16 @@ class ReplayBuffer:
         self.added += count
 
     def _as_kept(self, observations: Any) -> np.ndarray:
-        if self.storage == "bits":
-            return np.packbits(np.asarray(observations) > 0.5, axis=-1)
-        return np.asarray(observations, dtype=np.float32 if self.storage == "float32" else np.uint8)
+        given = np.asarray(observations)
+        if self.storage == "float32":
+            return given.astype(np.float32, copy=False)
+        kept = given.astype(np.uint8)
+        if (kept != given).any() or (self.storage == "bits" and kept.max(initial=0) > 1):
+            raise SettingError(
+                f"storage = {self.storage!r}, and an observation has the value "
+                f"{given[(kept != given) | (kept > 1)].flat[0]}: give storage = 'float32'."
+            )
+        return np.packbits(kept, axis=-1) if self.storage == "bits" else kept
 
     def take(self, places: Any, gamma: float, steps: int = 1) -> dict[str, Tensor]:
         """What lies at these places, with n = `steps`.
@@ -225,7 +232,9 @@ class ReplayBuffer:
         written = max(self._parts[-1]["stop"] if self._parts else 0, self.added - self.capacity)
         if written < self.added:
             path = folder / f"replay-{self.added:012d}.npz"
-            rows: dict[str, Any] = {name: value.cpu().numpy() for name, value in self._rows(written, self.added).items()}
+            rows: dict[str, Any] = {
+                name: value.cpu().numpy() for name, value in self._rows(written, self.added).items()
+            }
 
             def write(temporary: Path) -> None:
                 with open(temporary, "wb") as file:

@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -67,6 +67,7 @@ class ReplayAgents(Agents):
         DataError: a data set of other transitions.
     """
 
+    PIXELS: ClassVar[bool] = True
     settings: Any
 
     def __init__(
@@ -88,6 +89,7 @@ class ReplayAgents(Agents):
     ):
         super().__init__(environments, settings, seeds, total)
         self._dtype = torch.float64 if precision == "float64" else torch.float32
+        self._pixels = environments.single_observation_space.dtype == np.uint8
         space = environments.single_action_space
         if not self.DISCRETE:
             low, high = (np.asarray(bound, dtype=np.float32) for bound in (space.low, space.high))
@@ -126,7 +128,7 @@ class ReplayAgents(Agents):
             self._observations,
             None if self.DISCRETE else self._actions,
             environments=self.settings.environments,
-            storage=self.settings.storage,
+            storage="uint8" if self._pixels else self.settings.storage,
             shift=self.settings.reward_shift,
             device=self.learner.device,
         )

@@ -65,7 +65,7 @@ class GaussianAgents(ReplayAgents):
     def inputs(self, states: Tensor) -> Any:
         """States for the actor, and for the critics with the actions that the actor prefers; see `Agents`."""
         states = states.to(self._dtype)
-        actions = torch.from_numpy(self._chosen(self._policy(states.float().numpy()), None)).to(self._dtype)
+        actions = torch.from_numpy(self._chosen(self._policy(states.float().cpu().numpy()), None)).to(self._dtype)
         return {name: (states, actions) if name == CRITIC else states for name in self._example()}
 
 

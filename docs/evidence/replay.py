@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from neoteny.report.statistics.aggregate import aggregate, area
 
 from neoteny import lab
 from neoteny.lab.execution import Execution
 from neoteny.lab.running import folder_of, start
 from neoteny.report.runs.archive import archive
 from neoteny.report.runs.folders import read_folder
+from neoteny.report.statistics.aggregate import aggregate, area
 
 HERE = Path(__file__).parent
 RUNS = Path(".cache/replay")

@@ -67,6 +67,7 @@ class MinAtar100k(Replaying, DQNSettings):
         "tiny": {
             "task_length": 120,
             "segment": 20,
+            "replay_ratio": 0.25,
             "learning_starts": 20,
             "batch_size": 4,
             "capacity": 100,

@@ -72,7 +72,7 @@ def primed(summary: str, *methods: Method) -> System:
     def own(steps: int, updates: int) -> System:
         return System(summary, methods, {"priming_steps": steps, "priming_updates": updates})
 
-    return replace(own(100, 100_000), scaled={"small": own(100, 30_000), "tiny": own(10, 40)})
+    return replace(own(100, 100_000), scaled={"small": own(100, 30_000), "tiny": own(10, 8)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,7 @@ class PrimacyBias(Replaying, SACSettings):
             "capacity": 100,
             "learning_starts": 20,
             "segment": 20,
+            "replay_ratio": 0.25,
             "reset_every": 60,
             "bin_size": 40,
             "evaluate_every": 60,

@@ -55,7 +55,7 @@ class ExpectileValue:
         """The loss of a batch."""
         value = forward(batch["states"], network=VALUE).squeeze(-1)
         error = judged(forward, batch) - value
-        weight = torch.where(error < 0, 1 - self.expectile, self.expectile)
+        weight = (self.expectile - (error < 0).to(error.dtype)).abs()
         return Evaluation((weight * error.square()).mean(), {"state_value": value.detach().mean()})
 
 

@@ -127,8 +127,8 @@ def test_it_learns_from_the_data_first_and_then_from_the_environment_as_well(tmp
 
 def test_what_was_done_in_the_data_is_cloned():
     given = data(300)
-    agents = agents_of(BehaviourCloning, given, offline_updates=400)
-    while agents.step < 400:
+    agents = agents_of(BehaviourCloning, given, offline_updates=600)
+    while agents.step < 600:
         made = agents.iterate()
     actions = agents.prefer(given["observations"][None])[0] / 2  # the environment's range is [-2, 2]
     assert np.abs(actions - given["actions"]).mean() < 0.15

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import polars as pl
 import pytest
@@ -112,6 +114,16 @@ def test_an_evaluation_is_of_the_preferred_actions_and_changes_nothing():
     assert np.array_equal(before["actors"]["seen"], agents.actors.observations)
     alone = evaluate(lambda rows: agents.prefer(np.tile(rows, (2, 1, 1)))[1:], problem.build_evaluation([4]), [4], 20)
     np.testing.assert_allclose(alone[0], found[1], rtol=1e-5)
+
+
+@pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="mazes are gymnasium-robotics'")
+@pytest.mark.parametrize("method", ["rlpd", "iql-full-reset", "behaviour-cloning"])
+def test_agents_learn_in_a_maze_with_data_at_hand(method, tmp_path):
+    run = lab.run("offline-to-online", method=method, runs=1, scale="tiny", out=tmp_path, **EAGER)
+    found = run.metrics.filter(metric="evaluation_return")
+    ends = {"rlpd": [40, 80], "iql-full-reset": [40, 80, 100], "behaviour-cloning": [20]}
+    assert found["step"].to_list() == ends[method]
+    assert found["value"].is_in([0.0, 0.5, 1.0]).all()
 
 
 def test_every_system_runs(tmp_path):

@@ -112,7 +112,7 @@ class OfflineToOnline(Replaying, IQLSettings, SACSettings):
             "actor_every": 2,
             "learning_starts": 10,
             "reset_every": 40,
-            "bin_size": 40,
+            "bin_size": 20,
             "evaluate_every": 40,
             "evaluation_episodes": 2,
             "measure_every": 40,

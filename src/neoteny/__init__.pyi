@@ -26,12 +26,16 @@ from .methods.architecture import WithLayerNorm as WithLayerNorm
 from .methods.architecture import WithSmoothLeaky as WithSmoothLeaky
 from .methods.base import Method as Method
 from .methods.c_chain import CChain as CChain
+from .methods.centring import Centring as Centring
+from .methods.connection_search import ConnectionSearch as ConnectionSearch
 from .methods.continual_backprop import ContinualBackprop as ContinualBackprop
 from .methods.continuous_partial_resets import ContinuousPartialResets as ContinuousPartialResets
 from .methods.dash import DASH as DASH
+from .methods.dynamic import Dynamic as Dynamic
 from .methods.effective_rank import EffectiveRank as EffectiveRank
 from .methods.ema import EMA as EMA
 from .methods.fire import FIRE as FIRE
+from .methods.fringe import Fringe as Fringe
 from .methods.full_reset import FullReset as FullReset
 from .methods.hare_and_tortoise import HareAndTortoise as HareAndTortoise
 from .methods.head_reset import HeadReset as HeadReset

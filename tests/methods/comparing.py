@@ -74,11 +74,15 @@ class Draws:
         drawn = self.network.initialisers[name].draw(key, shape).double().numpy()
         return drawn.reshape(len(drawn), -1) if drawn.ndim > 1 else drawn
 
-    def new_weights(self, key: torch.Tensor, layer: int) -> np.ndarray:
-        """The incoming weights that `Step.make_new(layers[layer], ..., key)` gives to its units, `[units, in]`."""
+    def new_weights(self, key: torch.Tensor, layer: int, shared: bool = False) -> np.ndarray:
+        """The incoming weights that `Step.make_new(layers[layer], ..., key)` gives to its units, `[units, in]`.
+
+        With `shared` the one row of a draw for all units, `[1, in]`.
+        """
         record = self.network.layers[layer]
         name = record.incoming[0].name
-        return self.fresh(random.fold_in(key, 0), name, self.shapes[name])
+        shape = self.shapes[name]
+        return self.fresh(random.fold_in(key, 0), name, (1, *shape[1:]) if shared else shape)
 
     shapes: dict[str, tuple[int, ...]]
 

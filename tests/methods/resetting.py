@@ -15,14 +15,14 @@ class ResettingReference(Reference):
         super().__init__(net, optimizer, draws)
         self.replaced = [0 for _ in net.weights[:-1]]
 
-    def make_new(self, update: int, layer: int, chosen: np.ndarray, positions: int) -> None:
+    def make_new(self, update: int, layer: int, chosen: np.ndarray, positions: int, shared: bool = False) -> None:
         """Make the units of the mask new: w_in drawn, bias 0, w_out 0, the optimizer's state of all these 0."""
         if not chosen.any():
             return
-        fresh = self.draws.new_weights(random.fold_in(self.draws.intervening(update), layer), layer)
+        fresh = self.draws.new_weights(random.fold_in(self.draws.intervening(update), layer), layer, shared)
         columns = np.repeat(chosen, positions)
         depth = len(self.net.weights)
-        self.net.weights[layer][chosen] = fresh[chosen]
+        self.net.weights[layer][chosen] = fresh[0] if shared else fresh[chosen]
         self.net.biases[layer][chosen] = 0
         self.net.weights[layer + 1][:, columns] = 0
         for number in (layer, depth + layer):

@@ -21,6 +21,7 @@ from neoteny.errors import PlasticityWarning
 from neoteny.methods.base import OnReference
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.shared import order
+from neoteny.methods.shared.redirecting import Redirecting
 from neoteny.methods.shared.reference import ReferencePass, detached
 from neoteny.optim.torch_optimizer import TorchOptimizer
 
@@ -96,16 +97,19 @@ class Steps(Saved, ABC):
             grads = {name: -delta * grad for name, grad in grads.items()}
         step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
+        ways = Redirecting(grads, own)
         for number, method, folded in self._regularisers:
             name = self._names[number]
             step.fold(self._key, self.updates, *folded)
-            self._state[name] = method.regularise(step, self._state[name])
-        for name, grad in step.grads.items():
-            if grad is not grads[name]:
+            self._state[name] = ways.regularise(method, step, self._state[name])
+        followed = step.grads
+        if isinstance(optimizer, TorchOptimizer) and delta is not None:
+            followed = ways.predicted
+            for name in ways.pulled(step):
+                optimizer.pulls[self._network.parameters[name]] = step.grads[name] - ways.own[name]
+        for name, grad in followed.items():
+            if grad is not (grads if followed is step.grads else own)[name]:
                 parameter = self._network.parameters[name]
-                if isinstance(optimizer, TorchOptimizer) and delta is not None:
-                    optimizer.pulls[parameter] = grad - grads[name]
-                    continue
                 before = parameter.grad
                 assert before is not None
                 ours = self._network.laid_out(name, grad if scale is None else grad * scale, before)

@@ -27,8 +27,10 @@ from neoteny.lab.gradients import Gradients
 from neoteny.lab.objective import Batch, Objective, Phase, Tensors
 from neoteny.methods.base import Method, Step
 from neoteny.methods.shared import order
+from neoteny.methods.shared.redirecting import Redirecting
 from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
+from neoteny.optim.own_steps import FACTORS
 from neoteny.optim.signals import DELTA
 from neoteny.units import random
 from neoteny.units.activations import Activations
@@ -254,22 +256,22 @@ class TrainingStep:
                 if delta is not None:  # methods see the gradient of half the squared error
                     _require_one_example(batch, phase)
                     step.grads = {name: -delta * value for name, value in found.grads.items()}
-                descended = dict(step.grads)
+                ways = Redirecting(step.grads, found.grads, found.signals.get(FACTORS))
                 for number, _, folded in self.regularising:
                     step.key = order.key_of(own_key, *folded)
                     step.noise = noise[number] if methods[number].draws_before else None
-                    states[number] = methods[number].regularise(step, states[number])
+                    states[number] = ways.regularise(methods[number], step, states[number])
                 optimizer, count = optimizers[place], {}
                 if optimizer.counts:
                     totals = {name: step.optim[name]["step"] + 1 for name in names}
                     count = entry_counts(self.network, step.since, step.tensors, totals)
-                followed = step.grads if delta is None else found.grads
-                said = optimizer.update(step.tensors, followed, step.optim, count, found.signals)
+                followed = step.grads if delta is None else ways.predicted
+                signals = {**found.signals, FACTORS: ways.factors} if ways.factors else found.signals
+                said = optimizer.update(step.tensors, followed, step.optim, count, signals)
                 if delta is not None:  # regularisers pull beside the optimizer, which would put their pull into traces
-                    for name, value in step.grads.items():
-                        if value is not descended[name]:
-                            pull = optimizer.step_size * (value - descended[name])
-                            step.tensors[name] = step.tensors[name] - pull
+                    for name in ways.pulled(step):
+                        pull = optimizer.step_size * (step.grads[name] - ways.own[name])
+                        step.tensors[name] = step.tensors[name] - pull
                 if found.signals and isinstance(batch, dict):
                     batch = {**found.signals, **batch}
                 judged |= {phase.loss_name: found.value.detach(), **found.metrics}

@@ -9,12 +9,16 @@ from .base import Method as Method
 from .base import Schedule as Schedule
 from .base import Step as Step
 from .c_chain import CChain as CChain
+from .centring import Centring as Centring
+from .connection_search import ConnectionSearch as ConnectionSearch
 from .continual_backprop import ContinualBackprop as ContinualBackprop
 from .continuous_partial_resets import ContinuousPartialResets as ContinuousPartialResets
 from .dash import DASH as DASH
+from .dynamic import Dynamic as Dynamic
 from .effective_rank import EffectiveRank as EffectiveRank
 from .ema import EMA as EMA
 from .fire import FIRE as FIRE
+from .fringe import Fringe as Fringe
 from .full_reset import FullReset as FullReset
 from .hare_and_tortoise import HareAndTortoise as HareAndTortoise
 from .head_reset import HeadReset as HeadReset

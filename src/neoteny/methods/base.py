@@ -297,6 +297,8 @@ class Method(Settings):
     resets_units: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
     """Whether `intervene` reads `Step.grads`."""
+    redirects: ClassVar[bool] = False
+    """Whether `regularise` maps the gradients by `redirect`, which optimizers then follow wherever they lead."""
     needs_reference: ClassVar[bool] = False
     """Whether it needs the network on a reference batch, other than the one trained on (`Step.on_reference`)."""
     draws_before: ClassVar[bool] = False
@@ -339,6 +341,14 @@ class Method(Settings):
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Before the optimizer's step: may replace gradients. Returns the new state."""
         return state
+
+    def redirect(self, step: Step, state: Tensors, grads: Tensors) -> Tensors:
+        """The changed ones among gradients of anything that an optimizer follows: a linear map, with the new state.
+
+        `regularise` applies it to the loss's gradients. It is applied to a prediction's gradients, too, and to those of
+        the factors of the curvature, so that traces and step sizes are of the direction in which weights really go.
+        """
+        return {}
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """After the optimizer's step: may replace parameters and optimizer state. Returns the new state.

@@ -184,7 +184,7 @@ class ContinualBackprop(UnitReset):
             if step.due is None or step.due[i]:  # known to the host: layers with nothing due are left alone
                 chosen = self._choose(layer, state, due[i], step, 2 * i)
                 at_most = None if step.due is None else step.due[i]
-                self._replace(layer, step, state, chosen, fold_in(step.key, 2 * i + 1), at_most)
+                self._replace(layer, step, state, chosen, fold_in(step.key, self.draw_number(i)), at_most)
         return state
 
     @property
@@ -195,6 +195,10 @@ class ContinualBackprop(UnitReset):
         """Whether a reset draws weights for one unit alone: never two units of the layer are due at once, it knows."""
         rate = self.replacement_rate
         return self.replacement == "account" or (isinstance(rate, (int, float)) and rate * layer.size <= 1)
+
+    def draw_number(self, layer: int) -> int:
+        """What the key of a step is folded with for the new weights of a layer, by its place."""
+        return 2 * layer + 1
 
     def _judge(self, layer: UnitLayer, step: Step, state: Tensors, sent: Tensor | None, fed: Tensor | None) -> None:
         """Steps 1 and 2: age, mean activation and utility of all units, from Σ|w_out| and Σ|w_in|."""

@@ -87,6 +87,13 @@ METHODS = Table(
         "optimizer",
     ),
     Entry(
+        "centring",
+        "neoteny.methods.centring:Centring",
+        "gradients as if the inputs had mean 0; the network stays as it is",
+        "after Schraudolph, Neural Networks: Tricks of the Trade, 1998",
+        "optimizer",
+    ),
+    Entry(
         "shrink-and-perturb",
         "neoteny.methods.shrink_and_perturb:ShrinkAndPerturb",
         "shrink the weights and add noise: at every step, or at a change of task",
@@ -115,6 +122,13 @@ METHODS = Table(
         "projection",
     ),
     Entry(
+        "connection-search",
+        "neoteny.methods.connection_search:ConnectionSearch",
+        "units exchange the inputs they read, one at a time, at a constant number of weights",
+        "after Mocanu et al., Nature Communications 9, 2018; Evci et al., ICML 2020, arXiv 1911.11134",
+        "projection",
+    ),
+    Entry(
         "fire",
         "neoteny.methods.fire:FIRE",
         "at a change of task, replace every weight matrix by the nearest isometry",
@@ -126,6 +140,20 @@ METHODS = Table(
         "neoteny.methods.continual_backprop:ContinualBackprop",
         "continual backpropagation: replace units of least utility at a low rate",
         "Dohare et al., Nature 632, 2024",
+        "reset",
+    ),
+    Entry(
+        "fringe",
+        "neoteny.methods.fringe:Fringe",
+        "a protected backbone of units that reduce the error, replacement only in the fringe",
+        "after Sutton, Toward a better deep learning, 2024; the rule is ours",
+        "reset",
+    ),
+    Entry(
+        "dynamic",
+        "neoteny.methods.dynamic:Dynamic",
+        "backbone and fringe, and gradients as of centred inputs; with step sizes that adapt, all three levels",
+        "after Sutton, Toward a better deep learning, 2024; the rule is ours",
         "reset",
     ),
     Entry(

@@ -97,7 +97,7 @@ class Steps(Saved, ABC):
             grads = {name: -delta * grad for name, grad in grads.items()}
         step = UserStep(self._network, dict(grads), {}, self._since, self._key)
         step.on_reference = self._on_reference()
-        ways = Redirecting(grads, own)
+        ways = Redirecting(grads, {} if delta is None else own)
         for number, method, folded in self._regularisers:
             name = self._names[number]
             step.fold(self._key, self.updates, *folded)

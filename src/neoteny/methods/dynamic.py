@@ -42,7 +42,7 @@ class Dynamic(Fringe):
 
     >>> import neoteny, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(20, 40), torch.nn.ReLU(), torch.nn.Linear(40, 1))
-    >>> optimizer = neoteny.optim.TorchOptimizer(net.parameters(), neoteny.optim.Autostep(step_size=0.02, mu=0.05))
+    >>> optimizer = neoteny.optim.TorchOptimizer(net.parameters(), neoteny.optim.Autostep(step_size=0.04, mu=0.05))
     >>> handle = neoteny.attach(net, optimizer, neoteny.Dynamic(), example_inputs=torch.zeros(1, 20))
     """
 
@@ -92,7 +92,7 @@ class Dynamic(Fringe):
     def redirect(self, step: Step, state: Tensors, grads: Tensors) -> Tensors:
         """Both parts' maps, one after the other."""
         centred = self.centring.redirect(step, state, grads)
-        return centred | super().redirect(step, state, grads | centred)
+        return centred | self._protected(step, state, grads | centred)
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Put right the biases, then judge, promote, demote and replace."""

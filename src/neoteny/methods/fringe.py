@@ -135,11 +135,14 @@ class Fringe(UnitReset):
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Protect the backbone."""
-        step.grads.update(self.redirect(step, state, step.grads))
+        step.grads.update(self._protected(step, state, step.grads))
         return state
 
     def redirect(self, step: Step, state: Tensors, grads: Tensors) -> Tensors:
         """Gradients of what feeds units of the backbone, reduced."""
+        return self._protected(step, state, grads)
+
+    def _protected(self, step: Step, state: Tensors, grads: Tensors) -> Tensors:
         found: Tensors = {}
         if is_zero(self.protection):
             return found

@@ -19,7 +19,7 @@ class Redirecting:
 
     Args:
         grads: the loss's gradients, before any method has changed them.
-        predicted: gradients of the prediction, where an optimizer follows one.
+        predicted: gradients of the prediction, where an optimizer follows one; else none.
         factors: gradients of the factors of the curvature, `[F, ...]`, where an optimizer reads them.
     """
 
@@ -33,11 +33,12 @@ class Redirecting:
         pulled = self.pulled(step)
         state = method.regularise(step, state)
         if method.redirects:
-            self.predicted |= method.redirect(step, state, self.predicted)
             if self.factors:
                 self.factors |= torch.vmap(lambda own: method.redirect(step, state, own))(self.factors)
-            mapped = method.redirect(step, state, self.own)
-            self.own |= {name: value if name in pulled else step.grads[name] for name, value in mapped.items()}
+            if self.predicted:
+                self.predicted |= method.redirect(step, state, self.predicted)
+                mapped = method.redirect(step, state, self.own)
+                self.own |= {name: value if name in pulled else step.grads[name] for name, value in mapped.items()}
         return state
 
     def pulled(self, step: Step) -> list[str]:

@@ -96,7 +96,10 @@ class Centring(Method):
         return None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """`<weight>/product`: P, one row; `/square`: s `[]`; `/held`: W c before the optimizer's step, `[out]`."""
+        """For each centred weight `product`, P, `[in]`, and `square`, s, `[]`; `held`, W c before the step, `[out]`.
+
+        And `news` and `size`, the present step's G_b^T G_W and |G_b|^2, until they are part of P and s.
+        """
         import torch
 
         state = {}
@@ -106,6 +109,8 @@ class Centring(Method):
             rows = matrix.laid_out(weight)
             state[f"{matrix.name}/product"] = torch.zeros(rows.shape[1], dtype=dtype, device=weight.device)
             state[f"{matrix.name}/square"] = torch.zeros((), dtype=dtype, device=weight.device)
+            state[f"{matrix.name}/news"] = torch.zeros_like(state[f"{matrix.name}/product"])
+            state[f"{matrix.name}/size"] = torch.zeros_like(state[f"{matrix.name}/square"])
             state[f"{matrix.name}/held"] = torch.zeros(rows.shape[0], dtype=dtype, device=weight.device)
         return state
 
@@ -122,23 +127,17 @@ class Centring(Method):
         ]
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Follow the centres, keep W c, and replace the gradients."""
-        import torch
-
+        """Keep what follows the centres, and W c; replace the gradients."""
         if is_zero(self.rate):
             return state
         state = dict(state)
         for matrix in self._trained(step, state):
-            product, square, held = (f"{matrix.name}/{what}" for what in ("product", "square", "held"))
-            weight = matrix.laid_out(whole(self, step, matrix.name)).to(state[product].dtype)
-            push = matrix.laid_out(step.grads[matrix.name]).to(weight.dtype)
-            bias = step.grads[matrix.biases[0]].to(weight.dtype)
-            seen = state[product] + self.rate * (bias @ push - state[product])
-            size = state[square] + self.rate * (bias @ bias - state[square])
-            finite = (seen.sum() + size).isfinite()  # an error that overflowed is no news of the inputs
-            state[product] = torch.where(finite, seen, state[product])
-            state[square] = torch.where(finite, size, state[square])
-            state[held] = weight @ _centre(state, matrix)
+            dtype = state[f"{matrix.name}/product"].dtype
+            push = matrix.laid_out(step.grads[matrix.name]).to(dtype)
+            bias = step.grads[matrix.biases[0]].to(dtype)
+            state[f"{matrix.name}/news"], state[f"{matrix.name}/size"] = bias @ push, bias @ bias
+            weight = matrix.laid_out(whole(self, step, matrix.name)).to(dtype)
+            state[f"{matrix.name}/held"] = weight @ self._centre(state, matrix)
         step.grads.update(self.redirect(step, state, step.grads))
         return state
 
@@ -147,19 +146,24 @@ class Centring(Method):
         found = {}
         for matrix in self._trained(step, state):
             gradient, bias = grads[matrix.name], grads[matrix.biases[0]]
-            change = bias.unsqueeze(1) * _centre(state, matrix).to(bias.dtype)
+            change = bias.unsqueeze(1) * self._centre(state, matrix).to(bias.dtype)
             found[matrix.name] = gradient - matrix.back(change, gradient)
         return found
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
-        """Put into each bias what the change of the weights took away at the centre."""
+        """Put into each bias what the change of the weights took away at the centre; then the centres follow.
+
+        Here, as optimizers may ask for gradients several times a step.
+        """
         if is_zero(self.rate):
             return state
+        state = dict(state)
         for matrix in self._trained(step, state):
             held = state[f"{matrix.name}/held"]
             weight = matrix.laid_out(step.tensors[matrix.name]).to(held.dtype)
             bias = step.tensors[matrix.biases[0]]
-            step.tensors[matrix.biases[0]] = bias - (weight @ _centre(state, matrix) - held).to(bias.dtype)
+            step.tensors[matrix.biases[0]] = bias - (weight @ self._centre(state, matrix) - held).to(bias.dtype)
+            state[f"{matrix.name}/product"], state[f"{matrix.name}/square"] = self._followed(state, matrix)
         return state
 
     def _trained(self, step: Step, state: Tensors) -> list[Matrix]:
@@ -167,11 +171,19 @@ class Centring(Method):
         found = step.once(f"centred by {self.layers}", lambda: self.centred(step.network, step.tensors))
         return [m for m in found if m.name in step.grads and m.biases[0] in step.grads]
 
+    def _followed(self, state: Tensors, matrix: Matrix) -> tuple[Tensor, Tensor]:
+        """P and s with the present step in them."""
+        import torch
 
-def _centre(state: Tensors, matrix: Matrix) -> Tensor:
-    """c, `[in]`."""
-    import torch
+        product, square, news, size = (state[f"{matrix.name}/{what}"] for what in ("product", "square", "news", "size"))
+        finite = (news.sum() + size).isfinite()  # an error that overflowed is no news of the inputs
+        news, size = (torch.where(finite, new, old) for new, old in ((news, product), (size, square)))
+        return product + self.rate * (news - product), square + self.rate * (size - square)
 
-    product, square = state[f"{matrix.name}/product"], state[f"{matrix.name}/square"]
-    known = square > _LEAST
-    return torch.where(known, product / torch.where(known, square, 1.0), 0.0)
+    def _centre(self, state: Tensors, matrix: Matrix) -> Tensor:
+        """c, `[in]`."""
+        import torch
+
+        product, square = self._followed(state, matrix)
+        known = square > _LEAST
+        return torch.where(known, product / torch.where(known, square, 1.0), 0.0)

@@ -56,7 +56,7 @@ class ConnectionSearch(Method):
     needs_units: ClassVar[bool] = True
     redirects: ClassVar[bool] = True
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"decay_rate": (0.99, 0.999)}
-    memory: ClassVar[tuple[float, float]] = (2.0, 8.0)
+    memory: ClassVar[tuple[float, float]] = (3.0, 8.0)
     avoid: ClassVar[str] = "Where every unit needs all of its inputs; with parameters sharded over processes."
 
     density: float = 0.5
@@ -85,7 +85,7 @@ class ConnectionSearch(Method):
         return [matrix for matrix in matrices(network, tensors) if matrix.name in fed and not matrix.embedding]
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """`<weight>/there`: M, one or zero; `/pull`: P; `/exchanged`, int32 `[]`."""
+        """`<weight>/there`: M, one or zero; `/pull`: P; `/new`: the present G; `/exchanged`, int32 `[]`."""
         import torch
 
         state = {}
@@ -97,6 +97,7 @@ class ConnectionSearch(Method):
             rank = size.argsort(1, descending=True, stable=True).argsort(1, stable=True)
             state[f"{matrix.name}/there"] = (rank < kept).to(dtype)
             state[f"{matrix.name}/pull"] = torch.zeros_like(size, dtype=dtype)
+            state[f"{matrix.name}/new"] = torch.zeros_like(size, dtype=dtype)
             state[f"{matrix.name}/exchanged"] = torch.zeros((), dtype=torch.int32, device=weight.device)
         return state
 
@@ -107,12 +108,11 @@ class ConnectionSearch(Method):
         return Periodic(self.period)
 
     def regularise(self, step: Step, state: Tensors) -> Tensors:
-        """Follow the gradients of all weights, and keep those of the connections there are."""
+        """Note the gradients of all weights, and keep those of the connections there are."""
         state = dict(state)
         for matrix in self._trained(step):
-            pull = f"{matrix.name}/pull"
-            gradient = matrix.laid_out(step.grads[matrix.name]).to(state[pull].dtype)
-            state[pull] = self.decay_rate * state[pull] + (1 - self.decay_rate) * gradient
+            new = f"{matrix.name}/new"
+            state[new] = matrix.laid_out(step.grads[matrix.name]).to(state[new].dtype)
         step.grads.update(self.redirect(step, state, step.grads))
         return state
 
@@ -131,6 +131,8 @@ class ConnectionSearch(Method):
         for matrix in self._trained(step):
             there, pull, exchanged = (f"{matrix.name}/{what}" for what in ("there", "pull", "exchanged"))
             weight = whole(self, step, matrix.name)
+            gradient = state[f"{matrix.name}/new"]
+            state[pull] = self.decay_rate * state[pull] + (1 - self.decay_rate) * gradient
             if due is not None:
                 size, on = matrix.laid_out(weight).abs(), state[there] > 0
                 place = torch.arange(size.shape[1], device=size.device)

@@ -94,7 +94,7 @@ class ConnectionSearch(Method):
             dtype = torch.promote_types(weight.dtype, torch.float32)
             size = matrix.laid_out(weight).abs()
             kept = max(1, round(self.density * size.shape[1]))
-            rank = size.argsort(1, descending=True, stable=True).argsort(1, stable=True)
+            rank = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1, stable=True)
             state[f"{matrix.name}/there"] = (rank < kept).to(dtype)
             state[f"{matrix.name}/pull"] = torch.zeros_like(size, dtype=dtype)
             state[f"{matrix.name}/new"] = torch.zeros_like(size, dtype=dtype)

@@ -350,6 +350,10 @@ class Method(Settings):
         """
         return {}
 
+    def changes_besides(self, network: Network, tensors: Tensors) -> set[str]:
+        """The parameters in which the rule changes entries of other units than those that it makes new."""
+        return set()
+
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """After the optimizer's step: may replace parameters and optimizer state. Returns the new state.
 

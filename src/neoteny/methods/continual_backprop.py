@@ -196,6 +196,11 @@ class ContinualBackprop(UnitReset):
         rate = self.replacement_rate
         return self.replacement == "account" or (isinstance(rate, (int, float)) and rate * layer.size <= 1)
 
+    def changes_besides(self, network: Network, tensors: Tensors) -> set[str]:
+        """The consumers' biases, where the replaced units' mean is put there."""
+        biases = [bias for layer in network.layers for bias in layer.outgoing_biases] if self.compensate else []
+        return {bias for bias in biases if bias is not None}
+
     def draw_number(self, layer: int) -> int:
         """What the key of a step is folded with for the new weights of a layer, by its place."""
         return 2 * layer + 1

@@ -85,6 +85,10 @@ class Dynamic(Fringe):
         """The states of both parts: of units by layer, of centres by weight."""
         return super().init(network, tensors) | self.centring.init(network, tensors)
 
+    def changes_besides(self, network: Network, tensors: Tensors) -> set[str]:
+        """The biases that centring puts right."""
+        return {matrix.biases[0] for matrix in self.centring.centred(network, tensors)}
+
     def regularise(self, step: Step, state: Tensors) -> Tensors:
         """Centre, then protect."""
         return super().regularise(step, self.centring.regularise(step, state))

@@ -20,7 +20,8 @@ def other_units_are_untouched(trial: Trial) -> None:
     found = _first_reset(trial)
     if found is None or all(chosen.all() for chosen in found.chosen.values()):
         return  # no units, or the whole network, so that there is no bystander
-    bystanders = _compensated(trial)
+    assert trial.method is not None
+    bystanders = trial.method.changes_besides(trial.model.units(), found.before)
     for name, before in found.before.items():
         parameter = name.split("/")[0]
         mine = found.mask(trial, parameter)
@@ -115,10 +116,3 @@ def _tensors(run: TrialRun) -> dict[str, Tensor]:
         state = run.optimizer.state.get(p, {})
         tensors |= {f"{name}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
     return {name: value.clone() for name, value in tensors.items()}
-
-
-def _compensated(trial: Trial) -> set[str]:
-    """The consumers' biases, where the method says that it puts the replaced units' mean there."""
-    if not getattr(trial.method, "compensate", False):
-        return set()
-    return {bias for layer in trial.model.units().layers for bias in layer.outgoing_biases if bias is not None}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
-from neoteny.methods import UPGD, ContinualBackprop
+from neoteny.methods import UPGD, ContinualBackprop, Dynamic, Fringe
 from neoteny.methods.base import Method
 from neoteny.nn import MLP
 from neoteny.optim import SGD, Autostep
@@ -37,6 +37,9 @@ SIDES: Sides = {
     "SGD, UPGD": (SGD(step_size=0.003), (UPGD(),)),
     "Autostep": (Autostep(step_size=0.003), ()),
     "Autostep, continual backpropagation": (Autostep(step_size=0.003), (_CBP,)),
+    "SGD, fringe": (SGD(step_size=0.003), (Fringe(),)),
+    "Autostep, fringe": (Autostep(step_size=0.003), (Fringe(),)),
+    "dynamic: Autostep, fringe, centred inputs": (Autostep(step_size=0.003), (Dynamic(),)),
 }
 NETWORKS: dict[str, tuple[Callable[[], MLP], Data, str, int, int]] = {
     "784-100x3-10, 1 run": (lambda: MLP(784, [100] * 3, 10), images, "cross_entropy", 1, 256),

@@ -30,7 +30,7 @@ import torch
 from neoteny import registry
 from neoteny.lab.benchmark import OnlineBenchmark
 from neoteny.lab.learner import Learner
-from neoteny.methods import UPGD, ContinualBackprop
+from neoteny.methods import UPGD, Centring, ContinualBackprop, Dynamic, Fringe
 from neoteny.methods.base import Method
 from neoteny.optim import IDBD, SGD, Adam, Autostep, Intentional
 from neoteny.optim.base import Optimizer
@@ -155,6 +155,34 @@ SYSTEMS: dict[str, System] = {
     "intentional": System("Intentional updates", Intentional(), axes={"step_size": (3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)}),
 }
 RIVALS = tuple(SYSTEMS)
+_SIZES = {"step_size": "sizes"}
+_WIDE = {"step_size": _STARTS, "mu": (0.01, _FAST)}
+_PROTECTED = Fringe(replacement_rate=0.0)
+
+
+def _replacing(method: Fringe, optimizer: Optimizer, title: str) -> System:
+    first = {"step_size": _STARTS if isinstance(optimizer, Autostep) else "few"}
+    return System(title, optimizer, (method,), {**first, f"{method.name}.replacement_rate": (1e-4, 5e-4)})
+
+
+_UNPROTECTED, _AUTOSTEP = Fringe(protection=0.0), Autostep(mu=_FAST)
+SYSTEMS |= {
+    "1-protected": System("1: SGD, protected", SGD(), (_PROTECTED,), _SIZES),
+    "12-protected": System("1+2: Autostep, protected", Autostep(), (_PROTECTED,), _WIDE),
+    "13": _replacing(_UNPROTECTED, SGD(), "1+3: SGD, fringe"),
+    "13-protected": _replacing(Fringe(), SGD(), "1+3: SGD, fringe, protected"),
+    "123": _replacing(_UNPROTECTED, _AUTOSTEP, "1+2+3: Autostep, fringe"),
+    "123-protected": _replacing(Fringe(), _AUTOSTEP, "1+2+3: Autostep, fringe, protected"),
+    "centring": System("Autostep, centred inputs", Autostep(), (Centring(),), _WIDE),
+    "cbp-centring": System(
+        "continual backpropagation, Autostep, centred inputs",
+        _AUTOSTEP,
+        (Centring(), _CBP),
+        {"step_size": _STARTS, **_RATE},
+    ),
+    "dynamic-unprotected": _replacing(Dynamic(protection=0.0), _AUTOSTEP, "dynamic, not protected"),
+    "dynamic": _replacing(Dynamic(), _AUTOSTEP, "dynamic: 1+2+3, centred inputs, protected"),
+}
 
 
 def train(problem: Problem, system: System, varied: dict[str, list[float]], seeds: range, steps: int) -> dict[str, Any]:

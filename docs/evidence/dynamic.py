@@ -6,8 +6,8 @@
     python docs/evidence/dynamic.py --report                         # only writes the page and the figure
 
 A piece is one system on one problem: six settings on five seeds of their own and half of the examples, then the best of
-them on thirty other seeds. Pieces are kept in `.cache/dynamic`; one whose definition has changed is made again. Several
-processes may work side by side. The page and the figure are written from the pieces that are there.
+them on thirty other seeds. Pieces are kept in `dynamic/` beside this file; one whose definition has changed is made
+again. Several processes may work side by side. The page and the figure are written from the pieces that are there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from neoteny.optim import IDBD, SGD, Adam, Autostep, Intentional
 from neoteny.optim.base import Optimizer
 from neoteny.report.statistics.relearning import after_returns
 
-PIECES = Path(".cache/dynamic")
+PIECES, CLAIMS = Path(__file__).parent / "dynamic", Path(".cache/dynamic")
 POINTS, TUNING_SEEDS, SEEDS = 6, range(1000, 1005), range(30)
 LAST = 0.3  # the share of a stream at its end that is judged
 
@@ -242,7 +242,12 @@ def piece(problem: Problem, system: System) -> dict[str, Any]:
     chosen = best(problem, judged(problem, tuned["scores"]))
     fixed = {name: [values[chosen]] for name, values in points.items()}
     found = train(problem, system, fixed, SEEDS, problem.steps)
-    return {**found, "scores": found["scores"][0], "tuning": judged(problem, tuned["scores"]), "chosen": chosen}
+    return {
+        **found,
+        "scores": found["scores"][0].astype(np.float32),
+        "tuning": judged(problem, tuned["scores"]),
+        "chosen": chosen,
+    }
 
 
 def path_of(problem: str, system: str) -> Path:
@@ -254,8 +259,9 @@ def path_of(problem: str, system: str) -> Path:
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Whether no other process works on the piece; the claim ends with this process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
+    own = CLAIMS / f"{path.parent.name}-{path.stem}.lock"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    with own.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -276,7 +282,8 @@ def work(problems: list[str], systems: list[str], until: float) -> bool:
             begun = time.process_time()
             found = piece(PROBLEMS[problem], SYSTEMS[system])
             found["seconds"] = time.process_time() - begun
-            np.savez(part := path.with_suffix(".part.npz"), **found)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(part := path.with_suffix(".part.npz"), **found)
             os.replace(part, path)
             told = f"{found['microseconds']:.2f} us a run-step ({found['strategy']}), {found['seconds']:.0f} s in all"
             print(f"{problem} {system}: {judged(PROBLEMS[problem], found['scores']).mean():.4f}, {told}", flush=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from neoteny.errors import UnknownNameError
 from neoteny.report.papers.nature import NATURE
+from neoteny.report.papers.offline_to_online import OFFLINE_TO_ONLINE
+from neoteny.report.papers.primacy_bias import PRIMACY_BIAS
 from neoteny.report.papers.records import Paper, PaperFigure
 from neoteny.report.papers.slow_and_steady import SLOW_AND_STEADY
 from neoteny.report.papers.streaming import STREAMING
@@ -16,7 +18,8 @@ from neoteny.report.papers.warm_starting import WARM_STARTING
 
 __all__ = ["PAPERS", "figure", "figures", "find"]
 
-PAPERS: dict[str, Paper] = {paper.name: paper for paper in (NATURE, WARM_STARTING, SLOW_AND_STEADY, STREAMING)}
+_ALL = (NATURE, WARM_STARTING, SLOW_AND_STEADY, STREAMING, PRIMACY_BIAS, OFFLINE_TO_ONLINE)
+PAPERS: dict[str, Paper] = {paper.name: paper for paper in _ALL}
 """Every paper, by name."""
 
 

@@ -1,4 +1,7 @@
-"""What only tells answers at once: without torch, and in less than half a second."""
+"""What only tells answers at once: without torch, and in less than half a second.
+
+On a slow or busy machine more is allowed: eight times what importing NumPy alone takes there, which is about the same.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ assert not status, status
 heavy = [name for name in ("torch", "polars", "matplotlib", "scipy", "gymnasium", "mujoco") if name in sys.modules]
 print("\\n@", time.process_time(), heavy)
 """
+NUMPY = "import time, numpy; print(time.process_time())"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ print("\\n@", time.process_time(), heavy)
     ],
 )
 def test_help_is_there_at_once(command: str):
-    seconds = []
+    seconds, allowed = [], []
     for _ in range(3):  # the best of three, in time of the processor: other work on this machine does not count
         done = subprocess.run(
             [sys.executable, "-c", CODE.format(argv=command.split())], capture_output=True, text=True, timeout=60
@@ -60,4 +64,6 @@ def test_help_is_there_at_once(command: str):
         seconds.append(float(spent))
         if min(seconds) < 0.5:
             return
-    assert min(seconds) < 0.5
+        told = subprocess.run([sys.executable, "-c", NUMPY], capture_output=True, text=True, check=True, timeout=60)
+        allowed.append(8 * float(told.stdout))
+    assert min(seconds) < min(allowed)

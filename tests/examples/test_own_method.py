@@ -41,7 +41,7 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def test_the_command_line_knows_what_is_installed(installed: Path):
-    listed = python(installed, "-m", "neoteny", "list")
+    listed = python(installed, "-m", "neoteny", "list", "all")
     for line in ("own-benchmark-v1 ", "mine ", "signed "):
         assert any(row.startswith(line) for row in listed.splitlines())
     assert "--mine.rate" in python(installed, "-m", "neoteny", "run", "own-benchmark", "--help")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from neoteny import registry
@@ -16,15 +17,15 @@ from neoteny.lab.benchmark import StreamBenchmark
 __all__ = ["main"]
 
 
-What = Literal["all", "benchmarks", "systems", "methods", "optimizers", "scales"]
+What = Literal["names", "benchmarks", "systems", "methods", "optimizers", "scales", "all"]
 
 
 @dataclass(frozen=True)
 class ListOptions:
-    """What there is: benchmarks with their scales and systems, methods, and optimizers."""
+    """What there is: the names of benchmarks, methods and optimizers on one screen, or a table that tells more."""
 
-    what: Annotated[What, tyro.conf.Positional] = "all"
-    """which table"""
+    what: Annotated[What, tyro.conf.Positional] = "names"
+    """the names, one of the tables, or all of them"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 160  # a file or a pipe has room
+    if what == "names":
+        return _names(console)
     for name, table in (
         ("benchmarks", _benchmarks),
         ("scales", _scales),
@@ -42,6 +45,17 @@ def main(arguments: Sequence[str]) -> None:
     ):
         if what in ("all", name):
             console.print(table())
+
+
+def _names(console: Console) -> None:
+    for title, table in (
+        ("Benchmarks", registry.BENCHMARKS),
+        ("Methods", registry.METHODS),
+        ("Optimizers", registry.OPTIMIZERS),
+    ):
+        console.print(f"[bold]{title}[/bold] (neoteny list {title.lower()})", highlight=False)
+        console.print(Padding(", ".join(table), (0, 0, 1, 2)), highlight=False)
+    console.print("Also: neoteny list scales, systems, all.", highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:

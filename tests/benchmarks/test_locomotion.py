@@ -11,16 +11,16 @@ import torch
 
 from neoteny import registry
 from neoteny.benchmarks.locomotion import ROBOTS as SIZES
-from neoteny.benchmarks.locomotion import Locomotion
 from neoteny.benchmarks.streaming import Streaming
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 from neoteny.optim import Adam
+from neoteny.rl.settings import PPOSettings
 
 ROBOTS = {
     name: cls
     for name, cls in ((n, e.load()) for n, e in registry.BENCHMARKS.items())
-    if issubclass(cls, Locomotion) and not issubclass(cls, Streaming)
+    if issubclass(cls, PPOSettings) and not issubclass(cls, Streaming)
 }
 each = pytest.mark.parametrize("cls", ROBOTS.values(), ids=ROBOTS)
 simulated = pytest.mark.skipif(

@@ -50,6 +50,10 @@ class Dynamic(Fringe):
     varies: ClassVar[tuple[str, ...]] = (*Fringe.varies, "centring_rate")
     reads_gradients: ClassVar[bool] = True
     memory: ClassVar[tuple[float, float]] = (0.1, 6.0)
+    avoid: ClassVar[str] = (
+        "On streams of a few thousand updates: no unit is replaced before it is older than the maturity. "
+        "With parameters sharded over processes, unless the centring rate is 0."
+    )
 
     centring_rate: float = 1e-4
 

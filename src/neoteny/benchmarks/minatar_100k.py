@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.benchmarks.replay import Replaying
-from neoteny.benchmarks.stream_minatar import GAMES
+from neoteny.benchmarks.stream_minatar import GAMES, MinAtar
 from neoteny.checks import require
 from neoteny.lab.benchmark import System
 from neoteny.methods.hare_and_tortoise import HareAndTortoise
@@ -31,7 +31,7 @@ __all__ = ["MinAtar100k"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MinAtar100k(Replaying, DQNSettings):
+class MinAtar100k(MinAtar, Replaying, DQNSettings):
     """A game of MinAtar, learned by double DQN in 100,000 steps with two updates for each.
 
     Methods act every 20,000 steps. The target network is a moving average of the weights, so that it can be the
@@ -132,21 +132,6 @@ class MinAtar100k(Replaying, DQNSettings):
         DQNSettings.__post_init__(self)
         Replaying.__post_init__(self)
         require(self, "hidden", len(self.hidden) == 1, "the size of one hidden layer")
-
-    @property
-    def observations(self) -> int:
-        """The number of values that an agent observes."""
-        return GAMES[self.game][0] * 100
-
-    @property
-    def actions(self) -> int:
-        """The number of its actions."""
-        return GAMES[self.game][1]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """How the environment is made."""
-        return {"game": self.game}
 
     def network_settings(self) -> dict[str, Any]:
         """A convolution, and a hidden layer."""

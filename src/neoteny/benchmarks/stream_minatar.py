@@ -20,14 +20,35 @@ if TYPE_CHECKING:
     from neoteny.rl.agents import Agents
     from neoteny.rl.environments import Environments
 
-__all__ = ["GAMES", "StreamMinAtar"]
+__all__ = ["GAMES", "MinAtar", "StreamMinAtar"]
 
 GAMES = {"asterix": (4, 5), "breakout": (4, 3), "freeway": (7, 3), "seaquest": (10, 6), "space_invaders": (6, 4)}
 """Kinds of objects that each game shows, and its actions."""
 
 
+class MinAtar:
+    """What a game of MinAtar asks of its agents; a benchmark has `game`."""
+
+    game: Any
+
+    @property
+    def observations(self) -> int:
+        """The number of values that an agent observes."""
+        return GAMES[self.game][0] * 100
+
+    @property
+    def actions(self) -> int:
+        """The number of its actions."""
+        return GAMES[self.game][1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How the environment is made."""
+        return {"game": self.game}
+
+
 @dataclass(frozen=True, kw_only=True)
-class StreamMinAtar(Streaming, StreamQSettings, StreamSARSASettings):
+class StreamMinAtar(MinAtar, Streaming, StreamQSettings, StreamSARSASettings):
     """A game of MinAtar, learned by stream Q(lambda) or stream SARSA(lambda).
 
     Known (paper, 30 runs, 5 M steps, read off the figures; stream Q, classic Q, DQN): Asterix 12, 21, 17; Breakout
@@ -100,21 +121,6 @@ class StreamMinAtar(Streaming, StreamQSettings, StreamSARSASettings):
         require(self, "normalisation", self.normalisation != "unit", "none, layer or plain_layer")
         require(self, "hidden", len(self.hidden) == 1, "the size of one hidden layer")
         require(self, "time_input", not self.time_input, "False: games see no time")
-
-    @property
-    def observations(self) -> int:
-        """The number of values that an agent observes."""
-        return GAMES[self.game][0] * 100
-
-    @property
-    def actions(self) -> int:
-        """The number of its actions."""
-        return GAMES[self.game][1]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """How the environment is made."""
-        return {"game": self.game}
 
     def network_settings(self) -> dict[str, Any]:
         """A convolution, and a hidden layer."""

@@ -197,8 +197,6 @@ def train(problem: Problem, system: System, varied: dict[str, list[float]], seed
     given |= {"methods": (*benchmark.implied(), *system.methods), "unroll": 1, "seeds": [*seeds] * points}
     given["varied"] = {name: [value for value in values for _ in seeds] for name, values in varied.items()}
     learner = Learner(benchmark.build_network, example, **given)
-    if learner.describe()["strategy"] == "loop":  # for so many runs a stack is faster
-        learner = Learner(benchmark.build_network, example, **given, strategy="stack")
     stream, bins, seconds = benchmark.build_stream(seeds), [], []
     for _ in range(steps // benchmark.bin_size):
         begun = time.process_time()

@@ -99,7 +99,7 @@ PAGES = (
             f"{CONDITIONING} --method backprop,true-online-td --grid step_size=3e-4,1e-3,3e-3,1e-2",
             f"{CONDITIONING} --method tidbd --grid optimizer.theta=1,3,10",
             f"{CONDITIONING} --method swift-td",
-            f"{CONDITIONING} --method network --strategy stack",
+            f"{CONDITIONING} --method network",
         ),
         window=100_000,
     ),

@@ -35,7 +35,7 @@ COMMANDS = (
     "gain-adaptation --scale paper --runs 30 --method k1,idbd,nlms,backprop",
     f"trace-conditioning --scale small --runs 30 --method backprop {FIXED}",
     "trace-conditioning --scale small --runs 30 --method tidbd,swift-td",
-    "trace-conditioning --scale small --runs 10 --method recurrent,memoryless,network --strategy stack",
+    "trace-conditioning --scale small --runs 10 --method recurrent,memoryless,network",
 )
 
 

@@ -339,8 +339,8 @@ def test_bad_input_is_refused_with_cause_and_cure():
 
 
 def test_the_strategy_follows_the_size():
-    def kind(build, example, **more):
-        made = Learner(build, example, loss="mse", optimizer=SGD(), **more)
+    def kind(build, example, optimizer=SGD(), **more):
+        made = Learner(build, example, loss="mse", optimizer=optimizer, **more)
         return made.strategy.name
 
     found, one = ("lanes", "rank-one") if compiling.compiler() else ("stack", "stack")
@@ -349,6 +349,9 @@ def test_the_strategy_follows_the_size():
     wide = lambda: MLP(784, [100] * 3, 10)  # noqa: E731
     assert kind(wide, torch.zeros(1, 784)) == ("rank-one" if compiling.compiler() else "loop")
     assert kind(wide, torch.zeros(20, 784)) == "loop"
+    small = lambda: MLP(240, [32], 1)  # noqa: E731
+    assert kind(small, torch.zeros(1, 240), Adam(), seeds=range(30)) == "stack"
+    assert kind(small, torch.zeros(20, 240), Adam(), seeds=range(30)) == "loop"
 
 
 def test_without_a_compiler_there_is_one_warning_and_the_same_result(monkeypatch):

@@ -28,6 +28,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 STACK_BYTES = 2**18
 """Up to this size, the parameters of a whole stack and their gradients fit into a core's cache."""
+STACK_PARAMETERS = 2**14
+"""Networks of up to so many parameters take less time for one example than the calls that each run would make by
+itself."""
 LANES_SIZE, LANES_RUNS = 2**15, 4
 """From so many runs on, networks of up to so many parameters are faster side by side in vectors than each by itself."""
 SHARED_BATCH = 32
@@ -42,7 +45,8 @@ def choose(
 
     On a CPU a chain of linear layers that learns from one example at a time uses a kernel: several small networks the
     one in lanes, else the rank-one one. On a GPU all other runs are stacked. On a CPU a stack is faster if it fits into
-    the cache, since then the number of calls decides, or if several threads share the products of large batches.
+    the cache or if small networks learn from single examples, since then the number of calls decides, or if several
+    threads share the products of large batches.
     Convolutions and other larger networks train one run after the other.
 
     Raises:
@@ -64,8 +68,10 @@ def choose(
     if compile and unsuited(module, step, example, noise=True) is None:
         return rank_one
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
-    small = 4 * runs * parameters <= STACK_BYTES or (
-        example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1
+    small = (
+        4 * runs * parameters <= STACK_BYTES
+        or (example.shape[0] == 1 and parameters <= STACK_PARAMETERS)
+        or (example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1)
     )
     return Stack if example.device.type != "cpu" or (small and not convolutional) else Loop
 

@@ -44,9 +44,12 @@ def available() -> bool:
 
 # Not -ffast-math: it would make the whole process flush denormals to zero, and a loss that is not finite must stay so.
 _FLAGS = (
-    *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp-simd", "-std=c++17", "-shared", "-fPIC"),
+    *("-O3", "-fopenmp-simd", "-std=c++17", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
 )
+_X86 = ("-march=native", "-mprefer-vector-width=512")
+_TUNING = {"x86_64": _X86, "amd64": _X86, "aarch64": ("-mcpu=native",), "arm64": ("-mcpu=native",)}
+"""Flags for the processor at hand, by the name of its kind; a compiler that does not know them compiles without."""
 
 
 @functools.cache
@@ -61,8 +64,9 @@ def kernel(source: Path, *defined: str) -> ctypes.CDLL:
         SettingError: the compiler reports an error, or the folder is not only ours to write.
     """
     command = [compiler() or "g++", *_FLAGS, *(f"-D{each}" for each in defined)]
+    tuned = [*command, *_TUNING.get(platform.machine().lower(), ())]
     texts = [path.read_text() for path in (source, *sorted(source.parent.glob("*.h")))]
-    identity = "\0".join([*command, platform.machine(), _processor(), *texts])
+    identity = "\0".join([*tuned, platform.machine(), _processor(), *texts])
     folder = code_folder() / "neoteny"
     folder.mkdir(mode=0o700, exist_ok=True)
     _require_ours(folder)
@@ -70,16 +74,21 @@ def kernel(source: Path, *defined: str) -> ctypes.CDLL:
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder) as building:
             built = Path(building) / target.name
-            made = subprocess.run([*command, str(source), "-o", str(built)], capture_output=True, text=True)
-            if made.returncode:
+            error = _compiled(tuned, source, built) and _compiled(command, source, built)
+            if error:
                 raise SettingError(
-                    f"{command[0]} could not compile {source.name}: {made.stderr.strip().splitlines()[-1:]}. "
-                    "Name another compiler in the environment variable CXX; the laboratory does without with "
-                    "strategy='loop'."
+                    f"{command[0]} could not compile {source.name}: {error}. Name another compiler in the environment "
+                    "variable CXX; the laboratory does without with strategy='loop'."
                 )
             os.replace(built, target)
     _require_ours(target)
     return ctypes.CDLL(str(target))
+
+
+def _compiled(command: list[str], source: Path, built: Path) -> str:
+    """What the compiler has to say if it fails; empty if it does not."""
+    made = subprocess.run([*command, str(source), "-o", str(built)], capture_output=True, text=True)
+    return (made.stderr.strip().splitlines() or ["it gave no reason"])[-1] if made.returncode else ""
 
 
 @functools.cache

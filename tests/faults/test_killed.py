@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 
@@ -10,7 +9,6 @@ import polars as pl
 import pytest
 
 from faults.killing import Lives, Trial
-from neoteny import registry
 from neoteny.compiling import compiler
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -29,7 +27,7 @@ def live():
 THRICE = ("life", "training", "training")
 
 
-def killed_equals_whole(live, tmp_path, config, execution, kills=THRICE, unroll=None):
+def killed_equals_whole(live, tmp_path, config, execution, kills, unroll=None):
     trial = Trial(live, tmp_path, config, execution, unroll)
     found = trial.interrupted(random.Random(str(config)), kills)
     assert found.wrong == []
@@ -37,35 +35,30 @@ def killed_equals_whole(live, tmp_path, config, execution, kills=THRICE, unroll=
     return trial.whole
 
 
-ONLINE = ("slowly-changing-regression", "online-permuted-mnist")
-# One method for each kind of state and clock; test_every_method.py saves and loads the learner with every method.
-SYSTEMS = ("backprop", "cbp", "shrink-and-perturb", "redo", "snr", "hare-and-tortoise", "c-chain", "aid")
-OTHER_ROBOTS = ("ant", "hopper", "walker2d", "slippery-half-cheetah")  # which go through the same code as slippery-ant
-OTHER_AGENTS = ("stream-mujoco", "stream-control")  # and these as stream-minatar
-# Streams that go through the same code as slowly-changing regression; the campaign has all of them.
-OTHER_STREAMS = (
-    "trace-", "noisy-", "idbd-", "gain-", "operant-", "drifting-", "geoff-", "flights-", "electricity-", "input-",
-    "label-", "generalisability-",
+# One system for each kind of state and clock; `test_every_method.py` saves and loads the learner with every method.
+REGRESSION, MNIST = "slowly-changing-regression", "online-permuted-mnist"
+SYSTEMS = {"cbp": MNIST, "shrink-and-perturb": REGRESSION, "redo": MNIST, "snr": REGRESSION,
+           "hare-and-tortoise": MNIST, "c-chain": REGRESSION, "aid": MNIST}  # fmt: skip
+# One benchmark for each way of training; `make faults` kills runs of all of them.
+BENCHMARKS = (
+    "trainability", "continual-imagenet", "incremental-cifar100", "warm-start", "representation-search",
+    "slippery-ant", "stream-minatar", "primacy-bias", "offline-to-online", "minatar-100k",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "method"),
+    ("benchmark", "method", "kills"),
     [
-        *zip(itertools.cycle(ONLINE), SYSTEMS, strict=False),
-        ("slowly-changing-regression", "cbp"),
-        *(
-            (name, "cbp")
-            for name in registry.BENCHMARKS
-            if not name.startswith((*ONLINE, *OTHER_ROBOTS, *OTHER_AGENTS, *OTHER_STREAMS))
-        ),
+        (REGRESSION, "cbp", THRICE),
+        *((benchmark, method, ["training"]) for method, benchmark in SYSTEMS.items()),
+        *((benchmark, "cbp", ["training"]) for benchmark in BENCHMARKS),
     ],
 )
-def test_killed_equals_never_killed(live, tmp_path, benchmark, method):
+def test_killed_equals_never_killed(live, tmp_path, benchmark, method, kills):
     config = {"benchmark": benchmark, "method": method, "runs": 2, "scale": "tiny"}
     if method in BUSY:
         config["methods"] = {method: BUSY[method]}
-    run = killed_equals_whole(live, tmp_path, config, {"compile": False})
+    run = killed_equals_whole(live, tmp_path, config, {"compile": False}, kills)
     if method in ("cbp", "redo"):
         assert run.metrics.filter(pl.col("metric") == "units_replaced")["value"].max() > 0
 

@@ -389,3 +389,16 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(monkeypatch, tmp_path):
         pytest.skip("there is no C++ compiler that could fail")
     with pytest.raises(SettingError, match=r"could not compile broken\.cpp.*strategy='loop'"):
         compiling.kernel(broken)
+
+
+def test_a_compiler_that_does_not_know_the_processor_compiles_without(monkeypatch, tmp_path):
+    found = compiling.compiler()
+    if found is None:
+        pytest.skip("there is no C++ compiler")
+    source, other = tmp_path / "seven.cpp", tmp_path / "other"
+    source.write_text('extern "C" int seven() { return 7; }')
+    other.write_text(f'#!/bin/sh\ncase "$*" in *=native*) echo "unknown flag" >&2; exit 1;; esac\nexec {found} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "compiler", lambda: str(other))
+    assert compiling.kernel(source).seven() == 7

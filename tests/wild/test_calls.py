@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import neoteny
-from neoteny.errors import NetworkError, SettingError
+from neoteny.errors import NetworkError, SettingError, UnknownNameError
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -23,8 +23,7 @@ def sgd(net):
 WRONG = {
     "a class": (lambda n, o: (n, o, neoteny.ReDo), "the class ReDo is not a method; give an instance of it, ReDo()"),
     "a class in a list": (lambda n, o: (n, o, [neoteny.L2(), neoteny.ReDo]), "the class ReDo is not a method"),
-    "a name": (lambda n, o: (n, o, "redo"), "'redo' is not a method but the name of one; give neoteny.ReDo()"),
-    "no name": (lambda n, o: (n, o, "rodo"), "'rodo' is not a method"),
+    "no name": (lambda n, o: (n, o, "rodo"), "no method called 'rodo'. Did you mean 'redo'"),
     "no method": (lambda n, o: (n, o, None), "None is not a method"),
     "a dict of methods": (lambda n, o: (n, o, {"redo": neoteny.ReDo()}), "a dict is not a method"),
     "swapped": (lambda n, o: (o, n, neoteny.ReDo()), "model and optimizer are swapped"),
@@ -47,7 +46,7 @@ def test_what_is_given_in_the_wrong_place_is_named(case):
     given, message = WRONG[case]
     net = mlp()
     optimizer = sgd(net)
-    with pytest.raises(SettingError, match=message):
+    with pytest.raises((SettingError, UnknownNameError), match=message):
         neoteny.attach(*given(net, optimizer), example_inputs=X)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     assert not optimizer._optimizer_step_post_hooks
@@ -60,13 +59,15 @@ def test_options_of_the_wrong_kind_are_named(option, message):
         neoteny.attach(net, sgd(net), neoteny.ReDo(), X, **option)
 
 
-def test_prepare_names_a_class_and_a_name():
-    for given, message in (
-        (neoteny.WithCReLU, "class WithCReLU is not a method"),
-        ("crelu", "'crelu' is not a method but the name of one"),
-    ):
-        with pytest.raises(SettingError, match=message):
-            neoteny.prepare(mlp(), given, X)
+def test_a_name_is_the_method_with_its_defaults():
+    net = neoteny.prepare(mlp(), "crelu", X)
+    plasticity = neoteny.attach(net, sgd(net), ["crelu", "cbp"], X)
+    assert plasticity.methods == {"crelu": neoteny.WithCReLU(), "cbp": neoteny.ContinualBackprop()}
+
+
+def test_prepare_names_a_class():
+    with pytest.raises(SettingError, match="class WithCReLU is not a method"):
+        neoteny.prepare(mlp(), neoteny.WithCReLU, X)
 
 
 @pytest.mark.parametrize("inputs", [[[0.0] * 4], {"x": X}, X.numpy(), [X, X]])

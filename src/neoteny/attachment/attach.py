@@ -31,7 +31,7 @@ __all__ = ["attach"]
 def attach(
     model: nn.Module,
     optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer],
-    methods: Method | Iterable[Method],
+    methods: Method | str | Iterable[Method | str],
     example_inputs: Any = None,
     *,
     seed: int = 0,
@@ -59,8 +59,9 @@ def attach(
         optimizer: any `torch.optim` optimizer over its parameters, or several that make their steps in turn; methods
             then act after the step of the last one. Where units are reset, its state is set to what a fresh optimizer
             of its class would hold, and Adam's, AdamW's and Adamax's bias correction starts anew for them.
-        methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines.
-            A method that changes the network itself asks for `neoteny.prepare` first.
+        methods: one method or several, which act in the order that `neoteny.methods.shared.order` defines. A name, such
+            as "cbp", stands for the method with its defaults. A method that changes the network itself asks for
+            `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, a dict of named ones, or both
             as `(args, kwargs)`. A list or a dict that is one argument comes in a tuple, `(x,)`.
         seed: the seed of all random numbers.

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from neoteny import registry
 from neoteny.errors import SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.order import in_order
-from neoteny.registry import METHODS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,30 +20,30 @@ _PREPARED = "_neoteny_prepared"
 
 
 def as_methods(methods: Any, what: str) -> list[Method]:
-    """One method or several, as a list; `what` was given them.
+    """One method or several, as a list; `what` was given them. A name stands for the method with its defaults.
 
     Raises:
         SettingError: something else is among them.
+        UnknownNameError: there is no method of that name.
     """
     several = isinstance(methods, Iterable) and not isinstance(methods, (Method, str, type, Mapping))
-    chosen: list[Any] = list(methods) if several else [methods]
-    for method in chosen:
-        if isinstance(method, Method):
-            continue
-        if isinstance(method, type) and issubclass(method, Method):
-            raise SettingError(
-                f"{what}: the class {method.__name__} is not a method; give an instance of it, {method.__name__}()."
-            )
-        if isinstance(method, str) and method in METHODS:
-            name = METHODS[method].load().__name__
-            raise SettingError(f"{what}: {method!r} is not a method but the name of one; give neoteny.{name}().")
-        given = (
-            repr(method) if method is None or isinstance(method, (str, int, float)) else f"a {type(method).__name__}"
-        )
+    return [_as_method(method, what) for method in (methods if several else [methods])]
+
+
+def _as_method(given: Any, what: str) -> Method:
+    if isinstance(given, Method):
+        return given
+    if isinstance(given, str):
+        return registry.method(given).load()()
+    if isinstance(given, type) and issubclass(given, Method):
         raise SettingError(
-            f"{what}: {given} is not a method; give instances such as neoteny.ContinualBackprop(), alone or in a list."
+            f"{what}: the class {given.__name__} is not a method; give an instance of it, {given.__name__}()."
         )
-    return chosen
+    said = repr(given) if given is None or isinstance(given, (int, float)) else f"a {type(given).__name__}"
+    raise SettingError(
+        f"{what}: {said} is not a method; give instances such as neoteny.ContinualBackprop(), or names such as 'cbp', "
+        "alone or in a list."
+    )
 
 
 def refuse_impossible(methods: Sequence[Method]) -> None:
@@ -58,7 +58,7 @@ def refuse_impossible(methods: Sequence[Method]) -> None:
             raise SettingError(f"{one.name} and {other.name} cannot act together: {reason}. Leave one of them out.")
 
 
-def prepare(model: nn.Module, methods: Method | Sequence[Method], example_inputs: Any) -> nn.Module:
+def prepare(model: nn.Module, methods: Method | str | Iterable[Method | str], example_inputs: Any) -> nn.Module:
     """The network as the methods want it: with other activations, norms or dropout, say.
 
     Call it before an optimizer is made of the network's parameters; then attach the same methods. A network that none
@@ -66,7 +66,7 @@ def prepare(model: nn.Module, methods: Method | Sequence[Method], example_inputs
 
     Args:
         model: the network, without wrappers.
-        methods: one method or several.
+        methods: one method or several; a name, such as "crelu", stands for the method with its defaults.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments or a dict of named ones.
 
     Raises:

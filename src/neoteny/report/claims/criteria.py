@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from neoteny.report.claims.look import CurveName, Look, Window, percent
 from neoteny.report.statistics.cell import Cell
 from neoteny.report.statistics.intervals import Interval
@@ -39,8 +37,8 @@ __all__ = [
     "FallsMore",
     "Grows",
     "Keeps",
+    "Level",
     "Loses",
-    "NonOverlapping",
     "Outcome",
     "Shrinks",
     "Verdict",
@@ -96,8 +94,8 @@ class Criterion(ABC):
         return self.words.format(*labels, metric=look.metric, difference=difference, level=level)
 
     @abstractmethod
-    def judge(self, look: Look) -> Outcome:
-        """The verdict, where all curves are there."""
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+        """The verdict by intervals of a level, where all curves are there."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +140,14 @@ class Effect(Criterion):
     def quantity(self, look: Look, curve: CurveName) -> Sample:
         """One value a run."""
 
-    def effect(self, look: Look) -> tuple[Interval, str]:
+    def effect(self, look: Look, level: float = 0.95) -> tuple[Interval, str]:
         """The effect with its interval, and n."""
         one, *others = (self.quantity(look, curve) for curve in self.curves)
-        return one.minus(*others) if others else one.mean()
+        return one.minus(*others, level=level) if others else one.mean(level)
 
-    def judge(self, look: Look) -> Outcome:
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
         """Compare the interval with the threshold."""
-        interval, n = self.effect(look)
+        interval, n = self.effect(look, level)
         low, high = float(interval.low) - self.threshold, float(interval.high) - self.threshold
         if self.below:
             low, high = -high, -low
@@ -299,23 +297,41 @@ class Ahead(_OfTwo, Effect):
         return look.sample(curve, (0.9 * stop, stop)) * look.better
 
 
-class NonOverlapping(_OfTwo):
-    """At last one curve is better than another, and their 95% intervals do not overlap."""
+@dataclass(frozen=True)
+class Level(_OfTwo, Effect):
+    """At last two curves are level, up to a margin on either side."""
 
-    words = "95% intervals of {} and {}, last, apart"
+    margin: float
+    words = "{} - {}, last, between -{difference} and {difference}"
 
-    def judge(self, look: Look) -> Outcome:
-        """Compare the bounds of the two intervals."""
-        (one, n), (other, m) = (look.sample(curve, look.last).mean() for curve in self.curves)
-        gap = float(one.low - other.high if look.better > 0 else other.low - one.high)
-        verdict: Verdict = "undecided" if np.isnan(gap) else "holds" if gap > 0 else "does not hold"
-        effect = " and ".join(effect_text(interval, look.share, unit=False) for interval in (one, other))
-        return Outcome(verdict, effect + " %" * look.share, f"{n} and {m}")
+    @property
+    def threshold(self) -> float:
+        """The margin."""
+        return self.margin
+
+    def quantity(self, look: Look, curve: CurveName) -> Sample:
+        """The level at last."""
+        return look.sample(curve, look.last)
+
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+        """It holds where the whole interval lies between the margins, and does not where it lies beyond one."""
+        interval, n = self.effect(look, level)
+        low, high = float(interval.low), float(interval.high)
+        verdict: Verdict = "undecided"
+        if -self.margin < low and high < self.margin:
+            verdict = "holds"
+        elif low > self.margin or high < -self.margin:
+            verdict = "does not hold"
+        return Outcome(verdict, effect_text(interval, look.share, self.signed), n)
 
 
 @dataclass(frozen=True)
 class All(Criterion):
-    """Several at once: it holds if all do, and does not hold if one does not."""
+    """Several at once: it holds if all of them do.
+
+    It does not hold if one of k does not by an interval of the level 1 - 0.05 / k: so a claim that is true is refused
+    in one of twenty cases at most, as one of a single part is (Bonferroni).
+    """
 
     criteria: tuple[Criterion, ...]
 
@@ -328,11 +344,15 @@ class All(Criterion):
         """One after the other."""
         return "; ".join(one.describe(look) for one in self.criteria)
 
-    def judge(self, look: Look) -> Outcome:
-        """The weakest verdict."""
-        outcomes = [one.judge(look) for one in self.criteria]
-        order: tuple[Verdict, ...] = ("does not hold", "undecided", "holds")
-        verdict = order[min(order.index(outcome.verdict) for outcome in outcomes)]
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+        """The verdict, and the effect of each."""
+        outcomes = [one.judge(look, level) for one in self.criteria]
+        strict = 1 - (1 - level) / len(self.criteria)
+        verdict: Verdict = "undecided"
+        if all(one.verdict == "holds" for one in outcomes):
+            verdict = "holds"
+        elif any(one.judge(look, strict).verdict == "does not hold" for one in self.criteria):
+            verdict = "does not hold"
         counts = dict.fromkeys(outcome.n for outcome in outcomes)
         return Outcome(verdict, "; ".join(outcome.effect for outcome in outcomes), "; ".join(counts))
 
@@ -351,7 +371,7 @@ def each(criterion: Callable[..., Criterion], curves: Iterable[CurveName], *othe
     return All(tuple(criterion(curve, *others) for curve in curves))
 
 
-def effect_text(interval: Interval, share: bool, signed: bool = False, unit: bool = True) -> str:
+def effect_text(interval: Interval, share: bool, signed: bool = False) -> str:
     """An effect with its interval, as it stands among the verdicts."""
     text = Cell.of(interval, kind="bounds").text(share, signed)
-    return text + (" points" if signed else " %") * (share and unit)
+    return text + (" points" if signed else " %") * share

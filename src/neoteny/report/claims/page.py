@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from neoteny.report.claims.criteria import Outcome
@@ -62,12 +62,27 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
     for paper in papers if several else [None]:
         parts += [f"## {paper or 'The leaderboard'}"] if several else []
         mine = [one for one in judgements if paper in (None, one.paper)]
+        waiting = {}
         for benchmark in dict.fromkeys(one.benchmark for one in mine):
             section = [one for one in mine if one.benchmark == benchmark]
-            parts += [f"{'###' if several else '##'} {benchmark}", *_notes(section), *_section(section)]
+            if all(one.outcome.verdict == "not yet run" for one in section):
+                waiting[benchmark] = section
+            else:
+                parts += [f"{'###' if several else '##'} {benchmark}", *_notes(section), *_section(section)]
+        parts += [_waiting(waiting)] if waiting else []
     if remarks.strip():
         parts += ["## Remarks", remarks.strip()]
     return "\n\n".join(parts) + "\n"
+
+
+def _waiting(sections: Mapping[str, Sequence[Judgement]]) -> str:
+    """Benchmarks without any verdict, and how to see what their figures need."""
+    lines = [
+        f"- {benchmark}, {len(section)} claims: "
+        + ", ".join(f"`neoteny figure {name}`" for name in dict.fromkeys(one.figure for one in section))
+        for benchmark, section in sections.items()
+    ]
+    return "\n".join(["Not yet run; `neoteny figure` lists the commands of a figure's runs:", "", *lines])
 
 
 def _notes(judgements: Sequence[Judgement]) -> list[str]:

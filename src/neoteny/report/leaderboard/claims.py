@@ -95,7 +95,7 @@ class Insensitive(Criterion):
         gain = f"{self.row} gains over {self.other}"
         return f"best - worst {name} of the grid, whole stream, < {self.share:.0%} of what {gain}"
 
-    def judge(self, look: Look) -> Outcome:
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
         """Compare the spread over the grid with the gain."""
         assert isinstance(look, BoardLook)
         points = self._points(look)
@@ -106,7 +106,7 @@ class Insensitive(Criterion):
             return Outcome("does not hold", f"runs turned non-finite at {', '.join(ended)}")
         ordered = sorted(points.values(), key=lambda sample: look.better * float(sample.values.mean()))
         difference = ordered[-1] - ordered[0]
-        interval = (difference * look.better).interval()
+        interval = (difference * look.better).interval(level)
         gained = look.sample(self.row, WHOLE) - look.sample(self.other, WHOLE)
         gain = look.better * float(gained.interval().mean)
         text = f"{effect_text(interval, look.share, signed=True)}, gain {look.difference(float(f'{gain:.3g}'))}"

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from neoteny.report.claims.criteria import Outcome
 from neoteny.report.claims.page import Judgement
 from neoteny.report.papers.records import Paper, PaperFigure
 from neoteny.report.runs.archive import public_command
 from neoteny.report.runs.groups import Runs
 
 __all__ = ["judge"]
+
+TINY = Outcome("not yet run", "runs of the scale tiny only show that the code runs")
 
 
 def judge(runs: Runs, papers: Sequence[Paper], out: Path | None = None) -> list[Judgement]:
@@ -61,7 +64,7 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
                 claim=claim.text,
                 scale=scale,
                 criterion=f"{look.metric}: {claim.describe(look)}",
-                outcome=claim.judge(look),
+                outcome=TINY if scale == "tiny" else claim.judge(look),
                 commands=tuple(dict.fromkeys(made)),
                 note=paper.beyond.get(figure.benchmark, ""),
             )

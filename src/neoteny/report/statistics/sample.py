@@ -34,15 +34,15 @@ class Sample:
         """Every value times a number."""
         return Sample(factor * self.values, self.seeds)
 
-    def interval(self) -> Interval:
-        """Mean with its 95% Student t interval."""
-        return mean_interval(self.values)
+    def interval(self, level: float = 0.95) -> Interval:
+        """Mean with its Student t interval."""
+        return mean_interval(self.values, level=level)
 
-    def mean(self) -> tuple[Interval, str]:
+    def mean(self, level: float = 0.95) -> tuple[Interval, str]:
         """The same, and from how many runs."""
-        return self.interval(), count(np.isfinite(self.values).sum(), len(self.seeds))
+        return self.interval(level), count(np.isfinite(self.values).sum(), len(self.seeds))
 
-    def minus(self, other: Sample) -> tuple[Interval, str]:
+    def minus(self, other: Sample, level: float = 0.95) -> tuple[Interval, str]:
         """The difference of the means, and from how many runs.
 
         It is taken seed by seed (Student's t) where the two share at least two seeds, otherwise between independent
@@ -50,9 +50,9 @@ class Sample:
         """
         paired = self - other
         if len(paired.seeds) >= 2:
-            interval, number = paired.mean()
+            interval, number = paired.mean(level)
             return interval, f"{number} pairs"
-        return welch_interval(self.values, other.values), f"{self.mean()[1]} and {other.mean()[1]}"
+        return welch_interval(self.values, other.values, level=level), f"{self.mean()[1]} and {other.mean()[1]}"
 
 
 def count(n: object, runs: int) -> str:

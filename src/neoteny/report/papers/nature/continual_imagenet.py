@@ -8,7 +8,7 @@ from neoteny.report.claims.criteria import Beats, Claim, Falls, FallsMore, Keeps
 from neoteny.report.papers.condition import Condition, vary
 from neoteny.report.papers.nature.conditions import (
     ADAM,
-    APART,
+    AHEAD,
     ARXIV,
     BACKPROP,
     CBP,
@@ -63,7 +63,7 @@ FIGURES = (
             Claim("Shrink and perturb does not fall", Keeps("shrink-and-perturb", 0.01)),
             Claim("Continual backpropagation ends above L2", Beats("cbp", "l2")),
             Claim("Continual backpropagation ends above shrink and perturb", Beats("cbp", "shrink-and-perturb")),
-            APART,
+            AHEAD,
         ),
     ),
     _figure(

@@ -11,9 +11,9 @@ from neoteny.report.claims.criteria import (
     EndsAbove,
     EndsBelow,
     Grows,
-    NonOverlapping,
+    Level,
     Shrinks,
-)  # fmt: skip
+)
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.nature.conditions import BACKPROP, CBP, NATURE, SHRINK
 from neoteny.report.papers.records import PaperFigure
@@ -51,7 +51,7 @@ FIGURES = (
             Claim("The base system ends behind the retrained network", Beats("retrained", "backprop")),
             Claim(
                 "Continual backpropagation ends about level with the retrained network",
-                Beats("cbp", "retrained", by=-0.01),
+                Level("cbp", "retrained", 0.01),
             ),
             Claim(
                 "Head reset and shrink and perturb end between the base system and continual backpropagation",
@@ -64,10 +64,7 @@ FIGURES = (
                     )
                 ),
             ),
-            Claim(
-                "The base system and continual backpropagation end with 95% intervals apart",
-                NonOverlapping("cbp", "backprop"),
-            ),
+            Claim("Continual backpropagation ends above the base system", Beats("cbp", "backprop")),
         ),
     ),
     _figure(

@@ -17,7 +17,7 @@ from neoteny.report.claims.criteria import (
 from neoteny.report.papers.condition import Condition, vary
 from neoteny.report.papers.nature.conditions import (
     ADAM,
-    APART,
+    AHEAD,
     ARXIV,
     BACKPROP,
     CBP,
@@ -127,7 +127,7 @@ FIGURES = (
             Claim("L2 regularisation loses less than backpropagation", FallsMore("backprop", "l2")),
             Claim("Shrink and perturb loses nearly nothing", Keeps("shrink-and-perturb", 0.005)),
             Claim("Continual backpropagation loses nothing", Keeps("cbp", 0.002)),
-            APART,
+            AHEAD,
         ),
     ),
     _method(

@@ -7,7 +7,7 @@ from functools import partial
 from neoteny.report.claims.criteria import Beats, Claim, Falls, FallsMore, Keeps, each
 from neoteny.report.papers.condition import Condition, vary
 from neoteny.report.papers.nature.conditions import (
-    APART,
+    AHEAD,
     ARXIV,
     BACKPROP,
     CBP,
@@ -76,7 +76,7 @@ FIGURES = (
             Claim("Shrink and perturb loses less than backpropagation", FallsMore("backprop", "shrink-and-perturb")),
             Claim("L2 regularisation loses less than backpropagation", FallsMore("backprop", "l2")),
             Claim("Continual backpropagation ends better than L2", Beats("cbp", "l2")),
-            APART,
+            AHEAD,
         ),
     ),
     _figure(

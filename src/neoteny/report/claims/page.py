@@ -77,11 +77,10 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
 
 def _waiting(sections: Mapping[str, Sequence[Judgement]]) -> str:
     """Benchmarks without any verdict, and how to see what their figures need."""
-    lines = [
-        f"- {benchmark}, {len(section)} claims: "
-        + ", ".join(f"`neoteny figure {name}`" for name in dict.fromkeys(one.figure for one in section))
-        for benchmark, section in sections.items()
-    ]
+    lines = []
+    for benchmark, section in sections.items():
+        figures = ", ".join(f"`neoteny figure {name}`" for name in dict.fromkeys(one.figure for one in section))
+        lines.append(" ".join([f"- {benchmark}, {len(section)} claims: {figures}.", *_notes(section)]))
     return "\n".join(["Not yet run; `neoteny figure` lists the commands of a figure's runs:", "", *lines])
 
 

@@ -53,16 +53,28 @@ class Curve:
 
 def curves() -> Iterator[Curve]:
     """All of them, in the order in which they are trained."""
-    games = (("breakout", "11.5 at 5 M"), ("asterix", "12 at 5 M"), ("space_invaders", "80 at 5 M"))
     robots = (("Hopper-v5", ""), ("Walker2d-v5", "2,600 at 2 M"))
-    for (robot, published), (game, scored) in zip(robots, games, strict=False):
-        for system, told in (("backprop", published), ("ppo", "")):
-            yield Curve("ac", "stream-mujoco-v1", robot, system, 1_000_000, 5, told, {"robot": robot})
+    games = (("breakout", "11.5 at 5 M"), ("asterix", "12 at 5 M"), ("space_invaders", "80 at 5 M"))
+
+    def on_robot(part: str, robot: str, system: str, steps: int, runs: int, published: str = "") -> Curve:
+        return Curve(part, "stream-mujoco-v1", robot, system, steps, runs, published, {"robot": robot})
+
+    def game(name: str, published: str) -> Curve:
+        settings = {"game": name}
+        return Curve("q", "stream-minatar-v1", name, "backprop", 1_000_000, 5, published, settings, together=False)
+
+    def ablation(robot: str) -> Iterator[Curve]:
         for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init"):
-            yield Curve("ablation", "stream-mujoco-v1", robot, system, 500_000, 3, "", {"robot": robot})
-        yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game}, together=False)
-    game, scored = games[-1]
-    yield Curve("q", "stream-minatar-v1", game, "backprop", 1_000_000, 5, scored, {"game": game}, together=False)
+            yield on_robot("ablation", robot, system, 500_000, 3)
+
+    for robot, published in robots:
+        yield on_robot("ac", robot, "backprop", 1_000_000, 5, published)
+        yield on_robot("ac", robot, "ppo", 1_000_000, 5)
+        if robot == robots[0][0]:
+            yield from ablation(robot)
+            yield game(*games[0])
+    yield from (game(*each) for each in games[1:])
+    yield from ablation(robots[1][0])
 
 
 def config_of(curve: Curve, seed: int, runs: int) -> Any:

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from neoteny import lab
 from neoteny.lab.execution import Execution
 from neoteny.lab.running import folder_of, start
 from neoteny.report.runs.archive import archive
-from neoteny.report.runs.folders import read_folder
+from neoteny.report.runs.groups import series_of
 from neoteny.report.statistics.aggregate import aggregate, area
 
 HERE = Path(__file__).parent
@@ -117,20 +116,6 @@ def plan(wanted: list[Curve]) -> None:
     print(f"\nAll: {total:.1f} core-hours, without evaluations.")
 
 
-def evaluations(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [n], and the return of each seed in each evaluation [seeds, n]; NaN where a run has ended."""
-    frames = [
-        read_folder(curve.archived(seed)).frame.filter(metric="evaluation_return").with_columns(run=pl.lit(seed))
-        for seed in range(SEEDS)
-    ]
-    frame = pl.concat(frames)
-    steps = np.array(sorted(frame["step"].unique()))
-    found = np.full((SEEDS, len(steps)), np.nan)
-    for seed, step, value in frame.select("run", "step", "value").iter_rows():
-        found[seed, np.searchsorted(steps, step)] = value
-    return steps, found
-
-
 def report(done: list[Curve]) -> None:
     """The tables, and a figure for each piece with marks at resets."""
     import matplotlib.pyplot as plt
@@ -149,11 +134,12 @@ def report(done: list[Curve]) -> None:
         problems = list(dict.fromkeys(curve.problem for curve in own))
         figure, axes = plt.subplots(1, len(problems), figsize=(5 * len(problems), 3.4), squeeze=False)
         for curve in own:
-            steps, values = evaluations(curve)
+            found = series_of(map(curve.archived, range(SEEDS))).curve("evaluation_return")
+            steps, values = found.steps, found.values  # NaN where a run has ended
             cells = []
             for scores in (values[:, -1], area(steps, values)):
-                found = aggregate([scores])["IQM"]
-                cells.append(f"{found.mean:.4g} [{found.low:.4g}, {found.high:.4g}]")
+                iqm = aggregate([scores])["IQM"]
+                cells.append(f"{iqm.mean:.4g} [{iqm.low:.4g}, {iqm.high:.4g}]")
             lines.append(f"| {part} | {curve.problem} | {curve.name} | {' | '.join(cells)} |")
             ax = axes[0, problems.index(curve.problem)]
             (line,) = ax.plot(steps, np.nanmean(values, axis=0), label=curve.name, linewidth=1.2)

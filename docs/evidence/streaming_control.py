@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from neoteny import lab
 from neoteny.lab.execution import Execution
 from neoteny.lab.running import folder_of, start
 from neoteny.report.runs.archive import archive
-from neoteny.report.runs.folders import read_folder
+from neoteny.report.runs.groups import series_of
 
 HERE = Path(__file__).parent
 RUNS = Path(".cache/streaming-control")
@@ -106,20 +105,6 @@ def train(curve: Curve) -> None:
             archive([folder], slim.parents[1])
 
 
-def returns(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [bins], and the return of each run in each bin [runs, bins]; NaN where a run has ended."""
-    frames = [
-        read_folder(folder).frame.filter(metric="episodic_return").with_columns(pl.col("run") + seed)
-        for (seed, _), folder in zip(curve.stacks(), archived(curve), strict=True)
-    ]
-    frame = pl.concat(frames).sort("run", "step")
-    steps = np.array(sorted(frame["step"].unique()))
-    found = np.full((curve.runs, len(steps)), np.nan)
-    for run, step, value in frame.select("run", "step", "value").iter_rows():
-        found[run, np.searchsorted(steps, step)] = value
-    return steps, found
-
-
 def report(done: list[Curve]) -> None:
     """The table and the figure."""
     import matplotlib.pyplot as plt
@@ -131,7 +116,8 @@ def report(done: list[Curve]) -> None:
     problems = list(dict.fromkeys(curve.problem for curve in done))
     figure, axes = plt.subplots(1, max(len(problems), 1), figsize=(4 * max(len(problems), 1), 3.2), squeeze=False)
     for curve in done:
-        steps, values = returns(curve)
+        found = series_of(archived(curve)).curve("episodic_return")
+        steps, values = found.steps, found.values  # NaN where a run has ended
         own = np.nanmean(np.where(steps > (1 - LAST) * curve.steps, values, np.nan), axis=1)
         alive = np.isfinite(own)
         spread = own[alive].std(ddof=1) / np.sqrt(alive.sum()) if alive.sum() > 1 else np.nan

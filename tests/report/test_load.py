@@ -9,7 +9,7 @@ import pytest
 from neoteny.errors import RunFolderError, SettingError, UnknownNameError
 from neoteny.report import load
 from neoteny.report.runs.folders import RunFrame, read_folder
-from neoteny.report.runs.groups import group_frames
+from neoteny.report.runs.groups import group_frames, series_of
 from report import made_up
 
 
@@ -209,3 +209,12 @@ def test_what_follows_from_the_settings_is_not_said_twice():
     ]
     (group,) = group_frames(frames)
     assert [one.label for one in group.series] == ["backprop step_size=0.001", "backprop step_size=0.01"]
+
+
+def test_folders_of_one_system_are_one_series(tmp_path):
+    for name, system, seed in (("a", "cbp", 0), ("b", "cbp", 3), ("c", "l2", 0)):
+        made_up.write(tmp_path / name, made_up.config(system, seed=seed), made_up.metrics(system))
+    joined = series_of([tmp_path / "a", tmp_path / "b"])
+    assert (joined.seeds, joined.curve("loss").values.shape[0]) == ((0, 1, 2, 3, 4, 5), 6)
+    with pytest.raises(RunFolderError, match="they hold cbp, l2"):
+        series_of([tmp_path / "a", tmp_path / "c"])

@@ -6,7 +6,7 @@ folders that differ in nothing but their seeds are joined to one series.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +20,7 @@ from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN,
 from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
 from neoteny.report.runs.settings import differing, format_number
 
-__all__ = ["Group", "Runs", "group_frames", "load", "load_any"]
+__all__ = ["Group", "Runs", "group_frames", "load", "load_any", "series_of"]
 
 # The usual order of systems: references first, then the methods from the simplest on. Others follow by name.
 ORDER = (
@@ -201,6 +201,19 @@ def group_frames(frames: Sequence[RunFrame]) -> tuple[Group, ...]:
         Group(*key, series=tuple(sorted(_label(_pool([s for f in members for s in _split(f)])), key=_rank)))
         for key, members in sorted(found.items())
     )
+
+
+def series_of(folders: Iterable[Path]) -> Series:
+    """The runs of one system, which lie in some folders: other seeds in each.
+
+    Raises:
+        RunFolderError: the folders are of several systems, or of none.
+    """
+    found = [series for group in group_frames([read_folder(folder) for folder in folders]) for series in group.series]
+    if len(found) != 1:
+        labels = ", ".join(series.label for series in found) or "none"
+        raise RunFolderError(f"folders of one system were asked for, and they hold {labels}: give those of one.")
+    return found[0]
 
 
 def _name(group: Group) -> str:

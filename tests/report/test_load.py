@@ -216,5 +216,5 @@ def test_folders_of_one_system_are_one_series(tmp_path):
         made_up.write(tmp_path / name, made_up.config(system, seed=seed), made_up.metrics(system))
     joined = series_of([tmp_path / "a", tmp_path / "b"])
     assert (joined.seeds, joined.curve("loss").values.shape[0]) == ((0, 1, 2, 3, 4, 5), 6)
-    with pytest.raises(RunFolderError, match="they hold cbp, l2"):
+    with pytest.raises(RunFolderError, match="they hold l2, cbp"):
         series_of([tmp_path / "a", tmp_path / "c"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t as student
 from scipy.stats import ttest_ind, ttest_rel
 
 from neoteny.lab.recorder import COLUMNS, SORT
@@ -26,6 +27,7 @@ from neoteny.report.claims.criteria import (
     Level,
     Outcome,
     Shrinks,
+    runs_to_decide,
 )
 from neoteny.report.claims.look import Look
 from neoteny.report.claims.page import markdown
@@ -35,7 +37,7 @@ from neoteny.report.papers.judging import judge
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Runs, group_frames
 from neoteny.report.runs.series import Series
-from neoteny.report.statistics.intervals import welch_interval
+from neoteny.report.statistics.intervals import mean_interval, welch_interval
 from report import made_up
 
 A, B, C = "a", "b", "c"
@@ -127,6 +129,20 @@ def test_runs_of_the_scale_tiny_give_no_verdict(tmp_path: Path):
     judgements = [one for one in judge(load(tmp_path), find()) if one.scale == "tiny"]
     assert judgements
     assert {one.outcome.verdict for one in judgements} == {"not yet run"}
+
+
+def test_runs_that_would_decide_are_told():
+    """Drawn again and again with the same spread, so many runs leave the threshold just outside their interval."""
+    values = np.array([0.0, 1.0, 2.0, 3.0, 1.5, -0.5])
+    for threshold in (0.3, 0.8, 1.0):
+        n = runs_to_decide(mean_interval(values), threshold)
+        apart, spread = abs(values.mean() - threshold), values.std(ddof=1)
+        for runs, decided in ((n, True), (n - 1, False)):
+            assert (student.ppf(0.975, runs - 1) * spread / runs**0.5 < apart) is np.bool_(decided)
+    outcome = judged(Falls(A), a=WILD)
+    assert outcome.verdict == "undecided"
+    assert outcome.enough > 3
+    assert judged(Falls(A), a=DOWN).enough == 0
 
 
 def test_of_a_loss_less_is_better():

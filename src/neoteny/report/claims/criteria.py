@@ -44,6 +44,7 @@ __all__ = [
     "Verdict",
     "each",
     "effect_text",
+    "runs_to_decide",
 ]
 
 Verdict = Literal["holds", "does not hold", "undecided", "not yet run"]
@@ -57,11 +58,14 @@ class Outcome:
         verdict: see the module.
         effect: with its interval, as text.
         n: number of runs that it was found from.
+        enough: how many runs would decide what is undecided, if effect and spread stay as they are; 0 where that is not
+            known.
     """
 
     verdict: Verdict
     effect: str = "-"
     n: str = "-"
+    enough: int = 0
 
 
 class Criterion(ABC):
@@ -152,7 +156,8 @@ class Effect(Criterion):
         if self.below:
             low, high = -high, -low
         verdict: Verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
-        return Outcome(verdict, effect_text(interval, look.share, self.signed), n)
+        enough = runs_to_decide(interval, self.threshold) if verdict == "undecided" else 0
+        return Outcome(verdict, effect_text(interval, look.share, self.signed), n, enough)
 
 
 @dataclass(frozen=True)
@@ -354,7 +359,35 @@ class All(Criterion):
         elif any(one.judge(look, strict).verdict == "does not hold" for one in self.criteria):
             verdict = "does not hold"
         counts = dict.fromkeys(outcome.n for outcome in outcomes)
-        return Outcome(verdict, "; ".join(outcome.effect for outcome in outcomes), "; ".join(counts))
+        enough = max(one.enough for one in outcomes) if verdict == "undecided" else 0
+        return Outcome(verdict, "; ".join(outcome.effect for outcome in outcomes), "; ".join(counts), enough)
+
+
+def runs_to_decide(interval: Interval, threshold: float, most: int = 10_000) -> int:
+    """How many runs would have an interval that leaves the threshold out, if mean and spread stay as they are.
+
+        the smallest n with t(1 - alpha/2, n - 1) s / sqrt(n) < |mean - threshold|
+
+    Returns:
+        The number; `most` if it is at least that many; 0 where one run leaves the spread unknown.
+
+    >>> from neoteny.report.statistics.intervals import mean_interval
+    >>> runs_to_decide(mean_interval([0.0, 1.0, 2.0]), 0.0)
+    7
+    """
+    from scipy.special import stdtrit
+
+    n, half = int(interval.n), float(interval.high - interval.low) / 2
+    if n < 2 or not half > 0:
+        return 0
+    spread = half * n**0.5 / stdtrit(n - 1, (1 + interval.level) / 2)
+    distance = abs(float(interval.mean) - threshold)
+    low, high = 2, most  # the half width falls with n, so halving finds the first that is small enough
+    while low < high:
+        middle = (low + high) // 2
+        wide = stdtrit(middle - 1, (1 + interval.level) / 2) * spread / middle**0.5 >= distance
+        low, high = (middle + 1, high) if wide else (low, middle)
+    return low
 
 
 def each(criterion: Callable[..., Criterion], curves: Iterable[CurveName], *others: Any) -> All:

@@ -98,6 +98,8 @@ def _section(judgements: Sequence[Judgement]) -> list[str]:
     for one in judgements:
         by = ", ".join(str(numbers[command]) for command in one.commands)
         found, verdict = one.outcome, f"**{one.outcome.verdict}**"
+        if found.enough:
+            verdict += f", about {found.enough:,} runs would decide"
         rows.append((one.claim, one.scale, one.criterion, found.effect, found.n, verdict, one.figure, by))
     listed = "\n".join(f"{number}. `{command}`" for command, number in numbers.items())
     return [markdown_table(rows), f"Commands:\n\n{listed}"]

@@ -160,7 +160,7 @@ def test_training_that_goes_astray_is_infinitely_worse():
 
 
 def test_what_both_have_learned_makes_no_ratio():
-    assert Trainability((1e-9,), (1e-6,), 10).ratio == pytest.approx(1, abs=0.01)
+    assert Trainability((1e-9,), (1e-6,), (0.1,), (0.1,), 10).ratio == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(

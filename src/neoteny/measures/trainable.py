@@ -42,6 +42,8 @@ class Trainability:
     Attributes:
         losses: the network's final loss in each repetition; each starts at 1.
         fresh_losses: the fresh copy's final losses.
+        mean_losses: the network's mean loss over the steps.
+        fresh_mean_losses: the fresh copy's.
         steps: number of training steps.
         guessed: parameters whose initial distribution had to be guessed; the fresh copy may differ there from the
             network at its start.
@@ -49,6 +51,8 @@ class Trainability:
 
     losses: tuple[float, ...]
     fresh_losses: tuple[float, ...]
+    mean_losses: tuple[float, ...]
+    fresh_mean_losses: tuple[float, ...]
     steps: int
     guessed: tuple[str, ...] = ()
 
@@ -56,6 +60,12 @@ class Trainability:
     def ratios(self) -> tuple[float, ...]:
         """The network's final loss divided by the fresh copy's, for each repetition."""
         pairs = zip(self.losses, self.fresh_losses, strict=True)
+        return tuple((max(old, 0.0) + LEARNED) / (fresh + LEARNED) for old, fresh in pairs)
+
+    @property
+    def mean_ratios(self) -> tuple[float, ...]:
+        """The network's mean loss divided by the fresh copy's, for each repetition."""
+        pairs = zip(self.mean_losses, self.fresh_mean_losses, strict=True)
         return tuple((max(old, 0.0) + LEARNED) / (fresh + LEARNED) for old, fresh in pairs)
 
     @property
@@ -146,8 +156,8 @@ def trainability(
     make = _maker(optimizer)
     start = None if reference is None else _start(model, reference)
     said, notes = initialisers_of(model, start, initialisers)
-    losses: list[float] = []
-    fresh_losses: list[float] = []
+    losses: list[tuple[float, float]] = []
+    fresh_losses: list[tuple[float, float]] = []
     with (
         bar("trainability", 2 * repeats * steps, late=True) as advance,
         generators_kept(model),
@@ -164,12 +174,13 @@ def trainability(
             fresh = fresh_copy(model, said, fold_in(key, 2), inputs)
             for student, final in ((bare_copy(model), losses), (fresh, fresh_losses)):
                 final.append(_learn(student, inputs, change, batches, make, advance))
-            if not math.isfinite(fresh_losses[-1]):
+            if not math.isfinite(fresh_losses[-1][0]):
                 raise SettingError(
                     "trainability: a freshly initialised copy diverges, so there is nothing to compare with; give an "
                     "optimizer with a smaller step size, such as lambda parameters: torch.optim.Adam(parameters, 1e-4)."
                 )
-    return Trainability(tuple(losses), tuple(fresh_losses), steps, tuple(notes))
+    (final, mean), (fresh_final, fresh_mean) = zip(*losses, strict=True), zip(*fresh_losses, strict=True)
+    return Trainability(final, fresh_final, mean, fresh_mean, steps, tuple(notes))
 
 
 def _start(model: nn.Module, reference: nn.Module | Mapping[str, Any]) -> nn.Module:
@@ -243,8 +254,8 @@ def _learn(
     batches: list[Tensor | None],
     make: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
     advance: Callable[[], None],
-) -> float:
-    """Train, and give the final loss on all inputs; infinite if it is not finite."""
+) -> tuple[float, float]:
+    """Train, and give the final loss on all inputs and the mean over the steps; infinite if they are not finite."""
     import torch
 
     wanted = [own.detach().float() + new for own, new in zip(_outputs(student, inputs), change, strict=True)]
@@ -257,18 +268,20 @@ def _learn(
         ]
         return torch.stack([part.to(parts[0].device) for part in parts]).mean()
 
+    seen: list[Tensor] = []
     for rows in batches:
 
         def closure(rows: Tensor | None = rows) -> Tensor:
             optimizer.zero_grad()
             value = loss(rows)
             value.backward()
+            seen.append(value.detach())
             return value
 
         optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
         advance()
-    final = loss(None).item()
-    return final if math.isfinite(final) else math.inf
+    final, mean = loss(None).item(), torch.stack(seen).mean().item()
+    return final if math.isfinite(final) else math.inf, mean if math.isfinite(mean) else math.inf
 
 
 def _rows(value: Any, rows: Tensor | None) -> Any:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from neoteny import lab
+from neoteny.cli.main import main
+from neoteny.data.transitions import load_transitions
 from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
@@ -131,3 +133,14 @@ def test_every_system_runs(tmp_path):
         run = lab.run(benchmark, method="head-reset" if benchmark == "replay-ratio" else "redo", runs=1, scale="tiny",
                       out=tmp_path, **EAGER)  # fmt: skip
         assert run.metrics.filter(pl.col("metric").is_in(["episodic_return"])).height == 3
+
+
+def test_an_ant_that_learned_to_go_somewhere_is_driven_through_a_maze(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gymnasium_robotics")
+    monkeypatch.chdir(tmp_path)
+    run = lab.run("primacy-bias", runs=1, scale="tiny", settings={"task": "goal-ant"}, out=tmp_path / "runs", **EAGER)
+    command = ["collect", "ant-maze", "--policy", str(run.folder), "--transitions", "60"]
+    assert main(command) == 0
+    assert "60 transitions" in capsys.readouterr().out
+    found = load_transitions(tmp_path / "ant-maze-umaze.npz")
+    assert found["observations"].shape == (60, 29)

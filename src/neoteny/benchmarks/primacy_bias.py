@@ -46,6 +46,8 @@ SUITE = {
     "walker-walk": (24, 6),
 }
 """The same of tasks of DeepMind's Control Suite."""
+GOAL_ANT = "goal-ant"
+SIZES = {**ROBOTS, **SUITE, GOAL_ANT: (29, 8)}
 Task = Literal[
     "acrobot-swingup",
     "cheetah-run",
@@ -63,6 +65,7 @@ Task = Literal[
     "HalfCheetah-v5",
     "Hopper-v5",
     "Walker2d-v5",
+    "goal-ant",
 ]
 
 
@@ -150,7 +153,7 @@ class PrimacyBias(Replaying, SACSettings):
     }
 
     task: Task = "quadruped-run"
-    """a task of DeepMind's Control Suite, or a robot of Gymnasium"""
+    """a task of DeepMind's Control Suite, a robot of Gymnasium, or an ant that goes where it is told"""
     task_length: int = 2_000_000
     """steps of a run"""
     batch_size: int = 256
@@ -179,19 +182,21 @@ class PrimacyBias(Replaying, SACSettings):
     @property
     def observations(self) -> int:
         """The number of values that an agent observes."""
-        return (ROBOTS | SUITE)[self.task][0]
+        return SIZES[self.task][0]
 
     @property
     def actions(self) -> int:
         """The number of its torques."""
-        return (ROBOTS | SUITE)[self.task][1]
+        return SIZES[self.task][1]
 
     def environments_of(self, number: int, threads: int) -> Environments:
         """Some environments."""
         if self.task in ROBOTS:
             return super().environments_of(number, threads)
-        from neoteny.envs import ControlTask, OneByOne
+        from neoteny.envs import ControlTask, GoalAnt, OneByOne
 
+        if self.task == GOAL_ANT:
+            return OneByOne(lambda: GoalAnt(max_episode_steps=self.max_episode_steps), number)
         return OneByOne(lambda: ControlTask(self.task), number)
 
     def network_settings(self) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     ant = options.what == "ant-maze"
     if ant and options.policy is None:
         raise SettingError(
-            "the ant needs a policy that goes where it is told: train an agent on neoteny.envs.GoalAnt, and give its "
-            "run folder by --policy."
+            "the ant needs a policy that goes where it is told: train one, for example by `neoteny run primacy-bias "
+            "--task goal-ant`, and give its run folder by --policy."
         )
     from neoteny.data.transitions import save_transitions
     from neoteny.envs import Maze, push

@@ -162,7 +162,7 @@ _PROTECTED = Fringe(replacement_rate=0.0)
 
 def _replacing(method: Fringe, optimizer: Optimizer, title: str) -> System:
     first = {"step_size": _STARTS if isinstance(optimizer, Autostep) else "few"}
-    return System(title, optimizer, (method,), {**first, f"{method.name}.replacement_rate": (1e-4, 5e-4)})
+    return System(title, optimizer, (method,), {**first, f"{method.name}.threshold": (0.03, 0.1)})
 
 
 _UNPROTECTED, _AUTOSTEP = Fringe(protection=0.0), Autostep(mu=_FAST)

@@ -9,64 +9,28 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lab.stages import EAGER, accuracy, first_network, made_up_images
 from neoteny import data, lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.benchmarks.warm_start import WarmStart
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
-from neoteny.lab.learner import Learner
 from neoteny.lab.running import folder_of, start
-
-EAGER = {"compile": False, "progress": False}
 
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch):
-    """Made-up images: a class is a pattern, and noise."""
-    rng = np.random.default_rng(0)
-    patterns = rng.integers(0, 256, (10, 1, 28, 28))
-
-    def images(count):
-        labels = np.arange(count) % 10
-        noisy = patterns[labels] + rng.normal(0, 60, (count, 1, 28, 28))
-        return np.clip(noisy, 0, 255).astype(np.uint8), labels
-
-    found = data.Labelled(*images(200), *images(60))
-    monkeypatch.setattr(data, "labelled", lambda name, data_dir=None: found)
+    monkeypatch.setattr(data, "labelled", lambda name, data_dir=None: made_up_images())
 
 
 def values(run, metric, of=0):
     return run.metrics.filter((pl.col("metric") == metric) & (pl.col("run") == of)).sort("step")["value"].to_numpy()
 
 
-def first_network(config, stream):
-    """The network that run 0 begins with, in double precision."""
-    problem = config.problem
-    learner = Learner(
-        problem.build_network,
-        stream.probe(problem.batch_size)[0],
-        loss=problem.LOSS,
-        optimizer=problem.optimizer,
-        seeds=config.seeds,
-        compile=False,
-    )
-    net = problem.build_network()
-    net.load_state_dict({**net.state_dict(), **{name: value[0] for name, value in learner.initial_weights.items()}})
-    return net
-
-
-def accuracy(net, blocks):
-    net.eval()
-    with torch.no_grad():
-        right = [(net(x[0]).argmax(-1) == y[0]).double() for x, y in blocks]
-    net.train()
-    return torch.cat(right).mean().item()
-
-
-@pytest.mark.parametrize("authors_code", [False, True])
-def test_generalisability_is_the_ordinary_loop(tmp_path, authors_code):
-    settings = {"authors_code": authors_code, "normalisation": "none", "passes": 4, "noise": 0.25, "share": 0.5}
+@pytest.mark.parametrize("accumulates", [False, True])
+def test_generalisability_is_the_ordinary_loop(tmp_path, accumulates):
+    settings = {"accumulates": accumulates, "normalisation": "none", "passes": 4, "noise": 0.25, "share": 0.5}
     config = resolve("generalisability", runs=1, scale="tiny", seed=3, settings=settings)
     run = lab.run(config, out=tmp_path, **EAGER)
     problem = config.problem
@@ -80,7 +44,7 @@ def test_generalisability_is_the_ordinary_loop(tmp_path, authors_code):
             optimizer.param_groups[0]["lr"] = problem.step_size * min((step + 1) / rising, 1.0)
             x, y = (value[0, 0] for value in stream.next(1))
             loss = F.cross_entropy(net(x), y)
-            if not authors_code:
+            if not accumulates:
                 optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 0.5)

@@ -11,27 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from neoteny.benchmarks.generalisability_systems import SYSTEMS, TUNING
 from neoteny.benchmarks.staged import Data, StagedBenchmark
-from neoteny.checks import require, require_count, require_fraction
+from neoteny.checks import require, require_choice, require_count, require_fraction
+from neoteny.errors import SettingError
 from neoteny.lab.benchmark import System
-from neoteny.methods.architecture import WithCReLU, WithLayerNorm
-from neoteny.methods.continual_backprop import ContinualBackprop
-from neoteny.methods.dash import DASH
-from neoteny.methods.effective_rank import EffectiveRank
-from neoteny.methods.ema import EMA
-from neoteny.methods.fire import FIRE
-from neoteny.methods.full_reset import FullReset
-from neoteny.methods.hare_and_tortoise import HareAndTortoise
-from neoteny.methods.head_reset import HeadReset
-from neoteny.methods.infer import InFeR
-from neoteny.methods.l2 import L2
-from neoteny.methods.redo import ReDo
-from neoteny.methods.regenerative import L2Init
-from neoteny.methods.self_distillation import SelfDistillation
 from neoteny.methods.shared.accumulating import AccumulatingGradient
 from neoteny.methods.shared.clip_grad_norm import ClipGradNorm
-from neoteny.methods.shrink_and_perturb import ShrinkAndPerturb
-from neoteny.methods.spectral import Spectral
 from neoteny.optim import AdamW, Optimizer
 
 if TYPE_CHECKING:
@@ -52,22 +38,30 @@ class Generalisability(StagedBenchmark):
 
     Each stage lasts as many updates as `passes` epochs of all images. AdamW with a new state and a new schedule each
     stage (a linear rise over its first tenth, then constant), gradients clipped to a norm of 0.5, batches of 256. The
-    system `fresh` has the last stage alone: it is what the others are compared with. Ten stages (`tasks`) add a tenth
-    of the images each, with fewer and fewer wrong labels (50, 40, 40, 30, 30, 20, 20, 10, 10, 0 per cent).
+    system `fresh` has the last stage alone: it is what the others are compared with (`budget`). Ten stages (`tasks`)
+    add a tenth of the images each, with fewer and fewer wrong labels (50, 40, 40, 30, 30, 20, 20, 10, 10, 0 per cent).
 
-    A grid may vary `share` and `noise` within one stack, since no length depends on them.
+    A grid may vary `share` and `noise` within one stack, since no length depends on them. `TUNING` has six points for
+    each system: two step sizes and three values of a setting of its own, or six step sizes.
+
+    `authors_code` trains as the public code does, which differs from the paper: gradients are never set to zero (alone:
+    `accumulates`); L2-Init pulls the last parameters of body and head alone, by the distance; self-distillation is
+    weaker by the number of classes; hare and tortoise share a step after each return, and return after the epochs 0,
+    10, 20, ... of the stage's own images; ReDo acts at tests; shrink and perturb and head resets take the initial
+    weights; MNIST has CIFAR-10's mean; the second stage has as many epochs as fit into 100 divided by the share of
+    images that it adds, 11 % more than a fresh network.
 
     Known (talk, in words): warm starting costs test accuracy, more with fewer images and more noise; L2, augmentation,
     L2-Init, CReLU and head resets leave a gap; shrink and perturb closes some of it, full resets and Hare & Tortoise
-    all of it. The published code never sets gradients to zero (`authors_code`).
+    all of it.
 
     Scales: `paper` is MNIST with a 784-512-256-10 network with batch norms; `cifar10-resnet18`, `cifar100-vit` and
     `tiny-imagenet-vgg16` are the paper's other pairs; `small` has 4,000 images of MNIST and ten passes; `tiny` is for
     tests.
 
     Versions:
-        v1: as published, with gradients set to zero. Stage 2 has as many updates as the fresh network; the authors' has
-            11 % more (`lengths`). The step size rises in 50 parts.
+        v1: as published, with gradients set to zero. Stage 2 has as many updates as the fresh network. The step size
+            rises in 50 parts.
 
     Raises:
         SettingError: a setting is outside its range.
@@ -119,33 +113,8 @@ class Generalisability(StagedBenchmark):
             "probe_size": 32,
         },
     }
-    SYSTEMS: ClassVar[Mapping[str, System]] = {
-        "backprop": System("the warm-started network goes on learning"),
-        "fresh": System("a new network on all images: the reference", overrides={"tasks": 1}),
-        "l2": System("L2 regularisation in the gradient", (L2(strength=1e-3),)),
-        "augmentation": System("images shifted and flipped at random", overrides={"augment": True}),
-        "l2-init": System("L2 towards the initial weights", (L2Init(strength=1e-3),)),
-        "crelu": System("concatenated ReLUs", (WithCReLU(),)),
-        "layer-norm": System("layer norm in place of batch norm", (WithLayerNorm(),), {"normalisation": "none"}),
-        "head-reset": System("reset of the output layer between the stages", (HeadReset(),)),
-        "shrink-and-perturb": System(
-            "weights shrunk to a fifth, with four fifths of fresh ones, between the stages",
-            (ShrinkAndPerturb(when="at_task", shrink=0.2),),
-        ),
-        "full-reset": System("reset of the whole network between the stages", (FullReset(),)),
-        "ema": System("a moving average of the weights is tested", (EMA(mu=0.999),)),
-        "self-distillation": System("pull towards the outputs of a moving average", (SelfDistillation(),)),
-        "hare-and-tortoise": System(
-            "back to the moving average ten times a stage", (HareAndTortoise(mu=0.999, period=2_340),)
-        ),
-        "cbp": System("continual backpropagation", (ContinualBackprop(replacement_rate=1e-4),)),
-        "redo": System("resets of dormant units", (ReDo(tau=0.1, period=234),)),
-        "l2-er": System("L2, and a term that keeps the effective rank high", (EffectiveRank(),)),
-        "spectral": System("the largest singular values kept at one", (Spectral(),)),
-        "fire": System("weights made orthogonal between the stages", (FIRE(),)),
-        "dash": System("weights shrunk by how far they oppose the gradient", (DASH(),)),
-        "infer": System("outputs of extra heads kept at their initial values", (InFeR(),)),
-    }
+    SYSTEMS: ClassVar[Mapping[str, System]] = SYSTEMS
+    TUNING: ClassVar[Mapping[str, Mapping[str, tuple[float, ...]]]] = TUNING
 
     tasks: int = 2
     """number of stages: 2, or 10 with a tenth of the images more each, or 1 with all of them at once"""
@@ -161,12 +130,17 @@ class Generalisability(StagedBenchmark):
     passes: int = 100
     """epochs of all images that a stage's updates would make"""
     lengths: tuple[float, float] = (1.0, 1.0)
-    """how long the first and the last stage are, in units of `passes`; the authors' are (1, 1.11)"""
+    """how long the first and the last of two stages are, in units of `passes`"""
+    budget: Literal["last", "authors", "all"] = "last"
+    """updates of a fresh network (one stage): as many as in the last stage, 100 of its 111 epochs as the authors have
+    it, or as many as in both stages together"""
     warmup: float = 0.1
     """share of a stage in which the step size rises from 0"""
     max_grad_norm: float = 0.5
     """what the norm of all gradients together is clipped to"""
     authors_code: bool = False
+    """train as the public code does, with all its differences from the paper"""
+    accumulates: bool = False
     """never set gradients to zero: add each to what clipping has left of those before it"""
 
     def __post_init__(self) -> None:
@@ -178,19 +152,59 @@ class Generalisability(StagedBenchmark):
         require_count(self, "passes", least=1)
         pair = isinstance(self.lengths, tuple) and len(self.lengths) == 2 and min(self.lengths) > 0
         require(self, "lengths", pair, "two numbers above 0")
+        require_choice(self, "budget", ("last", "authors", "all"))
         require(self, "max_grad_norm", self.max_grad_norm > 0, "a number > 0")
+        usual = self.lengths == (1.0, 1.0) and self.budget == "last"
+        require(self, "authors_code", usual or not self.authors_code, "false where lengths or budget are given")
 
     def implied(self) -> tuple[Method, ...]:
         """The clipping of gradients, or their accumulation, and a new optimizer for each stage."""
-        clipping = AccumulatingGradient if self.authors_code else ClipGradNorm
+        clipping = AccumulatingGradient if self.authors_code or self.accumulates else ClipGradNorm
         return clipping(max_norm=self.max_grad_norm), *super().implied()
+
+    def acting(self, methods: Sequence[Method], varied: Sequence[str] = ()) -> tuple[Method, ...]:
+        """The methods, as the authors' code has them where that is asked for.
+
+        Raises:
+            SettingError: the authors' code with shares that differ between the runs, as its epochs depend on them.
+        """
+        if self.authors_code:
+            from neoteny.methods.shared.published_code import as_published
+
+            if "share" in varied:
+                raise SettingError(
+                    "authors_code: the length of its stages depends on the share; run one share a stack."
+                )
+            epochs = [max(round(share * self.count) // self.batch_size, 1) for share in self._shares]
+            every = max(self._whole // 20, 1)
+            methods = [as_published(m, test_every=every, stages=self.stage_steps, epochs=epochs) for m in methods]
+        return super().acting(methods, varied)
+
+    @property
+    def scaling(self) -> str:
+        """As `pixels` says; the authors' code has numbers of its own for MNIST."""
+        return "hare-and-tortoise" if self.authors_code and self.data == "mnist" else self.pixels
+
+    @property
+    def _whole(self) -> int:
+        """Steps of `passes` epochs of all images."""
+        return self.passes * (self.count // self.batch_size)
+
+    @property
+    def _shares(self) -> list[float]:
+        """The share of the images that each stage has."""
+        return {1: [1.0], 2: [self.share, 1.0]}.get(self.tasks, [part / 10 for part in range(1, 11)])
 
     @property
     def stage_steps(self) -> list[int]:
         """Steps of each stage."""
-        whole = self.passes * (self.count // self.batch_size)
-        first, last = (max(round(length * whole), 1) for length in self.lengths)
-        return {1: [last], 2: [first, last]}.get(self.tasks, [whole] * self.tasks)
+        first, last = self.lengths
+        if self.authors_code and self.share < 1:  # whole epochs, as many as fit into 100 divided by the share added
+            last = int(100 / (1 - self.share)) / 100
+        fresh = {"last": last, "authors": last * 100 / 111, "all": first + last}[self.budget]
+        fresh = 1.0 if self.authors_code else fresh
+        lengths = {1: [fresh], 2: [first, last]}.get(self.tasks, [1.0] * self.tasks)
+        return [max(round(length * self._whole), 1) for length in lengths]
 
     def timeline(self) -> Timeline:
         """A bin is a hundredth of a stage; tests come every twentieth, measurements at both ends of a stage."""
@@ -226,7 +240,7 @@ class Generalisability(StagedBenchmark):
         shares, noises = {
             1: ([one], [none]),
             2: ([share, one], [noise, none]),
-            10: ([one * part / 10 for part in range(1, 11)], [one * each for each in _NOISES]),
+            10: ([one * part for part in self._shares], [one * each for each in _NOISES]),
         }[self.tasks]
         return self.staged(
             seeds,

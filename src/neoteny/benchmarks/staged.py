@@ -71,7 +71,14 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
     """
 
     LOSS: ClassVar[Literal["mse", "cross_entropy"]] = "cross_entropy"
-    MEASURES: ClassVar[tuple[str, ...]] = ("dead_units", "dormant_units", "srank_99", "weight_magnitude")
+    MEASURES: ClassVar[tuple[str, ...]] = (
+        "dead_units",
+        "dormant_units",
+        "srank_99",
+        "weight_magnitude",
+        "distance_from_init",
+        "hessian_rank",
+    )
 
     tasks: int = 2
     """number of stages"""
@@ -122,6 +129,11 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
     def pixels_of_side(self) -> int:
         """Pixels of a side, as the network sees them."""
         return self.side or DATA[self.data].side
+
+    @property
+    def scaling(self) -> str:
+        """How bytes become numbers, one of `neoteny.streams.images.PIXELS`."""
+        return self.pixels
 
     @property
     def flat(self) -> bool:
@@ -191,7 +203,7 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
             count=self.count,
             side=self.pixels_of_side,
             augmentation=moved,
-            pixels=self.pixels,
+            pixels=self.scaling,
             source=self.data,
             flat=self.flat,
         )

@@ -36,7 +36,12 @@ def _systems() -> dict[str, System]:
             f"fresh{suffix}": System(f"a new network on all images: the reference{words}", (), {"tasks": 1, **more}),
             f"shrink-and-perturb{suffix}": System(
                 f"weights shrunk to 0.4 with 0.1 of fresh ones, at each stage{words}",
-                (ShrinkAndPerturb(when="at_task", shrink=0.4, perturb=0.1),),
+                (ShrinkAndPerturb(when="at_task", shrink=0.4, perturb=0.1, statistics=True),),
+                more,
+            ),
+            f"new-statistics{suffix}": System(
+                f"running statistics of norms begin anew, as in the authors' warm start{words}",
+                (ShrinkAndPerturb(when="at_task", shrink=1.0, perturb=0.0, statistics=True),),
                 more,
             ),
             f"head-reset{suffix}": System(f"reset of the output layer at each stage{words}", (HeadReset(),), more),

@@ -192,6 +192,15 @@ class StreamBenchmark(Benchmark):
         """Methods that follow from the settings and act in every system, first: the clipping of gradients, say."""
         return ()
 
+    def acting(self, methods: Sequence[Method], varied: Sequence[str] = ()) -> tuple[Method, ...]:
+        """What acts in a system: what the settings imply, then the system's methods.
+
+        Args:
+            methods: of the system.
+            varied: which of `VARIES` differ between the runs.
+        """
+        return (*self.implied(), *methods)
+
     def classes_seen(self, task: int) -> int | None:
         """How many outputs take part in a task (the first ones); None means all."""
         return None

@@ -47,7 +47,7 @@ class Supervised(Training):
         self._timeline = problem.timeline()
         learning = self._learning()
         device = learning["device"]
-        learning["methods"] = (*problem.implied(), *learning["methods"])
+        learning["methods"] = problem.acting(learning["methods"], tuple(self._varied))
         self._stream = problem.build_stream(config.seeds, execution.data_dir, **self._varied).to(device)
         example = self._stream.probe(problem.batch_size)[0]
         if (objective := problem.build_objective()) is not None:

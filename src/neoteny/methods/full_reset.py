@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.methods.base import Contract, Stage, Step
-from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters
+from neoteny.methods.shared.boundary import BoundaryReset, reset_parameters, reset_statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_STATISTICS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
-"""What a norm's buffers begin with, by torch's names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +51,8 @@ class FullReset(BoundaryReset):
         import torch
 
         reset_parameters(step, step.parameters(), when, zero=False, momentum=True)
+        reset_statistics(step, when)
         everything = torch.tensor(True) if when is None else when
-        for name, old in step.tensors.items():
-            fill = _STATISTICS.get(name.rpartition(".")[2])
-            if fill is not None and name not in step.network.initialisers:
-                step.tensors[name] = torch.where(everything.to(old.device), torch.full_like(old, fill), old)
         for _, layer in step.layers():
             if layer.name in step.since:
                 since = step.since[layer.name]

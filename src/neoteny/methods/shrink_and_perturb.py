@@ -42,6 +42,7 @@ class ShrinkAndPerturb(Method):
         noise: what `at_task` adds.
         interval: with N > 1, `every_step` adds noise of σ √N at every N-th step instead: the same variance in the long
             run with N times fewer random numbers, which take most of the time of a small network's step.
+        statistics: at a change of task the running statistics of norms begin anew, as in the authors' code.
         norms: also decay and shrink the gains and shifts of norms towards 0, which otherwise only get the noise.
             (noise="initialiser" always shrinks them, towards their initial values.)
 
@@ -70,6 +71,7 @@ class ShrinkAndPerturb(Method):
     perturb: float | None = None
     noise: Literal["initialiser", "normal"] = "initialiser"
     interval: int = 1
+    statistics: bool = False
     norms: bool = False
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class ShrinkAndPerturb(Method):
             cls(weight_decay=0.01, sigma=1e-3),
             cls(sigma=1e-3, interval=4),
             cls(when="at_task"),
-            cls(when="at_task", shrink=0.4, perturb=0.1),
+            cls(when="at_task", shrink=0.4, perturb=0.1, statistics=True),
         ], [cls(weight_decay=0, sigma=0), cls(when="at_task", shrink=1)]
 
     def inert(self) -> str | None:
@@ -93,7 +95,7 @@ class ShrinkAndPerturb(Method):
         if self.when == "every_step":
             return "weight_decay = sigma = 0, so no weight changes" if self.weight_decay == self.sigma == 0 else None
         added = self._share if self.noise == "initialiser" else self.sigma
-        inactive = self.shrink == 1 and is_zero(added)
+        inactive = self.shrink == 1 and is_zero(added) and not self.statistics
         return "shrink = 1 and no noise, so no weight changes" if inactive else None
 
     @property
@@ -145,10 +147,13 @@ class ShrinkAndPerturb(Method):
 
     def at_task(self, step: Step, state: Tensors) -> Tensors:
         """All of `at_task`."""
+        from neoteny.methods.shared.boundary import reset_statistics
         from neoteny.units.random import fold_in
 
         if self.when != "at_task":
             return state
+        if self.statistics:
+            reset_statistics(step)
         if self.noise == "normal":
             if not (isinstance(self.shrink, (int, float)) and self.shrink == 1):
                 for name in step.parameters(self.norms):

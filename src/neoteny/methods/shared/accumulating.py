@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.checks import require
-from neoteny.methods.base import Method, Step, Tensors
+from neoteny.methods.base import Method, Stage, Step, Tensors
 from neoteny.methods.shared.clip_grad_norm import clipped
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ class AccumulatingGradient(Method):
     """a ← clip(a + g), g ← a: each gradient is added to what clipping has left of all those before it.
 
     The training loop of the public code of Lee et al. (ICML 2024) calls `backward` and clips the norm of all gradients
-    in place, but never `zero_grad`. So the optimizer follows a clipped running sum, which is a strong momentum.
+    in place, but never `zero_grad`. So the optimizer follows a clipped running sum, which is a strong momentum. What
+    regularisers add to the loss is part of it.
 
     Args:
         max_norm: c > 0, what the norm is clipped to.
@@ -30,6 +31,7 @@ class AccumulatingGradient(Method):
     """
 
     name: ClassVar[str] = "accumulating-gradient"
+    stage: ClassVar[Stage] = "optimizer"
     max_norm: float = 0.5
 
     def __post_init__(self) -> None:

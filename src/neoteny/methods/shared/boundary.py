@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from neoteny.methods.shared.schedule import Periodic
     from neoteny.units.records import Network
 
+_STATISTICS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+"""What a norm's buffers begin with, by torch's names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryReset(Method, ABC):
@@ -65,6 +68,17 @@ class BoundaryReset(Method, ABC):
         if self.period is None:
             self.reset(step, None)
         return state
+
+
+def reset_statistics(step: Step, when: Tensor | None = None) -> None:
+    """Running statistics of all norms begin anew: mean 0, variance 1, no batch seen; where `when`, None means all."""
+    import torch
+
+    surely = torch.tensor(True) if when is None else when
+    for name, old in step.tensors.items():
+        fill = _STATISTICS.get(name.rpartition(".")[2])
+        if fill is not None and name not in step.network.initialisers:
+            step.tensors[name] = torch.where(surely.to(old.device), torch.full_like(old, fill), old)
 
 
 def reset_parameters(step: Step, names: list[str], when: Tensor | None, zero: bool, momentum: bool) -> None:

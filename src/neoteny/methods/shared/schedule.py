@@ -57,6 +57,33 @@ class Periodic:
         self.taken = int(state["taken"])
 
 
+class Moments:
+    """Due at the given updates, counted from 1, in increasing order.
+
+    >>> Moments([1, 4]).take(5)[:, 0]
+    array([1, 0, 0, 1, 0])
+    """
+
+    def __init__(self, moments: Sequence[int]):
+        self.moments, self.taken = np.asarray(moments, dtype=np.int64), 0
+
+    def take(self, steps: int) -> np.ndarray:
+        """How much is due at each of the next steps, `[steps, 1]`."""
+        due = np.zeros((steps, 1), dtype=np.int64)
+        first, last = np.searchsorted(self.moments, [self.taken, self.taken + steps], side="right")
+        due[self.moments[first:last] - self.taken - 1] = 1
+        self.taken += steps
+        return due
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes: the updates taken."""
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.taken = int(state["taken"])
+
+
 class Replacements:
     """The clock of continual backpropagation: how many units of each layer are replaced at each step.
 

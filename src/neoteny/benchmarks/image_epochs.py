@@ -103,6 +103,8 @@ class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
         "effective_rank",
         "stable_rank",
         "weight_magnitude",
+        "distance_from_init",
+        "hessian_rank",
     )
 
     epochs: int

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neoteny.errors import UnknownNameError
 from neoteny.measures.catalogue import FEATURE_MEASURES, SHARES, of_features
+from neoteny.measures.curvature import hessian_rank
 from neoteny.measures.weights import distance_from_init, weight_magnitude
 from neoteny.registry import import_target
 
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_OF_WEIGHTS = ("weight_magnitude", "distance_from_init", "step_size")
+_OF_WEIGHTS = ("weight_magnitude", "distance_from_init", "step_size", "hessian_rank")
 _QUANTILES = {"step_size_10": 0.1, "step_size_50": 0.5, "step_size_90": 0.9}
+
+_CURVED = 32
+"""Examples that the rank of the curvature is of."""
+_JACOBIAN = 2**27
+"""Numbers in the largest Jacobian that it is computed from, for one run."""
 
 
 @torch.no_grad()
@@ -73,7 +79,24 @@ def measure(names: Sequence[str], learner: Learner, probe: Any) -> tuple[dict[tu
         found["distance_from_init", ""] = distance_from_init(weights.values(), initial, leading=1)
     if "step_size" in names:
         found |= _step_sizes(learner)
+    if "hessian_rank" in names and isinstance(probe, Tensor):
+        found |= _hessian_rank(learner, probe[:, :_CURVED])
     return {key: value.double().cpu().numpy() for key, value in found.items()}, broken.cpu().numpy()
+
+
+def _hessian_rank(learner: Learner, inputs: Tensor) -> dict[tuple[str, str], Tensor]:
+    """The rank of the curvature of the weights that learn, [R]; nothing for networks that are too large for it."""
+    module, tensors = learner.module(""), learner.tensors("")
+    outputs = learner.outputs(inputs[:, :1]).shape[-1]
+    size = sum(parameter.numel() for parameter in module.parameters())
+    if size * outputs * inputs.shape[1] > _JACOBIAN:
+        return {}
+    inputs = inputs.to(learner.device)
+    ranks = [
+        hessian_rank(module, inputs[run], {name: value[run] for name, value in tensors.items()})
+        for run in range(learner.runs)
+    ]
+    return {("hessian_rank", ""): torch.stack(ranks)}
 
 
 def _step_sizes(learner: Learner) -> dict[tuple[str, str], Tensor]:

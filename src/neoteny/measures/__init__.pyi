@@ -3,6 +3,7 @@ from .catalogue import WEIGHT_MEASURES as WEIGHT_MEASURES
 from .catalogue import of_features as of_features
 from .checkup import LayerReport as LayerReport
 from .checkup import Report as Report
+from .curvature import hessian_rank as hessian_rank
 from .monitor import Monitor as Monitor
 from .probe import probe_set as probe_set
 from .ranks import approx_rank_99 as approx_rank_99

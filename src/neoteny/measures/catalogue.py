@@ -30,8 +30,15 @@ FEATURE_MEASURES = (*_SHARES, *ranks.FROM_SINGULAR_VALUES)
 SHARES = tuple(_SHARES)
 """Those that are a share of the units; several layers together have their mean, weighted by numbers of units."""
 
-WEIGHT_MEASURES = ("weight_magnitude", "weight_change", "distance_from_init", "gradient_norm", "step_size")
-"""Measures of weights and gradients; the functions of these names are in `neoteny.measures.weights`. `step_size` is
+WEIGHT_MEASURES = (
+    "weight_magnitude",
+    "weight_change",
+    "distance_from_init",
+    "gradient_norm",
+    "step_size",
+    "hessian_rank",
+)
+"""Measures of weights, gradients and curvature; the functions of these names are in `neoteny.measures`. `step_size` is
 the laboratory's: quantiles of the step sizes that an optimizer has for each weight."""
 
 

@@ -32,11 +32,11 @@ def test_runs_of_one_cluster_are_no_new_evidence():
 
 def test_intervals_cover():
     covered = 0
-    for seed in range(60):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
-        found = correlation(*rng.normal(size=(2, 40)), np.arange(40))
+        found = correlation(*rng.normal(size=(2, 20)), np.arange(20))
         covered += found.low <= 0 <= found.high
-    assert covered >= 50
+    assert covered >= 16
 
 
 def test_what_cannot_be_correlated_is_refused():

@@ -71,7 +71,7 @@ def returns(stages: Sequence[int], epochs: Sequence[int], every: int = 10) -> tu
     """The updates after which the hare goes back: after the epochs 0, 10, 20, ... of each stage.
 
     >>> returns([40, 60], [2, 3])
-    (2, 22, 43)
+    (2, 22, 43, 73)
     """
     starts = [sum(stages[:stage]) for stage in range(len(stages))]
     return tuple(

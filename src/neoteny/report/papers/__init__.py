@@ -14,11 +14,12 @@ from neoteny.report.papers.primacy_bias import PRIMACY_BIAS
 from neoteny.report.papers.records import Paper, PaperFigure
 from neoteny.report.papers.slow_and_steady import SLOW_AND_STEADY
 from neoteny.report.papers.streaming import STREAMING
+from neoteny.report.papers.towards_plastic import TOWARDS_PLASTIC
 from neoteny.report.papers.warm_starting import WARM_STARTING
 
 __all__ = ["PAPERS", "figure", "figures", "find"]
 
-_ALL = (NATURE, WARM_STARTING, SLOW_AND_STEADY, STREAMING, PRIMACY_BIAS, OFFLINE_TO_ONLINE)
+_ALL = (NATURE, WARM_STARTING, SLOW_AND_STEADY, TOWARDS_PLASTIC, STREAMING, PRIMACY_BIAS, OFFLINE_TO_ONLINE)
 PAPERS: dict[str, Paper] = {paper.name: paper for paper in _ALL}
 """Every paper, by name."""
 

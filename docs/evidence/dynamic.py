@@ -138,8 +138,6 @@ PROBLEMS[RETURN] = Problem(
 )
 _CBP = ContinualBackprop(replacement_rate=1e-4, maturity_threshold=100)
 _RATE = {"cbp.replacement_rate": "rates"}
-_STARTS = (0.004, 0.02, 0.1)
-"""step sizes that weights begin with"""
 _FAST = 0.05
 """the meta step size where the second axis is another setting"""
 SYSTEMS: dict[str, System] = {
@@ -148,21 +146,20 @@ SYSTEMS: dict[str, System] = {
     "cbp": System("continual backpropagation", SGD(), (_CBP,), {"step_size": "few", **_RATE}),
     "upgd": System("UPGD", SGD(), (UPGD(),), {"step_size": "few", "upgd.sigma": (1e-3, 1e-2)}),
     "idbd": System("IDBD", IDBD(), axes={"step_size": "few", "theta": (1e-3, 1e-2)}),
-    "autostep": System("Autostep", Autostep(), axes={"step_size": _STARTS, "mu": (0.01, _FAST)}),
+    "autostep": System("Autostep", Autostep(), axes={"step_size": "few", "mu": (0.01, _FAST)}),
     "cbp-autostep": System(
-        "continual backpropagation, Autostep", Autostep(mu=_FAST), (_CBP,), {"step_size": _STARTS, **_RATE}
+        "continual backpropagation, Autostep", Autostep(mu=_FAST), (_CBP,), {"step_size": "few", **_RATE}
     ),
     "intentional": System("Intentional updates", Intentional(), axes={"step_size": (3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)}),
 }
 RIVALS = tuple(SYSTEMS)
 _SIZES = {"step_size": "sizes"}
-_WIDE = {"step_size": _STARTS, "mu": (0.01, _FAST)}
+_WIDE = {"step_size": "few", "mu": (0.01, _FAST)}
 _PROTECTED = Fringe(replacement_rate=0.0)
 
 
 def _replacing(method: Fringe, optimizer: Optimizer, title: str) -> System:
-    first = {"step_size": _STARTS if isinstance(optimizer, Autostep) else "few"}
-    return System(title, optimizer, (method,), {**first, f"{method.name}.threshold": (0.03, 0.1)})
+    return System(title, optimizer, (method,), {"step_size": "few", f"{method.name}.threshold": (0.03, 0.1)})
 
 
 _UNPROTECTED, _AUTOSTEP = Fringe(protection=0.0), Autostep(mu=_FAST)
@@ -178,7 +175,7 @@ SYSTEMS |= {
         "continual backpropagation, Autostep, centred inputs",
         _AUTOSTEP,
         (Centring(), _CBP),
-        {"step_size": _STARTS, **_RATE},
+        {"step_size": "few", **_RATE},
     ),
     "dynamic-unprotected": _replacing(Dynamic(protection=0.0), _AUTOSTEP, "dynamic, not protected"),
     "dynamic": _replacing(Dynamic(), _AUTOSTEP, "dynamic: 1+2+3, centred inputs, protected"),

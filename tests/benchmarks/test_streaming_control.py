@@ -57,6 +57,7 @@ def test_each_part_can_be_left_out(name):
     assert all((value == 0).float().mean() > 0.6 for value in weights.values())
     configs = {system: lab.resolve(name, method=system, scale="tiny") for system in cls.SYSTEMS if system[:3] == "no-"}
     assert configs["no-obgd"].optimizer["name"] == "trace-sgd"
+    assert getattr(configs["no-obgd"].problem, "actor_step_size", 0) <= 1e-3  # ObGD's 1 would be far too large
     dense = configs["no-sparse-init"].problem.build_network()
     assert all((value != 0).all() for value in dense.parameters())
     norms = [str(configs[s].problem.build_network()).count("Norm") for s in ("no-layer-norm", "no-scaling")]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.streaming import ABLATION, ON_TOP, Streaming
+from neoteny.benchmarks.streaming import AC_ABLATION, ON_TOP, Streaming
 from neoteny.checks import require
 from neoteny.lab.benchmark import System
 from neoteny.rl.stream_settings import StreamACSettings, StreamQSettings, StreamSARSASettings
@@ -71,7 +71,7 @@ class StreamControl(Streaming, StreamACSettings, StreamQSettings, StreamSARSASet
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stream Q(lambda), or stream AC(lambda) for continuous actions"),
         "sarsa": System("stream SARSA(lambda), for problems with few actions", overrides={"agent": "stream-sarsa"}),
-        **ABLATION,
+        **AC_ABLATION,
         **ON_TOP,
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.benchmarks.streaming import ABLATION, ON_TOP, Streaming
+from neoteny.benchmarks.streaming import AC_ABLATION, ON_TOP, Streaming
 from neoteny.checks import require
 from neoteny.lab.benchmark import System
 from neoteny.rl.settings import AgentSettings, PPOSettings
@@ -79,7 +79,7 @@ class StreamMujoco(Streaming, StreamACSettings, AVGSettings):
     }
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stream AC(lambda)"),
-        **ABLATION,
+        **AC_ABLATION,
         "intentional": System(
             "stream AC(lambda) with intentional updates",
             overrides={

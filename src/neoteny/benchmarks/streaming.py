@@ -20,7 +20,7 @@ from neoteny.rl.stream_settings import StreamSettings
 if TYPE_CHECKING:
     from neoteny.rl.agents import Agents
 
-__all__ = ["ABLATION", "ON_TOP", "Streaming"]
+__all__ = ["ABLATION", "AC_ABLATION", "ON_TOP", "Streaming"]
 
 Kind = TypeVar("Kind", bound=AgentSettings)
 
@@ -34,6 +34,16 @@ ABLATION: Mapping[str, System] = {
     "no-sparse-init": System("every weight drawn, as torch does", overrides={"initialisation": "default"}),
 }
 """Each part left out."""
+
+AC_ABLATION: Mapping[str, System] = {
+    **ABLATION,
+    "no-obgd": System(
+        "fixed step sizes of actor and critic in place of ObGD",
+        overrides={"optimizer": "trace-sgd", "step_size": 1e-3, "actor_step_size": 1e-4},
+    ),
+}
+"""The same of an actor and a critic. The step sizes were the best of five pairs on the hopper, 200,000 steps, seeds 100
+and 101."""
 
 ON_TOP: Mapping[str, System] = {
     "cbp": System(

@@ -191,9 +191,7 @@ def _robot(robot: str, published: dict[str, dict[float, float]]) -> PaperFigure:
                 f"The stream barrier, {name}: a policy is learned from every step once, without a buffer",
                 Grows("stream AC"),
             ),
-            Claim(
-                f"The stream barrier, {name}: with one fixed step size less is learned", Ahead("stream AC", "no ObGD")
-            ),
+            Claim(f"The stream barrier, {name}: with fixed step sizes less is learned", Ahead("stream AC", "no ObGD")),
             Claim(
                 f"{name}: every part of stream AC is needed",
                 All(tuple(Ahead("stream AC", f"no {part}") for part in without)),

@@ -12,7 +12,7 @@ from neoteny.errors import SettingError
 from neoteny.lab import losses
 from neoteny.lab.learner import Learner
 from neoteny.lab.temporal import delayed
-from neoteny.methods import L2, ContinualBackprop, ReDo
+from neoteny.methods import L2, Centring, ContinualBackprop, Dynamic, Fringe, ReDo
 from neoteny.nn import MLP
 from neoteny.optim import IDBD, SGD, Autostep
 
@@ -29,6 +29,13 @@ METHODS = {
     "cbp-contribution": (ContinualBackprop(replacement_rate=2e-2, maturity_threshold=15),),
     "cbp-accumulate": (ContinualBackprop(replacement_rate=0.2, maturity_threshold=9, replacement="accumulate"),),
     "redo": (ReDo(tau=0.5, period=30), ContinualBackprop(replacement_rate=2e-2, maturity_threshold=15)),
+}
+FRINGE = {"replacement_rate": 2e-2, "maturity": 15, "threshold": 0.5, "decay_rate": 0.9, "protection": 0.7}
+MAPPING = {
+    "fringe": (Fringe(**FRINGE),),
+    "centring": (Centring(rate=0.02),),
+    "centring-cbp": (Centring(rate=0.02), *METHODS["cbp-contribution"]),
+    "dynamic": (Dynamic(**FRINGE, centring_rate=0.02),),
 }
 LOSSES = {"cross_entropy": 3, "mse": 3, "one output": 1}
 
@@ -104,6 +111,41 @@ def test_kernels_replace_units_as_the_method_does(rule, method):
         assert_same(stack, other)
 
 
+def known_centre(made: Learner) -> Learner:
+    """The same, as if it had met many examples.
+
+    The centre at the first example is that example, so the first gradients are 0 up to rounding. Autostep looks at
+    their signs.
+    """
+    carry = made.strategy.carry()
+    for state in carry["methods"]:
+        for name, value in state.items():
+            state[name] = value + {"product": 0.3, "square": 1.0}.get(name.rpartition("/")[2], 0)
+    made.strategy.load(carry)
+    return made
+
+
+@pytest.mark.parametrize("method", MAPPING)
+@pytest.mark.parametrize(
+    ("rule", "loss"),
+    [("sgd", "mse"), ("autostep", "one output"), ("autostep-bounded", "cross_entropy"), ("idbd", "mse")],
+)
+def test_kernels_map_gradients_and_keep_backbones_as_the_methods_do(rule, loss, method):
+    x, y = batches(loss)
+    optimizer = SGD(step_size=0.02) if rule == "sgd" else RULES[rule]
+    stack, *others = (known_centre(learner(optimizer, MAPPING[method], loss, s)) for s in ("stack", "lanes"))
+    said = metrics(stack, x, y)
+    assert method == "centring" or all(count.sum() > 0 for count in stack.replaced().values())
+    for other in others:
+        for name, value in metrics(other, x, y).items():
+            torch.testing.assert_close(value, said[name], rtol=1e-4, atol=1e-4)
+        assert_same(stack, other)
+        for ours, theirs in zip(stack.strategy.carry()["methods"], other.strategy.carry()["methods"], strict=True):
+            for name, value in ours.items():
+                if name.rpartition("/")[2] not in ("news", "size", "held"):  # what a step forgets
+                    torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)
+
+
 def test_new_weights_may_begin_with_the_median_step_size():
     x, y = batches("cross_entropy")
     rule = Autostep(step_size=0.02, mu=0.02, newborn_step="median")
@@ -164,10 +206,12 @@ def test_lanes_predict_examples_whose_labels_come_later(rule):
 
 
 def test_auto_takes_the_kernels():
-    def kind(build, inputs: int, rule, runs: int, loss: str = "cross_entropy") -> str:
-        made = Learner(build, torch.zeros(1, inputs), loss=loss, optimizer=rule, seeds=range(runs))
+    def kind(build, inputs: int, rule, runs: int, loss: str = "cross_entropy", methods=()) -> str:
+        made = Learner(build, torch.zeros(1, inputs), loss=loss, optimizer=rule, seeds=range(runs), methods=methods)
         return made.strategy.name
 
     assert kind(lambda: MLP(12, [9], 3), 12, Autostep(), 4) == "lanes"
     assert kind(lambda: MLP(784, [100], 10), 784, IDBD(), 1) == "rank-one"
     assert kind(lambda: nn.Linear(12, 1), 12, Autostep(curvature="gauss-newton"), 4, "mse") == "lanes"
+    assert kind(lambda: MLP(12, [9], 3), 12, Autostep(), 4, methods=(Dynamic(),)) == "lanes"
+    assert kind(lambda: MLP(12, [9], 3), 12, SGD(), 4, methods=(Dynamic(), L2(strength=0.1))) != "lanes"

@@ -55,7 +55,7 @@ def choose(
     if wanted != "auto" and wanted not in STRATEGIES:
         raise SettingError(f"strategy = {wanted!r} is not one of auto, {', '.join(STRATEGIES)}.")
     if wanted in ("rank-one", "lanes"):
-        reason = unsuited(module, step, example, noise=wanted == "rank-one", later=wanted == "lanes")
+        reason = unsuited(module, step, example, lanes=wanted == "lanes")
         if reason is not None:
             raise SettingError(f"strategy = {wanted!r} does not suit: {reason}; choose auto, stack or loop.")
     rank_one = OwnSteps if rule_of(step.objective.phases[0].optimizer) else RankOne
@@ -63,9 +63,9 @@ def choose(
         return rank_one if wanted == "rank-one" else STRATEGIES[wanted]
     parameters = sum(parameter.numel() for parameter in module.parameters())
     several = runs >= LANES_RUNS and parameters <= LANES_SIZE and inside(step) and perturbing(step) is None
-    if compile and several and unsuited(module, step, example, noise=True, later=True) is None:
+    if compile and several and unsuited(module, step, example, lanes=True) is None:
         return Lanes
-    if compile and unsuited(module, step, example, noise=True) is None:
+    if compile and unsuited(module, step, example) is None:
         return rank_one
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
     small = (

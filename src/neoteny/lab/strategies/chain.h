@@ -1,4 +1,4 @@
-// What the kernels of chains of linear layers share: activations, losses, continual backpropagation's utilities.
+// What the kernels of chains of linear layers share: activations, losses, who judges units.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -53,6 +53,10 @@ static void activate(Activation f, float* __restrict__ z, float* __restrict__ sl
   e[y] -= 1;
 }
 
+// Who judges units: continual backpropagation, or backbone and fringe; and what is kept of each layer's units.
+enum Judge { NOTHING, CONTRIBUTION, BACKBONE };
+enum Kept { SHARE, MEAN, UTILITY, AGE, IN_BACKBONE, REPLACED, PROMOTED, DEMOTED, KEPT };
+
 // `count` units of a layer (of the run in this lane) are due after a step. New incoming weights: those of unit j begin at
 // fresh + j * stride.
 struct Event {
@@ -61,12 +65,14 @@ struct Event {
   const float* fresh;
 };
 
-// The unit of least utility among those older than maturity, the first of equal ones; -1 if none is.
-[[maybe_unused]] static int least_useful(const int32_t* age, const float* utility, const float* share, int n, int stride, float maturity) {
+// The unit of least utility among those older than maturity and not in the backbone, the first of equal ones; -1 if
+// there is none. Without a backbone `kept` is null.
+[[maybe_unused]] static int least_useful(const int32_t* age, const float* utility, const float* share, const int32_t* kept,
+                                         int n, int stride, float maturity) {
   int unit = -1;
   float least = INFINITY;
   for (int j = 0; j < n; j++) {
-    if (age[j * stride] <= maturity) continue;
+    if (age[j * stride] <= maturity || (kept && kept[j * stride])) continue;
     const float u = utility[j * stride] / std::max(share[j * stride], 1e-30f);
     if (unit < 0 || u < least) { unit = j; least = u; }
   }

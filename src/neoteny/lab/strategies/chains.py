@@ -12,26 +12,21 @@ from neoteny import compiling
 from neoteny.lab.losses import MeanSquaredError
 from neoteny.lab.objective import ErrorPrediction, Prediction
 from neoteny.lab.step import Carry, TrainingStep
+from neoteny.lab.strategies.acting import KNOWN, UTILITIES, Judge, judging, within
 from neoteny.lab.strategies.rules import rule_of
 from neoteny.lab.temporal import Delayed
-from neoteny.methods import ContinualBackprop, ShrinkAndPerturb
+from neoteny.methods import Centring, ContinualBackprop, ShrinkAndPerturb
 from neoteny.methods.base import Method
 from neoteny.methods.shared import order
 from neoteny.optim import SGD
 from neoteny.units import random
 
-__all__ = ["SUMS", "UTILITIES", "chain", "judging", "perturbing", "pointers", "resets", "squared", "unsuited"]
+__all__ = ["SUMS", "chain", "perturbing", "pointers", "resets", "squared", "unsuited"]
 
 SUMS: Mapping[str, int] = {"loss": 0, "accuracy": 1, "effective_step": 2, "bounded": 3}
 """Where kernels put which metric."""
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.SiLU)
-UTILITIES = {
-    # centred on the running mean, divided by the incoming weights
-    "contribution": (False, False),
-    "zero_contribution": (True, False),
-    "adaptable_contribution": (True, True),
-}
 
 
 def perturbing(step: TrainingStep) -> int | None:
@@ -41,17 +36,15 @@ def perturbing(step: TrainingStep) -> int | None:
     return places[0] if alone else None
 
 
-def unsuited(
-    module: nn.Module, step: TrainingStep, example: Tensor, noise: bool = False, later: bool = False
-) -> str | None:
+def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, lanes: bool = False) -> str | None:
     """Why a kernel does not give the results of the other strategies; None if it does.
 
     Args:
         module: the network.
         step: what is done.
         example: inputs of a step.
-        noise: whether the kernel adds noise at every step.
-        later: whether the kernel predicts examples whose labels come later.
+        lanes: whether it is the kernel for many networks, which predicts examples whose labels come later; the other
+            one adds noise at every step.
     """
     found = chain(module, example)
     if found is None or found[0][:-1] != [layer.name for layer in step.network.layers]:
@@ -60,44 +53,52 @@ def unsuited(
         return "it takes one example at a step, on a CPU, with a C++ compiler at hand"
     if not step.plain:
         return "it takes float32, one of the two usual losses, and outputs that all take part"
-    if not later and isinstance(step.objective.phases[0].evaluate, Delayed):
+    if not lanes and isinstance(step.objective.phases[0].evaluate, Delayed):
         return "its labels come at once"
     optimizer = step.objective.phases[0].optimizer
     rule = rule_of(optimizer)
     if rule is None and not (type(optimizer) is SGD and not optimizer.momentum):
         return "it takes SGD without momentum, Autostep and IDBD"
     outputs = module.get_parameter(f"{found[0][-1]}.weight").shape[0]
-    if rule is not None:
-        if rule.several_factors(optimizer, 1 if squared(step) and outputs == 1 else outputs):
-            return 'it takes curvature = "gauss-newton" for one output and the squared error'
-        added = [method.name for method in step.methods if type(method).regularise is not Method.regularise]
-        if added:
-            return f"method {added[0]} adds to the gradients, which it takes from {SGD.__name__} alone"
-        noise = False
-    measured = [method for method in step.methods if isinstance(method, ContinualBackprop)]
-    kept = [m for m in measured if m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate)]
+    inside = within(step)
+    added = [m.name for n, m in enumerate(step.methods) if n not in inside and _regularises(m)]
+    if rule is not None and rule.several_factors(optimizer, 1 if squared(step) and outputs == 1 else outputs):
+        return 'it takes curvature = "gauss-newton" for one output and the squared error'
+    if added and rule is not None:
+        return f"method {added[0]} adds to the gradients, which it takes from {SGD.__name__} alone"
+    if added and any(_regularises(step.methods[number]) for number in inside):
+        return f"method {added[0]} adds to the gradients that another method maps"
+    mapping = [step.methods[number].name for number in inside if _regularises(step.methods[number])]
+    if mapping and not lanes:
+        return f"method {mapping[0]} maps the gradients"
+    if any(isinstance(method, Centring) and method.layers != "inputs" for method in step.methods):
+        return "it centres the network's inputs alone"
+    if any(type(step.methods[number]) not in KNOWN for number in inside):
+        return "a method of a class of its own acts by its own rule"
+    measured = [method for method in step.methods if isinstance(method, Judge)]
+    kept = [
+        m
+        for m in measured
+        if not isinstance(m, ContinualBackprop)
+        or (m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate))
+    ]
     if len(measured) > 1 or kept != measured:
-        return f"it keeps one utility of {', '.join(UTILITIES)}"
-    adding = perturbing(step) if noise else None
+        return f"it keeps one utility of {', '.join(UTILITIES)}, or one backbone"
+    adding = perturbing(step) if rule is None and not lanes else None
     if adding is not None and [
         name for name in step.network.initialisers if name in dict(module.named_parameters())
     ] != [f"{n}.{kind}" for n in found[0] for kind in ("weight", "bias")]:
         return "the parameters are not those of the layers in order"
     for number, method in enumerate(step.methods):
-        if (
-            number != adding
-            and not isinstance(method, ContinualBackprop)
-            and (method.acts_always or method.coupled_decay is None)
-        ):
+        if number != adding and number not in inside and (method.acts_always or method.coupled_decay is None):
             return f"method {method.name} acts at every step, beyond a coupled weight decay"
-        if method.reads_gradients or method.needs_reference:
+        if number not in inside and (method.reads_gradients or method.needs_reference):
             return f"method {method.name} needs more than what units did"
     return None
 
 
-def judging(step: TrainingStep) -> int | None:
-    """The place of continual backpropagation among the methods."""
-    return next((number for number, m in enumerate(step.methods) if isinstance(m, ContinualBackprop)), None)
+def _regularises(method: Method) -> bool:
+    return type(method).regularise is not Method.regularise
 
 
 def squared(step: TrainingStep) -> bool:
@@ -121,7 +122,7 @@ def resets(step: TrainingStep, active: tuple[bool, ...]):
         for number, _, folded in step.intervening:
             if number in given:
                 method, view.key = methods[number], order.key_of(key, *folded)
-                rule = method.replace if isinstance(method, ContinualBackprop) else method.intervene
+                rule = method.replace if isinstance(method, Judge) else method.intervene
                 states[number] = rule(view, states[number], given[number])
         return {"tensors": view.tensors, "optim": view.optim, "methods": states}
 
@@ -155,8 +156,8 @@ def chain(module: nn.Module, example: Tensor) -> tuple[list[str], int] | None:
     return [name for name, _ in linears], len(ACTIVATIONS) if kind is None else ACTIVATIONS.index(kind)
 
 
-def pointers(tensors: Sequence[Tensor] | None):
-    """An array of the tensors' addresses, or a null pointer."""
+def pointers(tensors: Sequence[Tensor | None] | None):
+    """An array of the tensors' addresses, with null pointers where there is none; or a null pointer."""
     if tensors is None:
         return None
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))

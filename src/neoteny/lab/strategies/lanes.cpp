@@ -1,9 +1,9 @@
 // K steps of a rule, one example each, on many small chains of linear layers side by side.
 //
 // Lane r of every vector belongs to run r, so each operation does the same for W runs at once, and no sum runs over a
-// vector. The weights of one block of W runs stay in the nearest cache for all steps. Continual backpropagation is part
-// of the step: its averages, and its replacements, for which the caller gives the new weights. The compiler is given the
-// rule, RULE: `SGD`, or one of `rules.h`.
+// vector. The weights of one block of W runs stay in the nearest cache for all steps. Methods that judge units are part
+// of the step: their averages, and their replacements, for which the caller gives the new weights. So is centring. The
+// compiler is given the rule, RULE: `SGD`, or one of `rules.h`; who judges units, JUDGED; and CENTRED, 0 or 1.
 #include "chain.h"
 #include "rules.h"
 #include <vector>
@@ -46,20 +46,24 @@ struct SGD {
 
 typedef RULE Rule;
 constexpr bool OWN = Rule::STATE > 0;  // a step size for each weight
+constexpr bool CBP = JUDGED == CONTRIBUTION, FRINGE = JUDGED == BACKBONE;
 
 // What belongs to one block of runs; the arrays of weights and of their states are [out, in, W], those of biases and
 // units [units, W].
 struct Block {
   V **w[1 + Rule::STATE], **b[1 + Rule::STATE];
-  V **share, **mean, **utility;
-  I **age, **replaced;
-  V step, meta, eta, maturity, scale;
+  void** kept;  // of the units, by kind, then by hidden layer; null pointers for what the method does not keep
+  V *product, *square;  // what the centre of the inputs follows from
+  V step, meta, eta, maturity, threshold, protection, rate, scale;
   V newborn[1 + Rule::STATE];
   V** features;
   D* sums;
   const float *x[W], *latest[W];  // `latest`: examples that are predicted before the step, where labels come later
   const void *y[W], *truth[W];
   const Event *event, *last;
+  int hidden;
+  V* units(Kept what, int l) const { return (V*)kept[what * hidden + l]; }
+  I* counts(Kept what, int l) const { return (I*)kept[what * hidden + l]; }
 };
 
 // A weight, or a bias, of all lanes: its place in arrays of weights and states.
@@ -131,21 +135,98 @@ static void judge_outputs(const Chain& chain, const void* const* targets, long k
 // The eligible units of least utility of one run, at most as many as are due, are made new.
 static void replace(const Chain& chain, const Block& o, const Event& event) {
   const int l = event.layer, r = event.lane, n = chain.size[l + 1], in = chain.size[l], out = chain.size[l + 2];
+  I *age = o.counts(AGE, l), *kept = o.counts(IN_BACKBONE, l);
+  V *utility = o.units(UTILITY, l), *share = o.units(SHARE, l), *mean = o.units(MEAN, l);
   auto renew = [&](V** const* arrays, int layer, int i, float weight) {
     arrays[0][layer][i][r] = weight;
     for (int k = 0; k < Rule::STATE; k++) arrays[k + 1][layer][i][r] = o.newborn[k][r] / (k ? 1 : o.scale[r]);
   };
   for (int c = 0; c < event.count; c++) {
-    const int unit = least_useful((const int32_t*)o.age[l] + r, (const float*)o.utility[l] + r,
-                                  (const float*)o.share[l] + r, n, W, o.maturity[r]);
+    const int unit = least_useful((int32_t*)age + r, (float*)utility + r, (float*)share + r,
+                                  kept ? (int32_t*)kept + r : nullptr, n, W, o.maturity[r]);
     if (unit < 0) return;
     for (int i = 0; i < in; i++) renew(o.w, l, unit * in + i, event.fresh[unit * event.stride + i]);
     renew(o.b, l, unit, 0);
     for (int i = 0; i < out; i++) renew(o.w, l + 1, i * n + unit, 0);
-    o.age[l][unit][r] = 0;
-    o.share[l][unit][r] = o.utility[l][unit][r] = 0;
-    if (o.mean) o.mean[l][unit][r] = 0;
-    o.replaced[l][0][r] += 1;
+    age[unit][r] = 0;
+    share[unit][r] = utility[unit][r] = 0;
+    if (mean) mean[unit][r] = 0;
+    o.counts(REPLACED, l)[0][r] += 1;
+  }
+}
+
+// Continual backpropagation's averages of the n units of hidden layer l, with activations h, from the sums of |w| out of
+// each unit and into it.
+[[maybe_unused]] static void contributions(const Chain& chain, const Block& o, int l, int n, const V* h, const V* sent,
+                                           const V* fed) {
+  const V rest = 1 - o.eta;
+  I* age = o.counts(AGE, l);
+  V *shares = o.units(SHARE, l), *means = o.units(MEAN, l), *utility = o.units(UTILITY, l);
+  for (int j = 0; j < n; j++) {
+    const V share = o.eta * shares[j] + rest;
+    V u = h[j], mean{};
+    I seen = finite(u);
+    if (means) {
+      mean = o.eta * means[j] + rest * h[j];
+      if (chain.centred) u -= mean / share;
+    }
+    u = magnitude(u) * sent[j];
+    if (chain.divided) u /= largest(fed[j], all(1e-30f));
+    seen &= finite(u);
+    age[j] += 1;
+    shares[j] = seen ? share : shares[j];
+    if (means) means[j] = seen ? mean : means[j];
+    utility[j] = seen ? o.eta * utility[j] + rest * u : utility[j];
+  }
+}
+
+// Which of the gradients of what feeds the n units of hidden layer l is left, `methods.Fringe`.
+static void protect(const Block& o, int l, int n, V* left) {
+  const I* kept = o.counts(IN_BACKBONE, l);
+  const V *share = o.units(SHARE, l), *utility = o.units(UTILITY, l);
+  V most = all(1e-30f);
+  for (int j = 0; j < n; j++) {
+    left[j] = kept[j] != 0 ? utility[j] / largest(share[j], all(1e-30f)) : V{};
+    most = largest(left[j], most);
+  }
+  for (int j = 0; j < n; j++) left[j] = 1 - o.protection * left[j] / most;
+}
+
+// Utilities, promotions and demotions of the n units of hidden layer l, from the sums of w^2 out of each; `judged` is room.
+static void promote(const Block& o, int l, int n, const V* h, const V* sent, V* judged) {
+  const V rest = 1 - o.eta;
+  I *age = o.counts(AGE, l), *kept = o.counts(IN_BACKBONE, l);
+  V *share = o.units(SHARE, l), *utility = o.units(UTILITY, l), mean{};
+  for (int j = 0; j < n; j++) {
+    const V u = h[j] * h[j] * sent[j];
+    const I seen = finite(u);
+    age[j] += 1;
+    share[j] = seen ? o.eta * share[j] + rest : share[j];
+    utility[j] = seen ? o.eta * utility[j] + rest * u : utility[j];
+    mean += judged[j] = utility[j] / largest(share[j], all(1e-30f));
+  }
+  const V least = o.threshold * (mean / (float)n);
+  for (int j = 0; j < n; j++) {  // comparisons give 0 or -1
+    const I useful = (__builtin_convertvector(age[j], V) > o.maturity) & (judged[j] >= least), was = kept[j] != 0;
+    o.counts(PROMOTED, l)[0] -= useful & ~was;
+    o.counts(DEMOTED, l)[0] -= was & ~useful;
+    kept[j] = -useful;
+  }
+}
+
+// The centre c of the inputs x once a gradient of the biases, of squared length `size`, has come in, and x - c.
+static void centre(Block& o, int n, V size, const V* x, V* c, V* apart) {
+  V sum = size;
+  for (int i = 0; i < n; i++) sum += size * x[i];
+  const I seen = finite(sum);
+  V& square = o.square[0];
+  square += seen ? o.rate * (size - square) : V{};
+  const I known = square > all(1e-30f);
+  const V over = 1 / (known ? square : all(1.f));
+  for (int i = 0; i < n; i++) {
+    o.product[i] += seen ? o.rate * (size * x[i] - o.product[i]) : V{};
+    c[i] = known ? o.product[i] * over : V{};
+    apart[i] = x[i] - c[i];
   }
 }
 
@@ -160,51 +241,64 @@ static void settle(const Chain& chain, Block& o) {
   o.scale = all(1.f);
 }
 
-template <bool CBP> static void train(const Chain& chain, Block& o, long steps) {
+static void train(const Chain& chain, Block& o, long steps) {
   const int layers = chain.layers, *size = chain.size;
   const Rule& rule = chain.rule;
   const V one = all(1.f);
   int widest = 0;
   for (int l = 0; l <= layers; l++) widest = std::max(widest, size[l]);
-  std::vector<V> memory((size_t)(5 * layers + 5) * widest);
+  std::vector<V> memory((size_t)(8 * layers + 8) * widest);
   auto row = [&](int what, int l) { return memory.data() + (size_t)(what * (layers + 1) + l) * widest; };
-  // activations, slopes, errors; sums of |w| out of a unit and into it
-  enum { H, SLOPE, DELTA, SENT, FED };
+  // activations, slopes, errors; sums of |w| or w^2 out of a unit, and into it; what protection leaves of a unit's
+  // gradients; of layer 0 what inputs are beside their centre, and the centre
+  enum { H, SLOPE, DELTA, SENT, FED, LEFT, APART, CENTRE };
+  // the inputs that weights of layer l learn from, and the error of their unit j
+  auto learned_from = [&](int l) { return row(CENTRED && !l ? APART : H, l); };
+  auto error_of = [&](int l, int j) {
+    const V error = row(DELTA, l + 1)[j];
+    return FRINGE && l + 1 < layers ? error * row(LEFT, l + 1)[j] : error;
+  };
+  if (FRINGE) for (int l = 0; l + 1 < layers; l++) protect(o, l, size[l + 1], row(LEFT, l + 1));
   // the weights of all units of layer l move, where their pushes are `along` times their errors; `back`: errors flow back
   auto move = [&](int l, V along, bool back) {
-    const V *h = row(H, l), *above = row(DELTA, l + 1);
+    const V *h = learned_from(l), *above = row(DELTA, l + 1), *c = row(CENTRE, l);
     V *here = row(DELTA, l), *sent = row(SENT, l), *fed = row(FED, l + 1), total{};
     const int in = size[l], out = size[l + 1];
-    if (CBP && l) std::fill(sent, sent + in, V{});
+    const bool centred = CENTRED && !l;
+    if ((CBP || FRINGE) && l) std::fill(sent, sent + in, V{});
     for (int j = 0; j < out; j++) {
-      const V error = above[j], P = along * error, C = o.scale * error * error;
-      V *w = o.w[0][l] + (long)j * in, sum{};
+      const V whole = above[j], error = error_of(l, j), P = along * error, C = o.scale * error * error;
+      V *w = o.w[0][l] + (long)j * in, sum{}, shift{};
       for (int i = 0; i < in; i++) {
-        if (back) here[i] += error * w[i];
+        if (back) here[i] += whole * w[i];
+        const V before = w[i];
         const V share = Place(o.w, l, (long)j * in + i).move(rule, o.meta, h[i], P, C);
         if (OWN && !Rule::BOUNDED) total += share;
+        if (centred) shift += (w[i] - before) * c[i];
         if (CBP) {
           const V size = magnitude(w[i]);
           sum += size;
           if (l) sent[i] += size;
         }
+        if (FRINGE && l) sent[i] += w[i] * w[i];
       }
       const V share = Place(o.b, l, j).move(rule, o.meta, one, P, C);
       if (OWN && !Rule::BOUNDED) total += share;
+      if (centred) o.b[0][l][j] -= shift;
       fed[j] = sum;
     }
     return total;
   };
   // what a bounded rule does before the bound is known
   auto measure = [&](int l, V along) {
-    const V *h = row(H, l), *above = row(DELTA, l + 1);
+    const V *h = learned_from(l), *above = row(DELTA, l + 1);
     V *here = row(DELTA, l), total{};
     const int in = size[l], out = size[l + 1];
     for (int j = 0; j < out; j++) {
-      const V error = above[j], P = along * error, C = rule.measured(V(error * error), o.scale);
+      const V whole = above[j], error = error_of(l, j), P = along * error, C = rule.measured(V(error * error), o.scale);
       const V* w = o.w[0][l] + (long)j * in;
       for (int i = 0; i < in; i++) {
-        if (l) here[i] += error * w[i];
+        if (l) here[i] += whole * w[i];
         total += Place(o.w, l, (long)j * in + i).measure(rule, o.meta, h[i], P, C);
       }
       total += Place(o.b, l, j).measure(rule, o.meta, one, P, C);
@@ -249,6 +343,11 @@ template <bool CBP> static void train(const Chain& chain, Block& o, long steps) 
       const V* slope = row(SLOPE, l);
       V* here = row(DELTA, l);
       if (l) std::fill(here, here + size[l], V{});
+      if (CENTRED && !l) {  // gradients of the biases are these errors, times `along` where a rule has its own step sizes
+        V sum{};
+        for (int j = 0; j < size[1]; j++) sum += row(DELTA, 1)[j] * row(DELTA, 1)[j];
+        centre(o, size[0], OWN ? along * along * sum : sum, row(H, 0), row(CENTRE, 0), row(APART, 0));
+      }
       total += Rule::BOUNDED ? measure(l, along) : move(l, along, l > 0);
       if (l) for (int i = 0; i < size[l]; i++) here[i] *= slope[i];
     }
@@ -264,29 +363,13 @@ template <bool CBP> static void train(const Chain& chain, Block& o, long steps) 
       if (least < 1e-12f) settle(chain, o);
     }
     if (OWN) o.sums[2] += __builtin_convertvector(total, D);
-    if (CBP) {
-      const V rest = one - o.eta;
-      for (int l = 0; l + 1 < layers; l++) {
-        const V *h = row(H, l + 1), *sent = row(SENT, l + 1), *fed = row(FED, l + 1);
-        for (int j = 0; j < size[l + 1]; j++) {
-          const V share = o.eta * o.share[l][j] + rest;
-          V u = h[j], mean{};
-          I seen = finite(u);
-          if (o.mean) {
-            mean = o.eta * o.mean[l][j] + rest * h[j];
-            if (chain.centred) u -= mean / share;
-          }
-          u = magnitude(u) * sent[j];
-          if (chain.divided) u /= largest(fed[j], all(1e-30f));
-          seen &= finite(u);
-          o.age[l][j] += 1;
-          o.share[l][j] = seen ? share : o.share[l][j];
-          if (o.mean) o.mean[l][j] = seen ? mean : o.mean[l][j];
-          o.utility[l][j] = seen ? o.eta * o.utility[l][j] + rest * u : o.utility[l][j];
-        }
-      }
-      for (; o.event < o.last && o.event->step == k; o.event++) replace(chain, o, *o.event);
+    for (int l = 0; l + 1 < layers; l++) {
+      const V *h = row(H, l + 1), *sent = row(SENT, l + 1);
+      if (CBP) contributions(chain, o, l, size[l + 1], h, sent, row(FED, l + 1));
+      if (FRINGE) promote(o, l, size[l + 1], h, sent, row(LEFT, l + 1));
     }
+    if (CBP || FRINGE) for (; o.event < o.last && o.event->step == k; o.event++) replace(chain, o, *o.event);
+    if (FRINGE) for (int l = 0; l + 1 < layers; l++) protect(o, l, size[l + 1], row(LEFT, l + 1));
   }
   settle(chain, o);
   for (int l = 0; l + 1 < layers; l++) std::copy_n(row(H, l + 1), size[l + 1], o.features[l]);
@@ -295,21 +378,22 @@ template <bool CBP> static void train(const Chain& chain, Block& o, long steps) 
 extern "C" int neoteny_width() { return W; }
 
 // All pointers to blocks are to the first of `blocks`, which follow each other; those of weights and biases are ordered
-// by kind, first themselves, then each kind of state, then by layer. `hyper` is [4, blocks, W]: step size, weight decay
-// or meta step size, eta and maturity; `newborn` [STATE, blocks, W]. x is [runs, steps, in]; `latest` and `truth` are examples that are only
-// judged, null without them; sums [blocks, 4, W]; events
-// are ordered by block, then step.
+// by kind, first themselves, then each kind of state, then by layer; those of `kept` by kind (`chain.h`), then by hidden
+// layer. `centre` is what the centre of the inputs follows from, null pointers where these are not centred. `hyper` is
+// [7, blocks, W]: step size, weight decay or meta step size, eta, maturity, threshold, protection, rate of centring;
+// `newborn` [STATE, blocks, W]. x is [runs, steps, in]; `latest` and `truth` are examples that are only judged, null
+// without them; sums [blocks, 4, W]; events are ordered by block, then step.
 extern "C" void neoteny_lanes(float** w, float** b, const int* size, int layers, int activation, int mse, long blocks,
                               long runs, long steps, const float* x, const void* y, const float* latest,
-                              const void* truth, const float* hyper,
-                              const float* fixed, const float* newborn, float** share, float** mean, float** utility,
-                              int32_t** age, int32_t** replaced, int centred, int divided, float** features,
+                              const void* truth, const float* hyper, const float* fixed, const float* newborn,
+                              void** kept, float** centre, int centred, int divided, float** features,
                               double* sums, const Event* events, const int64_t* events_until) {
   const Chain chain{size, layers, (Activation)activation, mse != 0, latest != nullptr, centred != 0, divided != 0, Rule(fixed)};
   constexpr int KINDS = 1 + Rule::STATE;
+  const int hidden = layers - 1;
   const long target = mse ? 4L * size[layers] : 8L;
-  std::vector<V*> pw(KINDS * layers), pb(KINDS * layers), ps(layers), pm(layers), pu(layers), pf(layers);
-  std::vector<I*> pa(layers), pr(layers);
+  std::vector<V*> pw(KINDS * layers), pb(KINDS * layers), pf(layers);
+  std::vector<void*> pk(KEPT * layers);
   const V *settings = (const V*)hyper, *fresh = (const V*)newborn;
   for (long n = 0; n < blocks; n++) {
     Block o{};
@@ -322,25 +406,25 @@ extern "C" void neoteny_lanes(float** w, float** b, const int* size, int layers,
       o.b[k] = pb.data() + k * layers;
       if (k) o.newborn[k - 1] = fresh[(k - 1) * blocks + n];
     }
-    for (int l = 0; l + 1 < layers; l++) {
+    for (int l = 0; l < hidden; l++) {
       pf[l] = (V*)features[l] + n * size[l + 1];
-      if (!share) continue;
-      ps[l] = (V*)share[l] + n * size[l + 1];
-      if (mean) pm[l] = (V*)mean[l] + n * size[l + 1];
-      pu[l] = (V*)utility[l] + n * size[l + 1];
-      pa[l] = (I*)age[l] + n * size[l + 1];
-      pr[l] = (I*)replaced[l] + n;
+      for (int k = 0; k < KEPT; k++) {  // of each unit, or one number of all
+        void* first = kept[k * hidden + l];
+        pk[k * hidden + l] = first ? (V*)first + n * (k < REPLACED ? size[l + 1] : 1) : nullptr;
+      }
     }
-    o.share = ps.data();
-    o.mean = mean ? pm.data() : nullptr;
-    o.utility = pu.data();
-    o.age = pa.data();
-    o.replaced = pr.data();
+    o.kept = pk.data();
+    o.hidden = hidden;
+    o.product = (V*)centre[0] + n * size[0];
+    o.square = (V*)centre[1] + n;
     o.features = pf.data();
     o.step = settings[n];
     o.meta = OWN ? settings[blocks + n] : 1 - o.step * settings[blocks + n];
     o.eta = settings[2 * blocks + n];
     o.maturity = settings[3 * blocks + n];
+    o.threshold = settings[4 * blocks + n];
+    o.protection = settings[5 * blocks + n];
+    o.rate = settings[6 * blocks + n];
     o.scale = all(1.f);
     o.sums = (D*)sums + 4 * n;
     o.event = events + (n ? events_until[n - 1] : 0);
@@ -353,6 +437,6 @@ extern "C" void neoteny_lanes(float** w, float** b, const int* size, int layers,
       o.latest[r] = latest + run * steps * size[0];
       o.truth[r] = (const char*)truth + run * steps * target;
     }
-    (share ? train<true> : train<false>)(chain, o, steps);
+    train(chain, o, steps);
   }
 }

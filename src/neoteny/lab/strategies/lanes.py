@@ -1,8 +1,8 @@
 """Many small chains of linear layers side by side, one example at a step: a run is one lane of the processor's vectors.
 
 The kernel `lanes.cpp` does the steps of as many runs at once as a vector has lanes (8 with AVX), and keeps their
-weights in the nearest cache. It learns by SGD, or by a rule with a step size for each weight. Continual backpropagation
-replaces units inside it. Every other method acts by its own rule, between two calls.
+weights in the nearest cache. It learns by SGD, or by a rule with a step size for each weight. The methods that
+`acting.py` names act inside it, replacements included; every other method acts by its own rule, between two calls.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from torch import Tensor, nn
 from neoteny import compiling
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
-from neoteny.lab.strategies import replacements
+from neoteny.lab.strategies import acting, replacements
 from neoteny.lab.strategies.base import Due, Strategy
-from neoteny.lab.strategies.chains import SUMS, UTILITIES, chain, judging, pointers, resets, squared
+from neoteny.lab.strategies.chains import SUMS, chain, pointers, resets, squared
 from neoteny.lab.strategies.rules import rule_of
-from neoteny.methods import ContinualBackprop
 
 SOURCE = Path(__file__).with_name("lanes.cpp")
-_STATE = ("share", "mean", "utility", "age", "replaced")
 
 
 class Lanes(Strategy):
@@ -37,10 +35,11 @@ class Lanes(Strategy):
 
     @cached_property
     def _library(self) -> ctypes.CDLL:
-        """The kernel, compiled for the rule."""
+        """The kernel, compiled for the rule and the methods."""
         optimizer = self.step.bound(self.hyper)[0][0]
         rule = rule_of(optimizer)
-        return compiling.kernel(SOURCE, f"RULE={'SGD' if rule is None else rule.name(optimizer)}")
+        name = "SGD" if rule is None else rule.name(optimizer)
+        return compiling.kernel(SOURCE, f"RULE={name}", *acting.defined(self.step))
 
     def load(self, carry: Carry) -> None:
         """Take over a carry of all runs."""
@@ -53,16 +52,17 @@ class Lanes(Strategy):
             parameter: {name: self._laid(value) for name, value in state.items()}
             for parameter, state in carry["optim"].items()
         }
-        number = judging(self.step)
-        methods = list(carry["methods"])
-        self._state = {} if number is None else {name: self._laid(value) for name, value in methods[number].items()}
+        self._states = {
+            number: {name: self._laid(value) for name, value in carry["methods"][number].items()}
+            for number in acting.within(self.step)
+        }
         self._rest = carry
 
     def carry(self) -> Carry:
         """The carry of all runs."""
-        methods, number = list(self._rest["methods"]), judging(self.step)
-        if number is not None:
-            methods[number] = self._back(self._state)
+        methods = list(self._rest["methods"])
+        for number, state in self._states.items():
+            methods[number] = self._back(state)
         optim = {parameter: self._back(state) for parameter, state in self._optim.items()}
         return {**self._rest, "tensors": self._back(self._tensors), "optim": optim, "methods": methods}
 
@@ -94,7 +94,7 @@ class Lanes(Strategy):
         """Train on batches, a pytree of tensors `[R, S, B, ...]`."""
         parts = [batches[name] for name in ("inputs", "targets", "latest", "truth") if name in batches]
         steps = parts[0].shape[1]
-        number = judging(self.step) if replacements.inside(self.step) else None
+        number = acting.judging(self.step) if replacements.inside(self.step) else None
         others = [rows for place, rows in enumerate(due) if rows is not None and place != number]
         stops = np.unique(np.concatenate([np.nonzero(rows)[1] for rows in others])) if others else []
         replacing = None if number is None else due[number]
@@ -102,9 +102,9 @@ class Lanes(Strategy):
         # each call does as many steps as possible and ends with a step in which another method acts
         for stop in [*map(int, stops), None]:
             end = steps if stop is None else stop + 1
-            inside = None if replacing is None else replacing[:, begun : end if stop is None else stop]
+            own = None if replacing is None else replacing[:, begun : end if stop is None else stop]
             if end > begun:
-                features = self._kernel([part[:, begun:end].contiguous() for part in parts], inside)
+                features = self._kernel([part[:, begun:end].contiguous() for part in parts], own)
                 if stop is not None:
                     self._act([None if rows is None else rows[:, stop] for rows in due], features)
             begun = end
@@ -119,25 +119,19 @@ class Lanes(Strategy):
 
     def _kernel(self, parts: list[Tensor], due: np.ndarray | None) -> dict[str, Tensor]:
         """Train on all examples; returns the hidden activations of the last example, `[R, 1, units, 1]` by layer."""
-        steps, layers, number = parts[0].shape[1], self.step.network.layers, judging(self.step)
+        steps, layers, number = parts[0].shape[1], self.step.network.layers, acting.judging(self.step)
         (optimizer,), methods = self.step.bound(self.hyper)
         decays = [method.coupled_decay for method in methods]
         decay: Any = sum(0.0 if own is None else own for own in decays)
-        eta, maturity, centred, divided = 0.0, 0, False, False
-        state: dict[str, list[Tensor] | None] = dict.fromkeys(_STATE)
+        centred, divided = acting.utility(self.step)
         events, until, fresh = np.empty(0, replacements.EVENT), np.zeros(self._blocks, np.int64), []
         if number is not None:
-            method = methods[number]
-            assert isinstance(method, ContinualBackprop)
-            eta, maturity, (centred, divided) = method.decay_rate, method.maturity_threshold, UTILITIES[method.utility]
-            for what in _STATE:
-                if what != "mean" or centred:
-                    state[what] = [self._state[f"{layer.name}/{what}"] for layer in layers]
             count, like = self._rest["count"], lambda name: self._tensors[name][0, ..., 0]
-            events, until, fresh = replacements.drawn(self.step, method, self.keys, count, due, like, self._lanes)
+            given = methods[number], self.keys, count, due, like, self._lanes
+            events, until, fresh = replacements.drawn(self.step, *given)  # pyright: ignore[reportArgumentType]
         rule = self._rule
         second = decay if rule is None else getattr(optimizer, rule.meta)
-        hyper = self._settings([optimizer.step_size, second, eta, maturity])
+        hyper = self._settings([optimizer.step_size, second, *acting.settings(self.step, methods)])
         fixed = [] if rule is None else rule.fixed(optimizer)
         newborn = self._settings([] if rule is None else rule.newborn(optimizer))
         features = [torch.empty(self._blocks, layer.size, self._lanes) for layer in layers]
@@ -157,7 +151,8 @@ class Lanes(Strategy):
             ctypes.c_void_p(hyper.data_ptr()),
             (ctypes.c_float * len(fixed))(*fixed),
             ctypes.c_void_p(newborn.data_ptr()),
-            *(pointers(state[what]) for what in _STATE),
+            pointers(acting.kept(self.step, self._states)),
+            pointers(acting.centres(self.step, self._states, f"{self._linears[0]}.weight")),
             int(centred),
             int(divided),
             pointers(features),

@@ -253,7 +253,7 @@ struct Network {
     const int l = event.layer;
     for (int c = 0; c < event.count; c++) {
       float *utility = cbp->utility[l], *share = cbp->share[l];
-      const int unit = least_useful(cbp->age[l], utility, share, size(l + 1), 1, cbp->maturity);
+      const int unit = least_useful(cbp->age[l], utility, share, nullptr, size(l + 1), 1, cbp->maturity);
       if (unit < 0) return;
       const Layer &into = layer[l], &out = layer[l + 1];
       for (int j = 0; j < into.in; j++) renew(into, j, unit, event.fresh[(long)unit * event.stride + j]);

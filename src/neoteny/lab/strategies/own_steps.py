@@ -19,8 +19,9 @@ from neoteny import compiling
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
 from neoteny.lab.strategies import replacements
+from neoteny.lab.strategies.acting import UTILITIES
 from neoteny.lab.strategies.base import Due
-from neoteny.lab.strategies.chains import SUMS, UTILITIES, pointers
+from neoteny.lab.strategies.chains import SUMS, pointers
 from neoteny.lab.strategies.rank_one import RankOne
 from neoteny.lab.strategies.rules import rule_of
 from neoteny.methods import ContinualBackprop

@@ -21,8 +21,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from neoteny import compiling
 from neoteny.lab.graph import Graph
 from neoteny.lab.objective import Batch
+from neoteny.lab.strategies.acting import UTILITIES, judging
 from neoteny.lab.strategies.base import Due, plan
-from neoteny.lab.strategies.chains import UTILITIES, chain, judging, perturbing, pointers, resets, squared
+from neoteny.lab.strategies.chains import chain, perturbing, pointers, resets, squared
 from neoteny.lab.strategies.loop import Loop
 from neoteny.methods import ContinualBackprop, ShrinkAndPerturb
 from neoteny.methods.base import Method

@@ -1,4 +1,4 @@
-"""Units that continual backpropagation replaces inside a kernel.
+"""Units that methods replace inside a kernel.
 
 When a replacement is due is known beforehand, and so is the random key of its new weights; which unit it is the kernel
 finds out. So the new weights are drawn before the kernel begins, by the method's own rule.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from neoteny.lab.step import TrainingStep
-from neoteny.lab.strategies.chains import judging
+from neoteny.lab.strategies.acting import Judge, judging
 from neoteny.methods import ContinualBackprop
 from neoteny.methods.shared import order
 from neoteny.units import random
@@ -36,7 +36,7 @@ def inside(step: TrainingStep) -> bool:
 
 def drawn(
     step: TrainingStep,
-    method: ContinualBackprop,
+    method: Judge,
     keys: Tensor,
     counts: Tensor,
     due: np.ndarray | None,
@@ -67,7 +67,7 @@ def drawn(
     for i, layer in enumerate(step.network.layers):
         here = np.flatnonzero(place == i)
         if len(here):
-            fresh.append(_fresh(method, step.network, layer, random.fold_in(own[here], 2 * i + 1), like))
+            fresh.append(_fresh(method, step.network, layer, random.fold_in(own[here], method.draw_number(i)), like))
             several, length = fresh[-1].shape[1:]
             events["stride"][here] = length if several > 1 else 0
             events["fresh"][here] = fresh[-1].data_ptr() + 4 * several * length * np.arange(len(here))
@@ -75,9 +75,7 @@ def drawn(
     return events, np.cumsum(np.bincount(run // lanes, minlength=blocks)), fresh
 
 
-def _fresh(
-    method: ContinualBackprop, network: Network, layer: UnitLayer, keys: Tensor, like: Callable[[str], Tensor]
-) -> Tensor:
+def _fresh(method: Judge, network: Network, layer: UnitLayer, keys: Tensor, like: Callable[[str], Tensor]) -> Tensor:
     """New incoming weights by the keys of several resets, `[resets, units or 1, inputs]`."""
     (slices,), shared = layer.incoming, method.draws_one_row(layer)
     example = like(slices.name)

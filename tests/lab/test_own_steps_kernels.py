@@ -156,11 +156,16 @@ def test_new_weights_may_begin_with_the_median_step_size():
         assert_same(stack, other)
 
 
-@pytest.mark.parametrize("strategy", ["rank-one", "lanes"])
-@pytest.mark.parametrize("rule", ["autostep-bounded", "idbd"])
-def test_saved_and_loaded_the_next_steps_are_bitwise_equal(rule, strategy):
+@pytest.mark.parametrize(
+    ("rule", "method", "strategy"),
+    [
+        *((rule, "cbp", strategy) for rule in ("autostep-bounded", "idbd") for strategy in ("rank-one", "lanes")),
+        ("autostep-bounded", "dynamic", "lanes"),
+    ],
+)
+def test_saved_and_loaded_the_next_steps_are_bitwise_equal(rule, method, strategy):
     x, y = batches("cross_entropy")
-    first, second = (learner(RULES[rule], METHODS["cbp"], strategy=strategy) for _ in range(2))
+    first, second = (learner(RULES[rule], (METHODS | MAPPING)[method], strategy=strategy) for _ in range(2))
     advance(first, x[:, :40], y[:, :40])
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for made in (first, second):

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab.stages import EAGER, accuracy, first_network, made_up_images
-from neoteny import data, lab
+from neoteny import attach, data, lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.benchmarks.warm_start import WarmStart
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.running import folder_of, start
+from neoteny.methods import ShrinkAndPerturb
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +171,19 @@ def test_stages_have_the_lengths_of_the_published_ones():
     assert rates[0] == pytest.approx(1 / 2_340) and rates[2_340] == 1 and rates[23_400] == pytest.approx(1 / 2_340)
     fitted = WarmStart(data="cifar100").epoch_steps
     assert fitted == [16_666 // 128, 33_333 // 128]
+
+
+def test_running_statistics_begin_anew_with_ash_and_adams_switch():
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    switch = ShrinkAndPerturb(when="at_task", shrink=1.0, perturb=0.0, statistics=True)
+    plasticity = attach(model, optimizer, switch, example_inputs=torch.randn(8, 4))
+    model(torch.randn(8, 4) + 3).sum().backward()
+    optimizer.step()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    assert model[1].running_mean.abs().max() > 0
+    plasticity.new_task()
+    assert model[1].running_mean.abs().max() == 0 and (model[1].running_var == 1).all()
+    assert model[1].num_batches_tracked == 0
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value, before[name])

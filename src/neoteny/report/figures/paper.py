@@ -7,6 +7,7 @@ marks are the paper's. `neoteny.report.papers` has the figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,11 @@ def _curves(
     curves = [_curve(figure, one, selection) for one in series]
     bins = _bin(figure, curves)
     curves = [rebin(curve, bins, figure.metric) if bins % (curve.bin_size or 1) == 0 else curve for curve in curves]
+    longest = last_step(curves)
+    curves = [
+        ending(curve, longest) if one.label in figure.at_end else curve
+        for one, curve in zip(series, curves, strict=True)
+    ]
     bands = [mean_interval(curve.values, kind=figure.interval) for curve in curves]
     with drawing(theme):
         hues = colours(series, theme)
@@ -95,6 +101,8 @@ def _curves(
         )  # fmt: skip
         if figure.minus:
             what.append(f"Differences are taken between runs of the same seed, from {figure.minus.label}.")
+        late = [one.label for one in series if one.label in figure.at_end]
+        what += [f"Drawn at the end of the others' axis: {', '.join(late)}."] if late else []
         marks = _mark(axes, figure, group, hues, theme, end)
         lay_out(drawn, axes, group, bands, hues, [*what, *changes, *marks, *notes], theme, WIDE[1], title=title)
     return drawn
@@ -107,6 +115,15 @@ def _curve(figure: PaperFigure, one: Series, selection: Selection) -> Curve:
     other = curve_of(selection.found[figure.minus].only(one.seeds), figure.metric, figure.layer, figure.axis)
     steps, mine, theirs = np.intersect1d(curve.steps, other.steps, return_indices=True)
     return Curve(steps, 100 * (curve.values[:, mine] - other.values[:, theirs]), curve.bin_size)
+
+
+def ending(curve: Curve, end: int) -> Curve:
+    """The curve moved along the axis until it ends there.
+
+    >>> ending(Curve(np.array([10, 20]), np.zeros((1, 2)), 10), 50).steps
+    array([40, 50])
+    """
+    return replace(curve, steps=curve.steps + (end - int(curve.steps[-1]))) if len(curve.steps) else curve
 
 
 def _shown(figure: PaperFigure) -> str:

@@ -37,6 +37,7 @@ class PaperFigure:
         axis: what the axis counts.
         bin: of the paper, in the axis's unit.
         minus: the curve that is subtracted from the others, run by run; it is not drawn itself.
+        at_end: labels of curves that are shorter than the others and are drawn so that all end together.
         panels: measures to draw layer by layer, instead of one metric.
         optional: curves that are drawn if they were run, and are not missed if they were not.
         published: the paper's values: for the label of a curve, the value at some places on the axis.
@@ -61,6 +62,7 @@ class PaperFigure:
     axis: Axis = "tasks"
     bin: int = 1
     minus: Condition | None = None
+    at_end: tuple[str, ...] = ()
     panels: tuple[str, ...] = ()
     optional: tuple[Condition, ...] = ()
     published: Mapping[str, Mapping[float, float]] = field(default_factory=dict)

@@ -41,6 +41,7 @@ def _figure(data: str, title: str) -> PaperFigure:
             for name in ("layer-norm", "full-reset", "cbp", "redo", "l2-er", "spectral", "fire", "dash", "infer")
         ),
         length=2 * 100 * 60_000,
+        at_end=(FRESH,),
         runs=5,
         metric="test_accuracy",
         axis="examples",

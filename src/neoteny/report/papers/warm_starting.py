@@ -48,6 +48,7 @@ def _figure(data: str, network: str) -> PaperFigure:
         benchmark="warm-start",
         conditions=conditions,
         length=2,
+        at_end=("fresh, SGD", "fresh, Adam"),
         runs=10,
         metric="test_accuracy",
         axis="tasks",

@@ -114,7 +114,7 @@ _IMAGES = {
     "side": 16,
     "batch_size": 64,
 }
-_RESNET = {**_IMAGES, "images": 1_280, "test_images": 2_000, "passes": 15}
+_RESNET = {**_IMAGES, "images": 2_560, "test_images": 1_000, "passes": 15}
 _CODE = ("backprop", "fresh", "hare-and-tortoise", "l2-init", "self-distillation", "shrink-and-perturb", "head-reset")
 _WARM = {"images": 6_000, "side": 16, "epochs": 300, "step_size": 0.02}
 _WARM_SYSTEMS = tuple(f"{name}{end}" for end in ("-adam", "") for name in ("fresh", "backprop", "shrink-and-perturb"))
@@ -142,7 +142,7 @@ def _trained(title: str, **more: Any) -> Study:
 STUDIES: dict[str, Study] = {
     "mnist": _two_stages("MNIST", systems=ALL, tuned="mnist", seeds=TUNED_SEEDS),
     "train-step": _trained("step size", sizes={"backprop": (0.03, 0.1, 0.3, 0.6), "adam": (1e-3, 3e-3, 1e-2, 3e-2)}),
-    "warm-mlp": _warm("CIFAR-100's superclasses, multi-layer perceptron", "cifar100-superclasses", "mlp", 10.0),
+    "warm-mlp": _warm("CIFAR-100's superclasses, multi-layer perceptron", "cifar100-superclasses", "mlp", 15.0),
     "code": _two_stages("MNIST, the paper's rules", systems=_CODE),
     "code-accumulates": _two_stages("MNIST, gradients never set to 0", systems=_CODE, settings={"accumulates": True}),
     "code-authors": _two_stages("MNIST, the authors' code", systems=_CODE, settings={"authors_code": True}),
@@ -166,9 +166,9 @@ STUDIES: dict[str, Study] = {
         "generalisability",
         _RESNET,
         TALK,
-        130.0,
-        seeds=3,
-        methods={"hare-and-tortoise": {"period": 37, "mu": 0.98}, "ema": {"mu": 0.98}},
+        105.0,
+        seeds=5,
+        methods={"hare-and-tortoise": {"period": 60, "mu": 0.98}, "ema": {"mu": 0.98}},
     ),
     "fashion": _two_stages("Fashion-MNIST", "fashion-mnist", tuned="mnist", seeds=TUNED_SEEDS),
     "warm-logistic": _warm("CIFAR-100's superclasses, logistic regression", "cifar100-superclasses", "linear", 4.0),
@@ -176,12 +176,12 @@ STUDIES: dict[str, Study] = {
     "warm-resnet": Study(
         "CIFAR-100's superclasses, ResNet-18 of width 16",
         "warm-start",
-        {**_IMAGES, "images": 1_800, "epochs": 60},
+        {**_IMAGES, "images": 2_400, "epochs": 60},
         _WARM_SYSTEMS[:3],
-        140.0,
-        seeds=3,
+        75.0,
+        seeds=5,
     ),
-    "warm-mlp-100": _warm("CIFAR-100, multi-layer perceptron", "cifar100", "mlp", 10.0),
+    "warm-mlp-100": _warm("CIFAR-100, multi-layer perceptron", "cifar100", "mlp", 15.0),
     "warm-logistic-100": _warm("CIFAR-100, logistic regression", "cifar100", "linear", 4.0),
 }
 FACTORS = {
@@ -194,7 +194,7 @@ FACTORS = {
     "infer": 2.0,
 }
 """What a run of a system takes, in units of the plainest."""
-COMPILING = 45.0
+COMPILING = 25.0
 """Seconds that a piece takes until its steps are compiled."""
 
 

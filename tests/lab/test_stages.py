@@ -187,3 +187,13 @@ def test_running_statistics_begin_anew_with_ash_and_adams_switch():
     assert model[1].num_batches_tracked == 0
     for name, value in model.named_parameters():
         torch.testing.assert_close(value, before[name])
+
+
+@pytest.mark.parametrize("system", Generalisability.SYSTEMS)
+def test_six_points_are_tried_of_every_system_and_all_may_differ_within_a_stack(system):
+    config = resolve("generalisability", method=system, runs=1, scale="tiny", grid=Generalisability.TUNING[system])
+    assert config.runs == 6 and set(Generalisability.TUNING) == set(Generalisability.SYSTEMS)
+    owners = {"optimizer": config.problem.optimizer} | {method.name: method for method in config.interventions}
+    for name in config.varied:
+        owner, _, setting = name.rpartition(".")
+        assert setting in owners[owner or "optimizer"].varies

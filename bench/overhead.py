@@ -243,6 +243,7 @@ def main() -> None:
             progress.console.print(f"{network}, {optimizer}, {name}: {told}")
     figures = pl.DataFrame(rows, infer_schema_length=None)
     if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "overhead.parquet"
         if path.exists():
             before = pl.read_parquet(path).join(figures, on=KEYS, how="anti")

@@ -71,7 +71,7 @@ def test_every_entry_has_its_own_count(kind, amsgrad, counts):
         expected[name] = (p + taken - right).detach()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     with torch.no_grad():
-        correction.correct(since, [optimizer])
+        correction.correct(lambda: since, [optimizer])
     for name, p in model.named_parameters():
         torch.testing.assert_close(p.detach(), expected[name], rtol=1e-12, atol=1e-12)
         assert torch.equal(p != before[name], ages[name] < TOTAL)
@@ -83,12 +83,11 @@ def test_units_grow_old():
     correction = AdamCorrection(user)
     correction.restart("0", 2)
     correction.restart("0", 1)
-    since = {layer.name: torch.full((layer.size,), TOTAL, dtype=torch.int32) for layer in user.network.layers}
     last = horizon(*BETAS)
     for step in range(1, last + 2):
-        assert correction._count_young(since) == ({"0": 3} if step <= last + 1 else {})
-        correction.correct(since, [])
-    assert correction._count_young(since) == {}
+        assert correction._count_young() == ({"0": 3} if step <= last + 1 else {})
+        correction.correct(dict, [])
+    assert correction._count_young() == {}
     beta1, beta2 = BETAS
     assert abs((1 - beta2**last) ** 0.5 / (1 - beta1**last) - 1) <= PRECISION
     assert abs((1 - beta2 ** (last - 9)) ** 0.5 / (1 - beta1 ** (last - 9)) - 1) > PRECISION

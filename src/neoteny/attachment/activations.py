@@ -93,7 +93,7 @@ class TrainingActivations:
     @property
     def anything(self) -> bool:
         """Whether this process has seen something since the last `take`."""
-        return any(sums.seen for sums in self._layers.values())
+        return any([sums.opened or sums.ended for sums in self._layers.values()])
 
     def clear(self) -> None:
         """Forget what was seen."""

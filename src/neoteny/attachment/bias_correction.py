@@ -15,7 +15,7 @@ import functools
 import math
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -75,6 +75,7 @@ class AdamCorrection:
         self._counted: dict[str, int] = {}  # holds until an update, while `young` has such lengths
         self._counted_until: float = -1
         self._lengths: list[int] = []
+        self._sizes = {layer.name: layer.size for layer in user.network.layers}
         self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
         self._known: weakref.WeakKeyDictionary[torch.optim.Optimizer, bool] = weakref.WeakKeyDictionary()
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
@@ -96,7 +97,7 @@ class AdamCorrection:
 
     def correct(
         self,
-        since: Mapping[str, Tensor],
+        since: Callable[[], Mapping[str, Tensor]],
         stepped: Collection[torch.optim.Optimizer],
         skipped: Tensor | None = None,
         grads: Collection[str] | None = None,
@@ -104,20 +105,21 @@ class AdamCorrection:
         """After a step of optimizers: correct it in place.
 
         Args:
-            since: updates since each unit was made new, this one included, by layer.
+            since: gives the updates since each unit was made new, this one included, by layer.
             stepped: the optimizers that made a step.
             skipped: bool `[]`, whether they left it out after all.
             grads: names of the parameters that had a gradient; None: those that have one.
         """
         self.now += 1
-        young = self._count_young(since)
+        young = self._count_young()
         acting = [optimizer for optimizer in stepped if self._is_adam(optimizer)] if young else []
         if not acting:
             return
-        done = () if skipped is not None else self._fused.correct(acting, since, young, self._horizon, grads)
+        ages = since()
+        done = () if skipped is not None else self._fused.correct(acting, ages, young, self._horizon, grads)
         if len(done) == len(self._owners):
             return
-        self._correct_others(acting, since, young, done, skipped, grads)
+        self._correct_others(acting, ages, young, done, skipped, grads)
 
     @torch.no_grad()
     def _correct_others(
@@ -167,7 +169,7 @@ class AdamCorrection:
             known = self._known[optimizer] = makes_adams_steps(optimizer)
         return known
 
-    def _count_young(self, since: Mapping[str, Tensor]) -> dict[str, int]:
+    def _count_young(self) -> dict[str, int]:
         lengths = list(map(len, self.young.values()))
         if self.now <= self._counted_until and lengths == self._lengths:
             return self._counted
@@ -176,7 +178,7 @@ class AdamCorrection:
             while made and made[0][0] < self.now:
                 made.popleft()
             if made:
-                self._counted[layer] = min(sum(count for _, count in made), len(since[layer]))
+                self._counted[layer] = min(sum(count for _, count in made), self._sizes[layer])
                 self._counted_until = min(self._counted_until, made[0][0])
         self._lengths = list(map(len, self.young.values()))
         return self._counted

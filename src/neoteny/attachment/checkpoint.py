@@ -7,6 +7,7 @@ attached again: such weights no longer show how they were drawn.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from neoteny.units.records import Network
 VERSION = 2
 
 
-class Saved:
+class Saved(ABC):
     """The part of `Plasticity` that changes from step to step, and how a checkpoint keeps it.
 
     Attributes:
@@ -43,11 +44,15 @@ class Saved:
     updates: int
     tasks: int
     _network: UserNetwork
-    _since: Tensors  # updates since each unit was made new, by layer
     _state: dict[str, Tensors]  # of each method
     _clocks: dict[str, Clock | None]
     _adam: AdamCorrection
     _watch: TrainingActivations | None
+
+    @property
+    @abstractmethod
+    def _since(self) -> Tensors:
+        """Updates since each unit was made new, by layer."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that a checkpoint needs beside the model's and the optimizer's: plain containers, numbers and tensors.

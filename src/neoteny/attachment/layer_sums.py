@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _current_graph_task_id as graph_task  # pyright: ignore
 from torch._C import _is_tracing as is_tracing  # pyright: ignore
+from torch._C import _len_torch_dispatch_stack as modes  # pyright: ignore
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
 
 from neoteny.attachment.distributed import Processes
@@ -44,13 +46,13 @@ class _Pass:
 
         Without its handle, which takes longer to make than all the rest of a pass and would never be used.
         """
-        hooks = value._backward_hooks
-        if type(value) is not Tensor or value.grad_fn is None:
+        hooks, node = value._backward_hooks, value.grad_fn
+        if type(value) is not Tensor or node is None:
             value.register_hook(self.run)
             return
         if hooks is None:
             value._backward_hooks = hooks = OrderedDict()
-            value.grad_fn._register_hook_dict(value)
+            node._register_hook_dict(value)
         hooks[next(_NUMBERS)] = self.run
 
     def run(self, grad: Tensor) -> None:
@@ -109,7 +111,7 @@ class LayerSums:
             return  # a transform of `torch.func` or `torch.jit.trace` runs the network: its tensors must not be kept
         if self.processes.unknown:
             self.processes.meet()
-        within_backward = torch._C._current_graph_task_id() != -1
+        within_backward = graph_task() != -1
         if not within_backward:
             self.outside = True
         elif self.outside:
@@ -153,7 +155,7 @@ class LayerSums:
     def _measured(self, value: Tensor) -> Tensor:
         """The same, by a kernel where one serves."""
         compiled = None if self.fits is None else self.fits[2]
-        if compiled is None or not serves(value) or torch._C._len_torch_dispatch_stack():  # pyright: ignore
+        if compiled is None or not serves(value) or modes():
             return self._sums(value.detach())
         found = self.spare
         if found is None or self.written:
@@ -188,7 +190,8 @@ class LayerSums:
             self.kept_used.extend(self.kept)
         else:  # the first since the gradients were cleared
             self.used = self._open()
-            self.kept_used = deque(self.kept, PASSES)
+            if self.keeps:
+                self.kept_used = deque(self.kept, PASSES)
         self.ended = self.opened or goes_on
         self._take_anew(waiting)
 

@@ -195,7 +195,7 @@ class _Old:
 
         def after() -> None:
             self.since["rows"] += 1
-            self.adam.correct(self.since, [self.stand_in.acting])
+            self.adam.correct(lambda: self.since, [self.stand_in.acting])
             if renew is not None:
                 step = UserStep(self.user, {}, {}, self.since, random.key(0, grad.device))
                 renew(step)

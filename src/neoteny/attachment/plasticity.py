@@ -107,7 +107,7 @@ class Plasticity(Steps):
         counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
         counted += [group for optimizer in optimizers for group in optimizer.param_groups]
         age = max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
-        self._since: Tensors = {}
+        self._ages, self._behind = dict[str, Tensor](), 0
         self._count_on(
             {
                 layer.name: torch.full((layer.size,), age, dtype=torch.int32, device=like.device)
@@ -124,6 +124,7 @@ class Plasticity(Steps):
                 FusedUtilities.of(turn.method, self._network) or FusedSilences.of(turn.method, self._network),
             )
             for turn in self._turns
+            if turn.method.acts_always or self._clocks[self._names[turn.number]] is not None
         ]
         self._regularisers = [
             turn for turn in order.regularise(listed) if type(turn.method).regularise is not Method.regularise
@@ -177,7 +178,7 @@ class Plasticity(Steps):
         """Say that the task changes: methods that act at task boundaries act now, before the next step."""
         self._follow()
         with torch.no_grad():
-            step = UserStep(self._network, {}, {}, self._since, self._key)
+            step = UserStep(self._network, {}, {}, lambda: self._since, self._key)
             for number, method, folded in order.at_task(list(self.methods.values())):
                 name = self._names[number]
                 step.fold(self._key, self.updates, *folded)
@@ -339,7 +340,7 @@ class Plasticity(Steps):
             own = {name: value for name, value in since.items() if value.device == device}
             self._counts.append(torch.cat(list(own.values())))
             parts = self._counts[-1].split([len(value) for value in own.values()])
-            self._since.update(zip(own, parts, strict=True))
+            self._ages.update(zip(own, parts, strict=True))
 
     def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state[self._place] = self.state_dict()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from neoteny.attachment.fused_utilities import FusedUtilities
 from neoteny.attachment.user_step import UserStep
 from neoteny.attachment.wrappers import is_nested
 from neoteny.errors import PlasticityWarning
-from neoteny.methods.base import OnReference
+from neoteny.methods.base import OnReference, Tensors
 from neoteny.methods.continual_backprop import ContinualBackprop
 from neoteny.methods.shared import order
 from neoteny.methods.shared.redirecting import Redirecting
@@ -27,8 +27,26 @@ from neoteny.optim.torch_optimizer import TorchOptimizer
 
 __all__ = ["Steps"]
 
+_Given = ParamSpec("_Given")
+_Held = TypeVar("_Held")
 
-class Steps(Saved, ABC):
+
+def _without_gradients(function: Callable[_Given, _Held]) -> Callable[_Given, _Held]:
+    """What `torch.no_grad()` does as a decorator, without a context for each call, of which a step would notice."""
+
+    @functools.wraps(function)
+    def called(*args: _Given.args, **kwargs: _Given.kwargs) -> _Held:
+        before = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch._C._set_grad_enabled(before)
+
+    return called
+
+
+class Steps(Saved):
     """The part of `Plasticity` that the optimizers' hooks call."""
 
     _key: Tensor
@@ -39,7 +57,7 @@ class Steps(Saved, ABC):
     _read_gradients: bool
     _plan: Sequence[
         tuple[order.Turn, Clock | None, FusedUtilities | FusedSilences | None]
-    ]  # of the turns, in their order
+    ]  # of the turns after a step, in their order, without methods that never act then
     _reference: Any
     _reference_pass: ReferencePass | None
     _added: list[tuple[nn.Parameter, Tensor, Tensor]]  # gradients to give back: parameter, own, ours
@@ -47,10 +65,21 @@ class Steps(Saved, ABC):
     _guessed: set[str]
     _stepped: list[torch.optim.Optimizer]  # since the methods last acted
     _dropped: dict[str, Tensor]  # gradients of steps within the backward pass
-    _counts: list[Tensor]
+    _ages: Tensors  # updates since each unit was made new, by layer, without the last `_behind`
+    _counts: list[Tensor]  # of which they are parts
+    _behind: int
     _waiting: list[Clock]
     _blind: bool
     _rests: bool
+
+    @property
+    def _since(self) -> Tensors:
+        """Updates since each unit was made new, by layer. Updates are counted together when somebody asks."""
+        if self._behind:
+            for counts in self._counts:
+                counts.add_(self._behind)
+            self._behind = 0
+        return self._ages
 
     @abstractmethod
     def _follow(self) -> None:
@@ -87,7 +116,7 @@ class Steps(Saved, ABC):
 
         return regularising
 
-    @torch.no_grad()
+    @_without_gradients
     def _regularise(self, optimizer: torch.optim.Optimizer, delta: Any = None) -> None:
         """Let regularisers change the gradients; with a prediction's error, tell the optimizer their pulls instead."""
         scale = getattr(optimizer, "grad_scale", None)  # GradScaler: the optimizer's kernel divides by it
@@ -95,7 +124,7 @@ class Steps(Saved, ABC):
         grads = own if scale is None else {name: grad / scale for name, grad in own.items()}
         if delta is not None:  # as of half the squared error
             grads = {name: -delta * grad for name, grad in grads.items()}
-        step = UserStep(self._network, dict(grads), {}, self._since, self._key)
+        step = UserStep(self._network, dict(grads), {}, lambda: self._since, self._key)
         step.on_reference = self._on_reference()
         ways = Redirecting(grads, {} if delta is None else own)
         for number, method, folded in self._regularisers:
@@ -141,7 +170,7 @@ class Steps(Saved, ABC):
         if torch._C._current_graph_task_id() != -1:
             if len(self._stepped) == 1:
                 torch.autograd.Variable._execution_engine.queue_callback(self._act)
-        elif optimizer is self._network.optimizers[-1]:
+        elif self._network.is_last(optimizer):
             self._act()
 
     def _act(self) -> None:
@@ -160,19 +189,29 @@ class Steps(Saved, ABC):
         # GradScaler with a fused kernel: only the device knows whether it skipped the step.
         overflows = [found for o in stepped if (found := getattr(o, "found_inf", None)) is not None]
         skipped = None if not overflows else torch.stack([found.reshape(()) for found in overflows]).sum() > 0
-        counted: Any = 1 if skipped is None else (~skipped).to(torch.int32)
-        for counts in self._counts:
-            counts.add_(counted)
+        if skipped is None:
+            self._behind += 1
+        else:
+            for since in self._since.values():
+                since.add_((~skipped).to(torch.int32))
         dropped = self._dropped
         if dropped:
             self._dropped = {}
-        self._adam.correct(self._since, stepped, skipped, dropped or None)
+        self._adam.correct(lambda: self._since, stepped, skipped, dropped or None)
         self._made = {}
+        self._let_act(features, skipped, dropped)
+        self.updates += 1
+        if self._waiting:
+            self._rest()
+
+    @_without_gradients
+    def _let_act(self, features: Mapping[str, Any], skipped: Tensor | None, dropped: Tensors) -> None:
+        """Let the methods that have something to do after the step do it, in their order."""
         step = None
         for turn, clock, fused in self._plan:
             row = None if clock is None else clock.tick()
             due = None if row is None else row.tolist()
-            if due is None and not turn.method.acts_always:
+            if due is None and clock is not None and not turn.method.acts_always:
                 continue
             # A kernel sees the weights as they are, so not what methods before have yet to write.
             judged = False
@@ -182,15 +221,11 @@ class Steps(Saved, ABC):
                     continue
             if step is None:
                 grads = dropped or functools.partial(self._network.grads, dense=self._read_gradients)
-                step = UserStep(self._network, grads, features, self._since, self._key, skipped)
+                step = UserStep(self._network, grads, features, lambda: self._since, self._key, skipped)
             self._intervene(turn, step, due, judged)
         if step is not None:
             self._finish(step)
-        self.updates += 1
-        if self._waiting:
-            self._rest()
 
-    @torch.no_grad()
     def _intervene(self, turn: order.Turn, step: UserStep, due: list[int] | None, judged: bool) -> None:
         """Let a method act; where a kernel has judged the units already, only replace those that are due."""
         name, method = self._names[turn.number], turn.method
@@ -240,15 +275,13 @@ class Steps(Saved, ABC):
                 stacklevel=5,  # the line that calls step()
             )
 
-    @torch.no_grad()
     def _finish(self, step: UserStep) -> None:
-        step.finish()
+        counted = step.finish()
         for layer, (mask, count) in step.made.items():
             self._made[layer] = mask
             self._adam.restart(layer, count)
-        for layer, since in step.since.items():
-            if since is not self._since[layer]:
-                self._since[layer].copy_(since)
+        for layer, since in counted.items():
+            self._ages[layer].copy_(since)
 
 
 def _is_void(optimizer: torch.optim.Optimizer) -> bool:

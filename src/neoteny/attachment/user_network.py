@@ -146,6 +146,10 @@ class UserNetwork:
         """
         return tuple(_there(own) for own, _ in self._optimizers)
 
+    def is_last(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether methods act once this optimizer has stepped."""
+        return self._optimizers[-1][0]() is optimizer
+
     def state(self, name: str) -> Mapping[str, Any]:
         """What an optimizer, and those around and within it, keep of a parameter."""
         found = self.states(name)

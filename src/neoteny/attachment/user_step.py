@@ -31,7 +31,7 @@ class UserStep(Step):
         user: the network and its optimizers.
         grads: gradients, by name, or what gives them.
         features: what units did, by layer.
-        since: updates since each unit was made new, by layer.
+        since: updates since each unit was made new, by layer, or what gives them.
         key: random key.
         skipped: bool `[]` on the device, whether the optimizer left out this step: then nothing is changed.
 
@@ -45,14 +45,14 @@ class UserStep(Step):
         user: UserNetwork,
         grads: Tensors | Callable[[], Tensors],
         features: Mapping[str, Activations],
-        since: Tensors,
+        since: Tensors | Callable[[], Tensors],
         key: Tensor,
         skipped: Tensor | None = None,
     ):
         self._own = user.tensors()
         self._optim: dict[str, Tensors] | None = None
         self._optim_before: dict[str, Tensors] = {}
-        self._user, self.skipped, self._since = user, skipped, dict(since)
+        self._user, self.skipped = user, skipped
         self._drawn: Tensor | None = None
         self._sizes: dict[str, float | Tensor] | None = None
         self._folded: tuple[Tensor, tuple[int, ...]] = (key, ())
@@ -63,7 +63,7 @@ class UserStep(Step):
             grads=grads,  # pyright: ignore[reportArgumentType] - the setter takes both
             optim={},
             features=features,
-            since=dict(since),
+            since=since,  # pyright: ignore[reportArgumentType] - likewise
             key=key,
             newborn=user.fresh_state,
         )
@@ -139,6 +139,30 @@ class UserStep(Step):
         torch._foreach_lerp_(averages, towards, share)  # pyright: ignore[reportPrivateImportUsage]
         return averages
 
+    def move(self, names: Sequence[str], ways: list[Tensor], factor: float | Tensor) -> None:
+        """In place, where nothing but the host decides whether the step counts."""
+        own = self._writable(names) if isinstance(factor, (int, float)) else []
+        if own:
+            torch._foreach_add_(own, ways, alpha=factor)  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            super().move(names, ways, factor)
+
+    def clip(self, names: Sequence[str], bounds: list[float]) -> None:
+        """In place likewise."""
+        own = self._writable(names) if all([isinstance(bound, float) for bound in bounds]) else []
+        if own:
+            torch._foreach_clamp_max_(own, bounds)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_clamp_min_(own, [-bound for bound in bounds])  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            super().clip(names, bounds)
+
+    def _writable(self, names: Sequence[str]) -> list[Tensor]:
+        """The network's own tensors, as rules have left them so far; none where they may not be written to yet."""
+        if self.skipped is not None or not eager() or not self._user.frozen.isdisjoint(names):
+            return []
+        self._write_back(names)
+        return [self._own[name] for name in names]
+
     @property
     def grads(self) -> Tensors:
         """Gradients by name; looked at only where a rule asks for them."""
@@ -149,6 +173,19 @@ class UserStep(Step):
     @grads.setter
     def grads(self, value: Tensors | Callable[[], Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._grads, self._find_grads = (None, value) if callable(value) else (value, dict)
+
+    @property
+    def since(self) -> Tensors:
+        """Updates since each unit was made new; looked at only where a rule asks for them."""
+        if self._since is None:
+            self._since_before = self._find_since()
+            self._since = dict(self._since_before)
+        return self._since
+
+    @since.setter
+    def since(self, value: Tensors | Callable[[], Tensors]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._since, self._since_before = None, {}
+        self._find_since = value if callable(value) else lambda: value
 
     def once(self, what: str, make: Callable[[], _Held]) -> _Held:
         """Remembered until the user changes the network."""
@@ -261,15 +298,20 @@ class UserStep(Step):
         self._user.fresh_state.check(name, self._user.state(name))
         super().make_state_new(name, new)
 
-    def finish(self) -> None:
-        """Put into the network and its optimizers what the rules replaced, and leave everything else untouched."""
+    def finish(self) -> Tensors:
+        """Put into the network and its optimizers what the rules replaced, and leave everything else untouched.
+
+        Returns:
+            By layer, what `since` is where a rule replaced it.
+        """
         self._write_back(self.tensors)
-        for layer, new in self.since.items():
-            old = self._since[layer]
-            if new is not old:
-                self.since[layer] = self._unless_skipped(old, new)
+        found = {}
+        for layer, old in self._since_before.items():
+            if (new := self.since[layer]) is not old:
+                found[layer] = self.since[layer] = self._unless_skipped(old, new)
                 if layer not in self.made:  # by a reset of whole layers
-                    self.made[layer] = self.since[layer] == 0, len(new)
+                    self.made[layer] = found[layer] == 0, len(new)
+        return found
 
     def _unless_skipped(self, old: Tensor, new: Tensor) -> Tensor:
         return new if self.skipped is None else torch.where(self.skipped, old, new)

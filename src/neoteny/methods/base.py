@@ -137,15 +137,28 @@ class Step:
 
     def decay(self, names: Sequence[str], strength: float | Tensor) -> None:
         """θ ← θ - α · strength · θ for these parameters, each with its step size α."""
-        from neoteny.methods.shared import each
-
         sizes = [self.step_size_of(name) for name in names]
         if all(isinstance(size, float) and size == sizes[0] for size in sizes):
-            old = [self.tensors[name] for name in names]
-            self.tensors.update(zip(names, each.add(old, old, -sizes[0] * strength) if old else [], strict=True))
+            if names:
+                self.move(names, [self.tensors[name] for name in names], -sizes[0] * strength)
         else:
             for name, size in zip(names, sizes, strict=True):
                 self.tensors[name] = self.tensors[name] - size * strength * self.tensors[name]
+
+    def move(self, names: Sequence[str], ways: list[Tensor], factor: float | Tensor) -> None:
+        """θ ← θ + factor · way for these parameters; a user's own are written to."""
+        from neoteny.methods.shared import each
+
+        moved = each.add([self.tensors[name] for name in names], ways, factor)
+        self.tensors.update(zip(names, moved, strict=True))
+
+    def clip(self, names: Sequence[str], bounds: list[float]) -> None:
+        """θ ← max(-b, min(b, θ)) for these parameters, each with its bound b; a user's own are written to."""
+        from neoteny.methods.shared import each
+
+        below = each.apply("clamp_max", [self.tensors[name] for name in names], bounds)
+        clipped = each.apply("clamp_min", below, [-bound for bound in bounds])
+        self.tensors.update(zip(names, clipped, strict=True))
 
     def noise_of_all(self) -> Tensors:
         """Standard normal numbers for every parameter, whole; the ones drawn ahead, where there are any.

@@ -170,5 +170,4 @@ class ShrinkAndPerturb(Method):
         """Noise on every parameter."""
         noise = {name: step.part(name, own) for name, own in step.noise_of_all().items()}
         old = [step.tensors[name] for name in noise]
-        moved = each.add(old, each.cast(list(noise.values()), old), sigma)
-        step.tensors.update(zip(noise, moved, strict=True))
+        step.move(list(noise), each.cast(list(noise.values()), old), sigma)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.checks import is_number, require
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
-from neoteny.methods.shared import each
 from neoteny.methods.shared.matrices import matrices
 
 if TYPE_CHECKING:
@@ -79,10 +78,7 @@ class WeightClipping(Method):
         """Clip every layer's weights and biases that have a gradient."""
         sizes = step.once("fan-in", lambda: _fan_in(step))
         names = [n for n in sizes if n in step.grads and (self.head or n not in step.network.head)]
-        bounds = [self.zeta / math.sqrt(sizes[name]) for name in names]
-        below = each.apply("clamp_max", [step.tensors[name] for name in names], bounds)
-        clipped = each.apply("clamp_min", below, [-bound for bound in bounds])
-        step.tensors.update(zip(names, clipped, strict=True))
+        step.clip(names, [self.zeta / math.sqrt(sizes[name]) for name in names])
         return state
 
 

@@ -128,8 +128,10 @@ def test_what_is_unfrozen_after_attach_is_named_once():
     net, optimizer, _ = attached([neoteny.L2(strength=0.1)], net)
     step(net, optimizer)
     net.first.requires_grad_(True)
-    with pytest.warns(PlasticityWarning, match="first.bias and 1 others: trained now, but frozen or not in the opt"):
+    words = "first.bias and 1 others: trained now, but frozen or not in the opt"
+    with pytest.warns(PlasticityWarning, match=words) as caught:
         step(net, optimizer)
+    assert caught[0].filename == __file__
     step(net, optimizer)
 
 

@@ -11,7 +11,17 @@ from torch import nn
 from torch.nn import functional as F
 
 import neoteny
-from neoteny import EMA, L2, L2Init, SelectiveReinitialisation, SelfNormalisedResets, ShrinkAndPerturb, WeightClipping
+from neoteny import (
+    EMA,
+    L2,
+    L2Init,
+    SelectiveReinitialisation,
+    SelfNormalisedResets,
+    ShrinkAndPerturb,
+    WeightClipping,
+)
+from neoteny.attachment.user_step import UserStep
+from neoteny.methods import Method
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import by_hand
@@ -39,6 +49,34 @@ def trained(steps, optimizer, method=None, rule=None, settings=None, activation=
         if written is not None:
             written.after()
     return [p.detach() for p in model.parameters()], optimizer.state, handle, written
+
+
+class Shrinking(Method):
+    """A rule that replaces weights before others are written to."""
+
+    name, needs_examples = "shrinking", False
+
+    def intervene(self, step, state, due):
+        step.tensors.update({name: 0.9 * step.tensors[name] for name in step.trained()})
+        return state
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [WeightClipping(zeta=0.9)],
+        [L2(strength=0.1, decoupled=True)],
+        [ShrinkAndPerturb(sigma=0.1), WeightClipping(zeta=0.9)],
+        [Shrinking(), ShrinkAndPerturb(sigma=0.1)],
+    ],
+)
+def test_weights_are_written_to_in_place_with_equal_numbers(methods, monkeypatch):
+    in_place, *_ = trained(5, "Adam", methods)
+    monkeypatch.setattr(UserStep, "_writable", lambda self, names: [])
+    replaced, *_ = trained(5, "Adam", methods)
+    bare, *_ = trained(5, "Adam")
+    assert all(map(torch.equal, in_place, replaced))
+    assert not any(map(torch.equal, in_place, bare))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

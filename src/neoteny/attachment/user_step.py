@@ -141,16 +141,14 @@ class UserStep(Step):
 
     def move(self, names: Sequence[str], ways: list[Tensor], factor: float | Tensor) -> None:
         """In place, where nothing but the host decides whether the step counts."""
-        own = self._writable(names) if isinstance(factor, (int, float)) else []
-        if own:
+        if not isinstance(factor, Tensor) and (own := self._writable(names)):
             torch._foreach_add_(own, ways, alpha=factor)  # pyright: ignore[reportPrivateImportUsage]
         else:
             super().move(names, ways, factor)
 
     def clip(self, names: Sequence[str], bounds: list[float]) -> None:
         """In place likewise."""
-        own = self._writable(names) if all([isinstance(bound, float) for bound in bounds]) else []
-        if own:
+        if all([isinstance(bound, float) for bound in bounds]) and (own := self._writable(names)):
             torch._foreach_clamp_max_(own, bounds)  # pyright: ignore[reportPrivateImportUsage]
             torch._foreach_clamp_min_(own, [-bound for bound in bounds])  # pyright: ignore[reportPrivateImportUsage]
         else:

@@ -390,6 +390,11 @@ class Method(Settings):
         return 0
 
     @property
+    def needs_tasks(self) -> bool:
+        """Whether with these settings it acts as it should only where it is told of changes of task."""
+        return False
+
+    @property
     def starts_anew(self) -> bool:
         """Whether it replaces whole parameters where it is due; target networks then begin as copies of them again."""
         return False

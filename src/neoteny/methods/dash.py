@@ -84,6 +84,11 @@ class DASH(Method):
             return "alpha = 0, so no gradient is known"
         return "floor = 1, so no weight shrinks" if self.floor == 1 else None
 
+    @property
+    def needs_tasks(self) -> bool:
+        """Unless there is a period."""
+        return self.period is None
+
     def init(self, network: Network, tensors: Tensors) -> Tensors:
         """`<parameter>/downhill`: G, zero to begin with, in single precision at least."""
         import torch

@@ -79,6 +79,11 @@ class HareAndTortoise(Averaging):
         active = [cls(mu=0.9, period=4), cls(mu=0.9), cls(mu=0.9, period=3, shared_step=True)]
         return active, [cls(mu=0), cls(mu=0, period=3)]
 
+    @property
+    def needs_tasks(self) -> bool:
+        """Unless there is a period."""
+        return self.period is None
+
     def inert(self) -> str | None:
         """With μ = 0 both are the same."""
         return "mu = 0, so the tortoise is the hare" if self.mu == 0 and self.tortoise == "own" else None

@@ -172,6 +172,11 @@ class PlasticityInjection(Method):
         """Whether the injection has come."""
         return "injected" if int(state["injections"]) else "not injected yet"
 
+    @property
+    def needs_tasks(self) -> bool:
+        """Unless the number of updates is given."""
+        return self.after is None
+
     def schedule(self, network: Network, seed: int) -> Periodic | None:
         """One column: 1 at every `after`-th update, of which the first one counts."""
         from neoteny.methods.shared.schedule import Periodic

@@ -109,6 +109,11 @@ class ShrinkAndPerturb(Method):
         return self.weight_decay if self.when == "every_step" else 0.0
 
     @property
+    def needs_tasks(self) -> bool:
+        """With `when="at_task"`."""
+        return self.when == "at_task"
+
+    @property
     def starts_anew(self) -> bool:
         """At a change of task."""
         return self.when == "at_task"

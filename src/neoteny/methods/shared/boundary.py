@@ -48,6 +48,11 @@ class BoundaryReset(Method, ABC):
         return None if self.period is None else Periodic(self.period)
 
     @property
+    def needs_tasks(self) -> bool:
+        """Unless there is a period."""
+        return self.period is None
+
+    @property
     def starts_anew(self) -> bool:
         """It does."""
         return True

@@ -21,6 +21,11 @@ class NewOptimizer(Method):
     name: ClassVar[str] = "new-optimizer"
     stage: ClassVar[Stage] = "reset"
 
+    @property
+    def needs_tasks(self) -> bool:
+        """It acts nowhere else."""
+        return True
+
     def at_task(self, step: Step, state: Tensors) -> Tensors:
         """Let the state start anew."""
         for name in step.parameters():

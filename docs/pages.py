@@ -17,7 +17,7 @@ from neoteny.registry import BENCHMARKS, OPTIMIZERS
 
 ROOMS = (
     *("units", "nn", "measures", "methods", "optim", "streams", "data", "envs"),
-    *("testing", "lab", "rl", "benchmarks", "report", "leaderboard"),
+    *("testing", "lab", "rl", "benchmarks", "report", "leaderboard", "comparison"),
 )
 
 

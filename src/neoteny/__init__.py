@@ -3,6 +3,7 @@
     import neoteny
     plasticity = neoteny.attach(model, optimizer, [neoteny.ContinualBackprop(replacement_rate=1e-4)], example_inputs=x)
     report = neoteny.diagnose(model, probe_inputs)
+    found = neoteny.compare(build, optimizer, batches)
     stack = neoteny.lab.run("slowly-changing-regression", method="cbp", runs=10, scale="small")
 
 Names are imported on first use (PEP 562): `import neoteny` alone imports neither torch nor anything else heavy.

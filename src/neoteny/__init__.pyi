@@ -14,6 +14,7 @@ from . import testing as testing
 from . import units as units
 from .attachment.attach import attach as attach
 from .attachment.plasticity import Plasticity as Plasticity
+from .comparison.comparing import compare as compare
 from .errors import PlasticityWarning as PlasticityWarning
 from .measures.diagnose import diagnose as diagnose
 from .measures.monitor import Monitor as Monitor

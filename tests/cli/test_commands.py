@@ -202,8 +202,8 @@ def test_diagnose_names_who_is_losing_plasticity_and_draws_it(mine):
     worn = ("a_network_of_mine:build", "--checkpoint", "weights.pt", "--inputs", "probe.npz")
     shown = diagnose(mine, *worn, "--figure", "figures/checkup.png")
     assert "75% of its units are dormant (0% in the reference)" in " ".join(shown.split())
-    assert "cbp, redo, shrink-and-perturb" in shown
-    assert "l2, l2-init, shrink-and-perturb" in shown
+    assert "crelu, cbp, redo" in shown
+    assert "l2-init, normalise-and-project" in shown
     assert shown.strip().endswith("figures/checkup.png")
     assert Path("figures/checkup.png").read_bytes().startswith(b"\x89PNG")
     told = diagnose(mine, "a_network_of_mine:net", *worn[1:], "--reference", "start.pt", "--figure", "None")
@@ -253,6 +253,46 @@ def test_what_cannot_be_diagnosed_is_told(mine, arguments: str, message: str):
     torch.save(torch.nn.Linear(2, 2).state_dict(), "other.pt")
     torch.save([1, 2], "list.pt")
     assert message in diagnose(mine, *arguments.split(), status=2)
+
+
+@pytest.fixture
+def streaming(mine):
+    """The same folder with a stream, and a function that draws new weights every time."""
+    Path("a_network_of_mine.py").write_text(MODULE.replace("    torch.manual_seed(0)\n", ""))
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    np.savez("stream.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
+    return mine
+
+
+SHORT = ("--batch", "8", "--seeds", "2", "--points", "2")
+
+
+def test_recommend_compares_methods_on_ones_own_stream(streaming):
+    shown = streaming("recommend", "a_network_of_mine:build", "--stream", "stream.npz", "--methods", "l2,cbp", *SHORT)
+    for word in ("bare loop", "fresh network", "l2", "cbp", "accuracy in %", "model = build()", "8 batches"):
+        assert word in shown
+    assert Path("which_method.png").read_bytes().startswith(b"\x89PNG")
+    assert shown.strip().endswith("which_method.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("a_network_of_mine:three --stream stream.npz", "no function"),
+        ("a_network_of_mine:net --stream stream.npz", "a network; give a function"),
+        ("a_network_of_mine:build --stream probe.npz", "holds the arrays x, not x and y"),
+        ("a_network_of_mine:build --stream uneven.npz", "give one y for each x"),
+        ("a_network_of_mine:build --stream none.npz", "none.npz"),
+        ("a_network_of_mine:build --stream stream.npz --optimizer adma", "'adam'"),
+        ("a_network_of_mine:build --stream stream.npz --batch 0", "batch = 0"),
+        ("a_network_of_mine:build --stream stream.npz --batch 32", "2 batches"),
+        ("a_network_of_mine:build --stream stream.npz --batch 8 --methods cpb", "'cbp'"),
+        ("a_network_of_mine:build --stream stream.npz --figure a.gif", "a.gif"),
+    ],
+)
+def test_what_cannot_be_recommended_is_told(streaming, arguments: str, message: str):
+    np.savez("uneven.npz", x=np.zeros((64, 4)), y=np.zeros(3))
+    assert message in streaming("recommend", *arguments.split(), status=2)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

@@ -46,6 +46,7 @@ NUMPY = "import time, numpy; print(time.process_time())"
         "leaderboard --help",
         "archive --help",
         "diagnose --help",
+        "recommend --help",
         "demo --help",
         "data --help",
         "data",

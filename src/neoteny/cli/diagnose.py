@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neoteny.errors import CheckpointError, DataError, NetworkError, SettingError
+from neoteny.cli.own import check_figure, imported, read_arrays, show, write_figure
+from neoteny.errors import CheckpointError, DataError, NetworkError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from neoteny.measures import Report
 
 __all__ = ["main"]
-
-KINDS = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,7 @@ class DiagnoseOptions:
 def main(arguments: Sequence[str]) -> None:
     """Print the check-up, and draw it."""
     options = tyro.cli(DiagnoseOptions, args=list(arguments), prog="neoteny diagnose")
-    if options.figure is not None and options.figure.suffix not in KINDS:
-        raise SettingError(f"--figure {options.figure}: a figure is one of {', '.join(KINDS)}; end its name like that.")
+    check_figure(options.figure)
     import neoteny
 
     network = _network(options.network)
@@ -60,41 +55,17 @@ def main(arguments: Sequence[str]) -> None:
     if options.reference is not None:
         reference = _weights(options.reference)
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=options.trainability)
-    _print(report)
+    show(report)
     if options.figure is not None:
         from neoteny.report.figures.checkup import draw
-        from neoteny.report.figures.style import render
-        from neoteny.report.files import write
 
-        print(write(options.figure, render(draw(report), options.figure.suffix[1:])))
-
-
-def _print(report: Report) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if console.is_terminal:
-        console.print(report)
-    else:
-        print(report)
+        write_figure(options.figure, draw(report))
 
 
 def _network(target: str) -> nn.Module:
     from torch import nn
 
-    module, colon, name = target.partition(":")
-    if not (module and colon and name):
-        raise NetworkError(f"{target!r} is not MODULE:FACTORY; write it like mymodel:build.")
-    sys.path.insert(0, "")  # the user's module is in the folder that the command is called from
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises
-        raise NetworkError(
-            f"{target!r} cannot be imported ({type(error).__name__}: {error}): call from the folder with {module}, or "
-            "put it on PYTHONPATH."
-        ) from error
-    finally:
-        sys.path.remove("")
+    factory = imported(target)
     try:
         network = factory if isinstance(factory, nn.Module) else factory()
     except Exception as error:  # whatever a user's function raises
@@ -132,7 +103,7 @@ def _weights(path: Path) -> Mapping[str, Any]:
 
 def _inputs(path: Path, network: nn.Module, targets: str | None) -> tuple[Any, Tensor | None]:
     """What the network is given, and the targets: one array as its first argument, several by their names."""
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     if targets is not None and targets not in arrays:
         raise DataError(f"{path} holds the arrays {_listed(arrays)}, none of them the targets {targets!r}.")
     goal = arrays.pop(targets) if targets is not None else None
@@ -147,32 +118,6 @@ def _inputs(path: Path, network: nn.Module, targets: str | None) -> tuple[Any, T
     if strangers or (len(arrays) == 1 and anything and not set(arrays) & set(known)):
         return next(iter(arrays.values())), goal
     return arrays, goal
-
-
-def _arrays(path: Path) -> dict[str, Tensor]:
-    import numpy as np
-
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: _tensor(archive[name], name) for name in archive.files}
-    except Exception as error:  # a damaged file makes NumPy raise nearly anything
-        raise DataError(
-            f"{path} cannot be read ({error}): save the inputs with numpy.savez(path, x=inputs)."
-        ) from error
-
-
-def _tensor(array: Any, name: str) -> Tensor:
-    """Whole numbers (tokens) as int64, which embeddings take, other numbers in the networks' single precision."""
-    import torch
-
-    match array.dtype.kind:
-        case "f":
-            return torch.from_numpy(array).float()
-        case "i" | "u":
-            return torch.from_numpy(array.astype("int64"))
-        case "b":
-            return torch.from_numpy(array)
-    raise TypeError(f"the array {name} is of type {array.dtype}, not of numbers")
 
 
 def _listed(names: Any) -> str:

@@ -23,6 +23,7 @@ COMMANDS = {
     "watch": "film an agent, or a network that learns: neoteny watch RUN_DIR",
     "archive": "slim copies of finished run folders, to commit: neoteny archive RUN_DIR... --to DIR",
     "diagnose": "check up on a network of your own: neoteny diagnose MODULE:FACTORY --inputs F.npz",
+    "recommend": "which method helps on your own stream: neoteny recommend MODULE:BUILD --stream F.npz",
     "data": "where the data sets are; fetch, check and decode them: neoteny data cifar100",
     "collect": "a data set of transitions in a maze: neoteny collect point-maze --maze medium",
     "demo": "see plasticity being lost, and kept, in a few minutes",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["RANKING", "SHORT_LIST", "best_first"]
+__all__ = ["RANKING", "SHORT_LIST", "WITH_TASKS", "best_first"]
 
 RANKING = (
     "crelu", "deep-fourier", "batch-norm", "hare-and-tortoise", "smooth-leaky", "spectral", "layer-norm", "cbp", "redo",
@@ -21,6 +21,9 @@ RANKING = (
 SHORT_LIST = ("crelu", "spectral", "cbp", "redo", "l2-init", "normalise-and-project", "upgd", "shrink-and-perturb")
 """Of each kind the first that need not be told of changes of task, unless it is nowhere better than the bare loop; and
 of those level with it (whose intervals of the rank overlap) the best that costs less."""
+
+WITH_TASKS = ("hare-and-tortoise", "fire")
+"""What joins them by the same rule where changes of task are known."""
 
 
 def best_first(names: Iterable[str]) -> tuple[str, ...]:

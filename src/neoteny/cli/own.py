@@ -1,0 +1,99 @@
+"""What commands read of the user's own, a function in a module and arrays in a file, and how results are shown."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neoteny.errors import DataError, NetworkError, SettingError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+__all__ = ["check_figure", "imported", "read_arrays", "show", "write_figure"]
+
+KINDS = (".png", ".pdf", ".svg")
+
+
+def imported(target: str) -> Any:
+    """What `module:name` stands for; the module may lie in the folder that the command is called from.
+
+    Raises:
+        NetworkError: it is not of that form, or cannot be imported.
+    """
+    module, colon, name = target.partition(":")
+    if not (module and colon and name):
+        raise NetworkError(f"{target!r} is not MODULE:FACTORY; write it like mymodel:build.")
+    sys.path.insert(0, "")  # the user's module is in the folder that the command is called from
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a user's module raises
+        raise NetworkError(
+            f"{target!r} cannot be imported ({type(error).__name__}: {error}): call from the folder with {module}, or "
+            "put it on PYTHONPATH."
+        ) from error
+    finally:
+        sys.path.remove("")
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """The arrays of an .npz file by their names, as tensors.
+
+    Raises:
+        DataError: it cannot be read, or holds something else than numbers.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: _tensor(archive[name], name) for name in archive.files}
+    except Exception as error:  # a damaged file makes NumPy raise nearly anything
+        raise DataError(
+            f"{path} cannot be read ({error}): save the inputs with numpy.savez(path, x=inputs)."
+        ) from error
+
+
+def _tensor(array: Any, name: str) -> Tensor:
+    """Whole numbers (tokens) as int64, which embeddings take, other numbers in the networks' single precision."""
+    import torch
+
+    match array.dtype.kind:
+        case "f":
+            return torch.from_numpy(array).float()
+        case "i" | "u":
+            return torch.from_numpy(array.astype("int64"))
+        case "b":
+            return torch.from_numpy(array)
+    raise TypeError(f"the array {name} is of type {array.dtype}, not of numbers")
+
+
+def check_figure(path: Path | None) -> None:
+    """Refuse a file name that says no kind of figure.
+
+    Raises:
+        SettingError: it does not.
+    """
+    if path is not None and path.suffix not in KINDS:
+        raise SettingError(f"--figure {path}: a figure is one of {', '.join(KINDS)}; end its name like that.")
+
+
+def show(result: Any) -> None:
+    """Print a result: in colours on a terminal, else as text."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(result)
+    else:
+        print(result)
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as its name says, and print where it is."""
+    from neoteny.report.figures.style import render
+    from neoteny.report.files import write
+
+    print(write(path, render(figure, path.suffix[1:])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 
@@ -53,14 +53,14 @@ def main(arguments: Sequence[str]) -> None:
     check_figure(options.figure)
     import neoteny
 
-    build: Any = imported(options.network)
+    build = imported(options.network)
     inputs, targets = _stream(options.stream)
     if not callable(build):
         raise NetworkError(f"{options.network!r} is no function: write one without arguments that returns a network.")
     optimizer = _optimizer(options.optimizer)
     cuts = range(0, len(targets), options.batch)
     found = neoteny.compare(
-        build,
+        cast(Any, build),
         lambda parameters: optimizer(parameters, lr=options.step_size),
         [(inputs[place : place + options.batch], targets[place : place + options.batch]) for place in cuts],
         options.methods.split(",") if options.methods is not None else None,

@@ -45,6 +45,7 @@ class OwnStream:
     """
 
     sizes: tuple[int, ...] = ()
+    first: tuple[Any, Any]
 
     def __init__(self, given: Any, last: int | None = None):
         self._given, self._skip = given, 0
@@ -93,9 +94,10 @@ class OwnStream:
             raise DataError(f"compare: the stream had {len(self)} batches, and {number + 1} when read again; {_CURE}.")
 
     def _read(self) -> Iterator[Any]:
-        if not callable(self._given) or hasattr(self._given, "__iter__"):
-            return iter(self._given)
-        made: Any = self._given()
+        given: Any = self._given
+        if hasattr(given, "__iter__"):
+            return iter(given)
+        made: Any = given()
         if not hasattr(made, "__iter__"):
             raise SettingError(f"compare: stream() returned {shown(made)}; {_CURE}.")
         return iter(made)

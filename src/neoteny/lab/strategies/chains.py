@@ -69,8 +69,8 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, lanes: bool
     if added and any(_regularises(step.methods[number]) for number in inside):
         return f"method {added[0]} adds to the gradients that another method maps"
     mapping = [step.methods[number].name for number in inside if _regularises(step.methods[number])]
-    if mapping and not lanes:
-        return f"method {mapping[0]} maps the gradients"
+    if mapping and rule is None and not lanes:
+        return f"method {mapping[0]} maps the gradients, which it takes with Autostep and IDBD alone"
     if any(isinstance(method, Centring) and method.layers != "inputs" for method in step.methods):
         return "it centres the network's inputs alone"
     if any(type(step.methods[number]) not in KNOWN for number in inside):

@@ -3,13 +3,16 @@
 // A layer's memory is [inputs + 1, 1 + STATE, width]: for each input the weights to all units, then each kind of state.
 // The last input is constant 1, and its weights are the biases; width is the number of units, rounded up. Rows whose
 // input is 0 and through which no error flows back are not visited: with images of MNIST four fifths of the first
-// layer, with ReLU half of every other. The compiler is given the rule, RULE; see `rules.h`.
+// layer, with ReLU half of every other. Where inputs are centred, weights learn from them less their centre, so the rows
+// that the products and the updates of the first layer visit differ. The compiler is given the rule, RULE, of `rules.h`;
+// who judges units, JUDGED; and CENTRED, 0 or 1.
 #include "chain.h"
 #include "rules.h"
 #include <vector>
 
 typedef RULE Rule;
 typedef std::vector<float> Vector;
+constexpr bool CBP = JUDGED == CONTRIBUTION, FRINGE = JUDGED == BACKBONE;
 
 struct Layer {
   float* memory;
@@ -17,12 +20,15 @@ struct Layer {
   float* row(int j) const { return memory + (long)j * (1 + Rule::STATE) * width; }
 };
 
-// What continual backpropagation keeps of the hidden layers, [units] each, and which utility it is.
-struct Utility {
-  float **share, **mean, **utility;
-  int32_t **age, **replaced;
-  float eta, maturity;
+// What methods keep of the hidden layers' units and of the centre of the inputs, and their settings.
+struct Methods {
+  void** kept;  // by kind, then by hidden layer; null pointers for what is not kept
+  float** centre;
+  float eta, maturity, threshold, protection, rate;
   bool centred, divided;
+  int hidden;
+  float* units(Kept what, int l) const { return (float*)kept[what * hidden + l]; }
+  int32_t* counts(Kept what, int l) const { return (int32_t*)kept[what * hidden + l]; }
 };
 
 // One row of a layer: its input x, and for each of the n units its push P and curvature C.
@@ -53,23 +59,18 @@ struct Row {
     return total;
   }
 
-  float move(const Rule& rule, float meta) const {
-    float total = 0;
-    #pragma omp simd reduction(+ : total)
-    for (int i = 0; i < n; i++) total += rule.move(meta, x, P[i], C[i], w[i], state, i);
-    return total;
-  }
-
-  // The same; also gives the sum of the new |w|, and adds what each has grown by.
-  float move(const Rule& rule, float meta, float* size, float* grown) const {
+  // Returns the weights' part of the sum. Also gives the sum of the new |w|, or w^2, and adds what each |w| has grown
+  // by, and what each weight's change takes away at the centre c of the input.
+  template <bool SHIFTED> float move(const Rule& rule, float meta, float* size, float* grown, float c, float* shift) const {
     float total = 0, sum = 0;
     #pragma omp simd reduction(+ : total, sum)
     for (int i = 0; i < n; i++) {
-      const float before = std::fabs(w[i]);
+      const float before = w[i];
       total += rule.move(meta, x, P[i], C[i], w[i], state, i);
       const float after = std::fabs(w[i]);
-      grown[i] += after - before;
-      sum += after;
+      if (CBP) grown[i] += after - std::fabs(before);
+      sum += FRINGE ? after * after : after;
+      if (SHIFTED) shift[i] += (w[i] - before) * c;
     }
     *size = sum;
     return total;
@@ -82,15 +83,16 @@ struct Network {
   Rule rule;
   float meta;
   const float* newborn;  // what the rule's state holds for a new weight
-  const Utility* cbp;
+  const Methods& methods;
 
   float scale = 1;
   // of the units of each layer, from the inputs on: activations, slopes, errors; pushes and curvatures; sums of |w| out
-  // of a unit, and into it, in double precision since they are kept up to date from step to step
-  std::vector<Vector> h, slope, delta, P, C, sent;
+  // (or w^2) of a unit, and into it, in double precision since they are kept up to date from step to step; what
+  // protection leaves of a unit's gradients
+  std::vector<Vector> h, slope, delta, P, C, sent, left;
   std::vector<std::vector<double>> fed;
   std::vector<std::vector<int>> rows;  // the inputs of each layer whose rows are visited
-  Vector measured, grown;
+  Vector measured, grown, shift, centre, apart;  // of the inputs: their centre, and what they are beside it
 
   int layers() const { return layer.size(); }
   int size(int l) const { return l ? layer[l - 1].out : layer[0].in; }
@@ -101,22 +103,27 @@ struct Network {
       const int width = l ? layer[l - 1].width : layer[0].in;
       widest = std::max(widest, width);
       for (auto* kind : {&h, &slope, &delta, &P, &C, &sent}) kind->emplace_back(width, 0.f);
+      left.emplace_back(width, 1.f);
       fed.emplace_back(width, 0.0);
       rows.emplace_back();
     }
     measured.assign(widest, 0.f);
     grown.assign(widest, 0.f);
-    if (cbp) for (int l = 1; l < layers(); l++) add_up(l);
+    shift.assign(widest, 0.f);
+    centre.assign(size(0), 0.f);
+    apart.assign(size(0), 0.f);
+    if (CBP || FRINGE) for (int l = 1; l < layers(); l++) add_up(l);
+    if (FRINGE) for (int l = 1; l < layers(); l++) protect(l);
   }
 
-  // The sums of |w| of the units of hidden layer l.
+  // The sums of |w| or w^2 of the units of hidden layer l.
   void add_up(int l) {
     const Layer &into = layer[l - 1], &out = layer[l];
     std::fill(fed[l].begin(), fed[l].end(), 0.0);
     for (int j = 0; j < into.in; j++) for (int i = 0; i < into.out; i++) fed[l][i] += std::fabs(into.row(j)[i]);
     for (int j = 0; j < out.in; j++) {
       sent[l][j] = 0;
-      for (int i = 0; i < out.out; i++) sent[l][j] += std::fabs(out.row(j)[i]);
+      for (int i = 0; i < out.out; i++) sent[l][j] += FRINGE ? out.row(j)[i] * out.row(j)[i] : std::fabs(out.row(j)[i]);
     }
   }
 
@@ -147,6 +154,26 @@ struct Network {
     }
   }
 
+  // The inputs that the weights of layer l learn from.
+  const Vector& learned_from(int l) const { return CENTRED && !l ? apart : h[l]; }
+
+  // The centre follows the inputs, as gradients of the biases of squared length `size` come in (`methods.Centring`).
+  void follow(float size) {
+    const int n = this->size(0);
+    float sum = size, *product = methods.centre[0], &square = *methods.centre[1];
+    const float *x = h[0].data(), rate = methods.rate;
+    for (int j = 0; j < n; j++) sum += size * x[j];
+    if (sum - sum == 0) {
+      square += rate * (size - square);
+      each(n, [=](int j) { product[j] += rate * (size * x[j] - product[j]); });
+    }
+    const float over = square > 1e-30f ? 1 / square : 0;
+    float *c = centre.data(), *a = apart.data();
+    each(n, [=](int j) { c[j] = over ? product[j] * over : 0; a[j] = x[j] - c[j]; });
+    rows[0].clear();
+    for (int j = 0; j < n; j++) if (a[j] != 0) rows[0].push_back(j);
+  }
+
   // Errors d flow back from the outputs, where they are in `delta`: a unit has push along * d and curvature d^2.
   // Returns the sum that a bounded rule measures.
   float backward(float along) {
@@ -155,10 +182,21 @@ struct Network {
       const Layer& own = layer[l];
       const float *d = delta[l + 1].data(), factor = scale;
       float *p = P[l + 1].data(), *c = C[l + 1].data(), *m = measured.data();
-      each(own.width, [=](int i) { p[i] = along * d[i]; c[i] = d[i] * d[i]; m[i] = rule.measured(c[i], factor); });
+      const float* part = left[l + 1].data();
+      each(own.width, [=](int i) {
+        const float own = FRINGE ? d[i] * part[i] : d[i];
+        p[i] = along * own;
+        c[i] = own * own;
+        m[i] = rule.measured(c[i], factor);
+      });
+      if (CENTRED && !l) {
+        float sum = 0;
+        for (int i = 0; i < own.out; i++) sum += d[i] * d[i];
+        follow(along * along * sum);
+      }
       if (l) std::fill(delta[l].begin(), delta[l].end(), 0.f);
       for (int j : rows[l]) {
-        const Row row(own, j, h[l][j], P[l + 1], measured);
+        const Row row(own, j, learned_from(l)[j], P[l + 1], measured);
         if (l) delta[l][j] = slope[l][j] * row.dot(delta[l + 1]);
         if (Rule::BOUNDED) total += row.measure(rule, meta);
       }
@@ -172,14 +210,17 @@ struct Network {
     float total = 0;
     for (int l = 0; l < layers(); l++) {
       const Layer& own = layer[l];
-      float *p = P[l + 1].data(), *c = C[l + 1].data(), *g = grown.data(), factor = scale;
-      each(own.width, [=](int i) { p[i] *= factor; c[i] *= factor; g[i] = 0; });
+      float *p = P[l + 1].data(), *c = C[l + 1].data(), *g = grown.data(), *s = shift.data(), factor = scale, unused;
+      each(own.width, [=](int i) { p[i] *= factor; c[i] *= factor; g[i] = s[i] = 0; });
       for (int j : rows[l]) {
-        const Row row(own, j, h[l][j], P[l + 1], C[l + 1]);
-        total += cbp ? row.move(rule, meta, &sent[l][j], g) : row.move(rule, meta);
+        const Row row(own, j, learned_from(l)[j], P[l + 1], C[l + 1]);
+        total += CENTRED && !l ? row.move<true>(rule, meta, &sent[l][j], g, centre[j], s)
+                               : row.move<false>(rule, meta, &sent[l][j], g, 0, s);
       }
-      if (cbp) for (int i = 0; i < own.out; i++) fed[l + 1][i] += g[i];
-      total += Row(own, own.in, 1, P[l + 1], C[l + 1]).move(rule, meta);
+      if (CBP) for (int i = 0; i < own.out; i++) fed[l + 1][i] += g[i];
+      total += Row(own, own.in, 1, P[l + 1], C[l + 1]).move<false>(rule, meta, &unused, g, 0, s);
+      float* bias = own.row(own.in);
+      if (CENTRED && !l) each(own.width, [=](int i) { bias[i] -= s[i]; });
     }
     return total;
   }
@@ -222,24 +263,63 @@ struct Network {
     scale = 1;
   }
 
-  void judge_units() {
-    const float eta = cbp->eta;
-    for (int l = 1; l < layers(); l++)
-      for (int j = 0; j < size(l); j++) {
-        const float share = eta * cbp->share[l - 1][j] + (1 - eta);
-        float u = h[l][j], mean = 0;
-        if (cbp->centred) {
-          mean = eta * cbp->mean[l - 1][j] + (1 - eta) * u;
-          u -= mean / share;
-        }
-        u = std::fabs(u) * sent[l][j];
-        if (cbp->divided) u /= std::max((float)fed[l][j], 1e-30f);
-        cbp->age[l - 1][j]++;
-        if (!(u - u == 0)) continue;  // the averages must not keep what is not finite
-        cbp->share[l - 1][j] = share;
-        if (cbp->centred) cbp->mean[l - 1][j] = mean;
-        cbp->utility[l - 1][j] = eta * cbp->utility[l - 1][j] + (1 - eta) * u;
+  // Continual backpropagation's averages of the units of hidden layer l.
+  void contributions(int l) {
+    const float eta = methods.eta;
+    float *shares = methods.units(SHARE, l - 1), *means = methods.units(MEAN, l - 1);
+    float* utility = methods.units(UTILITY, l - 1);
+    int32_t* age = methods.counts(AGE, l - 1);
+    for (int j = 0; j < size(l); j++) {
+      const float share = eta * shares[j] + (1 - eta);
+      float u = h[l][j], mean = 0;
+      if (methods.centred) {
+        mean = eta * means[j] + (1 - eta) * u;
+        u -= mean / share;
       }
+      u = std::fabs(u) * sent[l][j];
+      if (methods.divided) u /= std::max((float)fed[l][j], 1e-30f);
+      age[j]++;
+      if (!(u - u == 0)) continue;  // the averages must not keep what is not finite
+      shares[j] = share;
+      if (methods.centred) means[j] = mean;
+      utility[j] = eta * utility[j] + (1 - eta) * u;
+    }
+  }
+
+  // Utilities, promotions and demotions of the units of hidden layer l, as in `methods.Fringe`.
+  void promote(int l) {
+    const float eta = methods.eta;
+    float *share = methods.units(SHARE, l - 1), *utility = methods.units(UTILITY, l - 1), *judged = left[l].data();
+    int32_t *age = methods.counts(AGE, l - 1), *kept = methods.counts(IN_BACKBONE, l - 1);
+    float mean = 0;
+    for (int j = 0; j < size(l); j++) {
+      const float u = h[l][j] * h[l][j] * sent[l][j];
+      age[j]++;
+      if (u - u == 0) {
+        share[j] = eta * share[j] + (1 - eta);
+        utility[j] = eta * utility[j] + (1 - eta) * u;
+      }
+      mean += judged[j] = utility[j] / std::max(share[j], 1e-30f);
+    }
+    const float least = methods.threshold * (mean / size(l));
+    for (int j = 0; j < size(l); j++) {
+      const bool useful = age[j] > methods.maturity && judged[j] >= least;
+      *methods.counts(PROMOTED, l - 1) += useful && !kept[j];
+      *methods.counts(DEMOTED, l - 1) += kept[j] && !useful;
+      kept[j] = useful;
+    }
+  }
+
+  // What is left of the gradients of what feeds the units of hidden layer l.
+  void protect(int l) {
+    const float *share = methods.units(SHARE, l - 1), *utility = methods.units(UTILITY, l - 1);
+    const int32_t* kept = methods.counts(IN_BACKBONE, l - 1);
+    float most = 1e-30f;
+    for (int j = 0; j < size(l); j++) {
+      left[l][j] = kept[j] ? utility[j] / std::max(share[j], 1e-30f) : 0;
+      most = std::max(most, left[l][j]);
+    }
+    for (int j = 0; j < size(l); j++) left[l][j] = 1 - methods.protection * left[l][j] / most;
   }
 
   // A new weight in row j to unit i.
@@ -252,36 +332,43 @@ struct Network {
   void replace(const Event& event) {
     const int l = event.layer;
     for (int c = 0; c < event.count; c++) {
-      float *utility = cbp->utility[l], *share = cbp->share[l];
-      const int unit = least_useful(cbp->age[l], utility, share, nullptr, size(l + 1), 1, cbp->maturity);
+      int32_t* age = methods.counts(AGE, l);
+      float *utility = methods.units(UTILITY, l), *share = methods.units(SHARE, l);
+      const int unit = least_useful(age, utility, share, methods.counts(IN_BACKBONE, l), size(l + 1), 1, methods.maturity);
       if (unit < 0) return;
       const Layer &into = layer[l], &out = layer[l + 1];
       for (int j = 0; j < into.in; j++) renew(into, j, unit, event.fresh[(long)unit * event.stride + j]);
       renew(into, into.in, unit, 0);
       for (int i = 0; i < out.out; i++) renew(out, unit, i, 0);
-      cbp->age[l][unit] = 0;
+      age[unit] = 0;
       utility[unit] = share[unit] = 0;
-      if (cbp->centred) cbp->mean[l][unit] = 0;
-      cbp->replaced[l][0]++;
+      if (methods.units(MEAN, l)) methods.units(MEAN, l)[unit] = 0;
+      ++*methods.counts(REPLACED, l);
       for (int near = std::max(l, 1); near <= std::min(l + 2, layers() - 1); near++) add_up(near);
     }
   }
 };
 
-// `newborn` has the rule's STATE numbers, `fixed` its settings that do not differ between runs.
+// `newborn` has the rule's STATE numbers, `fixed` its settings that do not differ between runs. `kept` is ordered by kind
+// (`chain.h`), then by hidden layer; `centre` is what the centre of the inputs follows from; null pointers for what is
+// not kept. `settings` are eta, maturity, threshold, protection and the rate of centring.
 extern "C" void neoteny_own_steps(float** memory, const int* size, const int* width, int layers, int activation, int mse,
                                   const float* xs, const void* ys, long steps, float meta, const float* fixed,
-                                  const float* newborn, float** share, float** mean, float** utility, int32_t** age,
-                                  int32_t** replaced, float eta, float maturity, int centred, int divided,
-                                  const Event* events, const Event* last, float** features, double* sums) {
-  const Utility cbp{share, mean, utility, age, replaced, eta, maturity, centred != 0, divided != 0};
-  Network network{{}, (Activation)activation, Rule(fixed), meta, newborn, share ? &cbp : nullptr};
+                                  const float* newborn, void** kept, float** centre, const float* settings, int centred,
+                                  int divided, const Event* events, const Event* last, float** features, double* sums) {
+  const Methods methods{kept,        centre,       settings[0], settings[1],  settings[2],
+                        settings[3], settings[4], centred != 0, divided != 0, layers - 1};
+  Network network{{}, (Activation)activation, Rule(fixed), meta, newborn, methods};
   for (int l = 0; l < layers; l++) network.layer.push_back({memory[l], size[l], size[l + 1], width[l]});
   network.begin();
   for (long k = 0; k < steps; k++) {
     network.step(mse != 0, xs + k * size[0], ys, k, sums);
-    if (share) network.judge_units();
+    for (int l = 1; l < layers; l++) {
+      if (CBP) network.contributions(l);
+      if (FRINGE) network.promote(l);
+    }
     for (; events < last && events->step == k; events++) network.replace(*events);
+    if (FRINGE) for (int l = 1; l < layers; l++) network.protect(l);
   }
   network.settle();
   for (int l = 1; l < layers; l++) std::copy_n(network.h[l].begin(), size[l], features[l - 1]);

@@ -2,7 +2,7 @@
 
 The kernel `own_steps.cpp` keeps the weights from one input and their state side by side, and leaves alone what an input
 of 0 does not change. The tensors of a run's carry are views of the kernel's memory, so nothing is copied between calls.
-Continual backpropagation acts inside the kernel where that knows how, else by its own rule, as every other method does.
+The methods that `acting.py` names act inside it; every other method acts by its own rule, between two calls.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from neoteny import compiling
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
-from neoteny.lab.strategies import replacements
-from neoteny.lab.strategies.acting import UTILITIES
+from neoteny.lab.strategies import acting, replacements
+from neoteny.lab.strategies.acting import Judge
 from neoteny.lab.strategies.base import Due
 from neoteny.lab.strategies.chains import SUMS, pointers
 from neoteny.lab.strategies.rank_one import RankOne
 from neoteny.lab.strategies.rules import rule_of
-from neoteny.methods import ContinualBackprop
 
 SOURCE = Path(__file__).with_name("own_steps.cpp")
 LANES = 8
@@ -43,7 +42,7 @@ class OwnSteps(RankOne):
         """Read the chain of layers from the network, before the first step."""
         super().use(module, example)
         method = None if self._judging is None else self.step.methods[self._judging]
-        one_row = isinstance(method, ContinualBackprop) and all(map(method.draws_one_row, self.step.network.layers))
+        one_row = isinstance(method, Judge) and all(map(method.draws_one_row, self.step.network.layers))
         self._inside = one_row and replacements.inside(self.step)
 
     def _compiled(self) -> Callable[..., None]:
@@ -51,7 +50,7 @@ class OwnSteps(RankOne):
         rule = rule_of(optimizer)
         assert rule is not None  # checked by `choose`
         self._rule = rule
-        return compiling.kernel(SOURCE, f"RULE={rule.name(optimizer)}").neoteny_own_steps
+        return compiling.kernel(SOURCE, f"RULE={rule.name(optimizer)}", *acting.defined(self.step)).neoteny_own_steps
 
     def _laid_out(self, run: int) -> list[Tensor]:
         """The kernel's memory of each layer, `[inputs + 1, 1 + states, width]`; the carry becomes views of it."""
@@ -100,18 +99,13 @@ class OwnSteps(RankOne):
         hyper = {name: value[run] for name, value in self.hyper.items()}
         (optimizer,), methods = self.step.bound(hyper)
         features = {layer.name: torch.empty(1, layer.size, 1) for layer in layers}
-        averages: dict[str, list[Tensor] | None] = dict.fromkeys(("share", "mean", "utility", "age", "replaced"))
-        eta, maturity, centred, divided = 0.0, 0.0, False, False
         events, fresh = np.empty(0, replacements.EVENT), []
+        states = {number: carry["methods"][number] for number in acting.within(self.step)}
         if self._judging is not None:
-            method, state = methods[self._judging], carry["methods"][self._judging]
-            assert isinstance(method, ContinualBackprop)
-            eta, maturity, (centred, divided) = method.decay_rate, method.maturity_threshold, UTILITIES[method.utility]
-            for what in averages:
-                if what != "mean" or centred:
-                    averages[what] = [state[f"{layer.name}/{what}"] for layer in layers]
-            key, count = self.keys[run : run + 1], carry["count"][None]
-            events, _, fresh = replacements.drawn(self.step, method, key, count, due, carry["tensors"].__getitem__)
+            given = methods[self._judging], self.keys[run : run + 1], carry["count"][None], due
+            events, _, fresh = replacements.drawn(self.step, *given, carry["tensors"].__getitem__)  # pyright: ignore[reportArgumentType]
+        own = [float(value) for value in acting.settings(self.step, methods)]
+        centred, divided = acting.utility(self.step)
         fixed = self._rule.fixed(optimizer)
         newborn = self._rule.newborn(optimizer)
         sums = torch.zeros(len(SUMS), dtype=torch.float64)
@@ -128,9 +122,9 @@ class OwnSteps(RankOne):
             ctypes.c_float(getattr(optimizer, self._rule.meta)),
             (ctypes.c_float * len(fixed))(*fixed),
             (ctypes.c_float * len(newborn))(*newborn),
-            *(pointers(each) for each in averages.values()),
-            ctypes.c_float(eta),
-            ctypes.c_float(maturity),
+            pointers(acting.kept(self.step, states)),
+            pointers(acting.centres(self.step, states, f"{self._linears[0]}.weight")),
+            (ctypes.c_float * len(own))(*own),
             int(centred),
             int(divided),
             ctypes.c_void_p(events.ctypes.data),

@@ -120,7 +120,7 @@ struct Network {
   void add_up(int l) {
     const Layer &into = layer[l - 1], &out = layer[l];
     std::fill(fed[l].begin(), fed[l].end(), 0.0);
-    for (int j = 0; j < into.in; j++) for (int i = 0; i < into.out; i++) fed[l][i] += std::fabs(into.row(j)[i]);
+    for (int j = 0; CBP && j < into.in; j++) for (int i = 0; i < into.out; i++) fed[l][i] += std::fabs(into.row(j)[i]);
     for (int j = 0; j < out.in; j++) {
       sent[l][j] = 0;
       for (int i = 0; i < out.out; i++) sent[l][j] += FRINGE ? out.row(j)[i] * out.row(j)[i] : std::fabs(out.row(j)[i]);

@@ -71,6 +71,12 @@ class System:
     methods: tuple[Method, ...] = ()
     axes: Mapping[str, tuple[float, ...] | str] = field(default_factory=dict)
     """values by setting; `sizes` are all of the problem's step sizes, `few` every second one, `rates` its rates"""
+    classes: Optimizer | None = field(default=None, repr=False)
+    """the optimizer where classes are learned, if it is another"""
+
+    def rule(self, problem: Problem) -> Optimizer:
+        """The optimizer for a problem."""
+        return self.classes if self.classes and problem.metric == "accuracy" else self.optimizer
 
     def points(self, problem: Problem) -> dict[str, list[float]]:
         """The values of each setting at each point."""
@@ -140,6 +146,9 @@ _CBP = ContinualBackprop(replacement_rate=1e-4, maturity_threshold=100)
 _RATE = {"cbp.replacement_rate": "rates"}
 _FAST = 0.05
 """the meta step size where the second axis is another setting"""
+_CLASSES = IDBD(theta=_FAST)
+"""Where classes are learned it takes Autostep's place: Autostep's bound is on steps against the curvature, for which a
+loss of classes only has squared gradients, and each surprising example made all step sizes smaller for good."""
 SYSTEMS: dict[str, System] = {
     "sgd": System("SGD", SGD(), axes={"step_size": "sizes"}),
     "adam": System("Adam", Adam(), axes={"step_size": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}),
@@ -148,7 +157,7 @@ SYSTEMS: dict[str, System] = {
     "idbd": System("IDBD", IDBD(), axes={"step_size": "few", "theta": (1e-3, 1e-2)}),
     "autostep": System("Autostep", Autostep(), axes={"step_size": "few", "mu": (0.01, _FAST)}),
     "cbp-autostep": System(
-        "continual backpropagation, Autostep", Autostep(mu=_FAST), (_CBP,), {"step_size": "few", **_RATE}
+        "continual backpropagation, Autostep", Autostep(mu=_FAST), (_CBP,), {"step_size": "few", **_RATE}, _CLASSES
     ),
     "intentional": System("Intentional updates", Intentional(), axes={"step_size": (3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)}),
 }
@@ -159,7 +168,8 @@ _PROTECTED = Fringe(replacement_rate=0.0)
 
 
 def _replacing(method: Fringe, optimizer: Optimizer, title: str) -> System:
-    return System(title, optimizer, (method,), {"step_size": "few", f"{method.name}.threshold": (0.03, 0.1)})
+    axes = {"step_size": "few", f"{method.name}.threshold": (0.03, 0.1)}
+    return System(title, optimizer, (method,), axes, _CLASSES if isinstance(optimizer, Autostep) else None)
 
 
 _UNPROTECTED, _AUTOSTEP = Fringe(protection=0.0), Autostep(mu=_FAST)
@@ -176,6 +186,7 @@ SYSTEMS |= {
         _AUTOSTEP,
         (Centring(), _CBP),
         {"step_size": "few", **_RATE},
+        _CLASSES,
     ),
     "dynamic-unprotected": _replacing(Dynamic(protection=0.0), _AUTOSTEP, "dynamic, not protected"),
     "dynamic": _replacing(Dynamic(), _AUTOSTEP, "dynamic: 1+2+3, centred inputs, protected"),
@@ -184,13 +195,14 @@ SYSTEMS |= {
 
 def train(problem: Problem, system: System, varied: dict[str, list[float]], seeds: range, steps: int) -> dict[str, Any]:
     """Scores in bins, [points, seeds, bins], and how they were computed."""
-    benchmark, points = problem.build(system.optimizer), len(next(iter(varied.values())))
+    optimizer, points = system.rule(problem), len(next(iter(varied.values())))
+    benchmark = problem.build(optimizer)
     stream = benchmark.build_stream(seeds)
     batch = dict(zip(stream.PARTS, stream.next(1), strict=True))
     objective, example = benchmark.build_objective(), batch["inputs"][0, 0]
     given: dict[str, Any] = {"objective": objective}
     if objective is None:
-        given = {"loss": benchmark.LOSS, "optimizer": system.optimizer}
+        given = {"loss": benchmark.LOSS, "optimizer": optimizer}
     given |= {"methods": (*benchmark.implied(), *system.methods), "unroll": 1, "seeds": [*seeds] * points}
     given["varied"] = {name: [value for value in values for _ in seeds] for name, values in varied.items()}
     learner = Learner(benchmark.build_network, example, **given)
@@ -248,6 +260,8 @@ def piece(problem: Problem, system: System) -> dict[str, Any]:
 def path_of(problem: str, system: str) -> Path:
     """Where a piece is; the name changes with what it depends on."""
     told = repr((PROBLEMS[problem], SYSTEMS[system], POINTS, TUNING_SEEDS, SEEDS))
+    rule = SYSTEMS[system].rule(PROBLEMS[problem])
+    told += "" if rule is SYSTEMS[system].optimizer else repr(rule)
     return PIECES / problem / f"{system}-{hashlib.sha256(told.encode()).hexdigest()[:10]}.npz"
 
 

@@ -142,8 +142,9 @@ def page() -> str:
         "`bench/stages.py`: one run, one thread, CPU time beside other work on the core, made-up images of the real "
         "ones' sizes. The ordinary loop is AdamW with clipped gradients, on the same batches, in the same process and "
         "in turns. Asked: not slower than it, data with augmentation under 5 % of a step, Hare & Tortoise at most 3 %.",
-        "| network | weights | ordinary loop, ms a step | neoteny, ms a step | ratio | data alone | data and augmentation | "
-        "Hare & Tortoise | difference of the mean loss |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| network | weights | ordinary loop, ms a step | neoteny, ms a step | ratio | data alone | "
+        "data and augmentation | Hare & Tortoise | difference of the mean loss |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, settings in SIZES.items():
         own = numbers.get(name)

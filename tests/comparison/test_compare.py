@@ -236,4 +236,5 @@ def test_the_code_of_ones_own_method_imports_it():
     code = found.code("Lazy")
     assert f"import {__name__}\n" in code
     assert f"[{__name__}.Lazy()]" in code
+    assert "import torch\n" in code
     assert "torch.optim.Adam(model.parameters())" in code

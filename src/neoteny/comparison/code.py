@@ -24,8 +24,10 @@ def lines_of(found: Entries, name: str) -> list[str]:
     entry, (build, make) = found[name], found.names
     methods, factor = entry.way.methods, entry.way.factor
     made = f"[{', '.join(map(_written, methods))}]"
-    modules = {"neoteny" if _is_ours(method) else type(method).__module__ for method in methods}
-    lines = [f"import {module}" for module in sorted(modules | {"neoteny"} if modules else modules)]
+    modules = {type(method).__module__ for method in methods if not _is_ours(method)}
+    modules |= {"neoteny"} if methods else set()
+    modules |= {"torch"} if make.startswith("torch.") else set()
+    lines = [f"import {module}" for module in sorted(modules)]
     if any(method.prepares for method in methods):
         lines += [f"methods = {made}", f"model = neoteny.prepare({build}(), methods, inputs)"]
         made = "methods"

@@ -77,7 +77,7 @@ def draw(found: Entries, metric: str | None = None, *, bins: int = 24, theme: Th
             axes.axvline(float(sizes[: found.first].sum()), color=theme.muted, linewidth=0.8, linestyle=(0, (4, 3)))
             notes.append("Settings were chosen left of the dashed line, with other seeds; right of it is reported.")
         if found.anew:
-            notes.append(f"The fresh network begins anew {len(found.anew)} times right of it.")
+            notes.append(f"The fresh network begins anew {len(found.anew)} times in what is reported.")
         group = Group("your stream", "", tuple(series))
         title = f"{metric} before learning, {found.title}"
         lay_out(figure, axes, group, bands, hues, notes, theme, WIDE[1], title=title)

@@ -218,3 +218,13 @@ def test_folders_of_one_system_are_one_series(tmp_path):
     assert (joined.seeds, joined.curve("loss").values.shape[0]) == ((0, 1, 2, 3, 4, 5), 6)
     with pytest.raises(RunFolderError, match="they hold l2, cbp"):
         series_of([tmp_path / "a", tmp_path / "c"])
+
+
+def test_labels_name_only_what_most_of_a_system_do_not_have(tmp_path):
+    own = made_up.config()["settings"]
+    for place, changes in enumerate(({}, {"width": 30}, {"bin_size": 10_000, "task_length": 50})):
+        settings = own | {"width": 100} | changes
+        made_up.write(tmp_path / str(place), made_up.config(settings=settings), made_up.metrics(bins=2))
+    made_up.write(tmp_path / "cbp", made_up.config("cbp"), made_up.metrics("cbp", bins=2))
+    labels = [one.label for one in load(tmp_path)[0].series]
+    assert labels == ["backprop", "backprop task_length=50", "backprop width=30", "cbp"]

@@ -26,6 +26,7 @@ __all__ = ["Group", "Runs", "group_frames", "load", "load_any", "series_of"]
 ORDER = (
     "linear", "backprop", "tuned-adam", "l2", "l2-init", "shrink-and-perturb", "redo", "head-reset", "full-reset", "cbp"
 )  # fmt: skip
+RECORDING = ("bin_size", "measure_every")
 SCALES = ("paper", "small", "tiny")
 """The order of scales: the one that says most comes first."""
 
@@ -252,20 +253,25 @@ def _pool(series: list[Series]) -> list[Series]:
 
 
 def _label(series: list[Series]) -> list[Series]:
-    """Name each series by its system and by the settings in which it differs from the others of that system."""
+    """Name each series by its system and by the settings in which it differs from the others of that system.
+
+    A value that most of the system's series have goes without saying, and so does how often something is recorded.
+    """
     labelled = []
     for one in series:
         mine = settings_of(one)
-        keys = differing([mine, *(settings_of(other) for other in series if other.system == one.system)])
-        keys = [key for key in keys if key in mine]
+        family = [settings_of(other) for other in series if other.system == one.system]
+        keys = [key for key in differing(family) if key in mine]
         # The network follows from the benchmark's settings, and another optimizer has other options: do not name both.
         implied = ("network.", "optimizer.") if "optimizer" in keys else ("network.", "optimizer.step_size")
         own = [key for key in keys if not key.startswith(implied) or key in one.settings]
         keys = own or keys
-        short = [key.removeprefix(f"{one.system}.").rpartition(".")[2] for key in keys]
-        names = [key if short.count(name) > 1 else name for key, name in zip(keys, short, strict=True)]
+        rare = [key for key in keys if 2 * sum(other.get(key) == mine[key] for other in family) <= len(family)]
+        said = [key for key in rare if key not in RECORDING] or rare
+        short = [key.removeprefix(f"{one.system}.").rpartition(".")[2] for key in said]
+        names = [key if short.count(name) > 1 else name for key, name in zip(said, short, strict=True)]
         label = " ".join(
-            [one.system, ", ".join(f"{n}={format_number(mine[k])}" for n, k in zip(names, keys, strict=True))]
+            [one.system, ", ".join(f"{n}={format_number(mine[k])}" for n, k in zip(names, said, strict=True))]
         )
         labelled.append(replace(one, label=label.strip(), apart={key: mine[key] for key in keys}))
     labels = [one.label for one in labelled]
@@ -285,4 +291,4 @@ def _rank(series: Series) -> tuple[Any, ...]:
             values.append((0, float(value), ""))
         except (TypeError, ValueError):
             values.append((1, 0.0, str(value)))
-    return place, series.system, values, series.label
+    return place, series.system, series.label != series.system, values, series.label

@@ -94,6 +94,21 @@ def test_returns_that_fall_to_the_depths_do_not_flatten_the_others():
     assert _limits(bands, "episodic_return")[1:] == (pytest.approx(1_045, rel=0.1), [])
 
 
+def test_a_single_fall_of_returns_does_not_squeeze_the_others():
+    """One agent of five falls to -13,000 for a moment: the axis shows the rest, and the note names the line."""
+    rise = np.tile(np.linspace(0, 1_000, 60), (5, 1))
+    fallen = rise.copy()
+    fallen[0, 50] = -13_000.0
+    low, high, lost = _limits([mean_interval(rise), mean_interval(fallen)], "episodic_return")
+    assert lost == [1] and -500 < low < 0 and high > 1_000
+
+
+def test_losses_and_shares_have_no_axis_below_0():
+    bands = [mean_interval(np.abs(np.random.default_rng(0).normal(0.01, 0.02, (4, 30))))]
+    for metric in ("loss", "dead_units", "weight_magnitude"):
+        assert _limits(bands, metric)[0] >= 0
+
+
 def test_layers_of_the_actor(group):
     one: Series = group.series[0]
     for metric in ("dormant_units", "srank_99", "weight_magnitude"):  # of weights, those into the last hidden layer
@@ -172,7 +187,7 @@ def test_the_page_of_agents(tmp_path: Path):
     made_up.write(tmp_path / "one", made.config, made.frame)
     page = build(tmp_path).read_text(encoding="utf-8")
     for text in (
-        "409,600 steps a run", "First and last steps: episodic_return", "How the agents learned",
+        "409,600 steps a run", "First and last steps: episodic return", "How the agents learned",
         "1 episode ended because the simulation became unstable",
     ):  # fmt: skip
         assert text in page

@@ -13,7 +13,7 @@ from scipy.stats import ttest_rel
 
 from neoteny.errors import RunFolderError
 from neoteny.report.leaderboard.board import normalised_ranks, read, stratified_mean
-from neoteny.report.leaderboard.figure import KINDS, forest, limits
+from neoteny.report.leaderboard.figure import KINDS, forest, limits, order
 from neoteny.report.leaderboard.page import COSTED, markdown, read_costs
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
@@ -200,21 +200,25 @@ def test_costs_are_geometric_means_over_networks(tmp_path):
 def test_the_figure_draws_every_row_where_it_is(board):
     panels = {axes.get_label(): axes for axes in forest(board).axes}
     assert list(panels) == [MNIST, REGRESSION]
+    rows = order(board)
+    assert rows[0] == "cbp" and sorted(rows) == sorted({one.row for name in panels for one in board.standings(name)})
+    assert [label.get_text() for label in panels[MNIST].get_yticklabels()] == rows  # named once, for all panels
+    assert not any(label.get_text() for label in panels[REGRESSION].get_yticklabels())
     for name, axes in panels.items():
-        standings = board.standings(name)
-        assert [label.get_text() for label in axes.get_yticklabels()] == [one.row for one in standings]
-        dots = {round(float(line.get_ydata()[0])): line for line in axes.lines if line.get_marker() == "o"}
-        base = next(one for one in standings if one.row == "backprop")
+        standings = {one.row: one for one in board.standings(name)}
+        dots = {round(float(line.get_ydata()[0])): line for line in axes.lines if line.get_marker() not in ("None", "")}
         (line,) = [line for line in axes.lines if list(line.get_ydata()) == [0, 1]]
-        assert line.get_xdata()[0] == pytest.approx(float(base.last.mean))
-        for place, one in enumerate(standings):
-            if name == REGRESSION and one.row == "adam":  # far behind: named at the edge
+        assert line.get_xdata()[0] == pytest.approx(float(standings["backprop"].last.mean))
+        for place, row in enumerate(rows):
+            one = standings.get(row)
+            if one is None or (name == REGRESSION and row == "adam"):  # not run; far behind: named at the edge
                 assert place not in dots
-                assert any(text.get_text() == "9 →" for text in axes.texts)
                 continue
             assert dots[place].get_xdata()[0] == pytest.approx(float(one.last.mean))
-            assert dots[place].get_color() == KINDS[one.kind]
+            assert (dots[place].get_color(), dots[place].get_marker()) == KINDS[one.kind]
             assert (dots[place].get_markerfacecolor() == "#ffffff") == bool(one.ended)
+    assert any(text.get_text() == "9 →" for text in panels[REGRESSION].texts)
+    assert panels[MNIST].get_title("left").split() == ["online", "permuted", "mnist"]
 
 
 def test_what_is_good_is_never_cut_off():
@@ -236,3 +240,20 @@ def test_labels_of_a_full_table_do_not_overlap():
     for above, below in itertools.pairwise(boxes):
         assert above.y0 >= below.y1 - 0.5
     assert min(box.x0 for box in boxes) >= 0
+
+
+def test_many_benchmarks_stand_in_several_blocks():
+    rng = np.random.default_rng(0)
+    rows = [made_up.reported(f"own-{k}-v1", f"row-{j}", rng.normal(0.8, 0.01, 4)) for k in range(5) for j in range(3)]
+    figure = forest(made_up.board(*rows))
+    figure.canvas.draw()
+    assert ["row-0" in [label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert max(box.x1 for box in boxes) <= figure.bbox.width
+    assert boxes[3].y1 < boxes[0].y0  # the second block is below the first

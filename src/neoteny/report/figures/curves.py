@@ -30,7 +30,7 @@ from neoteny.report.figures.style import LIGHT, Theme, colours, drawing, dress, 
 from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, group_frames
-from neoteny.report.runs.metrics import is_share
+from neoteny.report.runs.metrics import in_words, is_share
 from neoteny.report.runs.series import Series, settings_of
 from neoteny.report.statistics.intervals import Interval, Kind, interval_name, mean_interval
 
@@ -150,7 +150,7 @@ def draw_lines(
     low, high, lost = _limits(bands, metric)
     axes.set_ylim(low, high)
     axes.set_xlim(0, end or last_step(curves) or 1)
-    axes.set_ylabel(metric)
+    axes.set_ylabel(in_words(metric))
     dress(axes, metric, ticks)
     return lost
 
@@ -249,7 +249,7 @@ def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[
     if metric.endswith("return"):  # a return diverges downwards: the same rule, turned around
         turned = [Interval(-band.mean, -band.high, -band.low, band.n, band.kind, band.level) for band in bands]
         low, high, lost = _limits(turned, "")
-        return -high, -low, lost
+        return _without_falls(bands, -high, -low, lost)
     means = [band.mean[np.isfinite(band.mean)] for band in bands]
     if not any(len(mean) for mean in means):
         return 0.0, 1.0, []
@@ -272,7 +272,22 @@ def _limits(bands: Sequence[Interval], metric: str) -> tuple[float, float, list[
     if metric == "units_replaced":
         low, high = max(low, 0.0), max(high, 1.0)
     pad = 0.04 * (high - low) or room / 2
-    return low - pad, high + pad, lost
+    bottom = low - pad
+    if metric and min(float(mean.min()) for mean in means if len(mean)) >= 0:
+        bottom = max(bottom, 0.0)  # no loss and no share is below 0
+    return bottom, high + pad, lost
+
+
+def _without_falls(
+    bands: Sequence[Interval], low: float, high: float, lost: list[int]
+) -> tuple[float, float, list[int]]:
+    """Limits of returns that cut off how deep single agents fall now and then: it would squeeze all others."""
+    means = {place: band.mean[np.isfinite(band.mean)] for place, band in enumerate(bands) if place not in lost}
+    if not any(mean.size for mean in means.values()):
+        return low, high, lost
+    usual = np.quantile(np.concatenate(list(means.values())), [0.02, 0.98])
+    low = max(low, float(usual[0] - 0.25 * (usual[1] - usual[0])) if usual[1] > usual[0] else low)
+    return low, high, sorted([*lost, *(place for place, mean in means.items() if (mean < low).any())])
 
 
 def lay_out(

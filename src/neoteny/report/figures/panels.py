@@ -12,7 +12,7 @@ from neoteny.report.figures.curves import AXES, draw_lines, last_step, line_hand
 from neoteny.report.figures.layout import EDGE, fit_legend, footnote, footnote_height, text_width, tick_margin, wrap
 from neoteny.report.figures.style import LIGHT, Theme, colours, drawing, new_figure
 from neoteny.report.runs.groups import Group
-from neoteny.report.runs.metrics import layer_order
+from neoteny.report.runs.metrics import in_words, layer_order
 from neoteny.report.statistics.intervals import Kind, mean_interval
 
 __all__ = ["layers_of", "measures", "sheets"]
@@ -73,7 +73,7 @@ def measures(
                 lost.update(draw_lines(axes, name, curves, bands, hues, ticks=ticks, end=end))
                 axes.set_ylabel("")
                 axes.set_xlabel("")
-                axes.set_title(name, loc="left", pad=5, weight="bold")
+                axes.set_title(in_words(name), loc="left", pad=5, weight="bold")
                 row.append(axes)
             _share_y(row)
             panels += row

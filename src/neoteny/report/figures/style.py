@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from colorsys import hsv_to_rgb
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import cycle
+from itertools import chain
+from itertools import count as count_up
 from typing import Any
 
 import matplotlib
@@ -144,9 +146,9 @@ def colours(series: Sequence[Series], theme: Theme = LIGHT) -> list[str]:
     activations, get colours of their own.
     """
     systems = {one.system for one in series}
-    base = COLOURS | dict(zip(sorted(systems - set(COLOURS)), cycle(SPARE), strict=False))
+    base = COLOURS | dict(zip(sorted(systems - set(COLOURS)), chain(SPARE, _further()), strict=False))
     used = {base[system] for system in systems}
-    spare = cycle([colour for colour in (*SPARE, *COLOURS.values()) if colour not in used] or SPARE)
+    spare = (colour for colour in chain(SPARE, COLOURS.values(), _further()) if colour not in used)
     chosen = []
     for one in series:
         family = [other for other in series if other.system == one.system]
@@ -164,6 +166,13 @@ def colours(series: Sequence[Series], theme: Theme = LIGHT) -> list[str]:
             hue = _mix(shades[lower], shades[lower + 1], share - lower)
         chosen.append(hue)
     return chosen
+
+
+def _further() -> Iterator[str]:
+    """Hues without end, each far from those just before it: their places on the circle are golden sections."""
+    return (
+        to_hex(hsv_to_rgb((0.08 + place * 0.6180339887) % 1, 0.75, 0.7 - 0.25 * (place % 2))) for place in count_up()
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -1,8 +1,8 @@
-"""The leaderboard as a figure: one panel a benchmark, one line a method, sorted, with its interval.
+"""The leaderboard as a figure: one line a method, one narrow panel a benchmark, as wide as a column of text.
 
 A dot is the mean over the last tenth of the stream with its 95% bootstrap interval, a pale tick the first tenth. The
-vertical line is backpropagation's. A row far behind all others would squeeze them together: it is cut, and an arrow at
-the edge points to it, with its value.
+vertical line is backpropagation's. A row far behind all others would squeeze them together: it is cut, and its value
+stands at the edge. All panels have the same order of rows, so that a method is found once.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from matplotlib.ticker import MaxNLocator
 from neoteny.report.figures.layout import EDGE, fit_legend, footnote, footnote_height, text_width, wrap
 from neoteny.report.figures.style import LIGHT, Theme, drawing, new_figure, per_cent
 from neoteny.report.leaderboard.board import BASE, Board, Standing
-from neoteny.report.runs.metrics import is_share
+from neoteny.report.runs.metrics import in_words, is_share
 
-__all__ = ["KINDS", "forest"]
+__all__ = ["KINDS", "forest", "limits", "order"]
 
 KINDS = {
-    "reference": "#4D4D4D",
-    "regulariser": "#E69F00",
-    "optimizer": "#783CD8",
-    "perturbation": "#009E73",
-    "projection": "#CC79A7",
-    "reset": "#0072B2",
-    "average": "#56B4E9",
-    "architecture": "#D55E00",
+    "reference": ("#4D4D4D", "o"),
+    "regulariser": ("#B87800", "s"),
+    "optimizer": ("#783CD8", "^"),
+    "perturbation": ("#009E73", "D"),
+    "projection": ("#B5568B", "v"),
+    "reset": ("#0072B2", "o"),
+    "average": ("#2A8AC4", "P"),
+    "architecture": ("#D55E00", "X"),
 }
-"""The colour of each kind of row."""
-WIDTH = 10.0
-ROW, HEAD, FOOT, BETWEEN = 0.155, 0.34, 0.42, 0.3  # inches: a line, above and below a panel, between panels
-SIZE = 7.5  # points of the names
+"""The colour and the mark of each kind of row."""
+WIDTH, COLUMNS = 5.0, 3  # inches; benchmarks beside each other
+ROW, FOOT, BETWEEN = 0.16, 0.46, 0.16  # inches: a line, below a panel, between panels
+SIZE = 8.0  # points of the names
 
 
 def forest(board: Board, theme: Theme = LIGHT) -> Figure:
-    """Draw the table, two panels side by side.
+    """Draw the table, up to three benchmarks side by side.
 
     Args:
         board: with at least one benchmark.
@@ -49,82 +49,100 @@ def forest(board: Board, theme: Theme = LIGHT) -> Figure:
     with drawing(theme):
         figure = new_figure(WIDTH, 4)
         names = board.benchmarks
-        standings = {name: board.standings(name) for name in names}
-        columns = min(len(names), 2)
-        rows = -(-len(names) // columns)
-        widest = max(text_width(figure, one.row, SIZE) for found in standings.values() for one in found)
-        kinds = [kind for kind in KINDS if any(one.kind == kind for found in standings.values() for one in found)]
+        standings = {name: {one.row: one for one in board.standings(name)} for name in names}
+        met = {one.kind for found in standings.values() for one in found.values()}
+        kinds = [kind for kind in KINDS if kind in met]
         handles = [
-            Line2D([], [], color=KINDS[kind], marker="o", markersize=4, linewidth=1.2, label=kind) for kind in kinds
+            Line2D([], [], color=KINDS[kind][0], marker=KINDS[kind][1], markersize=4.5, linewidth=1.2, label=kind)
+            for kind in kinds
         ]
         legend, legend_height = fit_legend(figure, handles, WIDTH - 2 * EDGE)
+        scales = sorted({board.scale(name) for name in names})
+        scale = " and ".join(scales).capitalize()
         note = (
-            "Mean over the last tenth of the stream with its 95% bootstrap interval (dot) and over the first tenth "
-            "(pale tick); the best at the top. Vertical line: backprop. Arrows: further out than the panel shows. "
-            "Hollow: some of the row's runs turned non-finite, and the mean is that of the others."
+            f"{scale} scale; sorted by the mean place. Mark: mean over the last tenth of the stream with its 95% "
+            "bootstrap interval; pale tick: first tenth; vertical line: backprop. A number at the "
+            "edge: further out than the panel shows. Hollow: some runs turned non-finite, the mean is of the others."
         )
         small = wrap(figure, note, WIDTH - 2 * EDGE)
-        heights = [
-            ROW * max(len(standings[name]) for name in names[row * columns : (row + 1) * columns])
-            for row in range(rows)
-        ]
-        top = EDGE + legend_height + 0.1
-        total = top + sum(heights) + rows * (HEAD + FOOT) + footnote_height(small) + EDGE
+        blocks = [names[start : start + COLUMNS] for start in range(0, len(names), COLUMNS)]
+        rows = [[row for row in order(board) if any(row in standings[name] for name in block)] for block in blocks]
+        left = EDGE + max(text_width(figure, row, SIZE) for block in rows for row in block) + 0.08
+        width = (WIDTH - left - 2 * EDGE - (len(blocks[0]) - 1) * BETWEEN) / len(blocks[0])
+        titles = {name: wrap(figure, name.rpartition("-v")[0].replace("-", " "), width, SIZE + 0.5) for name in names}
+        heads = [0.16 + 0.14 * max(len(titles[name]) for name in block) for block in blocks]
+        total = EDGE + legend_height + footnote_height(small) + EDGE
+        total += sum(head + ROW * len(listed) + FOOT for head, listed in zip(heads, rows, strict=True))
         figure.set_size_inches(WIDTH, total)
         legend.set_bbox_to_anchor((EDGE / WIDTH, 1 - EDGE / total), figure.transFigure)
-        left = EDGE + widest + 0.1
-        width = (WIDTH - EDGE - (columns - 1) * BETWEEN - columns * left) / columns
-        for place, name in enumerate(names):
-            row, column = divmod(place, columns)
-            height = ROW * len(standings[name])
-            x = left + column * (left + width + BETWEEN)
-            y = total - top - sum(heights[:row]) - row * (HEAD + FOOT) - HEAD - height
-            axes = figure.add_axes((x / WIDTH, y / total, width / WIDTH, height / total), label=name)
-            _panel(axes, board, name, standings[name], theme)
+        y = total - EDGE - legend_height
+        for block, listed, head in zip(blocks, rows, heads, strict=True):
+            y -= head + ROW * len(listed)
+            for column, name in enumerate(block):
+                x = left + column * (width + BETWEEN)
+                place = (x / WIDTH, y / total, width / WIDTH, ROW * len(listed) / total)
+                axes = figure.add_axes(place, label=name)
+                _panel(axes, board, name, [standings[name].get(row) for row in listed], theme)
+                axes.set_title("\n".join(titles[name]), loc="left", weight="bold", pad=5, fontsize=SIZE + 0.5)
+                axes.set_yticks(range(len(listed)), listed if column == 0 else [], fontsize=SIZE)
+            y -= FOOT
         footnote(figure, small, footnote_height(small) + EDGE / 2, theme.muted)
     return figure
 
 
-def _panel(axes: Axes, board: Board, name: str, standings: Sequence[Standing], theme: Theme) -> None:
-    metric = board.metric(name)
-    places = np.arange(len(standings))
+def order(board: Board) -> list[str]:
+    """All rows by their mean place, 0 for the best to 1 for the worst, on the benchmarks that most were run on."""
+    places: dict[str, list[float]] = {}
+    others: dict[str, list[float]] = {}
+    for name in board.benchmarks:
+        found = board.standings(name)
+        for place, one in enumerate(found):
+            kept = places if name in board.compared else others
+            kept.setdefault(one.row, []).append(place / max(len(found) - 1, 1))
+    return sorted(places | {row: each for row, each in others.items() if row not in places},
+                  key=lambda row: (float(np.mean(places.get(row) or others[row])), row))  # fmt: skip
+
+
+def _panel(axes: Axes, board: Board, name: str, listed: Sequence[Standing | None], theme: Theme) -> None:
+    metric, share = board.metric(name), is_share(board.metric(name))
+    standings = [one for one in listed if one is not None]
     low, high = limits(standings, board.better(name))
     axes.set_xlim(low, high)
-    axes.set_ylim(len(standings) - 0.4, -0.6)
-    axes.set_title(f"{name}, {board.scale(name)} scale", loc="left", weight="bold", pad=5)
-    axes.set_xlabel(f"{metric} ({'higher' if board.better(name) > 0 else 'lower'} is better)", labelpad=2)
-    axes.grid(True, axis="x")
-    axes.grid(False, axis="y")
-    axes.set_yticks(places, [one.row for one in standings], fontsize=SIZE)
+    axes.set_ylim(len(listed) - 0.4, -0.6)
+    better = "higher" if board.better(name) > 0 else "lower"
+    axes.set_xlabel(f"{in_words(metric)}\n({better} is better)", labelpad=1, fontsize=SIZE, linespacing=1.1)
+    axes.grid(True, axis="both")
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    if is_share(metric):
+    axes.tick_params(axis="x", labelsize=SIZE - 0.5, pad=2)
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
+    if share:
         per_cent(axes.xaxis)
     base = next((one for one in standings if one.row == BASE), None)
     if base is not None and np.isfinite(base.last.mean):
         axes.axvline(float(base.last.mean), color=theme.muted, linewidth=0.9, zorder=1)
-    for place, one in zip(places, standings, strict=True):
-        _line(axes, float(place), one, (low, high), theme, is_share(metric))
+    for place, one in enumerate(listed):
+        if one is not None:
+            _line(axes, float(place), one, (low, high), theme, share)
 
 
 def _line(axes: Axes, place: float, one: Standing, limits: tuple[float, float], theme: Theme, share: bool) -> None:
     low, high = limits
-    mean, colour = float(one.last.mean), KINDS.get(one.kind, theme.ink)
-    first = float(one.first.mean)
+    colour, mark = KINDS.get(one.kind, (theme.ink, "o"))
+    mean, first = float(one.last.mean), float(one.first.mean)
     if low <= first <= high:
-        axes.plot([first, first], [place - 0.3, place + 0.3], color=colour, alpha=0.35, linewidth=1.2, zorder=2)
+        axes.plot([first, first], [place - 0.3, place + 0.3], color=colour, alpha=0.4, linewidth=1.2, zorder=2)
     if not np.isfinite(mean):
-        axes.annotate("all runs ended", (high, place), ha="right", va="center", size=SIZE - 1, color=theme.muted)
+        axes.annotate("all runs ended", (high, place), ha="right", va="center", size=SIZE - 1.5, color=theme.muted)
         return
     if low <= mean <= high:
         bounds = [float(one.last.low), float(one.last.high)]
         if np.isfinite(bounds).all():
             axes.plot(bounds, [place, place], color=colour, linewidth=1.3, solid_capstyle="butt", zorder=3)
         face: Any = theme.paper if one.ended else colour
-        axes.plot([mean], [place], "o", color=colour, markerfacecolor=face, markersize=3.6, zorder=4)
+        axes.plot([mean], [place], mark, color=colour, markerfacecolor=face, markersize=4, zorder=4)
         return
     beyond = mean > high
-    text = f"{100 * mean:.1f}%" if share else f"{mean:.3g}"
+    text = f"{100 * mean:.0f}%" if share else f"{mean:.3g}"
     axes.annotate(
         f"{text} →" if beyond else f"← {text}",
         (high if beyond else low, place),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DIAGNOSTICS", "EVALUATION", "EVENTS", "RETURN", "direction", "is_performance", "is_share", "layer_order"]
+__all__ = [
+    "DIAGNOSTICS",
+    "EVALUATION",
+    "EVENTS",
+    "RETURN",
+    "direction",
+    "in_words",
+    "is_performance",
+    "is_share",
+    "layer_order",
+]
 
 RETURN = "episodic_return"
 """Of agents: the mean over the training episodes that ended in a bin."""
@@ -41,6 +51,28 @@ def is_share(metric: str) -> bool:
     [True, True, False]
     """
     return metric.endswith(("accuracy", "_share", "_fraction")) or metric.startswith(("dead_units", "dormant_"))
+
+
+WORDS = {
+    "srank_99": "stable rank (99%)",
+    "approx_rank_99": "approximate rank (99%)",
+    "stable_rank": "stable rank (Frobenius)",
+    "approx_kl": "KL divergence",
+    "td_error": "TD error",
+    "weight_magnitude": "mean |weight|",
+}
+"""Names that do not read well with spaces for underscores alone."""
+
+
+def in_words(metric: str) -> str:
+    """A metric's name as people say it.
+
+    >>> [in_words(name) for name in ("test_accuracy", "srank_99", "step_size_90")]
+    ['test accuracy', 'stable rank (99%)', 'step size, 90th percentile']
+    """
+    if found := re.fullmatch(r"(.+)_(\d\d)", metric):
+        return WORDS.get(metric) or f"{found[1].replace('_', ' ')}, {found[2]}th percentile"
+    return WORDS.get(metric, metric.replace("_", " "))
 
 
 def layer_order(name: str) -> list[str | int]:

@@ -16,10 +16,14 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Draw figures and tables of all run folders below a directory, and one self-contained HTML page."""
+    """Make one self-contained HTML page with findings, interactive charts and tables of all runs below a directory."""
 
     runs_dir: Annotated[Path, tyro.conf.Positional] = Path("runs")
     """the folder that `neoteny run --out` wrote to, or any below it"""
+    out: Path | None = None
+    """where to write the page and its tables; by default beside the runs"""
+    figures: bool = False
+    """draw static figures too, PNG and PDF, for papers: takes minutes where there are many runs"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,4 +31,4 @@ def main(arguments: Sequence[str]) -> None:
     options = read_options(ReportOptions, arguments, "neoteny report")
     from neoteny import report
 
-    print(report.build(options.runs_dir))
+    print(report.build(options.runs_dir, out=options.out, figures=options.figures))

@@ -7,7 +7,8 @@ a window if it went through all of it. The change is taken run by run, over the 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from neoteny.errors import SettingError
 from neoteny.report.files import write
 from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.groups import Group
-from neoteny.report.runs.metrics import direction, is_performance, is_share
+from neoteny.report.runs.metrics import direction, in_words, is_performance, is_share
 from neoteny.report.runs.series import Unit
 from neoteny.report.statistics.cell import Cell, markdown_table
 from neoteny.report.statistics.intervals import Kind, interval_name, mean_interval
@@ -41,6 +42,7 @@ class FinalRow:
         last: mean over the last window.
         change: from the first to the last, run by run.
         runs: how many were started.
+        scores: of each seed the mean over the last window; a run that did not come to its end has none.
     """
 
     system: str
@@ -48,6 +50,7 @@ class FinalRow:
     last: Cell
     change: Cell
     runs: int
+    scores: Mapping[int, float] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> str:
@@ -102,7 +105,7 @@ class FinalTable:
         """What the numbers are."""
         better = f" ({'higher' if direction(self.metric) > 0 else 'lower'} is better)"
         better *= is_performance(self.metric)  # a measure of the network is neither good nor bad
-        unit = f"{self.metric} in %" if self.share else self.metric
+        unit = in_words(self.metric) + " in %" * self.share
         return (
             f"{unit}{better}, mean over n runs and {self.interval}, in the first and the last "
             f"{self.window:,} {self.unit}; the change is taken run by run"
@@ -217,7 +220,8 @@ def final_table(
         first, last = _window(curve, 0, window), _window(curve, end - window, end)
         change = last - first if 2 * window <= end else np.full(one.runs, np.nan)  # windows that overlap show none
         cells = [Cell.of(mean_interval(values, kind=interval)) for values in (first, last, change)]
-        rows.append(FinalRow(one.label, *cells, runs=one.runs))
+        scores = {seed: float(score) for seed, score in zip(one.seeds, last, strict=True) if np.isfinite(score)}
+        rows.append(FinalRow(one.label, *cells, runs=one.runs, scores=scores))
     return FinalTable(group.benchmark, group.scale, metric, window, interval_name(interval), tuple(rows), group.unit)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from neoteny.errors import SettingError
 from neoteny.report.statistics.intervals import mean_interval
 
-__all__ = ["Difference", "differences", "holm"]
+__all__ = ["Difference", "differences", "holm", "paired_differences"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Difference:
         low: lower bound of its 95 % interval (Student's t, of this comparison alone).
         high: upper bound.
         p: of a two-sided paired t test, corrected for the number of comparisons.
+        n: how many seeds were compared; 0 where it was not counted.
     """
 
     mean: float
     low: float
     high: float
     p: float
+    n: int = 0
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -85,3 +87,28 @@ def differences(scores: Mapping[str, ArrayLike], to: str) -> dict[str, Differenc
         interval = mean_interval(own[:, None])
         found[name] = [float(bound[0]) for bound in (interval.mean, interval.low, interval.high)]
     return {name: Difference(*found[name], p=float(p)) for name, p in zip(others, holm(raw), strict=True)}
+
+
+def paired_differences(scores: Mapping[str, Mapping[int, float]], to: str) -> dict[str, Difference]:
+    """As `differences`, where systems have scores of different seeds: each pair is compared on the seeds of both.
+
+    Args:
+        scores: of each system the finite score of each seed that has one.
+        to: the system that the others are compared with.
+
+    Returns:
+        The systems that share two seeds or more with `to`; p-values are corrected for their number.
+
+    >>> scores = {"a": {0: 1.0, 1: 2.0, 2: 3.1}, "b": {1: 3.0, 2: 4.0, 7: 9.0}, "c": {5: 1.0}}
+    >>> found = paired_differences(scores, to="a")
+    >>> [(name, round(one.mean, 2), one.n) for name, one in found.items()]
+    [('b', 0.95, 2)]
+    """
+    found: dict[str, Difference] = {}
+    for name, own in scores.items():
+        seeds = sorted(own.keys() & scores[to].keys())
+        if name != to and len(seeds) > 1:
+            pair = {to: [scores[to][seed] for seed in seeds], name: [own[seed] for seed in seeds]}
+            found[name] = replace(differences(pair, to)[name], n=len(seeds))
+    corrected = holm([one.p for one in found.values()]) if found else []
+    return {name: replace(one, p=float(p)) for (name, one), p in zip(found.items(), corrected, strict=True)}

@@ -79,8 +79,9 @@ def _waiting(sections: Mapping[str, Sequence[Judgement]]) -> str:
     """Benchmarks without any verdict, and how to see what their figures need."""
     lines = []
     for benchmark, section in sections.items():
-        figures = ", ".join(f"`neoteny figure {name}`" for name in dict.fromkeys(one.figure for one in section))
-        lines.append(" ".join([f"- {benchmark}, {len(section)} claims: {figures}.", *_notes(section)]))
+        names = dict.fromkeys(one.figure for one in section)
+        needed = ", ".join(f"`neoteny {name if name == 'leaderboard' else f'figure {name}'}`" for name in names)
+        lines.append(" ".join([f"- {benchmark}, {len(section)} claims: {needed}.", *_notes(section)]))
     return "\n".join(["Not yet run; `neoteny figure` lists the commands of a figure's runs:", "", *lines])
 
 

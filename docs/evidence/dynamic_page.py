@@ -269,6 +269,7 @@ were tried on {len(TUNING_SEEDS)} seeds of their own and half of the examples; t
 examples on {len(SEEDS)} other seeds, the same for all learners. Scores are means over the last {LAST:.0%} of the
 examples. Differences are those of the same seeds; p-values are two-sided and corrected by Holm for all comparisons of a
 problem. **Bold**: first, or not distinguishable from the first (p >= {LEVEL}). "Worse than SGD": problems on which the
-difference to SGD is significant, or runs broke down. No learner is told when a task begins.
+difference to SGD is significant, or runs broke down. No learner is told when a task begins. Where classes are learned,
+learners with Autostep whose mu is not tuned have IDBD in its place ([why](../dynamic.md)).
 
 ![Scores with intervals, by problem]({{figure}})"""

@@ -63,7 +63,7 @@ def curves() -> Iterator[Curve]:
         return Curve("q", "stream-minatar-v1", name, "backprop", 1_000_000, 5, published, settings, together=False)
 
     def ablation(robot: str) -> Iterator[Curve]:
-        for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init"):
+        for system in ("no-obgd", "no-layer-norm", "no-scaling", "no-sparse-init", "classic-ac"):
             yield on_robot("ablation", robot, system, 500_000, 3)
 
     for robot, published in robots:

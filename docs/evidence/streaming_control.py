@@ -45,6 +45,14 @@ class Curve:
     settings: dict[str, Any] = field(default_factory=dict)
     together: bool = True  # as one stack; apart where the weights of all do not fit into a core's cache
 
+    @property
+    def title(self) -> str:
+        """The system in words."""
+        whole = "stream Q" if self.part == "q" else "stream AC"
+        return {"backprop": whole, "ppo": "PPO", "classic-ac": "usual actor-critic"}.get(
+            self.system, self.system.replace("-", " ").replace("obgd", "ObGD").replace("init", "initialisation")
+        )
+
     def stacks(self) -> Iterator[tuple[int, int]]:
         """The first seed and the number of runs of each stack."""
         yield from [(0, self.runs)] if self.together else [(seed, 1) for seed in range(self.runs)]
@@ -114,7 +122,10 @@ def report(done: list[Curve]) -> None:
         "|---|---|---:|---:|---:|---:|---|",
     ]
     problems = list(dict.fromkeys(curve.problem for curve in done))
-    figure, axes = plt.subplots(1, max(len(problems), 1), figsize=(4 * max(len(problems), 1), 3.2), squeeze=False)
+    rows = -(-len(problems) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(10, 3 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(problems) :]:
+        ax.set_axis_off()
     for curve in done:
         found = series_of(archived(curve)).curve("episodic_return")
         steps, values = found.steps, found.values  # NaN where a run has ended
@@ -122,15 +133,14 @@ def report(done: list[Curve]) -> None:
         alive = np.isfinite(own)
         spread = own[alive].std(ddof=1) / np.sqrt(alive.sum()) if alive.sum() > 1 else np.nan
         told = f"{own[alive].mean():,.1f} ± {spread:,.1f}" if alive.any() else "none"
-        row = (curve.problem, curve.system, f"{curve.steps:,}", curve.runs, told, int((~alive).sum()), curve.published)
+        row = (curve.problem, curve.title, f"{curve.steps:,}", curve.runs, told, int((~alive).sum()), curve.published)
         lines.append("| " + " | ".join(map(str, row)) + " |")
-        ax = axes[0, problems.index(curve.problem)]
-        ax.plot(steps, np.nanmean(values, axis=0), label=curve.system, linewidth=1)
-        ax.set(title=curve.problem, xlabel="steps")
-    axes[0, 0].set_ylabel("return of an episode")
-    for ax in axes[0]:
-        ax.legend(fontsize=6)
-    figure.tight_layout()
+        ax = axes.flat[problems.index(curve.problem)]
+        ax.plot(steps / 1e6, np.nanmean(values, axis=0), label=curve.title, linewidth=1)
+        ax.set(title=curve.problem, xlabel="million steps", ylabel="return of an episode")
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.flat[: len(problems)]:
+        ax.legend(fontsize=6, frameon=False)
     figure.savefig(HERE / "streaming_control.png", dpi=150)
     head = "# Streaming agents\n\nMean return over the last tenth of the steps, ± its standard error over the runs.\n\n"
     (HERE / "streaming_control.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")

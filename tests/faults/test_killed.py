@@ -37,7 +37,7 @@ def killed_equals_whole(live, tmp_path, config, execution, kills, unroll=None):
 
 # One system for each kind of state and clock; `test_every_method.py` saves and loads the learner with every method.
 REGRESSION, MNIST = "slowly-changing-regression", "online-permuted-mnist"
-SYSTEMS = {"cbp": MNIST, "shrink-and-perturb": REGRESSION, "redo": MNIST, "snr": REGRESSION,
+SYSTEMS = {"shrink-and-perturb": REGRESSION, "redo": MNIST, "snr": REGRESSION,
            "hare-and-tortoise": MNIST, "c-chain": REGRESSION, "aid": MNIST}  # fmt: skip
 # One benchmark for each way of training; `make faults` kills runs of all of them.
 BENCHMARKS = (
@@ -68,7 +68,6 @@ def test_killed_equals_never_killed(live, tmp_path, benchmark, method, kills):
 @pytest.mark.parametrize(
     ("benchmark", "strategy"),
     [
-        ("slowly-changing-regression", "stack"),
         ("slowly-changing-regression", "lanes"),
         ("online-permuted-mnist", "rank-one"),
     ],

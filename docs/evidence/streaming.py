@@ -64,7 +64,7 @@ def tables(page: str) -> str:
 def growth() -> str:
     """How the cost of a step grows with the number of weights, from the table of `streaming_speed.md`."""
     text = (HERE / "streaming_speed.md").read_text(encoding="utf-8").partition("against the number of weights")[2]
-    rows = re.findall(r"^\|\s*[\d,]+\s*\|\s*([\d,]+)\s*\|\s*([\d.,]+)", text, re.MULTILINE)
+    rows = re.findall(r"^\|\s*[\d,]+\s*\|\s*([\d,]+)\s*\|\s*[\d,]+\s*\|\s*([\d.,]+)", text, re.MULTILINE)
     weights, cost = np.log([[float(each.replace(",", "")) for each in row] for row in rows]).T
     power = np.polyfit(weights, cost, 1)[0]
     low, high = (f"{float(np.exp(value)):,.0f}" for value in (weights.min(), weights.max()))

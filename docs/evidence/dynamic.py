@@ -13,12 +13,9 @@ again. Several processes may work side by side. The page and the figure are writ
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -26,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pieces import claimed, save
 
 from neoteny import registry
 from neoteny.lab.benchmark import OnlineBenchmark
@@ -265,25 +263,11 @@ def path_of(problem: str, system: str) -> Path:
     return PIECES / problem / f"{system}-{hashlib.sha256(told.encode()).hexdigest()[:10]}.npz"
 
 
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether no other process works on the piece; the claim ends with this process."""
-    own = CLAIMS / f"{path.parent.name}-{path.stem}.lock"
-    own.parent.mkdir(parents=True, exist_ok=True)
-    with own.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
 def work(problems: list[str], systems: list[str], until: float) -> bool:
     """Make what is missing; returns whether nothing is left."""
     for problem, system in product(problems, systems):
         path = path_of(problem, system)
-        with claimed(path) as free:
+        with claimed(path, CLAIMS) as free:
             if not free or path.exists():
                 continue
             if time.monotonic() > until:
@@ -291,9 +275,7 @@ def work(problems: list[str], systems: list[str], until: float) -> bool:
             begun = time.process_time()
             found = piece(PROBLEMS[problem], SYSTEMS[system])
             found["seconds"] = time.process_time() - begun
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(part := path.with_suffix(".part.npz"), **found)
-            os.replace(part, path)
+            save(path, found)
             told = f"{found['microseconds']:.2f} us a run-step ({found['strategy']}), {found['seconds']:.0f} s in all"
             print(f"{problem} {system}: {judged(PROBLEMS[problem], found['scores']).mean():.4f}, {told}", flush=True)
     return True

@@ -15,12 +15,9 @@ processes may work side by side.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -29,6 +26,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from pieces import claimed, save
 
 from neoteny import lab
 from neoteny.benchmarks.generalisability import Generalisability
@@ -278,26 +276,12 @@ def minutes(name: str, system: str) -> float:
     return (study.runs(system) * study.seconds * FACTORS.get(system, 1.0) + stacks * COMPILING) / 60
 
 
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether no other process works on the piece; the claim ends with this process."""
-    own = RUNS / "claims" / f"{path.parent.name}-{path.stem}.lock"
-    own.parent.mkdir(parents=True, exist_ok=True)
-    with own.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
 def work(studies: list[str], systems: list[str], until: float) -> bool:
     """Make what is missing; returns whether nothing is left."""
     left = False
     for name, system in order(studies, systems):
         path, needed = path_of(name, system), STUDIES[name].tuned
-        with claimed(path) as free:
+        with claimed(path, RUNS / "claims") as free:
             if not free or path.exists():
                 continue
             if needed not in ("", name) and not path_of(needed, system).exists():
@@ -307,9 +291,7 @@ def work(studies: list[str], systems: list[str], until: float) -> bool:
                 return False
             begun = time.process_time()
             found = piece(name, system) | {"seconds": time.process_time() - begun}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(part := path.with_suffix(".part.npz"), **found)
-            os.replace(part, path)
+            save(path, found)
             score = final(found) if "test_accuracy" in found else found["accuracy"][:, -1]
             print(f"{name} {system}: {score.mean():.4f}, {found['seconds'] / 60:.1f} min", flush=True)
     return not left

@@ -27,7 +27,6 @@ from neoteny.report.claims.criteria import (
     Level,
     Outcome,
     Shrinks,
-    runs_to_decide,
 )
 from neoteny.report.claims.look import Look
 from neoteny.report.claims.page import markdown
@@ -37,7 +36,7 @@ from neoteny.report.papers.judging import judge
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Runs, group_frames
 from neoteny.report.runs.series import Series
-from neoteny.report.statistics.intervals import mean_interval, welch_interval
+from neoteny.report.statistics.intervals import mean_interval, runs_to_decide, welch_interval
 from report import made_up
 
 A, B, C = "a", "b", "c"

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from neoteny.report.claims.look import CurveName, Look, Window, percent
 from neoteny.report.statistics.cell import Cell
-from neoteny.report.statistics.intervals import Interval
+from neoteny.report.statistics.intervals import Interval, runs_to_decide
 from neoteny.report.statistics.sample import Sample
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "Verdict",
     "each",
     "effect_text",
-    "runs_to_decide",
 ]
 
 Verdict = Literal["holds", "does not hold", "undecided", "not yet run"]
@@ -361,33 +360,6 @@ class All(Criterion):
         counts = dict.fromkeys(outcome.n for outcome in outcomes)
         enough = max(one.enough for one in outcomes) if verdict == "undecided" else 0
         return Outcome(verdict, "; ".join(outcome.effect for outcome in outcomes), "; ".join(counts), enough)
-
-
-def runs_to_decide(interval: Interval, threshold: float, most: int = 10_000) -> int:
-    """How many runs would have an interval that leaves the threshold out, if mean and spread stay as they are.
-
-        the smallest n with t(1 - alpha/2, n - 1) s / sqrt(n) < |mean - threshold|
-
-    Returns:
-        The number; `most` if it is at least that many; 0 where one run leaves the spread unknown.
-
-    >>> from neoteny.report.statistics.intervals import mean_interval
-    >>> runs_to_decide(mean_interval([0.0, 1.0, 2.0]), 0.0)
-    7
-    """
-    from scipy.special import stdtrit
-
-    n, half = int(interval.n), float(interval.high - interval.low) / 2
-    if n < 2 or not half > 0:
-        return 0
-    spread = half * n**0.5 / stdtrit(n - 1, (1 + interval.level) / 2)
-    distance = abs(float(interval.mean) - threshold)
-    low, high = 2, most  # the half width falls with n, so halving finds the first that is small enough
-    while low < high:
-        middle = (low + high) // 2
-        wide = stdtrit(middle - 1, (1 + interval.level) / 2) * spread / middle**0.5 >= distance
-        low, high = (middle + 1, high) if wide else (low, middle)
-    return low
 
 
 def each(criterion: Callable[..., Criterion], curves: Iterable[CurveName], *others: Any) -> All:

@@ -36,6 +36,7 @@ __all__ = [
     "interval_name",
     "iqm_interval",
     "mean_interval",
+    "runs_to_decide",
     "stratified_interval",
     "welch_interval",
 ]
@@ -250,6 +251,32 @@ def stratified_interval(
             rng=np.random.default_rng(seed),
         ).confidence_interval  # fmt: skip
     return _single(statistic(*strata) if n else math.nan, low, high, n, "stratified", level)
+
+
+def runs_to_decide(interval: Interval, threshold: float, most: int = 10_000) -> int:
+    """How many runs would have an interval that leaves the threshold out, if mean and spread stay as they are.
+
+        the smallest n with t(1 - alpha/2, n - 1) s / sqrt(n) < |mean - threshold|
+
+    Returns:
+        The number; `most` if it is at least that many; 0 where one run leaves the spread unknown.
+
+    >>> runs_to_decide(mean_interval([0.0, 1.0, 2.0]), 0.0)
+    7
+    """
+    from scipy.special import stdtrit
+
+    n, half = int(interval.n), float(interval.high - interval.low) / 2
+    if n < 2 or not half > 0:
+        return 0
+    spread = half * n**0.5 / stdtrit(n - 1, (1 + interval.level) / 2)
+    distance = abs(float(interval.mean) - threshold)
+    low, high = 2, most  # the half width falls with n, so halving finds the first that is small enough
+    while low < high:
+        middle = (low + high) // 2
+        wide = stdtrit(middle - 1, (1 + interval.level) / 2) * spread / middle**0.5 >= distance
+        low, high = (middle + 1, high) if wide else (low, middle)
+    return low
 
 
 def _single(mean: float, low: float, high: float, n: int, kind: str, level: float) -> Interval:

@@ -1,0 +1,33 @@
+"""The pieces of a study: files that several processes may make side by side."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@contextmanager
+def claimed(path: Path, claims: Path) -> Iterator[bool]:
+    """Whether no other process works on the piece; the claim, a file in `claims`, ends with this process."""
+    own = claims / f"{path.parent.name}-{path.stem}.lock"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    with own.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def save(path: Path, found: Mapping[str, Any]) -> None:
+    """Write a piece, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(part := path.with_suffix(".part.npz"), **found)
+    os.replace(part, path)

@@ -25,7 +25,7 @@ def made_up_images():
 
 
 def first_network(config, stream):
-    """The network that run 0 begins with, in double precision."""
+    """The network that run 0 begins with."""
     problem = config.problem
     learner = Learner(
         problem.build_network,

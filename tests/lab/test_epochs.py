@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lab.stages import first_network
 from neoteny import data, lab
 from neoteny.benchmarks.incremental_cifar100 import IncrementalCIFAR100
 from neoteny.lab.config import resolve
@@ -48,22 +49,6 @@ def _small_data(monkeypatch):
 
 def rows(run, metric, layer=""):
     return run.metrics.filter((pl.col("metric") == metric) & (pl.col("layer") == layer))
-
-
-def first_network(config, stream):
-    """The network that run 0 begins with."""
-    problem = config.problem
-    learner = Learner(
-        problem.build_network,
-        stream.probe(1)[0],
-        loss="cross_entropy",
-        optimizer=problem.optimizer,
-        seeds=config.seeds,
-        compile=False,
-    )
-    net = problem.build_network()
-    net.load_state_dict({**net.state_dict(), **{name: value[0] for name, value in learner.initial_weights.items()}})
-    return net
 
 
 def test_continual_imagenet_is_the_ordinary_loop(tmp_path):

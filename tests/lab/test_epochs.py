@@ -22,7 +22,7 @@ from neoteny.lab.objective import examples, only
 from neoteny.lab.running import folder_of, start
 from neoteny.optim import SGD
 from neoteny.streams import epochs as epoch_streams
-from neoteny.streams.images import as_floats
+from neoteny.streams.picking import picked
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"
 EAGER = {"compile": False, "progress": False}
@@ -137,7 +137,7 @@ def test_incremental_cifar100_is_the_ordinary_loop(tmp_path, monkeypatch):
     """
     build = IncrementalCIFAR100.build_network
     monkeypatch.setattr(IncrementalCIFAR100, "build_network", lambda self: build(self).double())
-    monkeypatch.setattr(epoch_streams, "as_floats", lambda *own: as_floats(*own).double())
+    monkeypatch.setattr(epoch_streams, "picked", lambda *own: picked(*own).double())
     settings = {"epochs": 6, "drops": (0.5,), "drop_factor": 0.125, "step_size": 2**-6}
     config = resolve(CIFAR, runs=1, scale="tiny", seed=3, settings=settings)
     run = lab.run(config, out=tmp_path, **EAGER)

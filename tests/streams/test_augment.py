@@ -44,6 +44,7 @@ def slowly(image, flipped, down, right, degrees, pad):
         ((16, 16), {"degrees": (-40.0, 200.0)}),
         ((8, 8), {"pad": 7, "flip": 1.0}),
         ((7, 10), {"pad": 2, "degrees": (15.0, 15.0), "flip": 0.0}),
+        ((7, 10), {"pad": 6, "degrees": (0.0, 0.0)}),
     ],
 )
 def test_it_is_the_slow_reference(side, settings):

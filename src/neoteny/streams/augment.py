@@ -7,6 +7,7 @@ input pixels, and every pixel of a batch is moved once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,24 +96,37 @@ class Augmentation:
         """
         import torch
 
-        if images.dim() < 4 or key.shape != (*images.shape[:-4], 2):
-            raise SettingError(
-                f"images {list(images.shape)} with keys {list(key.shape)}: for images [..., B, C, H, W] "
-                "there must be keys [..., 2], one for each batch."
-            )
-        if self.pad >= min(images.shape[-2:]):
-            raise SettingError(
-                f"pad = {self.pad} for images of {images.shape[-2]} x {images.shape[-1]} pixels: "
-                "reflection reaches no further than to the opposite edge; pad by less than the side."
-            )
+        self.require_fitting(images.shape, key)
         flat = images.reshape(-1, *images.shape[-3:])
         moves = Moves(*(each.reshape(-1) for each in self.draw(key.to(images.device), images.shape[-4])))
         moved = torch.empty_like(flat, memory_format=torch.contiguous_format)
         block = max(_TOGETHER // flat.shape[-2:].numel(), 1) if images.device.type == "cpu" else max(len(flat), 1)
         for start in range(0, len(flat), block):
             some = slice(start, start + block)
-            moved[some] = _move(flat[some], Moves(*(each[some] for each in moves)))
+            moved[some] = _move(flat[some], Moves(*(each[some] for each in moves)), self.only_shifts)
         return moved.view(images.shape)
+
+    @property
+    def only_shifts(self) -> bool:
+        """Whether images are never turned."""
+        return self.degrees == (0.0, 0.0)
+
+    def require_fitting(self, shape: Sequence[int], key: Tensor) -> None:
+        """Check that images of a shape can be moved by these keys.
+
+        Raises:
+            SettingError: images too small to be padded, or not one key a batch.
+        """
+        if len(shape) < 4 or key.shape != (*shape[:-4], 2):
+            raise SettingError(
+                f"images {list(shape)} with keys {list(key.shape)}: for images [..., B, C, H, W] "
+                "there must be keys [..., 2], one for each batch."
+            )
+        if self.pad >= min(shape[-2:]):
+            raise SettingError(
+                f"pad = {self.pad} for images of {shape[-2]} x {shape[-1]} pixels: "
+                "reflection reaches no further than to the opposite edge; pad by less than the side."
+            )
 
     def draw(self, key: Tensor, count: int) -> Moves:
         """How the `count` images of each batch are moved, `[..., count]`, for keys `[..., 2]`."""
@@ -131,19 +145,12 @@ class Augmentation:
         return Moves(flipped <= self.flip, shift(down), shift(right), low + (high - low) * angle)
 
 
-def _move(images: Tensor, moves: Moves) -> Tensor:
-    """The images `[B, C, H, W]`, moved, with `[B]` moves; in double precision, so that all devices round alike."""
+def _move(images: Tensor, moves: Moves, only_shifts: bool) -> Tensor:
+    """The images `[B, C, H, W]`, moved, with `[B]` moves."""
     import torch
 
     height, width = images.shape[-2:]
     flipped, down, right, degrees = (each.unsqueeze(1) for each in moves)
-    sine, cosine = degrees.deg2rad().sin(), degrees.deg2rad().cos()
-    y, x = (torch.arange(side, device=images.device).double() - (side - 1) / 2 for side in (height, width))
-
-    # [B, H, 1] + [B, 1, W]: the place in the crop that a pixel comes from, rows counted downwards
-    row = ((cosine * y + (height - 1) / 2).unsqueeze(2) + (sine * x).unsqueeze(1)).round_().long()
-    column = ((sine * -y + (width - 1) / 2).unsqueeze(2) + (cosine * x).unsqueeze(1)).round_().long()
-    outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
 
     def reflected(place: Tensor, side: int) -> Tensor:
         """The place in the image that a place in its reflected padding shows; any place if that lies outside."""
@@ -153,8 +160,27 @@ def _move(images: Tensor, moves: Moves) -> Tensor:
     rows = reflected(torch.arange(height, device=images.device) + down, height) * width
     columns = reflected(torch.arange(width, device=images.device) + right, width)
     columns = torch.where(flipped, width - 1 - columns, columns)
-    place = rows.gather(1, row.clamp_(0, height - 1).flatten(1))
-    place += columns.gather(1, column.clamp_(0, width - 1).flatten(1))
+    if only_shifts:
+        place, outside = (rows.unsqueeze(2) + columns.unsqueeze(1)).flatten(1), None
+    else:
+        row, column = _turned(degrees, height, width)
+        outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
+        place = rows.gather(1, row.clamp_(0, height - 1).flatten(1))
+        place += columns.gather(1, column.clamp_(0, width - 1).flatten(1))
     index = place.unsqueeze(1).expand(-1, images.shape[1], -1)
     moved = images.flatten(2).gather(2, index).view(images.shape)
-    return moved.masked_fill_(outside.unsqueeze(1), 0)
+    return moved if outside is None else moved.masked_fill_(outside.unsqueeze(1), 0)
+
+
+def _turned(degrees: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Row and column `[B, H, W]` of the crop that each pixel comes from, rows counted downwards, by angles `[B, 1]`.
+
+    In double precision, so that all devices round alike.
+    """
+    import torch
+
+    sine, cosine = degrees.deg2rad().sin(), degrees.deg2rad().cos()
+    y, x = (torch.arange(side, device=degrees.device).double() - (side - 1) / 2 for side in (height, width))
+    row = ((cosine * y + (height - 1) / 2).unsqueeze(2) + (sine * x).unsqueeze(1)).round_().long()
+    column = ((sine * -y + (width - 1) / 2).unsqueeze(2) + (cosine * x).unsqueeze(1)).round_().long()
+    return row, column

@@ -10,7 +10,7 @@ import numpy as np
 
 from neoteny.seeds import DATA, generator
 from neoteny.streams.base import Stream
-from neoteny.streams.images import as_floats
+from neoteny.streams.picking import picked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,13 +103,12 @@ class Epochs(Stream):
     def _take(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         import torch
 
-        task, steps = self.task, stop - start
+        task, shape = self.task, (self.runs, stop - start, self.batch_size)
         taken = [self._of_run(run, task, start, stop) for run in range(self.runs)]
-        rows, labels = (np.stack([each[place] for each in taken]) for place in (0, 1))
-        x = self._gather(self._images, rows).unflatten(1, (steps, self.batch_size))
-        if self._augmentation is not None:
-            x = self._augmentation(x, self._keys(self.start_of(task) + start, steps))
-        return self._shaped(x), torch.from_numpy(labels).to(self.device).unflatten(1, (steps, self.batch_size))
+        rows, labels = (np.stack([each[place] for each in taken]).reshape(shape) for place in (0, 1))
+        keys = None if self._augmentation is None else self._keys(self.start_of(task) + start, stop - start)
+        x = self._gather(self._images, rows, keys)
+        return self._shaped(x), torch.from_numpy(labels).to(self.device)
 
     def _of_run(self, run: int, task: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and labels of a run's steps of a task, [steps * B]."""
@@ -157,12 +156,12 @@ class Epochs(Stream):
         """What the probe is drawn from."""
         return self._set(run, self.task)
 
-    def _gather(self, images: Tensor, rows: np.ndarray) -> Tensor:
-        """Images [R, n] as floats."""
+    def _gather(self, images: Tensor, rows: np.ndarray, keys: Tensor | None = None) -> Tensor:
+        """Images [R, ...] as floats; moved by keys, where there are any."""
         import torch
 
         chosen = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64)).to(self.device)
-        return as_floats(images.index_select(0, chosen.flatten()).unflatten(0, rows.shape), self._pixels)
+        return picked(images, chosen, self._pixels, self._augmentation, keys)
 
     def _shaped(self, images: Tensor) -> Tensor:
         return images.flatten(-3) if self._flat else images

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["PIXELS", "as_floats", "shrink", "shrink_flat"]
+__all__ = ["PIXELS", "as_floats", "scaling", "shrink", "shrink_flat"]
 
 PIXELS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxyType(
     {
@@ -45,14 +45,23 @@ def as_floats(images: Tensor, pixels: str) -> Tensor:
     >>> as_floats(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), "unit").unique()
     tensor([1.])
     """
+    means, deviations = (each.to(images.device).view(-1, 1, 1) for each in scaling(pixels, images.shape[-3]))
+    floats = images.float()
+    return floats if pixels == "bytes" else floats.sub_(means).div_(deviations)
+
+
+def scaling(pixels: str, colours: int) -> tuple[Tensor, Tensor]:
+    """What is subtracted from each of an image's colours, and what it is then divided by, float32 `[colours]`.
+
+    Raises:
+        UnknownNameError: there is no such scaling.
+    """
     import torch
 
     if pixels not in PIXELS:
         raise UnknownNameError(pixels, PIXELS, "scaling of pixels")
-    colours = images.shape[-3]
-    means, deviations = (torch.tensor(each[:colours], device=images.device).view(-1, 1, 1) for each in PIXELS[pixels])
-    floats = images.float()
-    return floats if pixels == "bytes" else floats.sub_(means).div_(deviations)
+    means, deviations = (torch.tensor(each[:colours]) for each in PIXELS[pixels])
+    return means, deviations
 
 
 def shrink(images: Tensor, side: int) -> Tensor:

@@ -16,6 +16,7 @@ from .attachment.attach import attach as attach
 from .attachment.plasticity import Plasticity as Plasticity
 from .comparison.comparing import compare as compare
 from .errors import PlasticityWarning as PlasticityWarning
+from .lab.running import RunStack as RunStack
 from .measures.diagnose import diagnose as diagnose
 from .measures.monitor import Monitor as Monitor
 from .methods.architecture import WithBatchNorm as WithBatchNorm
@@ -59,5 +60,6 @@ from .methods.spectral import Spectral as Spectral
 from .methods.upgd import UPGD as UPGD
 from .methods.weight_clipping import WeightClipping as WeightClipping
 from .registry import register as register
+from .report.pairs import compare_runs as compare_runs
 
 __version__: str

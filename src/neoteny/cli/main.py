@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "run systems on a benchmark: neoteny run BENCHMARK --method backprop,cbp",
     "resume": "go on with a run that was interrupted: neoteny resume RUN_DIR",
     "report": "figures, tables and one HTML page of all runs below a folder: neoteny report RUNS_DIR",
+    "results": "tables and paired comparisons, as text, LaTeX or CSV: neoteny results RUNS_DIR --against backprop",
     "figure": "draw figures of papers, or list what they need: neoteny figure NAME [RUNS_DIR]",
     "claims": "which claims of the papers hold in these runs: neoteny claims [RUNS_DIR]",
     "leaderboard": "every method on the fast benchmarks, tuned and reported: neoteny leaderboard [--method a,b]",

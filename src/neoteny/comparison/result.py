@@ -13,6 +13,7 @@ import numpy as np
 from neoteny.comparison.code import lines_of
 from neoteny.comparison.entries import BARE, Entries, Entry
 from neoteny.report.statistics.cell import Cell, markdown_table
+from neoteny.report.statistics.final_table import p_value
 from neoteny.report.statistics.intervals import mean_interval
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Comparison(Entries):
             own, cell = self.against_bare.get(entry.name), self._cell(entry)
             gap = Cell(own.mean, own.low, own.high, self.seeds).text(share, signed=True) if own else ""
             mean = cell.text(share) + f" ({cell.n} of {self.seeds})" * (cell.n < self.seeds)
-            found.append((entry.name, mean, gap, _p(own.p) if own else "", f"{self._cost(entry):.2f}",
+            found.append((entry.name, mean, gap, p_value(own.p) if own else "", f"{self._cost(entry):.2f}",
                           self.step_size(entry), entry.settings))  # fmt: skip
         return found
 
@@ -144,7 +145,3 @@ class Comparison(Entries):
         out = io.StringIO()
         Console(file=out, width=max(110, shutil.get_terminal_size((110, 24)).columns)).print(self)
         return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.0005 else "<0.001"

@@ -22,9 +22,9 @@ from neoteny.errors import NeotenyError, RunFolderError
 from neoteny.lab.former_names import METRICS
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COLUMNS", "SORT", "Recorder", "Unrecorded", "atomically", "checksum", "read_frame", "read_parts"]
+__all__ = ["COLUMNS", "SORT", "Recorder", "Unrecorded", "atomically", "by_run", "checksum", "read_frame", "read_parts"]
 
 COLUMNS: dict[str, Any] = {
     "run": pl.Int32,
@@ -205,6 +205,23 @@ class Recorder:
 def checksum(path: Path) -> str:
     """The SHA-256 of a file."""
     return sha256(path.read_bytes()).hexdigest()
+
+
+def by_run(rows: pl.DataFrame, runs: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The rows of one metric and layer as an array.
+
+    Args:
+        rows: with the columns run, step and value.
+        runs: R.
+
+    Returns:
+        The steps, [steps], and the values, [R, steps]; NaN where a run has none, and where one is not finite.
+    """
+    steps, column = np.unique(rows["step"].to_numpy(), return_inverse=True)
+    values = np.full((runs, len(steps)), np.nan)
+    values[rows["run"].to_numpy(), column] = rows["value"].to_numpy()
+    values[~np.isfinite(values)] = np.nan
+    return steps, values
 
 
 def read_frame(path: Path) -> pl.DataFrame:

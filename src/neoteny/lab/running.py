@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neoteny.checks import expanded, known_keywords
-from neoteny.errors import CheckpointError, DataError, NeotenyError, RunFolderError, SettingError
+from neoteny.errors import CheckpointError, DataError, NeotenyError, RunFolderError, SettingError, UnknownNameError
 from neoteny.kinds import with_kinds
 from neoteny.lab import checkpoint
 from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
@@ -23,12 +23,16 @@ from neoteny.lab.config import resolve as resolve_config
 from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.overriding import Overrides
+from neoteny.lab.recorder import by_run
 from neoteny.notebook import table
 from neoteny.progress import live
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas
     import polars as pl
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from neoteny.optim import Optimizer
@@ -42,7 +46,11 @@ class ResumeWarning(UserWarning):
 
 @dataclass(frozen=True)
 class RunStack:
-    """A stack of runs in a folder.
+    """A stack of runs in a folder: `neoteny.RunStack.load(folder)`.
+
+    `stack["loss"]` is an array [runs, steps], and `stack.steps("loss")` says at which steps; `stack["dormant_units",
+    "layer1"]` is a measure of one layer. NaN stands where a run had ended. `stack.to_frame()` and `stack.to_pandas()`
+    have everything as rows.
 
     Attributes:
         folder: where.
@@ -51,6 +59,39 @@ class RunStack:
 
     folder: Path
     config: RunConfig
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RunStack:
+        """The stack of runs in a folder, finished or not.
+
+        Raises:
+            RunFolderError: there is no run in the folder. `neoteny.report.load` reads all runs below one.
+        """
+        found = RunFolder(expanded(folder))
+        return cls(found.path, found.config())
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One a run."""
+        return self.config.seeds
+
+    def __getitem__(self, metric: str | tuple[str, str]) -> NDArray[np.float64]:
+        return by_run(self._rows(metric), self.config.runs)[1]
+
+    def steps(self, metric: str | tuple[str, str]) -> NDArray[np.int64]:
+        """At which steps a metric was recorded: examples that each run had seen, or steps of an agent, [steps]."""
+        return by_run(self._rows(metric), self.config.runs)[0]
+
+    def _rows(self, metric: str | tuple[str, str]) -> pl.DataFrame:
+        """The rows of a metric of the whole network, or of (metric, layer)."""
+        name, layer = (metric, "") if isinstance(metric, str) else metric
+        mine = self.metrics.filter(metric=name)
+        if mine.is_empty():
+            raise UnknownNameError(name, self.metrics["metric"].unique(), f"metric in {self.folder}")
+        layers = mine["layer"].unique().to_list()
+        if layer not in layers:
+            raise UnknownNameError(layer, layers, f'layer of {name} (write stack["{name}", "{max(layers)}"])')
+        return mine.filter(layer=layer)
 
     def _repr_html_(self) -> str:
         """The folder and the configuration, as a table for notebooks."""
@@ -67,9 +108,25 @@ class RunStack:
         """What was recorded: run, step, task, metric, layer, value."""
         return RunFolder(self.folder).metrics()
 
+    # neoteny.report lies above neoteny.lab, so it is imported only when needed.
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row a number: benchmark, scale, system, seed, a grid's settings, step, task, metric, layer, value."""
+        return self._report().to_frame()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The same for pandas.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return self._report().to_pandas()
+
+    def _report(self) -> Any:
+        return import_module("neoteny.report").load(self.folder)
+
     def plot(self, metric: str | None = None, **options: Any) -> Figure:
         """Learning curves with intervals; options as for `neoteny.report.plot`."""
-        # neoteny.report lies above neoteny.lab, so it is imported only when needed.
         return import_module("neoteny.report").plot(self.metrics, self.config.to_dict(), metric, **options)
 
     def final_weights(self) -> dict[str, Tensor]:

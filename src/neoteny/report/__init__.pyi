@@ -2,6 +2,8 @@ from .figures.curves import learning_curves as learning_curves
 from .figures.curves import plot as plot
 from .figures.panels import measures as measures
 from .page.html import build as build
+from .pairs import PairedRuns as PairedRuns
+from .pairs import compare_runs as compare_runs
 from .runs.folders import RunFrame as RunFrame
 from .runs.groups import Group as Group
 from .runs.groups import Runs as Runs

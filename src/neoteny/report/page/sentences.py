@@ -16,7 +16,7 @@ from neoteny.report.statistics.cell import Cell
 from neoteny.report.statistics.final_table import FinalRow, FinalTable
 from neoteny.report.statistics.paired import Difference
 
-__all__ = ["ALPHA", "amount", "reference", "same_stream", "sentences", "verdict"]
+__all__ = ["ALPHA", "amount", "beside", "reference", "same_stream", "sentences", "verdict"]
 
 ALPHA = 0.05
 BASE = "backprop"
@@ -84,7 +84,7 @@ def sentences(group: Group, table: FinalTable, base: int, found: Mapping[str, Di
         )
         worst = [order[-1]] if verdict(found[order[-1]], metric) < 0 else []
         order = [*order[: EACH - 1], *worst]
-    return [*said, *(_beside(name, found[name], table, reference.system) for name in order)]
+    return [*said, *(beside(name, found[name], table, reference.system) for name in order)]
 
 
 def _course(row: FinalRow, table: FinalTable, best_of: str) -> str:
@@ -100,7 +100,10 @@ def _course(row: FinalRow, table: FinalTable, best_of: str) -> str:
     )
 
 
-def _beside(name: str, found: Difference, table: FinalTable, base: str) -> str:
+def beside(name: str, found: Difference, table: FinalTable, base: str) -> str:
+    """How a system ended beside another, as a sentence."""
+    if found.low == found.high == 0:
+        return f"{name} ends as {base} does, on each of {found.n} seeds."
     cell = Cell(found.mean, found.low, found.high, found.n)
     size = amount(cell, table.share).lstrip("+−")
     points = " points" if table.share else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import polars as pl
 
@@ -19,6 +19,10 @@ from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
 from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN, is_performance
 from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
 from neoteny.report.runs.settings import differing, format_number
+from neoteny.report.runs.tidy import as_pandas, tidy
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Group", "Runs", "group_frames", "load", "load_any", "series_of"]
 
@@ -149,12 +153,20 @@ class Runs(Sequence[Group]):
             default=None,
         )
 
+    def to_frame(self) -> pl.DataFrame:
+        """Everything that was recorded, in one table; see `tidy`."""
+        return tidy(series for group in self for series in group.series)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The same for pandas."""
+        return as_pandas(self.to_frame())
+
     def __repr__(self) -> str:
         return f"Runs({', '.join(f'{group.title}: {len(group.series)} series' for group in self)})"
 
 
-def load(directory: str | Path) -> Runs:
-    """Read all run folders at or below a directory and group them by benchmark and scale.
+def load(*directories: str | Path) -> Runs:
+    """Read all run folders at or below directories and group them by benchmark and scale.
 
     A folder that cannot be used is left out and named in `Runs.problems`.
 
@@ -167,7 +179,7 @@ def load(directory: str | Path) -> Runs:
     neoteny.errors.RunFolderError: no/such/place is not a directory: give the one that `neoteny run --out` wrote to.
     """
     frames, problems = [], []
-    for path in find_folders(Path(directory)):
+    for path in dict.fromkeys(path for directory in directories for path in find_folders(Path(directory))):
         try:
             frames.append(read_folder(path))
         except RunFolderError as error:

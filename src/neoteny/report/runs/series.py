@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from neoteny import registry
-from neoteny.lab.recorder import SORT
+from neoteny.lab.recorder import SORT, by_run
 from neoteny.report.runs.curve import Curve, rebin, spacing
 from neoteny.report.runs.folders import UNFINISHED, RunFrame
 from neoteny.report.runs.metrics import layer_order
@@ -98,10 +98,7 @@ class Series:
         return self.frame.filter((pl.col("metric") == metric) & (pl.col("layer") == layer))
 
     def _table(self, rows: pl.DataFrame) -> Curve:
-        steps, column = np.unique(rows["step"].to_numpy(), return_inverse=True)
-        values = np.full((self.runs, len(steps)), np.nan)
-        values[rows["run"].to_numpy(), column] = rows["value"].to_numpy()
-        values[~np.isfinite(values)] = np.nan
+        steps, values = by_run(rows, self.runs)
         return Curve(steps, values, spacing(steps))
 
     def only(self, seeds: Sequence[int]) -> Series:

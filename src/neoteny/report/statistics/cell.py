@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neoteny.report.statistics.intervals import Interval
 
-__all__ = ["Cell", "markdown_table"]
+__all__ = ["Cell", "latex_table", "markdown_table"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,48 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     | a\|b | 3 |
     """
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+
+
+def latex_table(rows: Sequence[Sequence[str]], caption: str) -> str:
+    r"""A LaTeX table with rules of the package booktabs: its headings, its rows, what it shows.
+
+    >>> print(latex_table([("a_b", "last"), ("cbp", "-1.2 ± 0.3"), ("l2", "50% [-3, 4]")], "100 %"))
+    \begin{table}
+    \centering
+    \begin{tabular}{lr}
+    \toprule
+    a\_b & last \\
+    \midrule
+    cbp & $-1.2 \pm 0.3$ \\
+    l2 & 50\% [$-3$, 4] \\
+    \bottomrule
+    \end{tabular}
+    \caption{100 \%}
+    \end{table}
+    """
+    head, *body = (" & ".join(map(_latex, row)) + r" \\" for row in rows)
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", r"\toprule", head]
+    lines += [r"\midrule", *body, r"\bottomrule", r"\end{tabular}", rf"\caption{{{_latex(caption)}}}", r"\end{table}"]
+    return "\n".join(lines)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+}
+_LATEX |= {sign: "\\" + sign for sign in "&%$#_{}"}
+
+
+def _latex(text: str) -> str:
+    """Text as LaTeX has it; numbers with a sign or with ± in formulas, so that a minus is one."""
+    if re.fullmatch(r"[-+]?[\d.e+]+ ± [\d.e+-]+", text):
+        return f"${text.replace('±', chr(92) + 'pm')}$"
+    escaped = "".join(_LATEX.get(sign, sign) for sign in text)
+    return re.sub(r"(?<![\w=-])[-+][\d.]+", lambda number: f"${number[0]}$", escaped)
 
 
 def _decimals(half_width: float, mean: float) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +16,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.report.files import write
 from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.groups import Group
 from neoteny.report.runs.metrics import direction, in_words, is_performance, is_share
 from neoteny.report.runs.series import Unit
-from neoteny.report.statistics.cell import Cell, markdown_table
+from neoteny.report.statistics.cell import Cell, latex_table, markdown_table
 from neoteny.report.statistics.intervals import Kind, interval_name, mean_interval
+from neoteny.report.statistics.paired import Difference, paired_differences
 from neoteny.report.statistics.sample import count
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["FinalRow", "FinalTable", "final_table"]
+__all__ = ["FinalRow", "FinalTable", "final_table", "p_value"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class FinalRow:
 
 @dataclass(frozen=True)
 class FinalTable:
-    """Rows of one benchmark, to be shown in a terminal, in Markdown, or kept as a file.
+    """Rows of one benchmark, to be shown in a terminal, in Markdown or LaTeX, or kept as a file.
 
     Attributes:
         benchmark: its id.
@@ -75,6 +76,8 @@ class FinalTable:
         interval: name of the interval, such as "95% Student t interval".
         rows: one a system.
         unit: of the window.
+        base: the system that the others are compared with; empty without a comparison.
+        beside: of each other system its last window minus that of `base`, on the same seeds.
     """
 
     benchmark: str
@@ -84,6 +87,19 @@ class FinalTable:
     interval: str
     rows: tuple[FinalRow, ...]
     unit: Unit = "examples"
+    base: str = ""
+    beside: Mapping[str, Difference] = field(default_factory=dict, repr=False)
+
+    def against(self, base: str) -> FinalTable:
+        """The same table with paired differences to one of its systems; p is corrected for their number (Holm).
+
+        Raises:
+            UnknownNameError: the table has no such system.
+        """
+        scores = {row.system: row.scores for row in self.rows}
+        if base not in scores:
+            raise UnknownNameError(base, scores, kind="system in this table")
+        return replace(self, base=base, beside=paired_differences(scores, base))
 
     @property
     def title(self) -> str:
@@ -96,9 +112,10 @@ class FinalTable:
         return is_share(self.metric)
 
     @property
-    def headings(self) -> tuple[str, str, str, str, str]:
+    def headings(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return "system", f"first {self.window:,}", f"last {self.window:,}", "change", "n"
+        beside = (f"last, beside {self.base}", "p") if self.base else ()
+        return "system", f"first {self.window:,}", f"last {self.window:,}", "change", *beside, "n"
 
     @property
     def caption(self) -> str:
@@ -106,14 +123,22 @@ class FinalTable:
         better = f" ({'higher' if direction(self.metric) > 0 else 'lower'} is better)"
         better *= is_performance(self.metric)  # a measure of the network is neither good nor bad
         unit = in_words(self.metric) + " in %" * self.share
+        paired = f"; differences to {self.base} are taken seed by seed, p of paired t tests, Holm-corrected"
         return (
             f"{unit}{better}, mean over n runs and {self.interval}, in the first and the last "
-            f"{self.window:,} {self.unit}; the change is taken run by run"
+            f"{self.window:,} {self.unit}; the change is taken run by run{paired * bool(self.base)}"
         )
 
     def cells(self, row: FinalRow) -> list[tuple[str, str]]:
-        """The middle three columns of a row, each as mean and interval."""
-        return [row.first.parts(self.share), row.last.parts(self.share), row.change.parts(self.share, signed=True)]
+        """The columns of a row between its name and n, each as mean and interval."""
+        shown = [row.first.parts(self.share), row.last.parts(self.share), row.change.parts(self.share, signed=True)]
+        if self.base:
+            found = self.beside.get(row.system)
+            cell = (
+                Cell(found.mean, found.low, found.high, found.n).parts(self.share, signed=True) if found else ("", "")
+            )
+            shown += [cell, (p_value(found.p) if found else "", "")]
+        return shown
 
     def rich(self) -> Table:
         """A table for the terminal.
@@ -142,12 +167,24 @@ class FinalTable:
 
     def markdown(self) -> str:
         """A Markdown table with the caption under it."""
-        lines: list[tuple[str, ...]] = [self.headings, ("---", "---:", "---:", "---:", "---:")]
-        lines += [(row.system, *(" ".join(cell).strip() for cell in self.cells(row)), row.n) for row in self.rows]
+        lines = [self.headings, ("---", *["---:"] * (len(self.headings) - 1)), *self._lines()]
         return f"{markdown_table(lines)}\n\n{self.title}: {self.caption}.\n"
 
+    def latex(self) -> str:
+        r"""A LaTeX table with its caption; it needs the package booktabs.
+
+        >>> cell = Cell(0.5, 0.4, 0.6, 3)
+        >>> table = FinalTable("b-v1", "tiny", "accuracy", 100, "t", (FinalRow("cbp", cell, cell, cell, 3),))
+        >>> print(table.latex().splitlines()[6])
+        cbp & $50 \pm 10$ & $50 \pm 10$ & $+50 \pm 10$ & 3 \\
+        """
+        return latex_table([self.headings, *self._lines()], f"{self.title}: {self.caption}.")
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        return [(row.system, *(" ".join(cell).strip() for cell in self.cells(row)), row.n) for row in self.rows]
+
     def frame(self) -> pl.DataFrame:
-        """All numbers, unrounded: one row a system and window."""
+        """All numbers, unrounded: one row a system and window; differences to `base` stand in rows of their own."""
         rows = [
             {
                 "benchmark": self.benchmark,
@@ -166,10 +203,13 @@ class FinalTable:
             for row in self.rows
             for window, cell in (("first", row.first), ("last", row.last), ("change", row.change))
         ]
-        return pl.DataFrame(rows).fill_nan(None)
+        for name, found in self.beside.items():
+            rows.append({**next(row for row in rows if row["system"] == name), "window": f"last minus {self.base}"})
+            rows[-1] |= {key: getattr(found, key) for key in ("mean", "low", "high", "n", "p")}
+        return pl.DataFrame(rows, infer_schema_length=None).fill_nan(None)
 
     def write(self, path: str | Path) -> Path:
-        """Write the table as its suffix says: .csv, .parquet or .md; whole or not at all.
+        """Write the table as its suffix says: .csv, .parquet, .md or .tex; whole or not at all.
 
         Raises:
             SettingError: another suffix.
@@ -181,9 +221,12 @@ class FinalTable:
             self.frame().write_parquet(buffer)
         elif path.suffix == ".md":
             buffer.write(self.markdown().encode())
+        elif path.suffix == ".tex":
+            buffer.write(self.latex().encode())
         else:
             raise SettingError(
-                f"A table cannot be written as {path.suffix or 'a file without suffix'!r}: use .csv, .parquet or .md."
+                f"A table cannot be written as {path.suffix or 'a file without suffix'!r}: use .csv, .parquet, .md or "
+                ".tex."
             )
         return write(path, buffer.getvalue())
 
@@ -223,6 +266,15 @@ def final_table(
         scores = {seed: float(score) for seed, score in zip(one.seeds, last, strict=True) if np.isfinite(score)}
         rows.append(FinalRow(one.label, *cells, runs=one.runs, scores=scores))
     return FinalTable(group.benchmark, group.scale, metric, window, interval_name(interval), tuple(rows), group.unit)
+
+
+def p_value(p: float) -> str:
+    """A p-value as text.
+
+    >>> p_value(0.0001), p_value(0.0412)
+    ('<0.001', '0.041')
+    """
+    return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
 def _window(curve: Curve, start: int, stop: int) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
 // K steps of a rule with a step size for each weight, one example each, on a chain of linear layers and activations.
 //
-// A layer's memory is [inputs + 1, 1 + STATE, width]: for each input the weights to all units, then each kind of state.
-// The last input is constant 1, and its weights are the biases; width is the number of units, rounded up. Rows whose
-// input is 0 and through which no error flows back are not visited: with images of MNIST four fifths of the first
-// layer, with ReLU half of every other. Where inputs are centred, weights learn from them less their centre, so the rows
-// that the products and the updates of the first layer visit differ. The compiler is given the rule, RULE, of `rules.h`;
-// who judges units, JUDGED; and CENTRED, 0 or 1.
+// A layer's memory is lines of [1 + STATE, width]: the weights of a line, then each kind of state. A line is an input, with
+// its weights to all units; the last one is constant 1, and its weights are the biases. Inputs that are 0 and through
+// which no error flows back are not visited: with images of MNIST four fifths of the first layer, with ReLU half of every
+// other. Where inputs are centred, weights learn from them less their centre, which is seldom 0. So there a line of the
+// first layer is a unit, with the weights from all inputs and its bias, and those without an error are not visited. The
+// compiler is given the rule, RULE, of `rules.h`; who judges units, JUDGED; and CENTRED, 0 or 1.
 #include "chain.h"
 #include "rules.h"
 #include <vector>
@@ -17,7 +17,10 @@ constexpr bool CBP = JUDGED == CONTRIBUTION, FRINGE = JUDGED == BACKBONE;
 struct Layer {
   float* memory;
   int in, out, width;
-  float* row(int j) const { return memory + (long)j * (1 + Rule::STATE) * width; }
+  bool by_unit;
+  int lines() const { return by_unit ? out : in + 1; }
+  float* line(int k) const { return memory + (long)k * (1 + Rule::STATE) * width; }
+  float* at(int j, int i) const { return by_unit ? line(i) + j : line(j) + i; }  // from input j to unit i
 };
 
 // What methods keep of the hidden layers' units and of the centre of the inputs, and their settings.
@@ -31,51 +34,53 @@ struct Methods {
   int32_t* counts(Kept what, int l) const { return (int32_t*)kept[what * hidden + l]; }
 };
 
-// One row of a layer: its input x, and for each of the n units its push P and curvature C.
-struct Row {
-  float* w;
-  float* state[Rule::STATE];
-  float x;
-  const float *P, *C;
-  int n;
+// A number that all weights of a line have in common.
+struct Same {
+  float value;
+  float operator[](int) const { return value; }
+};
 
-  Row(const Layer& layer, int j, float x, const Vector& P, const Vector& C)
-      : w(layer.row(j)), x(x), P(P.data()), C(C.data()), n(layer.width) {
-    for (int k = 0; k < Rule::STATE; k++) state[k] = w + (long)(k + 1) * n;
+// A line of a layer: the input x of each weight, and its unit's push P and curvature C.
+template <class Input, class Unit> struct Line {
+  float *w, *state[Rule::STATE];
+  int n;
+  Input x;
+  Unit P, C;
+
+  Line(const Layer& layer, int k, Input x, Unit P, Unit C) : w(layer.line(k)), n(layer.width), x(x), P(P), C(C) {
+    for (int s = 0; s < Rule::STATE; s++) state[s] = w + (long)(s + 1) * n;
   }
 
-  float dot(const Vector& d) const {
+  float dot(const float* d) const {
     float total = 0;
-    const float *a = w, *b = d.data();
+    const float* a = w;
     #pragma omp simd reduction(+ : total)
-    for (int i = 0; i < n; i++) total += a[i] * b[i];
+    for (int i = 0; i < n; i++) total += a[i] * d[i];
     return total;
   }
 
   float measure(const Rule& rule, float meta) const {
     float total = 0;
     #pragma omp simd reduction(+ : total)
-    for (int i = 0; i < n; i++) total += rule.measure(meta, x, P[i], C[i], state, i);
+    for (int i = 0; i < n; i++) total += rule.measure(meta, x[i], P[i], C[i], state, i);
     return total;
   }
 
-  // Returns the weights' part of the sum. Also gives the sum of the new |w|, or w^2, and adds what each |w| has grown
-  // by, and what each weight's change takes away at the centre c of the input.
-  template <bool SHIFTED> float move(const Rule& rule, float meta, float* size, float* grown, float c, float* shift) const {
+  // Returns the weights' part of the sum; `noted` gets the sum of what `note` makes of each weight before and after.
+  template <class Note> float move(const Rule& rule, float meta, float* noted, Note note) const {
     float total = 0, sum = 0;
     #pragma omp simd reduction(+ : total, sum)
     for (int i = 0; i < n; i++) {
       const float before = w[i];
-      total += rule.move(meta, x, P[i], C[i], w[i], state, i);
-      const float after = std::fabs(w[i]);
-      if (CBP) grown[i] += after - std::fabs(before);
-      sum += FRINGE ? after * after : after;
-      if (SHIFTED) shift[i] += (w[i] - before) * c;
+      total += rule.move(meta, x[i], P[i], C[i], w[i], state, i);
+      sum += note(i, before, w[i]);
     }
-    *size = sum;
+    *noted = sum;
     return total;
   }
 };
+typedef Line<Same, const float*> FromInput;
+typedef Line<const float*, Same> ToUnit;
 
 struct Network {
   std::vector<Layer> layer;
@@ -91,27 +96,23 @@ struct Network {
   // protection leaves of a unit's gradients
   std::vector<Vector> h, slope, delta, P, C, sent, left;
   std::vector<std::vector<double>> fed;
-  std::vector<std::vector<int>> rows;  // the inputs of each layer whose rows are visited
-  Vector measured, grown, shift, centre, apart;  // of the inputs: their centre, and what they are beside it
+  std::vector<std::vector<int>> visited;  // lines of each layer
+  Vector measured, grown, centre, apart;  // of the inputs: their centre, and what they are beside it
 
   int layers() const { return layer.size(); }
   int size(int l) const { return l ? layer[l - 1].out : layer[0].in; }
 
   void begin() {
     int widest = 0;
+    for (const Layer& own : layer) widest = std::max({widest, own.width, own.in + 1});
     for (int l = 0; l <= layers(); l++) {
-      const int width = l ? layer[l - 1].width : layer[0].in;
-      widest = std::max(widest, width);
-      for (auto* kind : {&h, &slope, &delta, &P, &C, &sent}) kind->emplace_back(width, 0.f);
-      left.emplace_back(width, 1.f);
-      fed.emplace_back(width, 0.0);
-      rows.emplace_back();
+      for (auto* kind : {&h, &slope, &delta, &P, &C, &sent}) kind->emplace_back(widest, 0.f);
+      left.emplace_back(widest, 1.f);
+      fed.emplace_back(widest, 0.0);
+      visited.emplace_back();
     }
-    measured.assign(widest, 0.f);
-    grown.assign(widest, 0.f);
-    shift.assign(widest, 0.f);
-    centre.assign(size(0), 0.f);
-    apart.assign(size(0), 0.f);
+    for (auto* kind : {&measured, &grown, &centre, &apart}) kind->assign(widest, 0.f);
+    h[0][size(0)] = apart[size(0)] = 1;  // the bias's, where it stands in the lines of units
     if (CBP || FRINGE) for (int l = 1; l < layers(); l++) add_up(l);
     if (FRINGE) for (int l = 1; l < layers(); l++) protect(l);
   }
@@ -119,27 +120,43 @@ struct Network {
   // The sums of |w| or w^2 of the units of hidden layer l.
   void add_up(int l) {
     const Layer &into = layer[l - 1], &out = layer[l];
-    std::fill(fed[l].begin(), fed[l].end(), 0.0);
-    for (int j = 0; CBP && j < into.in; j++) for (int i = 0; i < into.out; i++) fed[l][i] += std::fabs(into.row(j)[i]);
+    for (int i = 0; CBP && i < into.out; i++) {
+      fed[l][i] = 0;
+      for (int j = 0; j < into.in; j++) fed[l][i] += std::fabs(*into.at(j, i));
+    }
     for (int j = 0; j < out.in; j++) {
       sent[l][j] = 0;
-      for (int i = 0; i < out.out; i++) sent[l][j] += FRINGE ? out.row(j)[i] * out.row(j)[i] : std::fabs(out.row(j)[i]);
+      for (int i = 0; i < out.out; i++) sent[l][j] += FRINGE ? out.line(j)[i] * out.line(j)[i] : std::fabs(out.line(j)[i]);
     }
   }
 
-  // z = b + sum_j x_j w_j over the rows that are visited, four at a time.
-  static void product(const Layer& layer, const std::vector<int>& rows, const float* x, float* __restrict__ z) {
-    std::copy_n(layer.row(layer.in), layer.width, z);
+  // z = b + sum_j x_j w_j over the lines that are visited, four at a time.
+  static void product(const Layer& layer, const std::vector<int>& lines, const float* x, float* __restrict__ z) {
+    std::copy_n(layer.line(layer.in), layer.width, z);
     size_t k = 0;
-    for (; k + 4 <= rows.size(); k += 4) {
-      const int* j = &rows[k];
-      const float *a = layer.row(j[0]), *b = layer.row(j[1]), *c = layer.row(j[2]), *d = layer.row(j[3]);
+    for (; k + 4 <= lines.size(); k += 4) {
+      const int* j = &lines[k];
+      const float *a = layer.line(j[0]), *b = layer.line(j[1]), *c = layer.line(j[2]), *d = layer.line(j[3]);
       const float p = x[j[0]], q = x[j[1]], r = x[j[2]], s = x[j[3]];
       each(layer.width, [=](int i) { z[i] += p * a[i] + q * b[i] + (r * c[i] + s * d[i]); });
     }
-    for (; k < rows.size(); k++) {
-      const float *w = layer.row(rows[k]), p = x[rows[k]];
+    for (; k < lines.size(); k++) {
+      const float *w = layer.line(lines[k]), p = x[lines[k]];
       each(layer.width, [=](int i) { z[i] += p * w[i]; });
+    }
+  }
+
+  // The same where a line is a unit, four units at a time.
+  static void products(const Layer& layer, const float* __restrict__ x, float* z) {
+    for (int i = 0; i < layer.out; i += 4) {
+      const int last = layer.out - 1;
+      const float *a = layer.line(i), *b = layer.line(std::min(i + 1, last));
+      const float *c = layer.line(std::min(i + 2, last)), *d = layer.line(std::min(i + 3, last));
+      float p = 0, q = 0, r = 0, s = 0;
+      #pragma omp simd reduction(+ : p, q, r, s)
+      for (int j = 0; j < layer.width; j++) { p += x[j] * a[j]; q += x[j] * b[j]; r += x[j] * c[j]; s += x[j] * d[j]; }
+      const float found[] = {p, q, r, s};
+      std::copy_n(found, std::min(4, layer.out - i), z + i);
     }
   }
 
@@ -148,14 +165,12 @@ struct Network {
     for (int l = 0; l < layers(); l++) {
       const float *x = h[l].data(), *s = slope[l].data();
       if (l) activate(f, h[l].data(), slope[l].data(), size(l));
-      rows[l].clear();
-      for (int j = 0; j < size(l); j++) if (x[j] != 0 || s[j] != 0) rows[l].push_back(j);
-      product(layer[l], rows[l], x, h[l + 1].data());
+      if (layer[l].by_unit) { products(layer[l], x, h[l + 1].data()); continue; }
+      visited[l].clear();
+      for (int j = 0; j < size(l); j++) if (x[j] != 0 || s[j] != 0) visited[l].push_back(j);
+      product(layer[l], visited[l], x, h[l + 1].data());
     }
   }
-
-  // The inputs that the weights of layer l learn from.
-  const Vector& learned_from(int l) const { return CENTRED && !l ? apart : h[l]; }
 
   // The centre follows the inputs, as gradients of the biases of squared length `size` come in (`methods.Centring`).
   void follow(float size) {
@@ -170,8 +185,6 @@ struct Network {
     const float over = square > 1e-30f ? 1 / square : 0;
     float *c = centre.data(), *a = apart.data();
     each(n, [=](int j) { c[j] = over ? product[j] * over : 0; a[j] = x[j] - c[j]; });
-    rows[0].clear();
-    for (int j = 0; j < n; j++) if (a[j] != 0) rows[0].push_back(j);
   }
 
   // Errors d flow back from the outputs, where they are in `delta`: a unit has push along * d and curvature d^2.
@@ -180,47 +193,73 @@ struct Network {
     float total = 0;
     for (int l = layers() - 1; l >= 0; l--) {
       const Layer& own = layer[l];
-      const float *d = delta[l + 1].data(), factor = scale;
+      const float *d = delta[l + 1].data(), *part = left[l + 1].data(), factor = scale;
       float *p = P[l + 1].data(), *c = C[l + 1].data(), *m = measured.data();
-      const float* part = left[l + 1].data();
-      each(own.width, [=](int i) {
+      each(own.by_unit ? own.out : own.width, [=](int i) {
         const float own = FRINGE ? d[i] * part[i] : d[i];
         p[i] = along * own;
         c[i] = own * own;
         m[i] = rule.measured(c[i], factor);
       });
-      if (CENTRED && !l) {
+      if (own.by_unit) {
         float sum = 0;
-        for (int i = 0; i < own.out; i++) sum += d[i] * d[i];
+        visited[l].clear();
+        for (int i = 0; i < own.out; i++) {
+          sum += d[i] * d[i];
+          if (d[i] != 0) visited[l].push_back(i);
+        }
         follow(along * along * sum);
+        if (!Rule::BOUNDED) continue;
+        for (int i : visited[l]) total += ToUnit(own, i, apart.data(), {p[i]}, {m[i]}).measure(rule, meta);
+        continue;
       }
       if (l) std::fill(delta[l].begin(), delta[l].end(), 0.f);
-      for (int j : rows[l]) {
-        const Row row(own, j, learned_from(l)[j], P[l + 1], measured);
-        if (l) delta[l][j] = slope[l][j] * row.dot(delta[l + 1]);
-        if (Rule::BOUNDED) total += row.measure(rule, meta);
+      for (int j : visited[l]) {
+        const FromInput line(own, j, {h[l][j]}, p, m);
+        if (l) delta[l][j] = slope[l][j] * line.dot(d);
+        if (Rule::BOUNDED) total += line.measure(rule, meta);
       }
-      if (Rule::BOUNDED) total += Row(own, own.in, 1, P[l + 1], measured).measure(rule, meta);
+      if (Rule::BOUNDED) total += FromInput(own, own.in, {1}, p, m).measure(rule, meta);
     }
     return total;
   }
 
   // All weights move. Returns the sum of alpha q that a rule without bound reports.
   float move() {
-    float total = 0;
+    float total = 0, none;
     for (int l = 0; l < layers(); l++) {
       const Layer& own = layer[l];
-      float *p = P[l + 1].data(), *c = C[l + 1].data(), *g = grown.data(), *s = shift.data(), factor = scale, unused;
-      each(own.width, [=](int i) { p[i] *= factor; c[i] *= factor; g[i] = s[i] = 0; });
-      for (int j : rows[l]) {
-        const Row row(own, j, learned_from(l)[j], P[l + 1], C[l + 1]);
-        total += CENTRED && !l ? row.move<true>(rule, meta, &sent[l][j], g, centre[j], s)
-                               : row.move<false>(rule, meta, &sent[l][j], g, 0, s);
+      float *p = P[l + 1].data(), *c = C[l + 1].data(), *g = grown.data(), factor = scale;
+      each(own.by_unit ? own.out : own.width, [=](int i) { p[i] *= factor; c[i] *= factor; g[i] = 0; });
+      if (own.by_unit) {
+        total += move_units(l);
+        continue;
       }
-      if (CBP) for (int i = 0; i < own.out; i++) fed[l + 1][i] += g[i];
-      total += Row(own, own.in, 1, P[l + 1], C[l + 1]).move<false>(rule, meta, &unused, g, 0, s);
-      float* bias = own.row(own.in);
-      if (CENTRED && !l) each(own.width, [=](int i) { bias[i] -= s[i]; });
+      for (int j : visited[l])
+        total += FromInput(own, j, {h[l][j]}, p, c).move(rule, meta, &sent[l][j], [=](int i, float before, float now) {
+          if (CBP) g[i] += std::fabs(now) - std::fabs(before);
+          return FRINGE ? now * now : std::fabs(now);
+        });
+      for (int i = 0; CBP && i < own.out; i++) fed[l + 1][i] += g[i];
+      total += FromInput(own, own.in, {1}, p, c).move(rule, meta, &none, [](int, float, float) { return 0.f; });
+    }
+    return total;
+  }
+
+  // The same of a layer whose lines are units; what the changes of weights take away at the centre is put into the biases.
+  float move_units(int l) {
+    const Layer& own = layer[l];
+    const float* c = centre.data();
+    float total = 0;
+    for (int i : visited[l]) {
+      float shift, size = 0, *w = own.line(i);
+      const ToUnit line(own, i, apart.data(), {P[l + 1][i]}, {C[l + 1][i]});
+      total += line.move(rule, meta, &shift, [=](int j, float before, float now) { return (now - before) * c[j]; });
+      w[own.in] -= shift;
+      if (!CBP) continue;
+      #pragma omp simd reduction(+ : size)
+      for (int j = 0; j < own.in; j++) size += std::fabs(w[j]);
+      fed[l + 1][i] = size;
     }
     return total;
   }
@@ -256,8 +295,8 @@ struct Network {
     const float factor = scale;
     if (factor == 1) return;
     for (const Layer& own : layer)
-      for (int j = 0; j <= own.in; j++) {
-        float* a = own.row(j) + own.width;
+      for (int k = 0; k < own.lines(); k++) {
+        float* a = own.line(k) + own.width;
         each(own.width, [=](int i) { a[i] *= factor; });
       }
     scale = 1;
@@ -322,9 +361,9 @@ struct Network {
     for (int j = 0; j < size(l); j++) left[l][j] = 1 - methods.protection * left[l][j] / most;
   }
 
-  // A new weight in row j to unit i.
+  // A new weight from input j to unit i.
   void renew(const Layer& own, int j, int i, float weight) {
-    float* at = own.row(j) + i;
+    float* at = own.at(j, i);
     at[0] = weight;
     for (int k = 0; k < Rule::STATE; k++) at[(k + 1) * own.width] = newborn[k] / (k ? 1 : scale);
   }
@@ -359,7 +398,7 @@ extern "C" void neoteny_own_steps(float** memory, const int* size, const int* wi
   const Methods methods{kept,        centre,       settings[0], settings[1],  settings[2],
                         settings[3], settings[4], centred != 0, divided != 0, layers - 1};
   Network network{{}, (Activation)activation, Rule(fixed), meta, newborn, methods};
-  for (int l = 0; l < layers; l++) network.layer.push_back({memory[l], size[l], size[l + 1], width[l]});
+  for (int l = 0; l < layers; l++) network.layer.push_back({memory[l], size[l], size[l + 1], width[l], CENTRED && !l});
   network.begin();
   for (long k = 0; k < steps; k++) {
     network.step(mse != 0, xs + k * size[0], ys, k, sums);

@@ -26,8 +26,8 @@ from neoteny.lab.strategies.rank_one import RankOne
 from neoteny.lab.strategies.rules import rule_of
 
 SOURCE = Path(__file__).with_name("own_steps.cpp")
-LANES = 8
-"""A row is filled up to a multiple of so many weights."""
+LANES = 16
+"""A line is filled up to a multiple of so many weights."""
 
 
 class OwnSteps(RankOne):
@@ -53,21 +53,26 @@ class OwnSteps(RankOne):
         return compiling.kernel(SOURCE, f"RULE={rule.name(optimizer)}", *acting.defined(self.step)).neoteny_own_steps
 
     def _laid_out(self, run: int) -> list[Tensor]:
-        """The kernel's memory of each layer, `[inputs + 1, 1 + states, width]`; the carry becomes views of it."""
+        """The kernel's memory of each layer, lines of `[1 + states, width]`; the carry becomes views of it.
+
+        A line has the weights from one input, and the last the biases; in the first layer, where inputs are centred, the
+        weights to one unit and its bias.
+        """
         memory = self._memory[run]
         if memory is not None:
             return memory
         carry, memory = self._carries[run], []
         tensors, optim = dict(carry["tensors"]), {name: dict(state) for name, state in carry["optim"].items()}
+        by_unit = acting.centring(self.step) is not None
         for name, inputs, outputs in zip(self._linears, self._sizes, self._sizes[1:], strict=False):
-            memory.append(torch.zeros(inputs + 1, 1 + len(self._rule.states), -(-outputs // LANES) * LANES))
+            lines, width = (outputs, inputs + 1) if by_unit else (inputs + 1, outputs)
+            memory.append(torch.zeros(lines, 1 + len(self._rule.states), -(-width // LANES) * LANES))
             for number, kind in enumerate((None, *self._rule.states)):
-                for what, view in (
-                    ("weight", memory[-1][:inputs, number, :outputs].T),
-                    ("bias", memory[-1][inputs, number, :outputs]),
-                ):
+                to_units = memory[-1][:, number] if by_unit else memory[-1][:, number].T
+                for what, view in (("weight", to_units[:outputs, :inputs]), ("bias", to_units[:outputs, inputs])):
                     owner, own = (tensors, f"{name}.{what}") if kind is None else (optim[f"{name}.{what}"], kind)
                     owner[own] = view.copy_(owner[own])
+            by_unit = False
         self._carries[run] = {**carry, "tensors": tensors, "optim": optim}
         self._memory[run] = memory
         return memory

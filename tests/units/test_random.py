@@ -154,6 +154,15 @@ def test_the_kernel_draws_the_same_uniform_numbers(shape, monkeypatch):
     assert torch.equal(drawn, random.uniform(key, shape)) and drawn.shape == shape
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_many_keys_draw_what_each_draws_alone(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(random, "_uniform", lambda: None)
+    keys = torch.stack([random.key(seed) for seed in range(3)])
+    drawn = random.uniform(keys, (4, 5))
+    assert torch.equal(drawn, torch.stack([random.uniform(key, (4, 5)) for key in keys]))
+
+
 def test_the_kernel_stays_out_of_graphs_and_transforms():
     keys = torch.stack([random.key(seed) for seed in range(3)])
     mapped = torch.func.vmap(lambda key: noise.normals(key, 6)[0])(keys)

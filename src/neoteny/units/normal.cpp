@@ -67,9 +67,11 @@ extern "C" void neoteny_normal(const uint32_t* keys, const int32_t* at, int64_t 
     }
 }
 
-// `random.uniform`: multiples of 2^-24 plus 2^-25, from the words of a key at the places from 0 on.
-extern "C" void neoteny_uniform(const uint32_t* key, int64_t count, float* out) {
-  const Key own{key[0], key[1]};
+// `random.uniform`: multiples of 2^-24 plus 2^-25, from the words of each key at the places from 0 on, out[keys, count].
+extern "C" void neoteny_uniform(const uint32_t* keys, int64_t many, int64_t count, float* out) {
+  for (int64_t k = 0; k < many; k++, out += count) {
+    const Key own{keys[2 * k], keys[2 * k + 1]};
 #pragma omp simd
-  for (uint32_t i = 0; i < uint32_t(count); i++) out[i] = (float(int32_t(own.word(i) >> 8)) + .5f) * 0x1p-24f;
+    for (uint32_t i = 0; i < uint32_t(count); i++) out[i] = (float(int32_t(own.word(i) >> 8)) + .5f) * 0x1p-24f;
+  }
 }

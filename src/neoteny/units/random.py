@@ -89,13 +89,13 @@ def _folded_by_host(key: Tensor, data: int) -> Tensor:
 
 
 def bits(key: Tensor, count: int) -> Tensor:
-    """`count` uniform 32-bit words, int32, `[count]`."""
+    """`count` uniform 32-bit words, int32, `[..., count]`."""
     return _words(key, torch.arange(count, dtype=torch.int32, device=key.device))
 
 
 def _words(key: Tensor, index: Tensor) -> Tensor:
     """The words at these places, int32."""
-    return _mix(_mix(index + key[0]) ^ key[1])
+    return _mix(_mix(index + key[..., :1]) ^ key[..., 1:])
 
 
 def _places(shape: Sequence[int], rows: Tensor, device: torch.device) -> Tensor:
@@ -108,7 +108,8 @@ def _places(shape: Sequence[int], rows: Tensor, device: torch.device) -> Tensor:
 def uniform(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
     """Uniform numbers in (0, 1], float32: multiples of 2**-24 plus 2**-25, of which the largest is rounded to 1.
 
-    With `rows` only these indices of dimension 0 are drawn, the same numbers at a part of the cost.
+    With `rows` only these indices of dimension 0 are drawn, the same numbers at a part of the cost. Without them `key` may
+    also be many keys, `[..., 2]`, for a draw of each, `[..., *shape]`.
 
     >>> draw = uniform(key(3), (1000, 2))
     >>> 0 < draw.min() and draw.max() < 1
@@ -116,23 +117,23 @@ def uniform(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Te
     >>> bool((uniform(key(3), (1000, 2), torch.tensor([7])) == draw[7]).all())
     True
     """
-    if rows is None and key.dim() == 1 and key.device.type == "cpu" and eager() and (kernel := _uniform()) is not None:
-        own, out = key.contiguous(), torch.empty(tuple(shape))
-        kernel(own.data_ptr(), out.numel(), out.data_ptr())
+    if rows is None and key.device.type == "cpu" and eager() and (kernel := _uniform()) is not None:
+        own, out = key.contiguous(), torch.empty((*key.shape[:-1], *shape))
+        kernel(own.data_ptr(), own.numel() // 2, math.prod(shape), out.data_ptr())
         return out
     words = bits(key, math.prod(shape)) if rows is None else _words(key, _places(shape, rows, key.device))
     drawn = (((words >> 8) & 0xFFFFFF).float() + 0.5).mul(2.0**-24)
-    return drawn.reshape(tuple(shape) if rows is None else (-1, *shape[1:]))
+    return drawn.reshape((*key.shape[:-1], *(shape if rows is None else (-1, *shape[1:]))))
 
 
 @functools.cache
-def _uniform() -> Callable[[int, int, int], None] | None:
-    """The kernel that draws the same numbers in one pass, of a key, a count and where to write; None without one."""
+def _uniform() -> Callable[[int, int, int, int], None] | None:
+    """The kernel that draws the same numbers in one pass: keys, how many, a count, where to write; None without one."""
     library = compiling.optional(KERNELS)
     if library is None:
         return None
     function = library.neoteny_uniform
-    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p], None
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p], None
     return function
 
 

@@ -113,21 +113,32 @@ struct Network {
     }
     for (auto* kind : {&measured, &grown, &centre, &apart}) kind->assign(widest, 0.f);
     h[0][size(0)] = apart[size(0)] = 1;  // the bias's, where it stands in the lines of units
-    if (CBP || FRINGE) for (int l = 1; l < layers(); l++) add_up(l);
-    if (FRINGE) for (int l = 1; l < layers(); l++) protect(l);
+    for (int l = 1; l < layers(); l++) {
+      add_up_sent(l);
+      for (int i = 0; i < size(l); i++) add_up_fed(l, i);
+    }
+    if (FRINGE) for (int l = 1; l < layers(); l++) {
+      const float *share = methods.units(SHARE, l - 1), *utility = methods.units(UTILITY, l - 1);
+      for (int j = 0; j < size(l); j++) left[l][j] = utility[j] / std::max(share[j], 1e-30f);
+      protect(l);
+    }
   }
 
-  // The sums of |w| or w^2 of the units of hidden layer l.
-  void add_up(int l) {
-    const Layer &into = layer[l - 1], &out = layer[l];
-    for (int i = 0; CBP && i < into.out; i++) {
-      fed[l][i] = 0;
-      for (int j = 0; j < into.in; j++) fed[l][i] += std::fabs(*into.at(j, i));
-    }
+  // The sums of |w| or w^2 out of the units of hidden layer l.
+  void add_up_sent(int l) {
+    const Layer& out = layer[l];
     for (int j = 0; j < out.in; j++) {
-      sent[l][j] = 0;
-      for (int i = 0; i < out.out; i++) sent[l][j] += FRINGE ? out.line(j)[i] * out.line(j)[i] : std::fabs(out.line(j)[i]);
+      float sum = 0, *w = out.line(j);
+      for (int i = 0; i < out.out; i++) sum += FRINGE ? w[i] * w[i] : std::fabs(w[i]);
+      sent[l][j] = sum;
     }
+  }
+
+  // The sum of |w| into unit i of layer l.
+  void add_up_fed(int l, int i) {
+    const Layer& into = layer[l - 1];
+    fed[l][i] = 0;
+    for (int j = 0; CBP && j < into.in; j++) fed[l][i] += std::fabs(*into.at(j, i));
   }
 
   // z = b + sum_j x_j w_j over the lines that are visited, four at a time.
@@ -302,63 +313,66 @@ struct Network {
     scale = 1;
   }
 
-  // Continual backpropagation's averages of the units of hidden layer l.
+  // Continual backpropagation's averages of the units of hidden layer l. The averages must not keep what is not finite.
   void contributions(int l) {
-    const float eta = methods.eta;
-    float *shares = methods.units(SHARE, l - 1), *means = methods.units(MEAN, l - 1);
-    float* utility = methods.units(UTILITY, l - 1);
+    const float eta = methods.eta, *a = h[l].data(), *out = sent[l].data();
+    const double* in = fed[l].data();
+    const bool centred = methods.centred, divided = methods.divided;
+    float *shares = methods.units(SHARE, l - 1), *utility = methods.units(UTILITY, l - 1);
+    float* means = centred ? methods.units(MEAN, l - 1) : grown.data();
     int32_t* age = methods.counts(AGE, l - 1);
-    for (int j = 0; j < size(l); j++) {
-      const float share = eta * shares[j] + (1 - eta);
-      float u = h[l][j], mean = 0;
-      if (methods.centred) {
-        mean = eta * means[j] + (1 - eta) * u;
-        u -= mean / share;
-      }
-      u = std::fabs(u) * sent[l][j];
-      if (methods.divided) u /= std::max((float)fed[l][j], 1e-30f);
+    each(size(l), [=](int j) {
+      const float share = eta * shares[j] + (1 - eta), mean = eta * means[j] + (1 - eta) * a[j];
+      const float size = std::fabs(centred ? a[j] - mean / share : a[j]) * out[j];
+      const float u = divided ? size / std::max((float)in[j], 1e-30f) : size;
+      const bool seen = u - u == 0;
       age[j]++;
-      if (!(u - u == 0)) continue;  // the averages must not keep what is not finite
-      shares[j] = share;
-      if (methods.centred) means[j] = mean;
-      utility[j] = eta * utility[j] + (1 - eta) * u;
-    }
+      shares[j] = seen ? share : shares[j];
+      means[j] = seen ? mean : means[j];
+      utility[j] = seen ? eta * utility[j] + (1 - eta) * u : utility[j];
+    });
   }
 
   // Utilities, promotions and demotions of the units of hidden layer l, as in `methods.Fringe`.
   void promote(int l) {
-    const float eta = methods.eta;
+    const float eta = methods.eta, maturity = methods.maturity, *a = h[l].data(), *out = sent[l].data();
     float *share = methods.units(SHARE, l - 1), *utility = methods.units(UTILITY, l - 1), *judged = left[l].data();
     int32_t *age = methods.counts(AGE, l - 1), *kept = methods.counts(IN_BACKBONE, l - 1);
     float mean = 0;
+    #pragma omp simd reduction(+ : mean)
     for (int j = 0; j < size(l); j++) {
-      const float u = h[l][j] * h[l][j] * sent[l][j];
+      const float u = a[j] * a[j] * out[j];
+      const bool seen = u - u == 0;
       age[j]++;
-      if (u - u == 0) {
-        share[j] = eta * share[j] + (1 - eta);
-        utility[j] = eta * utility[j] + (1 - eta) * u;
-      }
+      share[j] = seen ? eta * share[j] + (1 - eta) : share[j];
+      utility[j] = seen ? eta * utility[j] + (1 - eta) * u : utility[j];
       mean += judged[j] = utility[j] / std::max(share[j], 1e-30f);
     }
     const float least = methods.threshold * (mean / size(l));
+    int32_t up = 0, down = 0;
+    #pragma omp simd reduction(+ : up, down)
     for (int j = 0; j < size(l); j++) {
-      const bool useful = age[j] > methods.maturity && judged[j] >= least;
-      *methods.counts(PROMOTED, l - 1) += useful && !kept[j];
-      *methods.counts(DEMOTED, l - 1) += kept[j] && !useful;
+      const int32_t useful = age[j] > maturity && judged[j] >= least, was = kept[j];
+      up += useful & ~was;
+      down += was & ~useful;
       kept[j] = useful;
     }
+    *methods.counts(PROMOTED, l - 1) += up;
+    *methods.counts(DEMOTED, l - 1) += down;
+    protect(l);
   }
 
-  // What is left of the gradients of what feeds the units of hidden layer l.
+  // What is left of the gradients of what feeds the units of hidden layer l, from their utilities, which are there.
   void protect(int l) {
-    const float *share = methods.units(SHARE, l - 1), *utility = methods.units(UTILITY, l - 1);
     const int32_t* kept = methods.counts(IN_BACKBONE, l - 1);
-    float most = 1e-30f;
+    float most = 1e-30f, *judged = left[l].data();
+    #pragma omp simd reduction(max : most)
     for (int j = 0; j < size(l); j++) {
-      left[l][j] = kept[j] ? utility[j] / std::max(share[j], 1e-30f) : 0;
-      most = std::max(most, left[l][j]);
+      judged[j] = kept[j] ? judged[j] : 0;
+      most = std::max(most, judged[j]);
     }
-    for (int j = 0; j < size(l); j++) left[l][j] = 1 - methods.protection * left[l][j] / most;
+    const float less = methods.protection / most;
+    each(size(l), [=](int j) { judged[j] = 1 - less * judged[j]; });
   }
 
   // A new weight from input j to unit i.
@@ -383,7 +397,9 @@ struct Network {
       utility[unit] = share[unit] = 0;
       if (methods.units(MEAN, l)) methods.units(MEAN, l)[unit] = 0;
       ++*methods.counts(REPLACED, l);
-      for (int near = std::max(l, 1); near <= std::min(l + 2, layers() - 1); near++) add_up(near);
+      for (int near = std::max(l, 1); near <= l + 1; near++) add_up_sent(near);
+      add_up_fed(l + 1, unit);
+      for (int i = 0; i < out.out; i++) add_up_fed(l + 2, i);
     }
   }
 };
@@ -407,7 +423,6 @@ extern "C" void neoteny_own_steps(float** memory, const int* size, const int* wi
       if (FRINGE) network.promote(l);
     }
     for (; events < last && events->step == k; events++) network.replace(*events);
-    if (FRINGE) for (int l = 1; l < layers; l++) network.protect(l);
   }
   network.settle();
   for (int l = 1; l < layers; l++) std::copy_n(network.h[l].begin(), size[l], features[l - 1]);

@@ -78,6 +78,11 @@ def drawn(
 def _fresh(method: Judge, network: Network, layer: UnitLayer, keys: Tensor, like: Callable[[str], Tensor]) -> Tensor:
     """New incoming weights by the keys of several resets, `[resets, units or 1, inputs]`."""
     (slices,), shared = layer.incoming, method.draws_one_row(layer)
-    example = like(slices.name)
-    rows = torch.func.vmap(lambda key: fresh_rows(slices, network, random.fold_in(key, 0), example, shared))(keys)
+    example, initialiser = like(slices.name), network.initialisers[slices.name]
+
+    def draw(key: Tensor) -> Tensor:
+        return fresh_rows(slices, network, random.fold_in(key, 0), example, shared)
+
+    many = initialiser.kind in ("uniform", "sign") and not initialiser.whole  # these take many keys at once
+    rows = draw(keys) if many else torch.func.vmap(draw)(keys)
     return rows.flatten(2).contiguous()

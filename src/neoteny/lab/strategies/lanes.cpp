@@ -38,6 +38,7 @@ struct SGD {
   template <class T> T measured(T C, T) const { return C; }
   template <class T> T sum(T total) const { return total; }
   float measure(float, float, float, float, float* const*, int) const { return 0; }
+  float both(float, float, float, float, float, float, float&, float* const*, int) const { return 0; }
   float move(float keep, float x, float P, float, float& w, float* const*, int) const {
     w = keep * w + P * x;
     return 0;
@@ -56,6 +57,7 @@ struct Block {
   V *product, *square;  // what the centre of the inputs follows from
   V step, meta, eta, maturity, threshold, protection, rate, scale;
   V newborn[1 + Rule::STATE];
+  V *centre;  // of the inputs, where they are centred
   V** features;
   D* sums;
   const float *x[W], *latest[W];  // `latest`: examples that are predicted before the step, where labels come later
@@ -66,26 +68,27 @@ struct Block {
   I* counts(Kept what, int l) const { return (I*)kept[what * hidden + l]; }
 };
 
+// What a unit's weights learn from: push and curvature as a rule measures with them, and as it moves with them.
+struct Error { V P, M, moving, C; };
+
 // A weight, or a bias, of all lanes: its place in arrays of weights and states.
 struct Place {
   float *w, *state[1 + Rule::STATE];
   Place(V** const* arrays, int l, long i) : w((float*)(arrays[0][l] + i)) {
     for (int k = 0; k < Rule::STATE; k++) state[k] = (float*)(arrays[k + 1][l] + i);
   }
-  V measure(const Rule& rule, const V& meta, const V& x, const V& P, const V& C) const {
+  // Returns the weight's part of the sum that the rule reports.
+  template <bool MEASURING, bool MOVING>
+  inline __attribute__((always_inline)) V change(const Rule& rule, const V& meta, const V& x, const Error& e) const {
     V share;
-    const float *m = (const float*)&meta, *xs = (const float*)&x, *p = (const float*)&P, *c = (const float*)&C;
+    const float *m = (const float*)&meta, *xs = (const float*)&x, *p = (const float*)&e.P, *c = (const float*)&e.M;
+    const float *moving = (const float*)&e.moving, *curved = (const float*)&e.C;
     float* to = (float*)&share;
     #pragma omp simd
-    for (int r = 0; r < W; r++) to[r] = rule.measure(m[r], xs[r], p[r], c[r], state, r);
-    return share;
-  }
-  V move(const Rule& rule, const V& meta, const V& x, const V& P, const V& C) const {
-    V share;
-    const float *m = (const float*)&meta, *xs = (const float*)&x, *p = (const float*)&P, *c = (const float*)&C;
-    float* to = (float*)&share;
-    #pragma omp simd
-    for (int r = 0; r < W; r++) to[r] = rule.move(m[r], xs[r], p[r], c[r], w[r], state, r);
+    for (int r = 0; r < W; r++)
+      to[r] = !MOVING      ? rule.measure(m[r], xs[r], p[r], c[r], state, r)
+              : !MEASURING ? rule.move(m[r], xs[r], moving[r], curved[r], w[r], state, r)
+                           : rule.both(m[r], xs[r], p[r], c[r], moving[r], curved[r], w[r], state, r);
     return share;
   }
 };
@@ -147,6 +150,7 @@ static void replace(const Chain& chain, const Block& o, const Event& event) {
     if (unit < 0) return;
     for (int i = 0; i < in; i++) renew(o.w, l, unit * in + i, event.fresh[unit * event.stride + i]);
     renew(o.b, l, unit, 0);
+    if (CENTRED && !l) for (int i = 0; i < in; i++) o.b[0][0][unit][r] += o.w[0][0][unit * in + i][r] * o.centre[i][r];
     for (int i = 0; i < out; i++) renew(o.w, l + 1, i * n + unit, 0);
     age[unit][r] = 0;
     share[unit][r] = utility[unit][r] = 0;
@@ -180,54 +184,90 @@ static void replace(const Chain& chain, const Block& o, const Event& event) {
   }
 }
 
-// Which of the gradients of what feeds the n units of hidden layer l is left, `methods.Fringe`.
-static void protect(const Block& o, int l, int n, V* left) {
+// Which of the gradients of what feeds the n units of hidden layer l is left, `methods.Fringe`: in place of their utilities.
+static void protect(const Block& o, int l, int n, V* judged) {
   const I* kept = o.counts(IN_BACKBONE, l);
-  const V *share = o.units(SHARE, l), *utility = o.units(UTILITY, l);
   V most = all(1e-30f);
   for (int j = 0; j < n; j++) {
-    left[j] = kept[j] != 0 ? utility[j] / largest(share[j], all(1e-30f)) : V{};
-    most = largest(left[j], most);
+    judged[j] = kept[j] != 0 ? judged[j] : V{};
+    most = largest(judged[j], most);
   }
-  for (int j = 0; j < n; j++) left[j] = 1 - o.protection * left[j] / most;
+  const V less = o.protection / most;
+  for (int j = 0; j < n; j++) judged[j] = 1 - less * judged[j];
 }
 
-// Utilities, promotions and demotions of the n units of hidden layer l, from the sums of w^2 out of each; `judged` is room.
+// The utilities of the n units of hidden layer l.
+static void judge(const Block& o, int l, int n, V* judged) {
+  const V *share = o.units(SHARE, l), *utility = o.units(UTILITY, l);
+  for (int j = 0; j < n; j++) judged[j] = utility[j] / largest(share[j], all(1e-30f));
+}
+
+// Utilities, promotions and demotions of the n units of hidden layer l, from the sums of w^2 out of each; then what is left.
 static void promote(const Block& o, int l, int n, const V* h, const V* sent, V* judged) {
   const V rest = 1 - o.eta;
-  I *age = o.counts(AGE, l), *kept = o.counts(IN_BACKBONE, l);
+  I *age = o.counts(AGE, l), *kept = o.counts(IN_BACKBONE, l), up{}, down{};
   V *share = o.units(SHARE, l), *utility = o.units(UTILITY, l), mean{};
   for (int j = 0; j < n; j++) {
     const V u = h[j] * h[j] * sent[j];
     const I seen = finite(u);
-    age[j] += 1;
     share[j] = seen ? o.eta * share[j] + rest : share[j];
     utility[j] = seen ? o.eta * utility[j] + rest * u : utility[j];
-    mean += judged[j] = utility[j] / largest(share[j], all(1e-30f));
   }
+  judge(o, l, n, judged);
+  for (int j = 0; j < n; j++) mean += judged[j];
   const V least = o.threshold * (mean / (float)n);
   for (int j = 0; j < n; j++) {  // comparisons give 0 or -1
+    age[j] += 1;
     const I useful = (__builtin_convertvector(age[j], V) > o.maturity) & (judged[j] >= least), was = kept[j] != 0;
-    o.counts(PROMOTED, l)[0] -= useful & ~was;
-    o.counts(DEMOTED, l)[0] -= was & ~useful;
+    up -= useful & ~was;
+    down -= was & ~useful;
     kept[j] = -useful;
   }
+  o.counts(PROMOTED, l)[0] += up;
+  o.counts(DEMOTED, l)[0] += down;
+  protect(o, l, n, judged);
 }
 
-// The centre c of the inputs x once a gradient of the biases, of squared length `size`, has come in, and x - c.
-static void centre(Block& o, int n, V size, const V* x, V* c, V* apart) {
-  V sum = size;
-  for (int i = 0; i < n; i++) sum += size * x[i];
-  const I seen = finite(sum);
-  V& square = o.square[0];
-  square += seen ? o.rate * (size - square) : V{};
-  const I known = square > all(1e-30f);
-  const V over = 1 / (known ? square : all(1.f));
-  for (int i = 0; i < n; i++) {
-    o.product[i] += seen ? o.rate * (size * x[i] - o.product[i]) : V{};
-    c[i] = known ? o.product[i] * over : V{};
-    apart[i] = x[i] - c[i];
+// The centre of the inputs as far as it is known; the biases, in place of b, become those of z = W (x - c) + b'.
+static void centre(const Chain& chain, const Block& o) {
+  const int in = chain.size[0];
+  const I known = o.square[0] > all(1e-30f);
+  const V over = 1 / (known ? o.square[0] : all(1.f));
+  std::vector<V> moved(in);
+  for (int i = 0; i < in; i++) {
+    const V c = known ? o.product[i] * over : V{};
+    moved[i] = c - o.centre[i];
+    o.centre[i] = c;
   }
+  for (int j = 0; j < chain.size[1]; j++)
+    for (int i = 0; i < in; i++) o.b[0][0][j] += o.w[0][0][(long)j * in + i] * moved[i];
+}
+
+// The same once a gradient of the biases, of squared length `size`, has come in with inputs `apart` from the centre, whose
+// outputs are z: then the centre goes the share r of the way to the inputs, and b' goes that share of the way to z.
+static void follow(const Chain& chain, Block& o, V size, const V* x, V* apart, const V* z) {
+  const int in = chain.size[0];
+  const V before = o.square[0];
+  V sum = size;
+  for (int i = 0; i < in; i++) sum += size * x[i];
+  const I seen = finite(sum);
+  const V news = seen ? o.rate * size : V{}, kept = seen ? 1 - o.rate : all(1.f);
+  o.square[0] = kept * before + news;
+  for (int i = 0; i < in; i++) o.product[i] = kept * o.product[i] + (seen ? news * x[i] : V{});
+  const I usual = ((before == 0) | (before > 1e-30f)) & (o.square[0] > 1e-30f);
+  int32_t lanes = -1;
+  for (int r = 0; r < W; r++) lanes &= usual[r];
+  if (!lanes) {
+    centre(chain, o);
+    for (int i = 0; i < in; i++) apart[i] = x[i] - o.centre[i];
+    return;
+  }
+  const V share = news / o.square[0], rest = 1 - share;
+  for (int i = 0; i < in; i++) {
+    o.centre[i] += share * apart[i];
+    apart[i] *= rest;
+  }
+  for (int j = 0; j < chain.size[1]; j++) o.b[0][0][j] += share * (z[j] - o.b[0][0][j]);
 }
 
 // Puts the common factors into the step sizes.
@@ -244,73 +284,34 @@ static void settle(const Chain& chain, Block& o) {
 static void train(const Chain& chain, Block& o, long steps) {
   const int layers = chain.layers, *size = chain.size;
   const Rule& rule = chain.rule;
-  const V one = all(1.f);
+  const V one = all(1.f), growth = each(o.meta, exponential);
   int widest = 0;
   for (int l = 0; l <= layers; l++) widest = std::max(widest, size[l]);
   std::vector<V> memory((size_t)(8 * layers + 8) * widest);
   auto row = [&](int what, int l) { return memory.data() + (size_t)(what * (layers + 1) + l) * widest; };
   // activations, slopes, errors; sums of |w| or w^2 out of a unit, and into it; what protection leaves of a unit's
-  // gradients; of layer 0 what inputs are beside their centre, and the centre
+  // gradients; of layer 0 the inputs less their centre, and the centre, and of the units above what they sum up
   enum { H, SLOPE, DELTA, SENT, FED, LEFT, APART, CENTRE };
-  // the inputs that weights of layer l learn from, and the error of their unit j
   auto learned_from = [&](int l) { return row(CENTRED && !l ? APART : H, l); };
   auto error_of = [&](int l, int j) {
     const V error = row(DELTA, l + 1)[j];
     return FRINGE && l + 1 < layers ? error * row(LEFT, l + 1)[j] : error;
   };
-  if (FRINGE) for (int l = 0; l + 1 < layers; l++) protect(o, l, size[l + 1], row(LEFT, l + 1));
-  // the weights of all units of layer l move, where their pushes are `along` times their errors; `back`: errors flow back
-  auto move = [&](int l, V along, bool back) {
-    const V *h = learned_from(l), *above = row(DELTA, l + 1), *c = row(CENTRE, l);
-    V *here = row(DELTA, l), *sent = row(SENT, l), *fed = row(FED, l + 1), total{};
-    const int in = size[l], out = size[l + 1];
-    const bool centred = CENTRED && !l;
-    if ((CBP || FRINGE) && l) std::fill(sent, sent + in, V{});
-    for (int j = 0; j < out; j++) {
-      const V whole = above[j], error = error_of(l, j), P = along * error, C = o.scale * error * error;
-      V *w = o.w[0][l] + (long)j * in, sum{}, shift{};
-      for (int i = 0; i < in; i++) {
-        if (back) here[i] += whole * w[i];
-        const V before = w[i];
-        const V share = Place(o.w, l, (long)j * in + i).move(rule, o.meta, h[i], P, C);
-        if (OWN && !Rule::BOUNDED) total += share;
-        if (centred) shift += (w[i] - before) * c[i];
-        if (CBP) {
-          const V size = magnitude(w[i]);
-          sum += size;
-          if (l) sent[i] += size;
-        }
-        if (FRINGE && l) sent[i] += w[i] * w[i];
-      }
-      const V share = Place(o.b, l, j).move(rule, o.meta, one, P, C);
-      if (OWN && !Rule::BOUNDED) total += share;
-      if (centred) o.b[0][l][j] -= shift;
-      fed[j] = sum;
+  if (FRINGE)
+    for (int l = 0; l + 1 < layers; l++) {
+      judge(o, l, size[l + 1], row(LEFT, l + 1));
+      protect(o, l, size[l + 1], row(LEFT, l + 1));
     }
-    return total;
-  };
-  // what a bounded rule does before the bound is known
-  auto measure = [&](int l, V along) {
-    const V *h = learned_from(l), *above = row(DELTA, l + 1);
-    V *here = row(DELTA, l), total{};
-    const int in = size[l], out = size[l + 1];
-    for (int j = 0; j < out; j++) {
-      const V whole = above[j], error = error_of(l, j), P = along * error, C = rule.measured(V(error * error), o.scale);
-      const V* w = o.w[0][l] + (long)j * in;
-      for (int i = 0; i < in; i++) {
-        if (l) here[i] += whole * w[i];
-        total += Place(o.w, l, (long)j * in + i).measure(rule, o.meta, h[i], P, C);
-      }
-      total += Place(o.b, l, j).measure(rule, o.meta, one, P, C);
-    }
-    return total;
-  };
+  o.centre = row(CENTRE, 0);
+  if (CENTRED) centre(chain, o);
+
   auto predict = [&](const float* const* inputs, long k) {
     V* x = row(H, 0);
     for (int i = 0; i < size[0]; i++)
       for (int r = 0; r < W; r++) x[i][r] = inputs[r][k * size[0] + i];
+    for (int i = 0; CENTRED && i < size[0]; i++) row(APART, 0)[i] = x[i] - o.centre[i];
     for (int l = 0; l < layers; l++) {
-      const V *h = row(H, l), *w = o.w[0][l];
+      const V *h = learned_from(l), *w = o.w[0][l];
       V* z = row(H, l + 1);
       const int in = size[l], out = size[l + 1];
       for (int j = 0; j < out; j++, w += in) {
@@ -320,9 +321,74 @@ static void train(const Chain& chain, Block& o, long steps) {
         if (i < in) s += w[i] * h[i];
         z[j] = s + t;
       }
+      if (CENTRED && !l) std::copy_n(z, out, row(CENTRE, 1));
       if (l + 1 < layers) activate(chain.f, (float*)z, (float*)row(SLOPE, l + 1), out * W);
     }
   };
+  // the errors of all units, from those of the outputs
+  auto backward = [&] {
+    for (int l = layers - 1; l > 0; l--) {
+      const V *slope = row(SLOPE, l), *above = row(DELTA, l + 1), *w = o.w[0][l];
+      V* here = row(DELTA, l);
+      const int in = size[l], out = size[l + 1];
+      std::fill(here, here + in, V{});
+      for (int j = 0; j < out; j++, w += in)
+        for (int i = 0; i < in; i++) here[i] += above[j] * w[i];
+      for (int i = 0; i < in; i++) here[i] *= slope[i];
+    }
+  };
+  // Whether no lane can reach the bound in this step. A step size grows by at most exp(meta), so the sum is known well
+  // enough before anything has changed.
+  auto unbounded = [&] {
+    V sum{};
+    for (int l = 0; l < layers; l++) {
+      const V *a = o.w[1][l], *h = learned_from(l);
+      const int in = size[l], out = size[l + 1];
+      V squares[in];
+      for (int i = 0; i < in; i++) squares[i] = h[i] * h[i];
+      for (int j = 0; j < out; j++, a += in) {
+        V s = o.b[1][l][j], t{};
+        int i = 0;
+        for (; i + 2 <= in; i += 2) { s += a[i] * squares[i]; t += a[i + 1] * squares[i + 1]; }
+        if (i < in) s += a[i] * squares[i];
+        const V error = error_of(l, j);
+        sum += error * error * (s + t);
+      }
+    }
+    const I safe = sum * o.scale * growth < .999f;
+    int32_t lanes = -1;
+    for (int r = 0; r < W; r++) lanes &= safe[r];
+    return lanes != 0;
+  };
+  // the weights of layer l and their states change, by pushes of `along` times the errors: what a bounded rule measures
+  // before it knows the bound, what comes after, or both
+  auto change = [&](int l, V along, auto measuring, auto moving) {
+    constexpr bool MEASURING = measuring, MOVING = moving;
+    const V* x = learned_from(l);
+    V *sent = row(SENT, l), *fed = row(FED, l + 1), total{};
+    const int in = size[l], out = size[l + 1];
+    if (MOVING && (CBP || FRINGE) && l) std::fill(sent, sent + in, V{});
+    for (int j = 0; j < out; j++) {
+      const V error = error_of(l, j), P = along * error, square = error * error;
+      const Error e{P, rule.measured(square, o.scale), P * o.scale, square * o.scale};
+      V *w = o.w[0][l] + (long)j * in, sum{};
+      for (int i = 0; i < in; i++) {
+        total += Place(o.w, l, (long)j * in + i).template change<MEASURING, MOVING>(rule, o.meta, x[i], e);
+        if (!MOVING) continue;
+        if (CBP) {
+          const V size = magnitude(w[i]);
+          sum += size;
+          if (l) sent[i] += size;
+        }
+        if (FRINGE && l) sent[i] += w[i] * w[i];
+      }
+      total += Place(o.b, l, j).template change<MEASURING, MOVING>(rule, o.meta, one, e);
+      if (MOVING) fed[j] = sum;
+    }
+    return total;
+  };
+  const std::true_type yes;
+  const std::false_type no;
   for (long k = 0; k < steps; k++) {
     V *e = row(DELTA, layers), along = OWN ? -one : -o.step, total{};
     D unused[2];
@@ -339,19 +405,17 @@ static void train(const Chain& chain, Block& o, long steps) {
     } else if (OWN && chain.mse) {  // half the squared error, summed over the outputs
       for (int i = 0; i < n; i++) e[i] *= .5f * n;
     }
-    for (int l = layers - 1; l >= 0; l--) {
-      const V* slope = row(SLOPE, l);
-      V* here = row(DELTA, l);
-      if (l) std::fill(here, here + size[l], V{});
-      if (CENTRED && !l) {  // gradients of the biases are these errors, times `along` where a rule has its own step sizes
-        V sum{};
-        for (int j = 0; j < size[1]; j++) sum += row(DELTA, 1)[j] * row(DELTA, 1)[j];
-        centre(o, size[0], OWN ? along * along * sum : sum, row(H, 0), row(CENTRE, 0), row(APART, 0));
-      }
-      total += Rule::BOUNDED ? measure(l, along) : move(l, along, l > 0);
-      if (l) for (int i = 0; i < size[l]; i++) here[i] *= slope[i];
+    backward();
+    if (CENTRED) {  // gradients of the biases are these errors, times `along` where a rule has its own step sizes
+      V sum{};
+      for (int j = 0; j < size[1]; j++) sum += row(DELTA, 1)[j] * row(DELTA, 1)[j];
+      follow(chain, o, OWN ? along * along * sum : sum, row(H, 0), row(APART, 0), row(CENTRE, 1));
     }
-    if (Rule::BOUNDED) {
+    if (!Rule::BOUNDED || unbounded()) {
+      for (int l = 0; l < layers; l++) total += change(l, along, std::integral_constant<bool, Rule::BOUNDED>(), yes);
+      total = rule.sum(total);
+    } else {
+      for (int l = 0; l < layers; l++) total += change(l, along, yes, no);
       total = rule.sum(total);
       const V bound = one > total ? one : total;  // NaN stays
       o.sums[3] += __builtin_convertvector(total > one ? one : V{}, D);
@@ -359,7 +423,7 @@ static void train(const Chain& chain, Block& o, long steps) {
       o.scale /= bound;
       float least = 1;
       for (int r = 0; r < W; r++) least = std::min(least, o.scale[r]);
-      for (int l = 0; l < layers; l++) move(l, along * o.scale, false);
+      for (int l = 0; l < layers; l++) change(l, along, no, yes);
       if (least < 1e-12f) settle(chain, o);
     }
     if (OWN) o.sums[2] += __builtin_convertvector(total, D);
@@ -369,9 +433,11 @@ static void train(const Chain& chain, Block& o, long steps) {
       if (FRINGE) promote(o, l, size[l + 1], h, sent, row(LEFT, l + 1));
     }
     if (CBP || FRINGE) for (; o.event < o.last && o.event->step == k; o.event++) replace(chain, o, *o.event);
-    if (FRINGE) for (int l = 0; l + 1 < layers; l++) protect(o, l, size[l + 1], row(LEFT, l + 1));
   }
   settle(chain, o);
+  if (CENTRED)
+    for (int j = 0; j < size[1]; j++)
+      for (int i = 0; i < size[0]; i++) o.b[0][0][j] -= o.w[0][0][(long)j * size[0] + i] * o.centre[i];
   for (int l = 0; l + 1 < layers; l++) std::copy_n(row(H, l + 1), size[l + 1], o.features[l]);
 }
 

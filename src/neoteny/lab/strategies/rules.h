@@ -5,7 +5,8 @@
 // push P and curvature C, and what is kept of the weight: w and STATE further numbers.
 //
 // A BOUNDED rule needs a sum over all weights before any of them moves. It acts in two passes: `measure` changes the
-// state and returns the weight's part of the sum, `move` changes the weight. Every other rule does all in `move`. Step
+// state and returns the weight's part of the sum, `move` changes the weight. Where the bound cannot be reached, `both` does
+// it in one pass, with P and C as `measure` and as `move` get them. Every other rule does all in `move`. Step
 // sizes may have a factor in common, `scale`, so that what divides all of them costs nothing for weights whose inputs
 // are 0: alpha = scale a. Such a weight is not visited at all, so p = q = 0 must leave its state as it is, but for scale.
 //
@@ -43,22 +44,41 @@ template <bool SMALL> struct Autostep {
   template <class T> T measured(T C, T scale) const { return C * scale / tau; }
   template <class T> T sum(T total) const { return total * tau; }
 
-  float measure(float mu, float x, float P, float C, float* const* s, int i) const {
-    const float product = P * (x * s[H][i]), size = std::fabs(product), rate = C * (x * x);
-    float &a = s[ALPHA][i], &v = s[V][i];
-    const float decayed = v + a * rate * (size - v);
+  // The new alpha, and v in place.
+  static float adapted(float mu, float product, float rate, float a, float& v) {
+    const float size = std::fabs(product), decayed = v + a * rate * (size - v);
     v = std::max(decayed, size);
     const float r = product / std::max(FLT_MIN, v);  // v = 0 only where the product is 0
-    const float c = mu * r;
-    a = SMALL ? a + a * (c * (1 + c * (.5f + c * (1 / 6.f)))) : a * exponential(c);
+    if (!SMALL) return a * exponential(mu * r);
+    const float square = mu * mu * .5f, cube = mu * mu * mu * (1 / 6.f);  // computed once for many weights
+    return a + a * (r * (mu + r * (square + r * cube)));
+  }
+
+  float measure(float mu, float x, float P, float C, float* const* s, int i) const {
+    const float rate = C * (x * x);
+    float v = s[V][i];
+    const float a = adapted(mu, P * (x * s[H][i]), rate, s[ALPHA][i], v);
+    s[V][i] = v;
+    s[ALPHA][i] = a;
     return a * rate;
   }
 
   float move(float, float x, float P, float C, float& w, float* const* s, int i) const {
     const float ax = s[ALPHA][i] * x, h = s[H][i];
     w += ax * P;
-    s[H][i] = h + ax * (P - C * x * h);
+    s[H][i] = h + ax * (P - C * (x * h));
     return 0;
+  }
+
+  float both(float mu, float x, float P, float C, float moving, float curved, float& w, float* const* s, int i) const {
+    const float h = s[H][i], xh = x * h, rate = C * (x * x);
+    float v = s[V][i];
+    const float a = adapted(mu, P * xh, rate, s[ALPHA][i], v), ax = a * x;
+    s[V][i] = v;
+    s[ALPHA][i] = a;
+    s[H][i] = h + ax * (moving - curved * xh);
+    w += ax * moving;
+    return a * rate;
   }
 };
 
@@ -73,6 +93,7 @@ struct IDBD {
   template <class T> T measured(T C, T) const { return C; }
   template <class T> T sum(T total) const { return total; }
   float measure(float, float, float, float, float* const*, int) const { return 0; }
+  float both(float, float, float, float, float, float, float&, float* const*, int) const { return 0; }
 
   float move(float theta, float x, float P, float C, float& w, float* const* s, int i) const {
     const float p = P * x, h = s[H][i];

@@ -172,6 +172,7 @@ class _LayerClock:
 
     def __init__(self, rate: Fraction, size: int, maturity: int, rule: Rule, lots: np.random.Generator):
         self.rate, self.size, self.maturity, self.rule, self.lots = rate, size, maturity, rule, lots
+        self._ratio = rate.numerator, rate.denominator  # a Fraction's own cost more to ask for
         self.now = self.replaced = self.eligible = 0
         self.unit_steps = 0  # Σ e(t)
         self.growing: deque[tuple[int, int]] = deque([(maturity + 1, size)])  # (step at which they are eligible, units)
@@ -215,7 +216,8 @@ class _LayerClock:
 
     def _next_due(self) -> float:
         """The next step at which something is due if the number of eligible units stays as it is."""
-        if not (self.rate and self.eligible):
+        above, below = self._ratio
+        if not (above and self.eligible):
             return inf
         if self.rule == "drawn":
             whole, chance = divmod(self.rate * self.eligible, 1)
@@ -225,7 +227,7 @@ class _LayerClock:
                 self._lucky = int(lot < chance)
                 return self.now + 1
             return self.now + 1 + floor(log1p(-lot) / log1p(-float(chance)))
-        needed = -(-(self.replaced + 1) * self.rate.denominator // self.rate.numerator)  # the least Σ e(t) that will do
+        needed = -(-(self.replaced + 1) * below // above)  # the least Σ e(t) that will do
         return self.now + max(1, -((self.unit_steps - needed) // self.eligible))
 
     _lucky = 1

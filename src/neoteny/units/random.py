@@ -108,8 +108,8 @@ def _places(shape: Sequence[int], rows: Tensor, device: torch.device) -> Tensor:
 def uniform(key: Tensor, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
     """Uniform numbers in (0, 1], float32: multiples of 2**-24 plus 2**-25, of which the largest is rounded to 1.
 
-    With `rows` only these indices of dimension 0 are drawn, the same numbers at a part of the cost. Without them `key` may
-    also be many keys, `[..., 2]`, for a draw of each, `[..., *shape]`.
+    With `rows` only these indices of dimension 0 are drawn, the same numbers at a part of the cost. Without them `key`
+    may also be many keys, `[..., 2]`, for a draw of each, `[..., *shape]`.
 
     >>> draw = uniform(key(3), (1000, 2))
     >>> 0 < draw.min() and draw.max() < 1

@@ -55,8 +55,8 @@ class OwnSteps(RankOne):
     def _laid_out(self, run: int) -> list[Tensor]:
         """The kernel's memory of each layer, lines of `[1 + states, width]`; the carry becomes views of it.
 
-        A line has the weights from one input, and the last the biases; in the first layer, where inputs are centred, the
-        weights to one unit and its bias.
+        A line has the weights from one input, and the last the biases; in the first layer, where inputs are centred,
+        the weights to one unit and its bias.
         """
         memory = self._memory[run]
         if memory is not None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 from rich.console import Console
 
-from neoteny import progress
 from neoteny.lab.execution import Progress
-from neoteny.progress import Rate, bar, describe, live
+from neoteny.progress import Rate, bar, bars, describe, hearing, live, stage
+from neoteny.progress.curves import Curves, dots
 
 
 def at(examples, value=float("nan")):
@@ -30,8 +31,62 @@ def test_on_a_terminal_the_line_shows_speed_and_error():
     assert "cbp" in text.getvalue() and "50%" in text.getvalue() and "examples/s" in text.getvalue()
 
 
+def test_what_is_waited_for_is_said_and_for_how_long(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    text = io.StringIO()
+    with live(["cbp"], console=Console(file=text, width=120, force_terminal=True)) as notify:
+        for doing in ("reading data", "", "compiling", "", "compiling"):
+            notify(replace(at(0), doing=doing))
+            clock[0] += 3
+    assert "0% compiling, 9 s" in text.getvalue()  # since it first began
+    assert describe(replace(at(10), doing="compiling"), 5.0) == "compiling"
+
+
+def test_stages_are_told_only_where_somebody_hears():
+    said: list[str] = []
+    with stage("alone"), hearing(said.append), stage("reading"), bar("decoding", 4) as advance:
+        for _ in range(4):
+            advance()
+    assert said == ["reading", "decoding 25%", "decoding 50%", "decoding 75%", "decoding 100%", "", ""]
+
+
+def test_the_curves_of_a_few_stacks_are_below_their_lines():
+    text, shown = io.StringIO(), io.StringIO()
+    curves = Curves(["cbp", "l2"])
+    with live(["cbp", "l2"], console=Console(file=text, width=60, force_terminal=True)) as notify:
+        for share in range(1, 11):
+            for name, slope in (("cbp", 1), ("l2", -1)):
+                told = replace(at(100_000 * share, 5 + slope * 0.1 * share), label=name)
+                notify(told)
+                curves.add(name, told)
+    Console(file=shown, width=60).print(curves)
+    top, *_, bottom, names = shown.getvalue().rstrip().splitlines()
+    assert (top.split()[0], bottom.split()[0], names.split()) == ("6", "4", ["loss:", "cbp", "l2"])
+    assert top[-1] > "\u2800" and bottom[-1] > "\u2800" and max(map(len, (top, bottom))) <= 60
+    assert "loss: " in text.getvalue() and top[-1] in text.getvalue()
+    assert not Curves([str(number) for number in range(7)])
+
+
+def test_a_curve_is_its_values():
+    heights = [math.nan, 0.0, 0.5, 1.0]
+    cells = dots(heights, 2, 0, 1)
+    lit = [
+        (2 * x + column, 7 - (4 * row + line))
+        for row, line_of_cells in enumerate(cells)
+        for x, bits in enumerate(line_of_cells)
+        for column, lines in enumerate(((1, 2, 4, 64), (8, 16, 32, 128)))
+        for line, bit in enumerate(lines)
+        if bits & bit
+    ]
+    highest = {x: max(y for place, y in lit if place == x) for x, _ in lit}
+    assert highest == {1: 0, 2: 4, 3: 7}
+    assert len(lit) == 1 + 4 + 3  # steep parts are one line
+    assert dots([1.0, 1.0], 1, 1, 1) == [[sum((0x2, 0x10))]]
+
+
 def test_nothing_is_claimed_before_it_is_known():
-    assert describe(at(0), None) == "preparing"
+    assert describe(at(0), None) == "first steps"
     assert describe(at(10, 0.5), None) == "loss 0.500"
 
 
@@ -46,7 +101,7 @@ def test_the_rate_forgets_the_time_spent_compiling():
 
 def test_a_bar_comes_only_late_and_only_in_a_terminal(monkeypatch):
     def shown(patience, terminal):
-        monkeypatch.setattr(progress, "PATIENCE", patience)
+        monkeypatch.setattr(bars, "PATIENCE", patience)
         out = io.StringIO()
         console = Console(file=out, force_terminal=terminal, width=60)
         with bar("trainability", 3, late=True, console=console) as advance:

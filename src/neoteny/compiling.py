@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 from neoteny.errors import SettingError
+from neoteny.progress import stage
 
 
 class CompileWarning(UserWarning):
@@ -72,7 +73,7 @@ def kernel(source: Path, *defined: str) -> ctypes.CDLL:
     _require_ours(folder)
     target = folder / f"{source.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not target.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as building:
+        with stage("compiling"), tempfile.TemporaryDirectory(dir=folder) as building:
             built = Path(building) / target.name
             error = _compiled(tuned, source, built) and _compiled(command, source, built)
             if error:

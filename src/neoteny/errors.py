@@ -19,6 +19,7 @@ __all__ = [
     "PlasticityWarning",
     "RunFolderError",
     "SettingError",
+    "Stopped",
     "UnknownNameError",
 ]
 
@@ -27,6 +28,10 @@ _FEW = 16  # more names than this are not listed beside similar ones
 
 class NeotenyError(Exception):
     """Something that the caller can correct; the message says how."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was stopped, by Ctrl-C or by the system; the message says how it goes on."""
 
 
 class SettingError(NeotenyError, ValueError):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from neoteny import lab
-from neoteny.errors import RunFolderError
+from neoteny.errors import RunFolderError, Stopped
 from neoteny.lab import executor
 from neoteny.lab.executor import CompareError
 from neoteny.lab.folder import RunFolder
@@ -75,6 +75,39 @@ def test_ctrl_c_leaves_folders_that_can_be_resumed(tmp_path):
         assert folder.checkpoint.exists()
         folder.lock()  # nobody is writing any more
         folder.unlock()
+
+
+SLOW = """
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegressionBenchmark
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(SlowlyChangingRegressionBenchmark):
+    ID: ClassVar[str] = "slow-v1"
+    def build_stream(self, *args, **more):
+        time.sleep(60)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_what_has_no_checkpoint_yet(tmp_path, monkeypatch):
+    (tmp_path / "slow_of_tests.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from slow_of_tests import Slow  # type: ignore[import-not-found]
+
+    began: list[float] = []
+
+    def interrupt(progress):
+        if progress.doing == "reading data":
+            began.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    configs = lab.resolve_all(Slow, ["backprop"], **TINY)
+    with pytest.raises(Stopped, match="the same command with --resume goes on"):
+        lab.compare(configs, out=tmp_path / "runs", **{**EAGER, "progress": interrupt})
+    assert time.monotonic() - began[0] < 10
+    assert RunFolder(executor.folder_of(configs[0], tmp_path / "runs")).status == "absent"
 
 
 def test_workers_stop_when_whoever_started_them_is_gone(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from neoteny import lab
-from neoteny.errors import CheckpointError, DataError, RunFolderError
+from neoteny.errors import CheckpointError, DataError, RunFolderError, Stopped
 from neoteny.lab.folder import RunFolder
 
 REGRESSION = "slowly-changing-regression"
@@ -51,6 +52,21 @@ def test_ctrl_c_leaves_a_folder_that_can_be_resumed(interrupted):
     for name, weights in whole.final_weights().items():
         assert torch.equal(weights, resumed.final_weights()[name])
     assert RunFolder(path).read_provenance()["execution"]["compile"] is False
+
+
+def test_ctrl_c_interrupts_a_segment_that_takes_long(tmp_path, monkeypatch):
+    def forever(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr("neoteny.lab.supervised.Supervised._segment", forever)
+    began = time.monotonic()
+    with pytest.raises(Stopped, match=r"`neoteny resume .*backprop` goes on"):
+        lab.run(REGRESSION, out=tmp_path, **TINY)
+    assert time.monotonic() - began < 10
+    monkeypatch.undo()
+    (folder,) = tmp_path.glob("*/*")
+    assert lab.resume(folder, progress=False).metrics.height  # from the beginning: there was no checkpoint yet
 
 
 def test_handlers_of_signals_are_put_back(interrupted):

@@ -45,8 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NeotenyError as error:
         print(f"neoteny: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("neoteny: stopped; `neoteny resume RUN_DIR` goes on from the last checkpoint.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"neoteny: stopped{'; ' * bool(str(error))}{error}.", file=sys.stderr, flush=True)
+        if argv is None:  # this is the whole program: taking torch down takes seconds
+            os._exit(130)
         return 130
     except (MemoryError, RecursionError) as error:
         print(f"neoteny: there is too little memory for this ({error}): ask for something smaller.", file=sys.stderr)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Running", "parse"]
 
+Tracker = Literal["tensorboard", "wandb"]
 Strategy = Literal["auto", "stack", "loop", "rank-one", "lanes", "one-call"]
 
 
@@ -57,6 +58,8 @@ class Running(Settings):
     """where run folders go: OUT/BENCHMARK/SYSTEM"""
     data_dir: Path | None = None
     """folder of data sets; otherwise NEOTENY_DATA, or they are downloaded once"""
+    track: Tracker | None = None
+    """write metrics there too, while it trains: TensorBoard reads OUT/BENCHMARK/SYSTEM/tensorboard"""
     config: Path | None = None
     """a YAML file with the same keys (step_size: 0.003, cbp: {replacement_rate: 1e-5}); options override it"""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from neoteny.cli.reading import read_options
 
 __all__ = ["main"]
+
+Tracker = Literal["tensorboard", "wandb"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class ResumeOptions:
     """folder of data sets, if it has moved"""
     compile: bool | None = None
     """compile chunks of steps or not; by default as at the start"""
+    track: Tracker | None = None
+    """write metrics there too; by default where they were written before"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         "device": options.device,
         "data_dir": options.data_dir and str(options.data_dir),
         "compile": options.compile,
+        "track": options.track,
     }
     run = lab.resume(options.run_dir, **{name: value for name, value in changed.items() if value is not None})
     show([run])

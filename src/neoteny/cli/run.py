@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         "strategy": running.strategy,
         "compile": running.compile,
         "threads": running.threads,
+        "track": running.track or "",
         "data_dir": running.data_dir and str(running.data_dir),
     }
     show([lab.run(configs[0], **ways)] if len(configs) == 1 else lab.compare(configs, **ways))

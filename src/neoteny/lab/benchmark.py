@@ -139,6 +139,11 @@ class Benchmark(Settings, ABC):
         """Length of a run in steps."""
         return self.timeline().steps
 
+    @property
+    def total(self) -> int:
+        """Length of a run as the metrics count it: in steps of an agent, or in examples."""
+        return self.steps
+
     @abstractmethod
     def timeline(self) -> Timeline:
         """When tasks and bins end, and when the network is measured and tested."""
@@ -182,6 +187,11 @@ class StreamBenchmark(Benchmark):
     VARIES: ClassVar[tuple[str, ...]] = ()
     """Settings of the problem that may differ between the runs of a stack: `build_stream` takes a value for each run of
     them, by name, if a grid varies them. Nothing else may depend on them: not the timeline, nor the network."""
+
+    @property
+    def total(self) -> int:
+        """Length of a run in examples."""
+        return self.steps * self.batch_size
 
     @property
     def goal(self) -> float | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from neoteny.checks import expanded, require, require_count, require_nonnegative
 from neoteny.errors import SettingError
 from neoteny.kinds import Settings
+from neoteny.lab.tracking import require_tracker
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,8 @@ class Execution(Settings):
         threads: CPU threads for each stack. The number changes the order of sums, so it does not depend on the machine.
         checkpoint_every: seconds between two checkpoints. If writing one takes long, they are written less often, so
             that they take at most a twentieth of the time.
+        track: where metrics are also written while it trains: `tensorboard`, `wandb`, or empty for nowhere; see
+            `neoteny.lab.tracking`.
     """
 
     device: str = "auto"
@@ -41,6 +44,7 @@ class Execution(Settings):
     data_dir: str | None = None
     threads: int = 1
     checkpoint_every: float = 30.0
+    track: str = ""
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:  # so that it is found from other working directories
@@ -48,6 +52,7 @@ class Execution(Settings):
         require_count(self, "threads", least=1)
         require(self, "threads", self.threads <= MOST_THREADS, f"at most {MOST_THREADS:,}")
         require_nonnegative(self, "checkpoint_every")
+        require_tracker(self.track)
 
     def resolved_device(self) -> torch.device:
         """The device meant.
@@ -82,6 +87,7 @@ class Progress:
         metric: `accuracy` or `loss`.
         value: its mean over these runs in the last bin; NaN before the first bin ends.
         unit: what is counted: examples, or steps of an agent.
+        doing: what it waits for before it goes on, such as compiling; empty while it trains.
     """
 
     label: str
@@ -91,6 +97,7 @@ class Progress:
     metric: str
     value: float = math.nan
     unit: str = "examples"
+    doing: str = ""
 
 
 @contextmanager

@@ -16,14 +16,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neoteny.checks import known_keywords
-from neoteny.errors import NeotenyError, RunFolderError, SettingError
+from neoteny.errors import NeotenyError, RunFolderError, SettingError, Stopped
 from neoteny.kinds import with_kinds
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
@@ -33,7 +34,8 @@ from neoteny.progress import live
 
 __all__ = ["CompareError", "compare"]
 
-_PATIENCE = 60.0  # seconds that a worker has for its last checkpoint
+_QUICK = 1.0  # seconds until it is said that the workers are not ready
+_PATIENCE = 60.0  # seconds that they have for their last checkpoints
 
 
 class CompareError(NeotenyError):
@@ -107,7 +109,7 @@ def compare(
         SettingError: a class that another process could not import.
         RunFolderError: a folder already holds a run; then nothing is started.
         CompareError: some stacks failed; the others are finished, and the message says what happened.
-        KeyboardInterrupt: Ctrl-C was pressed; every started folder can be resumed.
+        Stopped: Ctrl-C was pressed; every started folder can be resumed.
     """
     configs = list(configs)
     how = Execution(**execution)
@@ -128,7 +130,7 @@ def compare(
         listener: Any = nullcontext(progress)
     else:
         listener = live(labels) if progress else nullcontext(lambda _: None)
-    with ExitStack() as ending, listener as notify:
+    with _told_how_to_go_on(configs, out, resume), ExitStack() as ending, listener as notify:
         ending.callback(lambda: _stop(running))
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -157,6 +159,19 @@ def compare(
     if failures:
         raise CompareError(runs, failures)
     return runs
+
+
+@contextmanager
+def _told_how_to_go_on(configs: Sequence[RunConfig], out: str | Path, resume: bool) -> Iterator[None]:
+    """A context in which Ctrl-C says how the stacks go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        how = "the same command goes on" if resume else "the same command with --resume goes on"
+        folders = [folder_of(config, out) for config in configs]
+        begun = [path for path in folders if RunFolder(path).status == "unfinished"]
+        one = f", or `neoteny resume {begun[0]}` with that one alone" if begun else ""
+        raise Stopped(how + one) from error
 
 
 def _next(messages: queue.SimpleQueue) -> Any:
@@ -217,14 +232,26 @@ def _stop(running: Sequence[_Worker]) -> None:
             with suppress(BrokenPipeError):
                 worker.process.stdin.close()
     try:
-        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            for worker in running:
-                worker.process.wait(_PATIENCE)
+        with suppress(KeyboardInterrupt):
+            if not _ended(running, _QUICK):
+                print("neoteny: stopping; Ctrl-C again ends at once.", file=sys.stderr, flush=True)
+                _ended(running, _PATIENCE)
     finally:
         for worker in running:
             if worker.process.poll() is None:
                 worker.process.kill()
             worker.end()
+
+
+def _ended(running: Sequence[_Worker], seconds: float) -> bool:
+    """Whether all processes end within so many seconds."""
+    until = time.monotonic() + seconds
+    try:
+        for worker in running:
+            worker.process.wait(max(until - time.monotonic(), 0.01))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _require_importable(configs: Sequence[RunConfig]) -> None:

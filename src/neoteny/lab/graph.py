@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from neoteny.compiling import CompileWarning, code_folder
+from neoteny.progress import stage
 
 __all__ = ["Graph", "direct", "through_dynamo"]
 
@@ -66,11 +67,12 @@ class Graph:
         """Call the function on the flat list of its tensors, which may be emptied; its result as a flat list."""
         if self._call is None:
             begun = time.perf_counter()
-            self._call = direct(self._flat, tensors)
-            if self._call is None:
-                self._function = through_dynamo(self._function)
-                self._call = self._flat
-            found = self._call(tensors)
+            with stage("compiling"):
+                self._call = direct(self._flat, tensors)
+                if self._call is None:
+                    self._function = through_dynamo(self._function)
+                    self._call = self._flat
+                found = self._call(tensors)
             self.seconds = time.perf_counter() - begun
             return found
         return self._call(tensors)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from neoteny.lab.graph import Tree, direct, through_dynamo
+from neoteny.progress import stage
 
 
 class InPlace:
@@ -40,7 +42,8 @@ class InPlace:
         leaves, self._state = tree_flatten(state)
         given, self._arguments = tree_flatten(list(arguments))
         self._function, self._kept = function, len(leaves)
-        self._call = (direct(self._flat, [*leaves, *given]) if compile else None) or self._flat
+        with stage("compiling") if compile else nullcontext():
+            self._call = (direct(self._flat, [*leaves, *given]) if compile else None) or self._flat
         if compile and self._call == self._flat:
             self._function = through_dynamo(function)
         self.seconds = time.perf_counter() - begun

@@ -42,6 +42,7 @@ from neoteny.methods.base import Method, Schedule
 from neoteny.methods.shared.order import method_seed
 from neoteny.methods.shared.reference import ReferencePass
 from neoteny.optim.base import Optimizer
+from neoteny.progress import stage
 from neoteny.units import random
 from neoteny.units.observe import Observer
 
@@ -116,7 +117,8 @@ class Learner:
         self.methods = tuple(methods)
         modules = [seeded(build_network, self.methods, example, seed) for seed in self.seeds]
         template = modules[0]
-        self.network = units_of(template, example, chain, needed=any(m.needs_units for m in methods))
+        with stage("finding units"):
+            self.network = units_of(template, example, chain, needed=any(m.needs_units for m in methods))
         self.parameters = tuple(name for name, p in template.named_parameters() if p.requires_grad)
 
         self._meta = copy.deepcopy(template).to("meta").eval()  # for measuring and testing

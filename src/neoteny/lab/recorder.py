@@ -85,6 +85,9 @@ class Recorder:
         folder: the run folder.
         runs: how many runs the stack has.
 
+    Attributes:
+        hear: is called with each metric, its values, the step and the layer.
+
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> recorder = Recorder(folder, runs=2)
@@ -95,6 +98,7 @@ class Recorder:
 
     def __init__(self, folder: Path, runs: int):
         self._folder, self._runs = folder, runs
+        self.hear: Callable[[str, NDArray[np.float64], int, str], None] = lambda *_: None
         self._rows: list[tuple[np.ndarray, np.ndarray, int, int, str, str]] = []
         self._sums: list[str]  # of the parts so far
         self._buffered, self._sums = 0, []
@@ -116,6 +120,7 @@ class Recorder:
         chosen = np.asarray(values, dtype=np.float64).reshape(self._runs)[runs]
         if not len(runs):
             return
+        self.hear(metric, chosen, step, layer)
         self._rows.append((runs, chosen, step, task, metric, layer))
         self._buffered += len(runs)
         if self._buffered >= _PART_ROWS:

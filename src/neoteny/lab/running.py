@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neoteny.checks import expanded, known_keywords
-from neoteny.errors import CheckpointError, DataError, NeotenyError, RunFolderError, SettingError, UnknownNameError
+from neoteny.errors import (
+    CheckpointError,
+    DataError,
+    NeotenyError,
+    RunFolderError,
+    SettingError,
+    Stopped,
+    UnknownNameError,
+)
 from neoteny.kinds import with_kinds
 from neoteny.lab import checkpoint
 from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
@@ -24,8 +30,9 @@ from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.overriding import Overrides
 from neoteny.lab.recorder import by_run
+from neoteny.lab.stopping import interrupts
 from neoteny.notebook import table
-from neoteny.progress import live
+from neoteny.progress import hearing, live, stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,14 +184,13 @@ def run(
         resume: continue an unfinished run of the same configuration, and leave a finished one as it is.
         progress: whether to show the progress; or a function that is called with it.
         execution: how to train: `device`, `strategy`, `compile`, `data_dir`, `threads`,
-            `checkpoint_every`; see `neoteny.lab.execution.Execution`.
+            `checkpoint_every`, `track`; see `neoteny.lab.execution.Execution`.
 
     Raises:
         UnknownNameError, SettingError: as `neoteny.lab.resolve`; also for an argument that does not exist.
         RunFolderError: there is a run in the folder already.
         DataError: the benchmark's data is missing or damaged.
-        KeyboardInterrupt: Ctrl-C was pressed; the folder can be resumed. (A second Ctrl-C does not wait for a
-            checkpoint.)
+        Stopped: Ctrl-C was pressed; the folder can be resumed. (A second Ctrl-C does not wait for a checkpoint.)
 
     >>> import tempfile
     >>> from neoteny import lab
@@ -207,7 +213,7 @@ def run(
             methods=methods,
             grid=grid,
         )
-    with _listener(progress, config) as notify, _interrupts() as stopped:
+    with _listener(progress, config) as notify, interrupts() as stopped:
         return start(
             config, folder_of(config, out), Execution(**execution), resume=resume, notify=notify, stopped=stopped
         )
@@ -233,7 +239,7 @@ def resume(run_dir: str | Path, *, progress: bool | Callable[[Progress], None] =
     folder = RunFolder(expanded(run_dir))
     config = folder.config()
     known = {name: value for name, value in folder.execution().items() if name in Execution.__dataclass_fields__}
-    with _listener(progress, config) as notify, _interrupts() as stopped:
+    with _listener(progress, config) as notify, interrupts() as stopped:
         return start(
             config, folder.path, Execution(**{**known, **execution}), resume=True, notify=notify, stopped=stopped
         )
@@ -262,6 +268,9 @@ def start(
         resume: as for `run`.
         notify: is called with the progress.
         stopped: is asked from time to time whether to stop.
+
+    Raises:
+        Stopped: it was stopped; the message says how it goes on. Otherwise as `run`.
     """
     folder = RunFolder(path)
     status, state, known = folder.status, None, {}
@@ -287,14 +296,19 @@ def start(
             # `auto` may mean something else here
             meant = {name: known[name] for name in ("device", "strategy") if name in known}
             execution = replace(execution, **{n: v for n, v in meant.items() if getattr(execution, n) == "auto"})
-        with threads(execution.threads), _enough_memory(config):
-            train = config.resolved.entry.load_trainer()
-            training = train(config, execution, notify, stopped)  # first: a failed start leaves no folder
-            if status == "absent":
-                folder.create(config, training.decided())
-            else:
-                _require_as_started(path, known, training.decided())
-            training.go(folder, state)
+        with _stages(config, notify) as notify, _enough_memory(config):
+            with stage("loading torch"):
+                train = config.resolved.entry.load_trainer()
+            with threads(execution.threads):
+                training = train(config, execution, notify, stopped)  # first: a failed start leaves no folder
+                if status == "absent":
+                    folder.create(config, training.decided())
+                else:
+                    _require_as_started(path, known, training.decided())
+                training.go(folder, state)
+    except KeyboardInterrupt as error:
+        begun = folder.status != "absent"
+        raise Stopped(f"`neoteny resume {path}` goes on" if begun else "nothing was begun") from error
     finally:
         folder.unlock()
     return result
@@ -321,6 +335,24 @@ def _require_as_started(path: Path, known: Mapping[str, Any], here: Mapping[str,
                 f"{said}: its numbers would not be those of an uninterrupted run. {cure}Leave the option out or give "
                 "the value of the start, or run it again into another --out."
             )
+
+
+@contextmanager
+def _stages(config: RunConfig, notify: Callable[[Progress], None] | None) -> Iterator[Callable[[Progress], None]]:
+    """A context that gives `notify`; with it what the run waits for is told, too."""
+    last = Progress(config.label, 0, config.problem.total, config.runs, "")
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        last = progress
+        if notify is not None:
+            notify(progress)
+
+    if notify is None:
+        yield tell
+        return
+    with hearing(lambda doing: notify(replace(last, doing=doing))):
+        yield tell
 
 
 _TOO_LARGE = re.compile(
@@ -359,24 +391,3 @@ def _listener(progress: bool | Callable[[Progress], None], config: RunConfig) ->
     if callable(progress):
         return nullcontext(progress)
     return live([config.label]) if progress else nullcontext(None)
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """A context in which a first Ctrl-C (or SIGTERM) asks to stop after the segment; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

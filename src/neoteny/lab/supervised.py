@@ -19,6 +19,7 @@ from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.learner import Learner
 from neoteny.lab.recorder import Unrecorded
 from neoteny.lab.training import Training
+from neoteny.progress import stage
 
 if TYPE_CHECKING:
     from neoteny.lab.benchmark import StreamBenchmark
@@ -42,13 +43,14 @@ class Supervised(Training):
     ):
         problem = cast("StreamBenchmark", config.problem)
         metric = "accuracy" if problem.LOSS == "cross_entropy" else "loss"
-        super().__init__(config, execution, notify, stopped, problem.steps * problem.batch_size, metric)
+        super().__init__(config, execution, notify, stopped, metric)
         self._problem = problem
         self._timeline = problem.timeline()
         learning = self._learning()
         device = learning["device"]
         learning["methods"] = problem.acting(learning["methods"], tuple(self._varied))
-        self._stream = problem.build_stream(config.seeds, execution.data_dir, **self._varied).to(device)
+        with stage("reading data"):
+            self._stream = problem.build_stream(config.seeds, execution.data_dir, **self._varied).to(device)
         example = self._stream.probe(problem.batch_size)[0]
         if (objective := problem.build_objective()) is not None:
             learning |= {"objective": objective, "optimizer": None}

@@ -26,6 +26,8 @@ from neoteny.lab.learner import Learner
 from neoteny.lab.measuring import measure
 from neoteny.lab.recorder import Recorder
 from neoteny.lab.structure import structure
+from neoteny.lab.tracking import tracked
+from neoteny.progress import stage
 
 __all__ = ["Training"]
 
@@ -41,7 +43,6 @@ class Training(ABC):
         execution: how.
         notify: is called with the progress from time to time.
         stopped: is asked between segments whether to stop.
-        total: the value of `_step` at the end.
         metric: its mean over the runs is shown with the progress.
         unit: what `_step` counts.
     """
@@ -55,7 +56,6 @@ class Training(ABC):
         execution: Execution,
         notify: Callable[[Progress], None] | None,
         stopped: Callable[[], bool],
-        total: int,
         metric: str,
         unit: str = "examples",
     ):
@@ -63,7 +63,7 @@ class Training(ABC):
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._alive = np.ones(config.runs, dtype=bool)
         self._seconds, self._began = 0.0, time.monotonic()
-        self._progress = Progress(config.label, 0, total, config.runs, metric, unit=unit)
+        self._progress = Progress(config.label, 0, config.problem.total, config.runs, metric, unit=unit)
 
     @property
     def _varied(self) -> dict[str, list[Any]]:
@@ -153,7 +153,10 @@ class Training(ABC):
             self._recorder.load_state_dict({"parts": 0})  # drops parts of a run that was killed early
         self._write_provenance()
         if state is None or "weights" not in state:  # else only the metrics have to be joined
-            self._train()
+            started = str(folder.read_provenance().get("started"))
+            with tracked(self.execution.track, folder.path, self.config, started, self._step) as tracker:
+                self._recorder.hear = tracker.add
+                self._train()
             self._save(weights=self.learner.weights())
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         # last: this makes the folder a finished one
@@ -174,13 +177,14 @@ class Training(ABC):
             if now - told >= 0.1:
                 told = now
                 self._tell()
-            stop = self._stopped()
-            if stop or now - saved >= max(self.execution.checkpoint_every, 20 * cost):
+            if self._stopped():
+                with stage("writing a checkpoint"):
+                    self._save()
+                raise KeyboardInterrupt
+            if now - saved >= max(self.execution.checkpoint_every, 20 * cost):
                 self._save()
                 saved = time.monotonic()
                 cost = saved - now
-            if stop:
-                raise KeyboardInterrupt
         self._tell()
 
     def _end_runs(self, broken: np.ndarray) -> None:

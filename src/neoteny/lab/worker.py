@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+
+from neoteny.lab.stopping import Stopping
 
 __all__ = ["main"]
 
@@ -18,20 +22,19 @@ def main() -> int:
     # Other output must not mix with the messages: standard output becomes standard error.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this with it ignored
     job = json.loads(sys.stdin.readline())
-    closed = threading.Event()
+    stopping = Stopping()
 
     def watch() -> None:
         sys.stdin.read()  # until the process that started this one closes it or ends
-        closed.set()
+        stopping.ask()
 
     threading.Thread(target=watch, daemon=True).start()
 
     def say(**message: object) -> None:
-        try:
+        with suppress(BrokenPipeError):  # whoever started this is gone
             print(json.dumps(message), file=messages, flush=True)
-        except BrokenPipeError:
-            closed.set()
 
     from neoteny.errors import NeotenyError
 
@@ -47,7 +50,7 @@ def main() -> int:
             Execution(**job["execution"]),
             resume=job["resume"],
             notify=lambda progress: say(progress=asdict(progress)),
-            stopped=closed.is_set,
+            stopped=stopping,
         )
     except KeyboardInterrupt:
         say(error="stopped")

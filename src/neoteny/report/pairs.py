@@ -58,7 +58,7 @@ def compare_runs(
     paths = [side.folder if isinstance(side, RunStack) else expanded(side) for side in (one, base)]
     groups = group_frames([read_folder(path) for path in paths])
     where = f"{paths[0]} and {paths[1]}"
-    if len(groups) > 1:
+    if len(groups) != 1:
         titles = " and ".join(group.title for group in groups)
         raise SettingError(f"{where} hold runs of {titles}: give runs of one benchmark at one scale.")
     group = groups[0]

@@ -12,6 +12,7 @@ from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.former_names import METRICS
 from neoteny.lab.learner import Learner
 from neoteny.lab.training import Training
+from neoteny.progress import stage
 from neoteny.rl.agents import Agents, Iteration
 from neoteny.rl.evaluation import evaluate
 
@@ -38,9 +39,10 @@ class Reinforcement(Training):
         stopped: Callable[[], bool] = lambda: False,
     ):
         problem: Any = config.problem
-        super().__init__(config, execution, notify, stopped, problem.steps, "episodic_return", "steps")
+        super().__init__(config, execution, notify, stopped, "episodic_return", "steps")
         self._problem, self._timeline = problem, problem.timeline()
-        self._agents: Agents = problem.build_agents(threads=execution.threads, **self._learning())
+        with stage("making environments and networks"):
+            self._agents: Agents = problem.build_agents(threads=execution.threads, **self._learning())
         self._testing = problem.build_evaluation(config.seeds, execution.threads) if len(self._timeline.tests) else None
         self._probe = self._agents.states
         self._bin = _Bin(config.runs)

@@ -1,91 +1,25 @@
-"""Progress on the terminal (standard error): a bar for one task, live lines for stacks of runs.
-
-Without a terminal, as in a log, one line is written for each task or stack that is done.
-"""
+"""Live lines on the terminal, one for each stack of runs, over a curve of what is measured."""
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
+
+from neoteny.progress.curves import Curves
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from neoteny.lab.execution import Progress
 
-__all__ = ["Rate", "bar", "describe", "live", "time_left", "waiting"]
+__all__ = ["Rate", "describe", "live", "time_left"]
 
-PATIENCE = 5.0
-"""Seconds until a bar with `late` appears."""
-
-
-@contextmanager
-def bar(
-    label: str,
-    total: int,
-    *,
-    done: int = 0,
-    unit: Literal["bytes", "things"] = "things",
-    late: bool = False,
-    console: Console | None = None,
-) -> Iterator[Callable[..., None]]:
-    """A bar for one task; gives `advance(count=1)`, whose first call shows the bar.
-
-    Args:
-        label: what stands before the bar.
-        total: how much there is to do.
-        done: how much of it is done already.
-        unit: whether bytes are counted, with their speed, or anything else.
-        late: for tasks that are mostly quick: the bar appears after 5 seconds, only on a terminal, and disappears at
-            the end.
-        console: where; by default standard error.
-
-    >>> with bar("decoding", total=60_000) as advance:
-    ...     pass
-    """
-    from rich import progress as rich
-    from rich.console import Console
-
-    console = console or Console(stderr=True)
-    amounts = [rich.DownloadColumn(), rich.TransferSpeedColumn()] if unit == "bytes" else [rich.MofNCompleteColumn()]
-    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), *amounts, rich.TimeRemainingColumn())
-    shown = rich.Progress(*columns, console=console, transient=late)
-    task = shown.add_task(label, total=total, completed=done)
-    began = time.monotonic()
-
-    def advance(count: int = 1) -> None:
-        if not late or (console.is_terminal and time.monotonic() - began > PATIENCE):
-            shown.start()  # does nothing the second time
-        shown.advance(task, count)
-
-    try:
-        yield advance
-    finally:
-        if shown.live.is_started:
-            shown.stop()
-
-
-@contextmanager
-def waiting() -> Iterator[Callable[[str], None]]:
-    """For work of unknown length that is mostly quick: gives `say(text)`, which tells every 5 seconds how far it is.
-
-    >>> with waiting() as say:
-    ...     say("looking")
-    """
-    told = time.monotonic()
-
-    def say(text: str) -> None:
-        nonlocal told
-        if time.monotonic() - told > PATIENCE:
-            told = time.monotonic()
-            print(f"neoteny: {text}", file=sys.stderr, flush=True)
-
-    yield say
+A_SECOND = 2
+"""How often the lines are drawn."""
 
 
 class Rate:
@@ -125,10 +59,12 @@ def describe(progress: Progress, rate: float | None) -> str:
     '3,000 examples/s  0:00:05 to go  loss 0.620'
     """
     words = []
-    if progress.examples >= progress.total:
+    if progress.doing:
+        words.append(progress.doing)
+    elif progress.examples >= progress.total:
         words.append("done")
     elif rate is None:
-        words.append("preparing" if not progress.examples else "")
+        words.append("first steps" if not progress.examples else "")
     else:
         left = round((progress.total - progress.examples) / rate)
         words.append(f"{rate * progress.runs:,.0f} {progress.unit}/s")
@@ -162,8 +98,8 @@ def live(
 ) -> Iterator[Callable[..., None]]:
     """Lines on the terminal, one for each stack; gives `notify(progress, name=None)`, which updates a stack's line.
 
-    Without a terminal, a line is written for each stack that is done. A stack's name is its label, unless `notify` is
-    given another.
+    Below them are curves of the metric, where the stacks are few and known from the start. Without a terminal, a line
+    is written for each stack that is done. A stack's name is its label, unless `notify` is given another.
 
     Args:
         labels: stacks whose lines are there from the start and stay.
@@ -180,27 +116,48 @@ def live(
     rates: dict[str, Rate] = {}
     tasks: dict[str, TaskID] = {}
     done: set[str] = set()
+    begun: dict[tuple[str, str, int], float] = {}  # when a stack was first heard to wait for something
+    curves = Curves(labels)
+
+    class Shown(Bars):
+        """The lines, and the curve below them."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            for task in self.tasks:  # how long it has been at what it waits for
+                since = task.fields["since"]
+                waited = int(time.monotonic() - since) if since else 0
+                task.fields["shown"] = f"{task.fields['text']}{f', {waited} s' * bool(waited)}"
+            yield from super().get_renderables()
+            if curves:
+                yield curves
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[text]}", markup=False),
+        TextColumn("{task.fields[shown]}", markup=False),
     )
-    with Bars(*columns, console=console, disable=not (show and console.is_terminal)) as bars:
+    fields: dict[str, Any] = {"text": "", "shown": "", "since": 0.0}
+    with Shown(
+        *columns, console=console, disable=not (show and console.is_terminal), refresh_per_second=A_SECOND
+    ) as bars:
         total = None if sweep is None else _Total(sweep)
-        whole = None if sweep is None else bars.add_task("all stacks", total=max(sum(sweep.values()), 1), text="")
+        whole = None if sweep is None else bars.add_task("all stacks", total=max(sum(sweep.values()), 1), **fields)
         for label in labels:
-            tasks[label] = bars.add_task(label, total=1.0, text="waiting")
+            tasks[label] = bars.add_task(label, total=1.0, **fields | {"text": "waiting"})
 
         def notify(progress: Progress, name: str | None = None) -> None:
             name = progress.label if name is None else name
             if name in done:
                 return
             if name not in tasks:
-                tasks[name] = bars.add_task(name, total=1.0, text="")
+                tasks[name] = bars.add_task(name, total=1.0, **fields)
             share = progress.examples / progress.total
             text = describe(progress, rates.setdefault(name, Rate()).update(progress.examples))
-            bars.update(tasks[name], completed=share, text=text)
+            waits = progress.doing or ("" if progress.examples else text)
+            since = begun.setdefault((name, waits, progress.examples), time.monotonic()) if waits else 0.0
+            bars.update(tasks[name], completed=share, text=text, since=since)
+            curves.add(name, progress)
             line = f"{name}  {text}"
             if whole is not None and total is not None:
                 finished, text = total.update(name, share)

@@ -126,7 +126,7 @@ def test_python_m_neoteny():
     assert done.stdout.startswith("neoteny ")
     done = subprocess.run([sys.executable, "-m", "neoteny", "runn"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("neoteny: There is no command called 'runn'. Did you mean 'run'?")
+    assert done.stderr.startswith("error: There is no command called 'runn'. Did you mean 'run'?")
 
 
 def test_ctrl_c_is_no_traceback(neoteny, monkeypatch: pytest.MonkeyPatch):

@@ -96,7 +96,7 @@ def test_errors_of_the_system_are_said(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("neoteny.cli.list.main", full)
     assert main(["list"]) == 2
-    assert "neoteny: /somewhere: No space left on device" in capsys.readouterr().err
+    assert "error: /somewhere: No space left on device" in capsys.readouterr().err
     monkeypatch.setattr("neoteny.cli.list.main", lambda _: [0] * 10**18)
     assert main(["list"]) == 2
     assert "too little memory" in capsys.readouterr().err

@@ -30,7 +30,7 @@ class DemoOptions:
     out: Path = Path("runs/demo")
     """where the run folders and the report go"""
     compile: bool = True
-    """compile chunks of steps; for very short runs this takes longer than it saves"""
+    """compile chunks of steps; not at the scale tiny, where this would take longer than it saves"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,5 +41,5 @@ def main(arguments: Sequence[str]) -> None:
 
     configs = lab.resolve_all(BENCHMARK, SYSTEMS, runs=options.runs, seed=options.seed, scale=options.scale)
     # Networks of 20-5-1 gain nothing from an accelerator.
-    show(lab.compare(configs, out=options.out, resume=True, device="cpu", compile=options.compile))
+    show(lab.compare(configs, out=options.out, resume=True, device="cpu", compile=None if options.compile else False))
     print(report.build(options.out))

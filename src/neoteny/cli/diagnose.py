@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from neoteny.cli.own import check_figure, imported, read_arrays, show, write_figure
+from neoteny.cli.reading import parsed
 from neoteny.errors import CheckpointError, DataError, NetworkError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class DiagnoseOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the check-up, and draw it."""
-    options = tyro.cli(DiagnoseOptions, args=list(arguments), prog="neoteny diagnose")
+    options = parsed(DiagnoseOptions, arguments, "neoteny diagnose")
     check_figure(options.figure)
     import neoteny
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from neoteny.cli.reading import read_options
-from neoteny.errors import NeotenyError, SettingError
+from neoteny.errors import NeotenyError, SettingError, Stopped
 
 if TYPE_CHECKING:
     from neoteny.leaderboard.sweep import Plan
@@ -89,9 +88,8 @@ def main(arguments: Sequence[str]) -> None:
     execute = sweep.here(**execution) if options.jobs == 0 else sweep.workers(options.jobs, **execution)
     try:
         failures = sweep.run(plan, benchmarks, chosen, execute)
-    except KeyboardInterrupt:
-        print("neoteny: the same command goes on from here.", file=sys.stderr)
-        raise
+    except KeyboardInterrupt as error:
+        raise Stopped("the same command goes on from here") from error
     from neoteny.leaderboard.collecting import collect, write_table
     from neoteny.report.leaderboard.board import Board
 

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from neoteny import registry
+from neoteny.cli.reading import parsed
 from neoteny.lab.benchmark import StreamBenchmark
 
 __all__ = ["main"]
@@ -30,7 +31,7 @@ class ListOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the tables."""
-    what = tyro.cli(ListOptions, args=list(arguments), prog="neoteny list").what
+    what = parsed(ListOptions, arguments, "neoteny list").what
     console = Console()
     if not console.is_terminal:
         console.width = 160  # a file or a pipe has room

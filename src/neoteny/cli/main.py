@@ -1,4 +1,4 @@
-"""`neoteny COMMAND ...`: finds the command, and prints our errors on one line with exit status 2."""
+"""`neoteny COMMAND ...`: finds the command, and prints errors as `error: what; cause; cure` with exit status 2."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _command(arguments[0])(arguments[1:])
     except NeotenyError as error:
-        print(f"neoteny: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"neoteny: stopped{'; ' * bool(str(error))}{error}.", file=sys.stderr, flush=True)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os._exit(130)
         return 130
     except (MemoryError, RecursionError) as error:
-        print(f"neoteny: there is too little memory for this ({error}): ask for something smaller.", file=sys.stderr)
+        print(f"error: there is too little memory for this ({error}): ask for something smaller.", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # the reader (`| head`) has closed the pipe; what Python flushes at its exit goes to /dev/null
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that may not be read or written, a name that is too long
         place = f"{error.filename}: " if error.filename else ""
-        print(f"neoteny: {place}{error.strerror or error}: name another place, or put this one right.", file=sys.stderr)
+        print(f"error: {place}{error.strerror or error}: name another place, or put this one right.", file=sys.stderr)
         return 2
     return 0
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neoteny import registry
+from neoteny.cli.reading import parsed
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
 from neoteny.kinds import Settings
 from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE
@@ -51,7 +52,7 @@ class Running(Settings):
     strategy: Strategy = "auto"
     """how the runs of a stack are computed; results are equal"""
     compile: bool = True
-    """compile chunks of steps"""
+    """compile chunks of steps; not at the scale tiny, unless --compile is given"""
     threads: int = 1
     """CPU threads for each system; as many systems run at once as fit on the cores"""
     out: Path = Path("runs")
@@ -85,6 +86,7 @@ class Request:
     Attributes:
         benchmark: its id.
         running: how to run.
+        compile: whether to compile; None where that was not said.
         systems: names of the systems.
         settings: the benchmark's settings that were given.
         methods: the methods' settings that were given, by method.
@@ -93,6 +95,7 @@ class Request:
 
     benchmark: str
     running: Running
+    compile: bool | None
     systems: tuple[str, ...]
     settings: dict[str, Any] = field(repr=False)
     methods: dict[str, dict[str, Any]] = field(repr=False)
@@ -139,24 +142,25 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     )
     flags = dict(_flags(options))
     given = [_known(token, flags) for token in arguments if token.startswith("--")]
-    parsed = tyro.cli(
+    read = parsed(
         options,
-        args=list(arguments),
-        prog=f"neoteny run {benchmark}",
+        arguments,
+        f"neoteny run {benchmark}",
         description=f"{entry.summary} ({entry.source}).\n\n{_systems(cls)}",
     )
     named = {_underscored(name): name for name in methods}
     for group, name in filter(None, given):
-        value = attrgetter(f"{group}.{name}")(parsed)
+        value = attrgetter(f"{group}.{name}")(read)
         if group in ("benchmark", "choice"):
             settings["step_size" if name == "optimizer.step_size" else name] = value
         elif group != "running":
             own.setdefault(named[group], {})[name] = value
-    running = parsed.running
+    running = read.running
     # `running.grid` has the axes of the command line only; those of the file are in `grid`.
     return Request(
         benchmark=entry.name,
         running=running,
+        compile=running.compile if ("running", "compile") in given or "compile" in filed else None,
         systems=tuple(name.strip() for name in running.method.split(",") if name.strip()),
         settings=settings,
         methods=own,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import fields, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
 from neoteny.checks import expanded
+from neoteny.errors import SettingError
 from neoteny.kinds import kinds
 
-__all__ = ["read_options"]
+__all__ = ["parsed", "read_options"]
 
 T = TypeVar("T")
 
@@ -27,10 +32,10 @@ def read_options(options: type[T], arguments: Sequence[str], command: str, **mor
         more: further arguments of `tyro.cli`.
 
     Raises:
-        SettingError: a number that cannot be computed with, or a path that names none.
-        SystemExit: the arguments cannot be read, or the help was asked for.
+        SettingError: the arguments cannot be read, a number cannot be computed with, or a path names none.
+        SystemExit: the help was asked for.
     """
-    given: Any = tyro.cli(options, args=list(arguments), prog=command, **more)
+    given: Any = parsed(options, arguments, command, **more)
     for name, (kind, usual) in kinds(options).items():
         kind.require(command, name, getattr(given, name), usual)
     paths = {one.name: getattr(given, one.name) for one in fields(given)}
@@ -41,3 +46,41 @@ def read_options(options: type[T], arguments: Sequence[str], command: str, **mor
         if isinstance(value, tuple) and value and isinstance(value[0], Path)
     }
     return replace(given, **changed)
+
+
+def parsed(options: type[T], arguments: Sequence[str], command: str, **more: Any) -> T:
+    """As `tyro.cli`, but what it says of arguments that it cannot read becomes an error of one line, as all ours are.
+
+    Raises:
+        SettingError: the arguments cannot be read.
+        SystemExit: the help was asked for.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(options, args=list(arguments), prog=command, **more)
+    except SystemExit as end:
+        if not end.code:
+            raise
+    raise SettingError(f"{_in_a_line(said.getvalue())}; `{command} --help` says what can be given.")
+
+
+def _in_a_line(box: str) -> str:
+    r"""What tyro says in a box, in a line.
+
+    >>> _in_a_line("╭─ Value error ──╮\n│ Error parsing --runs: invalid literal for int() with base 10: 'x' │\n╰──╯")
+    "--runs: 'x' is not a whole number"
+    """
+    inside = [line.strip().strip("│").strip() for line in box.splitlines() if not line.strip().startswith(("╭", "╰"))]
+    first = " ".join(takewhile(lambda line: not line.startswith("──"), inside))
+    text = " ".join((first or box).split()).rstrip(".")
+    if found := re.search(r"Error parsing (\S+?):.*(int\(\) with base 10|to float): ('.*?')", text):
+        kind = "whole number" if found[2].startswith("int") else "number"
+        return f"{found[1]}: {found[3]} is not a {kind}"
+    if found := re.fullmatch(r"invalid choice ('.*') for argument '(.+)'\. Expected one of \((.+?),?\)", text):
+        return f"{found[2]}: {found[1]} is none of {found[3].replace(chr(39), '').removeprefix('None, ')}"
+    if found := re.fullmatch(r"Missing from .+?: (.+) \(required\)", text):
+        return f"missing: {found[1]}"
+    if found := re.fullmatch(r"Missing value for argument '(.+)'\. Expected .+", text):
+        return f"{found[1]} has no value"
+    return re.sub(r"^Error parsing \S+: (?=\S+: )", "", text)  # our own words for a setting

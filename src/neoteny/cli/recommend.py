@@ -11,6 +11,7 @@ import tyro
 
 from neoteny.checks import require_count, require_positive
 from neoteny.cli.own import check_figure, imported, read_arrays, show, write_figure
+from neoteny.cli.reading import parsed
 from neoteny.errors import DataError, NetworkError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class RecommendOptions:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the table, what it says, and the code; draw the figure."""
-    options = tyro.cli(RecommendOptions, args=list(arguments), prog="neoteny recommend")
+    options = parsed(RecommendOptions, arguments, "neoteny recommend")
     require_positive(options, "step_size")
     require_count(options, "batch", least=1)
     check_figure(options.figure)

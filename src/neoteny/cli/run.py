@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         "resume": running.resume,
         "device": running.device,
         "strategy": running.strategy,
-        "compile": running.compile,
+        "compile": request.compile,
         "threads": running.threads,
         "track": running.track or "",
         "data_dir": running.data_dir and str(running.data_dir),

@@ -29,7 +29,7 @@ class Execution(Settings):
     Args:
         device: `cpu`, `cuda`, ..., or `auto` for the accelerator if there is one.
         strategy: how runs are laid out, `auto` or one of `neoteny.lab.strategies`.
-        compile: whether steps are compiled.
+        compile: whether steps are compiled; by default all but those of the scale `tiny`, which are over sooner.
         data_dir: where the data sets are; None for the usual places.
         threads: CPU threads for each stack. The number changes the order of sums, so it does not depend on the machine.
         checkpoint_every: seconds between two checkpoints. If writing one takes long, they are written less often, so
@@ -40,7 +40,7 @@ class Execution(Settings):
 
     device: str = "auto"
     strategy: str = "auto"
-    compile: bool = True
+    compile: bool | None = None
     data_dir: str | None = None
     threads: int = 1
     checkpoint_every: float = 30.0

@@ -77,8 +77,8 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
     try:
         content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise SettingError(f"{name} is not YAML as settings are written: {said}") from error
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise SettingError(f"{name} is not YAML as settings are written ({said}): put it right there.") from error
     if not isinstance(content, dict):
         raise SettingError(f"{name} holds {type(content).__name__}, not settings: write lines like 'step_size: 0.01'.")
     return content

@@ -293,9 +293,11 @@ def start(
             if folder.checkpoint.exists():
                 state = folder.state(config)
                 known["strategy"] = state["strategy"]
-            # `auto` may mean something else here
-            meant = {name: known[name] for name in ("device", "strategy") if name in known}
-            execution = replace(execution, **{n: v for n, v in meant.items() if getattr(execution, n) == "auto"})
+            # what was left open may mean something else here
+            meant = {name: known[name] for name in ("device", "strategy", "compile") if name in known}
+            execution = replace(
+                execution, **{n: v for n, v in meant.items() if getattr(execution, n) in ("auto", None)}
+            )
         with _stages(config, notify) as notify, _enough_memory(config):
             with stage("loading torch"):
                 train = config.resolved.entry.load_trainer()

@@ -59,7 +59,8 @@ class Training(ABC):
         metric: str,
         unit: str = "examples",
     ):
-        self.config, self.execution = config, execution
+        compile = config.scale != "tiny" if execution.compile is None else execution.compile
+        self.config, self.execution = config, replace(execution, compile=compile)
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._alive = np.ones(config.runs, dtype=bool)
         self._seconds, self._began = 0.0, time.monotonic()

@@ -144,7 +144,7 @@ def live(
         total = None if sweep is None else _Total(sweep)
         whole = None if sweep is None else bars.add_task("all stacks", total=max(sum(sweep.values()), 1), **fields)
         for label in labels:
-            tasks[label] = bars.add_task(label, total=1.0, **fields | {"text": "waiting"})
+            tasks[label] = bars.add_task(label, total=1.0, **{**fields, "text": "waiting"})
 
         def notify(progress: Progress, name: str | None = None) -> None:
             name = progress.label if name is None else name

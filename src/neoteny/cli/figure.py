@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from neoteny.cli.own import check_figure, imported, named, write_figure
 from neoteny.cli.reading import read_options
 from neoteny.errors import SettingError
+from neoteny.registry import base_and_version
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from neoteny.report import Runs
+    from neoteny.report.papers.condition import Condition
     from neoteny.report.papers.records import PaperFigure
 
 __all__ = ["main"]
 
-KINDS = (".png", ".pdf", ".svg")
 RUNS = Path("runs")
 
 
@@ -27,7 +31,8 @@ class FigureOptions:
     """Draw a figure of a paper from run folders, or list which runs each figure needs."""
 
     name: Annotated[str | None, tyro.conf.Positional] = None
-    """the figure, such as nature-1b; --list names all"""
+    """the figure, such as nature-1b (--list names all); or your own, MODULE:NAME, a PaperFigure or a function of the
+    runs that returns a matplotlib Figure"""
     runs_dir: Annotated[Path, tyro.conf.Positional] = RUNS
     """the folder that `neoteny run --out` wrote to, or any above it"""
     out: Path | None = None
@@ -43,8 +48,7 @@ class FigureOptions:
 def main(arguments: Sequence[str]) -> None:
     """Draw the figure and print where it is, or list."""
     options = read_options(FigureOptions, arguments, "neoteny figure")
-    if options.out is not None and options.out.suffix not in KINDS:
-        raise SettingError(f"--out {options.out}: a figure is one of {', '.join(KINDS)}; end its name like that.")
+    check_figure(options.out, "--out")
     if options.name is None and not options.list:
         raise SettingError("Name a figure, such as `neoteny figure nature-1b`; `neoteny figure --list` has all.")
     from neoteny.report.papers import figure, figures
@@ -59,13 +63,44 @@ def main(arguments: Sequence[str]) -> None:
         _list([known[name]] if name else [*known.values()], runs, options.scale, directory)
         return
     from neoteny.report.figures.paper import draw
-    from neoteny.report.figures.style import render
-    from neoteny.report.files import write
+    from neoteny.report.papers.records import PaperFigure
 
-    wanted = figure(str(name))
-    drawn = draw(wanted, load_any(directory, absent=directory == RUNS), options.scale, out=directory)
-    out = options.out or Path(f"{wanted.name}.png")
-    print(write(out, render(drawn, out.suffix[1:])))
+    runs = load_any(directory, absent=directory == RUNS)
+    wanted = imported(str(name)) if ":" in str(name) else figure(str(name))
+    if isinstance(wanted, PaperFigure):
+        drawn, name = draw(_with_own(wanted), runs, options.scale, out=directory), wanted.name
+    else:
+        drawn, name = _drawn(wanted, runs, str(name)), str(name).rpartition(":")[2]
+    write_figure(options.out or Path(f"{name}.png"), drawn)
+
+
+def _with_own(figure: PaperFigure) -> PaperFigure:
+    """The figure with the names of classes that it names as MODULE:CLASS."""
+
+    def own(condition: Condition) -> Condition:
+        return replace(condition, system=named(condition.system))
+
+    return replace(
+        figure,
+        benchmark=base_and_version(named(figure.benchmark))[0],
+        conditions=tuple(map(own, figure.conditions)),
+        at={scale: tuple(map(own, several)) for scale, several in figure.at.items()},
+        optional=tuple(map(own, figure.optional)),
+        minus=figure.minus and own(figure.minus),
+    )
+
+
+def _drawn(draw: Any, runs: Runs, target: str) -> Figure:
+    """What a function of the user's own draws from the runs."""
+    from matplotlib.figure import Figure
+
+    found = draw(runs) if callable(draw) else None
+    if not isinstance(found, Figure):
+        raise SettingError(
+            f"{target} is neither a PaperFigure nor a function that returns a figure (it gives "
+            f"{type(found).__name__}): write a function of what neoteny.report.load returns, with a matplotlib Figure."
+        )
+    return found
 
 
 def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directory: Path) -> None:

@@ -41,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif arguments[0] == "--version":
             print(f"neoteny {__version__}")
         else:
-            _command(arguments[0])(arguments[1:])
+            from neoteny.cli.own import modules_here
+
+            command = _command(arguments[0])
+            with modules_here():
+                command(arguments[1:])
     except NeotenyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neoteny import registry
+from neoteny.cli.own import named
 from neoteny.cli.reading import parsed
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
 from neoteny.kinds import Settings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Running", "parse"]
 
+_NAMED = ("--method", "--optimizer")
 Tracker = Literal["tensorboard", "wandb"]
 Strategy = Literal["auto", "stack", "loop", "rank-one", "lanes", "one-call"]
 
@@ -38,7 +40,7 @@ class Running(Settings):
     """How to run."""
 
     method: str = "backprop"
-    """systems to run side by side, separated by commas; a+b is both at once"""
+    """systems to run side by side, separated by commas; a+b is both at once; MODULE:CLASS is a method of your own"""
     runs: int = DEFAULT_RUNS
     """runs of each system, differing in their seeds (at each point of a grid)"""
     seed: int = 0
@@ -74,7 +76,7 @@ class OptimizerChoice:
     """The optimizer; its other options begin with `--optimizer.`."""
 
     optimizer: str = "sgd"
-    """sgd, adam, adamw, adamo, muon, or one of your own"""
+    """sgd, adam, adamw, adamo, muon, or MODULE:CLASS of your own"""
     step_size: float = 0.01
     """its step size; --learning-rate is the same"""
 
@@ -109,11 +111,14 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         UnknownNameError: there is no such benchmark, option or key.
         SettingError: a value is not possible.
     """
-    entry = registry.benchmark(benchmark)
+    entry = registry.benchmark(named(benchmark))
     cls = entry.load()
-    arguments = [_as_step_size(token) for token in arguments]
+    arguments = _with_own([_as_step_size(token) for token in arguments])
     path = _value_of("config", arguments)
     written = _read(Path(path)) if path else {}
+    for key in ("method", "optimizer"):
+        if isinstance(value := written.get(key), str | list):
+            written[key] = named(_joined(value))
     scale = _value_of("scale", arguments) or written.get("scale", DEFAULT_SCALE)
     if not isinstance(scale, str):
         raise SettingError(f"{path}: scale = {scale!r} is not a name; give paper, small or tiny.")
@@ -148,13 +153,13 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         f"neoteny run {benchmark}",
         description=f"{entry.summary} ({entry.source}).\n\n{_systems(cls)}",
     )
-    named = {_underscored(name): name for name in methods}
+    methods_of = {_underscored(name): name for name in methods}
     for group, name in filter(None, given):
         value = attrgetter(f"{group}.{name}")(read)
         if group in ("benchmark", "choice"):
             settings["step_size" if name == "optimizer.step_size" else name] = value
         elif group != "running":
-            own.setdefault(named[group], {})[name] = value
+            own.setdefault(methods_of[group], {})[name] = value
     running = read.running
     # `running.grid` has the axes of the command line only; those of the file are in `grid`.
     return Request(
@@ -174,6 +179,15 @@ def _as_step_size(token: str) -> str:
     if _dashed(flag) in ("--learning-rate", "--optimizer.learning-rate"):
         flag = flag[: -len("learning-rate")] + "step-size"
     return f"{flag}{equals}{value}"
+
+
+def _with_own(arguments: list[str]) -> list[str]:
+    """The names of classes of the user's own, given as MODULE:CLASS, in `--method` and `--optimizer`."""
+    before = ["", *arguments]
+    return [
+        named(token) if flag in _NAMED or token.startswith(tuple(f"{flag}=" for flag in _NAMED)) else token
+        for flag, token in zip(before, arguments, strict=False)
+    ]
 
 
 def _with_optimizer(
@@ -279,7 +293,7 @@ def _sort_out(
     changed: dict[str, Any] = {}
     own: dict[str, dict[str, Any]] = {}
     grid: dict[str, list[Any]] = {}
-    named = {_underscored(method): method for method in methods}
+    methods_of = {_underscored(method): method for method in methods}
     for name, value in named_once(benchmark, written, path).items():
         if name == "grid":
             grid = {str(axis): values for axis, values in _mapping(value, "grid", path).items()}
@@ -289,8 +303,10 @@ def _sort_out(
             running[name] = Path(value) if name in ("out", "data_dir") and isinstance(value, str) else value
         elif name in settings or name.startswith("optimizer."):
             changed[name] = value
-        elif name in named:
-            own[named[name]] = named_once(methods[named[name]], _mapping(value, name, path), f"{name} in {path}")
+        elif name in methods_of:
+            own[methods_of[name]] = named_once(
+                methods[methods_of[name]], _mapping(value, name, path), f"{name} in {path}"
+            )
         else:
             raise UnknownNameError(name, {*ways, *settings, *registry.METHODS}, f"key for {path}")
     override(benchmark, changed, path)

@@ -1,21 +1,62 @@
-"""What commands read of the user's own, a function in a module and arrays in a file, and how results are shown."""
+"""What commands read of the user's own, what is in a module and arrays in a file, and how results are shown."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neoteny import registry
 from neoteny.errors import DataError, NetworkError, SettingError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["check_figure", "imported", "read_arrays", "show", "write_figure"]
+__all__ = ["check_figure", "imported", "modules_here", "named", "read_arrays", "show", "write_figure"]
 
 KINDS = (".png", ".pdf", ".svg")
+
+
+@contextmanager
+def modules_here() -> Iterator[None]:
+    """A context in which modules in the present folder can be imported, also by the processes started in it."""
+    here = os.getcwd()
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.append(here)  # last: it hides nothing
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def named(text: str) -> str:
+    """Names of methods, optimizers and benchmarks in which MODULE:CLASS stands for a class of the user's own.
+
+    The class is registered, as by `neoteny.register`, and its name takes the place of the target.
+
+    >>> named("backprop,cbp+l2"), named("cuda:1")
+    ('backprop,cbp+l2', 'cuda:1')
+
+    Raises:
+        NetworkError: it cannot be imported.
+        SettingError: it is no method, optimizer or benchmark, or another one has its name.
+    """
+    return re.sub(r"[^\W\d][\w.]*:[^\W\d][\w.]*", lambda target: _registered(imported(target[0])), text)
+
+
+def _registered(cls: Any) -> str:
+    table = registry.table_of(cls)
+    if getattr(cls, table.attribute, None) not in table:
+        registry.register(cls)
+    return registry.entry_of(cls).name
 
 
 def imported(target: str) -> Any:
@@ -70,14 +111,14 @@ def _tensor(array: Any, name: str) -> Tensor:
     raise TypeError(f"the array {name} is of type {array.dtype}, not of numbers")
 
 
-def check_figure(path: Path | None) -> None:
+def check_figure(path: Path | None, option: str = "--figure") -> None:
     """Refuse a file name that says no kind of figure.
 
     Raises:
         SettingError: it does not.
     """
     if path is not None and path.suffix not in KINDS:
-        raise SettingError(f"--figure {path}: a figure is one of {', '.join(KINDS)}; end its name like that.")
+        raise SettingError(f"{option} {path}: a figure is one of {', '.join(KINDS)}; end its name like that.")
 
 
 def show(result: Any) -> None:

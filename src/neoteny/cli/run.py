@@ -22,7 +22,8 @@ benchmarks:
 examples:
   neoteny run slowly-changing-regression --method backprop,cbp --runs 30
   neoteny run online-permuted-mnist --method cbp --scale tiny --cbp.replacement-rate 1e-5
-  neoteny run slowly-changing-regression --method cbp --grid cbp.replacement-rate=1e-6,1e-5,1e-4"""
+  neoteny run slowly-changing-regression --method cbp --grid cbp.replacement-rate=1e-6,1e-5,1e-4
+  neoteny run mymodule:MyBenchmark --method backprop,mymodule:MyMethod"""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "TRAINERS",
     "Entry",
     "Table",
+    "base_and_version",
     "benchmark",
     "entry_of",
     "import_target",
@@ -38,6 +39,7 @@ __all__ = [
     "register",
     "resolve",
     "table_of",
+    "typed",
 ]
 
 T = TypeVar("T", bound=type)
@@ -45,7 +47,12 @@ T = TypeVar("T", bound=type)
 _VERSION = re.compile(r"(?P<base>.+)-v(?P<version>\d+)")
 
 
-def _base_and_version(name: str) -> tuple[str, int]:
+def base_and_version(name: str) -> tuple[str, int]:
+    """A name without its version, and the version; 0 where it has none.
+
+    >>> base_and_version("trainability-v1"), base_and_version("mine")
+    (('trainability', 1), ('mine', 0))
+    """
     match = _VERSION.fullmatch(name)
     return (match["base"], int(match["version"])) if match else (name, 0)
 
@@ -66,10 +73,10 @@ def resolve(name: str, table: Mapping[str, Entry], kind: str = "name") -> Entry:
     """
     if name in table:
         return table[name]
-    versions = [other for other in table if _base_and_version(other)[0] == name]
+    versions = [other for other in table if base_and_version(other)[0] == name]
     if not versions:
         raise UnknownNameError(name, table, kind)
-    return table[max(versions, key=lambda other: _base_and_version(other)[1])]
+    return table[max(versions, key=lambda other: base_and_version(other)[1])]
 
 
 def method(name: str) -> Entry:
@@ -139,6 +146,19 @@ def register(cls: Any = None, /, *, name: str = "", summary: str = "", source: s
     table.add(entry)
     registered[entry.target] = cls
     return cls
+
+
+def typed(name: str, table: Table) -> str:
+    """What a command of another program knows a name by: MODULE:CLASS where only this program has registered it.
+
+    >>> typed("trainability", BENCHMARKS), typed("linear", METHODS)
+    ('trainability', 'linear')
+    """
+    try:
+        entry = resolve(name, table)
+    except UnknownNameError:  # a system of a benchmark
+        return name
+    return name if table.everywhere(entry.name) else entry.target
 
 
 def table_of(cls: Any) -> Table:

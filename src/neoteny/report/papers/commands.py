@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neoteny import registry
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.selection import uncommon
 from neoteny.report.runs.settings import format_number
@@ -35,7 +36,7 @@ def commands(
         conditions: all of the figure, missing or not.
         out: where they go, if not to the usual place.
     """
-    start = ["neoteny", "run", benchmark, "--scale", scale, "--runs", str(runs)]
+    start = ["neoteny", "run", registry.typed(benchmark, registry.BENCHMARKS), "--scale", scale, "--runs", str(runs)]
     end = [*(["--out", str(out)] if out is not None and out != Path("runs") else []), "--resume"]
     made: dict[tuple[str, ...], list[str]] = {}  # options, and the systems that share them
     rest = list(missing)
@@ -51,7 +52,14 @@ def commands(
         systems = made.setdefault(tuple(_options(uncommon(one, benchmark, scale))), [])
         if one.system not in systems:
             systems.append(one.system)
-    return [shlex.join([*start, "--method", ",".join(systems), *options, *end]) for options, systems in made.items()]
+    return [
+        shlex.join([*start, "--method", ",".join(map(_typed, systems)), *options, *end])
+        for options, systems in made.items()
+    ]
+
+
+def _typed(system: str) -> str:
+    return "+".join(registry.typed(part, registry.METHODS) for part in system.split("+"))
 
 
 def _options(settings: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ import polars as pl
 
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
+from neoteny.registry import base_and_version
 from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
 from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN, is_performance
 from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
@@ -149,7 +150,7 @@ class Runs(Sequence[Group]):
         """The runs of a benchmark's newest version at a scale; None if there are none."""
         return max(
             (group for group in self if _name(group) == benchmark and group.scale == scale),
-            key=lambda group: int(group.benchmark.rpartition("-v")[2]),
+            key=lambda group: base_and_version(group.benchmark)[1],
             default=None,
         )
 
@@ -231,7 +232,7 @@ def series_of(folders: Iterable[Path]) -> Series:
 
 def _name(group: Group) -> str:
     """The benchmark without its version."""
-    return group.benchmark.rpartition("-v")[0]
+    return base_and_version(group.benchmark)[0]
 
 
 def _split(source: RunFrame) -> list[Series]:

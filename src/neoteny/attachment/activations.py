@@ -40,7 +40,7 @@ class TrainingActivations:
         self._keeps, self._processes, self._handles = "mean_abs_about" in wanted, processes, []
         counts = "examples" in wanted
         self._layers: dict[str, LayerSums] = {}
-        self._found: dict[str, SummedActivations] = {}  # at the last step
+        self._found: Mapping[str, SummedActivations] = {}  # at the last step
         for layer in network.layers:
             if layer.readers:
                 parameter = model.get_parameter(layer.incoming[0].name)
@@ -54,7 +54,7 @@ class TrainingActivations:
         for sums in self._layers.values():
             self._handles.append(sums.reader.listen(sums.module, sums))
             if not is_sharded(sums.parameter):  # a shard's gradient does not come from autograd
-                self._handles.append(sums.parameter.register_hook(sums.end_of_backward))
+                self._handles.append(sums.follow_gradients())
 
     def bind(self, model: nn.Module) -> None:
         """Listen to the modules and parameters that the network has now."""
@@ -70,25 +70,26 @@ class TrainingActivations:
         for sums in self._layers.values():
             sums.rests = rests
 
-    def take(self) -> dict[str, Activations]:
+    def take(self) -> Mapping[str, SummedActivations]:
         """What was seen since the last call, by layer; without layers that no process can have seen.
 
-        It holds until the network runs again: its sums may then be written to.
+        It holds until the network runs again: its sums may then be written to. Where all of them lie where they lay at
+        the last call, it is the same object.
         """
-        several, before = self._processes.several, self._found
-        seen = [(name, sums) for name, sums in self._layers.items() if sums.opened or sums.ended or several]
-        added = [sums.take() for _, sums in seen]
-        added = self._processes.add_up(added) if several else added
-        found = self._found = {}
-        for (name, sums), total in zip(seen, added, strict=True):
-            own = before.get(name)
-            if own is None or own.sums is not total or self._keeps:  # else the kernel wrote where it wrote before
-                kept = sums.take_kept()
-                own = SummedActivations(total, self._rows, sums.counts, kept, sums.reader, self._processes)
-            found[name] = own
-        for sums in self._layers.values():
-            sums.clear()
-        return dict(found)
+        several, found = self._processes.several, self._found
+        seen = {name: sums.take() for name, sums in self._layers.items() if sums.opened or sums.ended or several}
+        if several:
+            seen = dict(zip(seen, self._processes.add_up(list(seen.values())), strict=True))
+        known = not self._keeps and seen.keys() == found.keys()
+        if not known or any([found[name].sums is not total for name, total in seen.items()]):
+            found = {}
+            for name, total in seen.items():  # else the kernel wrote where it wrote before
+                sums = self._layers[name]
+                given = total, self._rows, sums.counts, sums.take_kept(), sums.reader, self._processes
+                found[name] = SummedActivations(*given)
+        self._found = found
+        self.clear()
+        return found
 
     @property
     def anything(self) -> bool:

@@ -72,9 +72,8 @@ class AdamCorrection:
     def __init__(self, user: UserNetwork):
         self._user = user
         self.now = 0
-        self._counted: dict[str, int] = {}  # holds until an update, while `young` has such lengths
+        self._counted: dict[str, int] = {}  # holds until an update
         self._counted_until: float = -1
-        self._lengths: list[int] = []
         self._sizes = {layer.name: layer.size for layer in user.network.layers}
         self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
         self._known: weakref.WeakKeyDictionary[torch.optim.Optimizer, bool] = weakref.WeakKeyDictionary()
@@ -89,6 +88,7 @@ class AdamCorrection:
         """Say that up to `count` units of a layer were just made new."""
         if count and (last := self._horizon()):
             self.young[layer].append((self.now + last, count))
+            self._counted_until = -1
 
     def count_anew(self, young: Mapping[str, Iterable[tuple[int, int]]]) -> None:
         """Take over, by layer, until which update how many units are young."""
@@ -170,8 +170,7 @@ class AdamCorrection:
         return known
 
     def _count_young(self) -> dict[str, int]:
-        lengths = list(map(len, self.young.values()))
-        if self.now <= self._counted_until and lengths == self._lengths:
+        if self.now <= self._counted_until:
             return self._counted
         self._counted, self._counted_until = {}, math.inf
         for layer, made in self.young.items():
@@ -180,7 +179,6 @@ class AdamCorrection:
             if made:
                 self._counted[layer] = min(sum(count for _, count in made), self._sizes[layer])
                 self._counted_until = min(self._counted_until, made[0][0])
-        self._lengths = list(map(len, self.young.values()))
         return self._counted
 
     def _correct_one(

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from neoteny.units.reset import slices_of
 
 __all__ = ["Snapshot", "refuse_unknown", "trained_names"]
 
+_trains = attrgetter("requires_grad")
 _AGAIN = "call plasticity.detach(), then neoteny.attach with the network as it is now"
 
 
@@ -56,12 +57,14 @@ class Snapshot:
                     if table:
                         self._tables.append(table)
         self._lengths = list(map(len, self._tables))
-        self._entries = [value for table in self._tables for value in table.values()]
+        self._views = [table.values() for table in self._tables]  # of what is in them at any time
+        self._entries = list(chain.from_iterable(self._views))
         self.parameters = {name: _Kept(p, tuple(p.shape)) for name, p in parameters.items()}
         self._kept = [kept.parameter for kept in self.parameters.values()]
-        self._types = [p.dtype for p in self._kept]
-        self._devices = [p.device for p in self._kept]
-        self._train = [p.requires_grad for p in self._kept]
+        on_cpu = all(p.is_cpu for p in self._kept)  # of which there is one: a device is an object anew for each look
+        self._look = attrgetter("dtype", "is_cpu" if on_cpu else "device")
+        self._looks = list(map(self._look, self._kept))
+        self._train = list(map(_trains, self._kept))
         # Weakly, since a hook of the optimizer holds this.
         self._groups = [(weakref.ref(optimizer), len(optimizer.param_groups)) for optimizer in optimizers]
 
@@ -73,16 +76,16 @@ class Snapshot:
         """Whether modules and parameters are the same objects, of the same type, on the same device."""
         return (
             list(map(len, self._tables)) == self._lengths
-            and all(map(is_, chain.from_iterable([table.values() for table in self._tables]), self._entries))
-            and [p.dtype for p in self._kept] == self._types
-            and [p.device for p in self._kept] == self._devices
+            and all(map(is_, chain.from_iterable(self._views), self._entries))
+            and list(map(self._look, self._kept)) == self._looks
         )
 
     def same_training(self) -> bool:
         """Whether the same parameters are frozen, and optimizers have as many parameter groups."""
-        return [p.requires_grad for p in self._kept] == self._train and all(
-            (optimizer := held()) is not None and len(optimizer.param_groups) == count for held, count in self._groups
-        )
+        for held, count in self._groups:
+            if (optimizer := held()) is None or len(optimizer.param_groups) != count:
+                return False
+        return list(map(_trains, self._kept)) == self._train
 
 
 def trained_names(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> set[str]:

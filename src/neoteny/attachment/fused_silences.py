@@ -36,7 +36,7 @@ class FusedSilences:
         self._lengths = torch.tensor(lengths_of(method.longest), dtype=torch.int32)
         self._resting: frozenset[str] | None = None
         self._state: Tensors | None = None  # as it was looked at last
-        self._sums: list[Any] = []
+        self._features: Mapping[str, Any] | None = None  # likewise
         self._names: list[str] = []
 
     @classmethod
@@ -69,7 +69,7 @@ class FusedSilences:
         if not found or not all(serves(tensor, torch.int32) for own in kept for tensor in own):
             return False
         self._state, self._resting = state, self._user.resting
-        self._names, self._sums = [layer.name for layer in found], [None] * len(found)
+        self._names, self._features = [layer.name for layer in found], None
         self._layers = (_Silent * len(found))()
         self._addresses = ctypes.addressof(self._layers), self._lengths.data_ptr()
         for layer, own, told in zip(found, kept, self._layers, strict=True):
@@ -79,13 +79,14 @@ class FusedSilences:
 
     def _tell_seen(self, features: Mapping[str, Any]) -> bool:
         """Tell the kernel where the sums lie; False where it does not take them."""
-        for number, name in enumerate(self._names):
+        if features is self._features:  # they were written where they were at the last step
+            return True
+        for layer, name in zip(self._layers, self._names, strict=True):
             seen = features.get(name)
-            sums = getattr(seen, "sums", seen)
-            if sums is not self._sums[number]:  # else they were written where they were at the last step
-                told = isinstance(seen, SummedActivations) and serves(seen.sums) and seen.place("fired") == 2
-                if seen is not None and not told:
-                    return False
-                self._layers[number].seen = 0 if seen is None else seen.sums.data_ptr()
-                self._sums[number] = sums
+            told = isinstance(seen, SummedActivations) and serves(seen.sums) and seen.place("fired") == 2
+            if seen is not None and not told:
+                self._features = None
+                return False
+            layer.seen = seen.sums.data_ptr() if told else 0
+        self._features = features
         return True

@@ -78,7 +78,7 @@ class _Plan:
         self._weights = [user.parameters[slices.name] for slices in parts] if self._simple else []
         self._shapes = [weight.shape for weight in self._weights]
         self._state: Tensors | None = None  # as it was looked at last
-        self._sums: list[Any] = [None] * len(found)
+        self._features: Mapping[str, Any] | None = None  # likewise
         self._places: list[int] = []
         self._positions = [positions(slices) for slices in parts]
         for judged, layer in zip(self._layers, found, strict=True):
@@ -116,18 +116,17 @@ class _Plan:
 
     def tell_seen(self, features: Mapping[str, Any]) -> bool:
         """Tell the kernel where the sums lie; False where it does not take them."""
-        for number, name in enumerate(self._names):
+        if features is self._features:  # as a rule they are written where they were at the last step
+            return True
+        for judged, name in zip(self._layers, self._names, strict=True):
             seen = features.get(name)
-            sums = getattr(seen, "sums", seen)
-            if sums is self._sums[number]:  # as a rule they are written where they were at the last step
-                continue
-            judged = self._layers[number]
             if seen is None:
                 judged.entries = judged.magnitudes = 0
             elif isinstance(seen, SummedActivations) and serves(seen.sums):
                 judged.entries = entries = seen.sums.data_ptr()
                 judged.magnitudes = entries + 4 * seen.place("mean_abs")
             else:
+                self._features = None
                 return False
-            self._sums[number] = sums
+        self._features = features
         return True

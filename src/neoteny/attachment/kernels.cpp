@@ -48,19 +48,24 @@ void add_up(F f, const float* x, Count before, Count length, Count after, double
 
 extern "C" {
 
-// The number of entries of each unit, that of examples where it is not below 0, and of each unit the sum of |h|, or with
-// `fired` how often h is not 0, [1 or 2 + units]; all 0 where a sum is not finite. Unit i has the i-th `block` of the
-// positions along the second dimension of h, [before, units * block, after].
-void neoteny_sum(Count before, Count units, Count block, Count after, Count examples, Count fired, const float* h,
-                 float* out) {
+// How units lie in h, [before, units * block, after]: unit i has the i-th `block` of the second dimension. And what is
+// counted: `examples`, where it is not below 0, and how often h is not 0 where `fired`, else |h|.
+struct Summing {
+    Count before, units, block, after, examples, fired;
+};
+
+// The number of entries of each unit, that of examples where it is not below 0, and of each unit the sum of |h|, or how
+// often h is not 0, [1 or 2 + units]; all 0 where a sum is not finite.
+void neoteny_sum(const Summing* how, const float* h, float* out) {
+    const Count units = how->units, block = how->block;
     std::vector<double> along(units * block);
-    if (fired)
-        add_up(Fired(), h, before, units * block, after, along.data());
+    if (how->fired)
+        add_up(Fired(), h, how->before, units * block, how->after, along.data());
     else
-        add_up(Magnitude(), h, before, units * block, after, along.data());
+        add_up(Magnitude(), h, how->before, units * block, how->after, along.data());
     float* sums = out;
-    *sums++ = static_cast<float>(before * block * after);
-    if (examples >= 0) *sums++ = static_cast<float>(examples);
+    *sums++ = static_cast<float>(how->before * block * how->after);
+    if (how->examples >= 0) *sums++ = static_cast<float>(how->examples);
     bool finite = true;
     for (Count unit = 0; unit < units; ++unit) {
         double sum = 0;

@@ -25,7 +25,7 @@ __all__ = ["fields", "kernels", "positions", "serves", "worthwhile"]
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _KINDS = {"l": ctypes.c_int64, "f": ctypes.c_float, "d": ctypes.c_double}
 _SIGNATURES = {
-    "neoteny_sum": "llllllll",
+    "neoteny_sum": "lll",
     "neoteny_judge": "lllff",
     "neoteny_listen": "lllllllf",
     "neoteny_correct": "lllll",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
-import itertools
 import math
-from collections import OrderedDict, deque
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +16,11 @@ from torch._C import _current_graph_task_id as graph_task  # pyright: ignore
 from torch._C import _is_tracing as is_tracing  # pyright: ignore
 from torch._C import _len_torch_dispatch_stack as modes  # pyright: ignore
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore
+from torch.autograd.graph import get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
 from neoteny.attachment.distributed import Processes
-from neoteny.attachment.kernels import kernels, serves, worthwhile
+from neoteny.attachment.kernels import fields, kernels, serves, worthwhile
 from neoteny.units.activations import AVERAGED
 from neoteny.units.records import UnitLayer
 from neoteny.units.slices import Slices
@@ -30,34 +33,31 @@ _ORDERS = {
 }  # of the norm that is the same sum, in one pass
 
 
-_NUMBERS = itertools.count(-1, -1)  # of our hooks; torch's own handles have numbers from 0 on
-
-
 class _Pass:
-    """What was seen in a forward pass, and whether its backward pass ran."""
+    """What was seen in a forward pass, and whether its backward pass ran.
 
-    __slots__ = ("kept", "ran", "sums")
+    Which of several passes ran shows by a hook of the node that made the tensor. The hook costs more than all the rest
+    of a pass. So a pass that is the only one keeps the node, and has the hook once there is another.
+    """
 
-    def __init__(self, sums: Tensor, kept: Tensor | None, ran: bool = False):
-        self.sums, self.kept, self.ran = sums, kept, ran
+    __slots__ = ("kept", "node", "output", "ran", "sums")
 
-    def follow(self, value: Tensor) -> None:
-        """Note when the gradient of the tensor that was seen arrives: `value.register_hook(self.run)`.
+    def __init__(self, sums: Tensor, kept: Tensor | None, node: Any = None, output: int = 0):
+        self.sums, self.kept, self.node, self.output = sums, kept, node, output
+        self.ran = node is None
 
-        Without its handle, which takes longer to make than all the rest of a pass and would never be used.
-        """
-        hooks, node = value._backward_hooks, value.grad_fn
-        if type(value) is not Tensor or node is None:
-            value.register_hook(self.run)
-            return
-        if hooks is None:
-            value._backward_hooks = hooks = OrderedDict()
-            node._register_hook_dict(value)
-        hooks[next(_NUMBERS)] = self.run
+    def follow(self) -> None:
+        """Note from now on when the gradient of the tensor that was seen arrives."""
+        if self.node is not None:
+            self.node.register_prehook(self._run)
+            self.node = None
 
-    def run(self, grad: Tensor) -> None:
-        """A hook of the tensor that was seen."""
-        self.ran = True
+    def _run(self, grads: tuple[Tensor | None, ...]) -> None:
+        self.ran |= grads[self.output] is not None
+
+
+class _Summing(ctypes.Structure):
+    _fields_ = fields("before units block after examples fired")
 
 
 class LayerSums:
@@ -79,7 +79,9 @@ class LayerSums:
         self.rows, self.keeps = rows, keeps
         self.slices = Slices(layer.name, 0, self.reader.index)
         dtype = torch.promote_types(parameter.dtype, torch.float32)
-        self.fits: tuple[Sequence[int], torch.device, Callable[[int, int], None] | None] | None = None
+        self.shape: Sequence[int] | None = None  # of the tensors that were looked at
+        self.told: _Summing | None = None  # what the kernel is told of them
+        self.sum: Callable[[int, int], None] | None = None  # the kernel; None where it does not serve
         self.spare: Tensor | None = None  # where a kernel writes the sums of the first pass after a step
         self.written = False  # whether it did
         self.passes: list[_Pass] = []  # those since the last backward pass, unless there are very many
@@ -116,9 +118,8 @@ class LayerSums:
             self.outside = True
         elif self.outside:
             return  # repeated within the backward pass: it was counted
-        if self.fits is None or self.fits[0] != value.shape or self.fits[1] != value.device:
-            self._look_at(value)
-        seen = _Pass(self._measured(value), value.detach() if self.keeps else None)
+        node = None if within_backward else _node_of(value)
+        seen = _Pass(self._measured(value), value.detach() if self.keeps else None, node, value.output_nr)
         if seen.kept is not None:
             self.kept.append(seen.kept)
         if self.pours or len(self.passes) >= PASSES:
@@ -126,10 +127,9 @@ class LayerSums:
             return
         self.opened = True
         self.passes.append(seen)
-        if within_backward or not value.requires_grad:
-            seen.ran = True
-        else:
-            seen.follow(value)
+        if len(self.passes) > 1:
+            for one in self.passes[-2:]:
+                one.follow()
 
     def _pour(self, sums: Tensor) -> None:
         self.opened = self.pours = True
@@ -140,7 +140,9 @@ class LayerSums:
         if self.further.device != value.device:
             self.further, self.spare = self.further.to(value.device), None
             self.used = None if self.used is None else self.used.to(value.device)
-        self.fits = value.shape, value.device, self._kernel_for(value.shape)
+        self.shape, self.told = value.shape, self._told_of(value.shape)
+        compiled = kernels() if self.told else None
+        self.sum = compiled and functools.partial(compiled.neoteny_sum, ctypes.addressof(self.told))
 
     def _sums(self, value: Tensor) -> Tensor:
         """The number of entries, the number of examples where it is wanted, and all statistics of all units."""
@@ -154,8 +156,11 @@ class LayerSums:
 
     def _measured(self, value: Tensor) -> Tensor:
         """The same, by a kernel where one serves."""
-        compiled = None if self.fits is None else self.fits[2]
-        if compiled is None or not serves(value) or modes():
+        if value.shape != self.shape:
+            self._look_at(value)
+        if self.sum is None or not serves(value) or modes():
+            if value.device != self.further.device:
+                self._look_at(value)
             return self._sums(value.detach())
         found = self.spare
         if found is None or self.written:
@@ -163,24 +168,24 @@ class LayerSums:
         if self.spare is None:
             self.spare = found
         self.written = True
-        compiled(value.data_ptr(), found.data_ptr())
+        self.sum(value.data_ptr(), found.data_ptr())
         return found
 
-    def _kernel_for(self, shape: Sequence[int]) -> Callable[[int, int], None] | None:
-        """The kernel for such tensors, from where it reads to where it writes; None where it does not serve."""
+    def _told_of(self, shape: Sequence[int]) -> _Summing | None:
+        """What the kernel is told of tensors of a shape; None where it does not serve."""
         dim, units, block = self.reader.dim % len(shape), self.slices.size, self.slices.block
         plain = self.rows in (["mean_abs"], ["fired"]) and self.slices.contiguous and serves(self.further)
-        fits = shape[dim] == units * block and worthwhile(math.prod(shape))
-        compiled = kernels() if plain and fits else None
-        if compiled is None:
+        if not (plain and shape[dim] == units * block and worthwhile(math.prod(shape))):
             return None
         before, after = math.prod(shape[:dim]), math.prod(shape[dim + 1 :])
         examples = shape[0] if len(shape) > -self.reader.dim else 1
-        given = before, units, block, after, examples if self.counts else -1, self.rows == ["fired"]
-        return functools.partial(compiled.neoteny_sum, *given)
+        return _Summing(before, units, block, after, examples if self.counts else -1, self.rows == ["fired"])
 
-    def end_of_backward(self, grad: Tensor) -> None:
+    def end_of_backward(self) -> None:
         """The gradient of a weight that feeds the units is computed: what was seen so far belongs to it."""
+        if len(self.passes) == 1 and not (self.ended or self.keeps or self.pours):  # as a rule
+            self.used, self.ended, self.opened = self.passes.pop().sums, True, False
+            return
         if self.rests:
             return
         waiting = self._set_aside() if len(self.passes) > 1 else []
@@ -194,6 +199,22 @@ class LayerSums:
                 self.kept_used = deque(self.kept, PASSES)
         self.ended = self.opened or goes_on
         self._take_anew(waiting)
+
+    def follow_gradients(self) -> RemovableHandle:
+        """Have `end_of_backward` called; returns the hook's handle.
+
+        The hook does not hold this: what it sees holds a graph that holds the parameter, in ways that Python does not
+        see.
+        """
+        held = weakref.ref(self)
+
+        def ended(grad: Tensor) -> None:
+            own = held()
+            if own is not None:
+                own.end_of_backward()
+
+        ended.__torch_unserializable__ = True  # pyright: ignore[reportFunctionMemberAccess] - it stays behind
+        return self.parameter.register_hook(ended)
 
     def _set_aside(self) -> list[_Pass]:
         """Take out of what is open the passes whose backward pass did not run, where that of others did."""
@@ -226,8 +247,6 @@ class LayerSums:
         assert total is not None
         return total
 
-    end_of_backward.__torch_unserializable__ = True  # pyright: ignore[reportFunctionMemberAccess] - it stays behind
-
     def take(self) -> Tensor:
         """The sums of the passes whose gradients the step has used."""
         return self.used if self.ended and self.used is not None else self._open()
@@ -243,7 +262,7 @@ class LayerSums:
 
     def load(self, opened: bool, ended: bool, seen: Tensor, used: Tensor) -> None:
         """Go on where `state` was taken."""
-        self._take_anew([_Pass(seen.to(self.further, copy=True), None, ran=True)] if opened else [])
+        self._take_anew([_Pass(seen.to(self.further, copy=True), None)] if opened else [])
         self.used, self.ended = used.to(self.further, copy=True), bool(ended)
 
     def clear(self) -> None:
@@ -274,6 +293,12 @@ def _summed(value: Tensor, dim: int, statistic: str, dtype: torch.dtype) -> Tens
     for piece in pieces:
         total += function(piece).sum(others, dtype=dtype)
     return total
+
+
+def _node_of(value: Tensor) -> Any:
+    """The node of the graph that the tensor's gradient reaches; None without one."""
+    node = value.grad_fn
+    return get_gradient_edge(value).node if node is None and value.requires_grad else node
 
 
 def _nothing():

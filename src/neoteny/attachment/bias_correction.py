@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import math
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -76,7 +75,7 @@ class AdamCorrection:
         self._counted_until: float = -1
         self._sizes = {layer.name: layer.size for layer in user.network.layers}
         self.young: dict[str, deque[tuple[int, int]]] = {layer.name: deque() for layer in user.network.layers}
-        self._known: weakref.WeakKeyDictionary[torch.optim.Optimizer, bool] = weakref.WeakKeyDictionary()
+        self._known: dict[int, bool] = {}  # by the identity of the optimizers, which do not change
         self._owners: dict[str, list[tuple[str, Slices]]] = {}
         for layer in user.network.layers:
             for slices in slices_of(layer):
@@ -101,6 +100,7 @@ class AdamCorrection:
         stepped: Collection[torch.optim.Optimizer],
         skipped: Tensor | None = None,
         grads: Collection[str] | None = None,
+        earlier: tuple[Mapping[str, Tensor], int] | None = None,
     ) -> None:
         """After a step of optimizers: correct it in place.
 
@@ -109,17 +109,17 @@ class AdamCorrection:
             stepped: the optimizers that made a step.
             skipped: bool `[]`, whether they left it out after all.
             grads: names of the parameters that had a gradient; None: those that have one.
+            earlier: what `since` gives without some updates, and how many these are, where that is at hand.
         """
         self.now += 1
         young = self._count_young()
         acting = [optimizer for optimizer in stepped if self._is_adam(optimizer)] if young else []
         if not acting:
             return
-        ages = since()
-        done = () if skipped is not None else self._fused.correct(acting, ages, young, self._horizon, grads)
-        if len(done) == len(self._owners):
-            return
-        self._correct_others(acting, ages, young, done, skipped, grads)
+        ages, last = earlier or (since(), 0)
+        done = () if skipped is not None else self._fused.correct(acting, ages, last, young, self._horizon, grads)
+        if len(done) < len(self._owners):
+            self._correct_others(acting, since(), young, done, skipped, grads)
 
     @torch.no_grad()
     def _correct_others(
@@ -164,9 +164,9 @@ class AdamCorrection:
         return max((horizon(*map(float, group["betas"])) for group in groups), default=0)
 
     def _is_adam(self, optimizer: torch.optim.Optimizer) -> bool:
-        known = self._known.get(optimizer)
+        known = self._known.get(id(optimizer))
         if known is None:
-            known = self._known[optimizer] = makes_adams_steps(optimizer)
+            known = self._known[id(optimizer)] = makes_adams_steps(optimizer)
         return known
 
     def _count_young(self) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from operator import is_
+from itertools import repeat
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from neoteny.attachment.kernels import fields, kernels, positions, serves, worth
 from neoteny.attachment.user_network import UserNetwork
 from neoteny.units.slices import Slices
 
+_shape, _grad = attrgetter("shape"), attrgetter("grad")
 Owners = Mapping[str, Sequence[tuple[str, Slices]]]
 """By parameter, the layers whose units own entries of it, and where."""
 
@@ -52,6 +54,7 @@ class FusedCorrection:
         self,
         acting: Sequence[torch.optim.Optimizer],
         since: Mapping[str, Tensor],
+        last: int,
         young: Mapping[str, int],
         horizon: Callable[[], int],
         grads: Collection[str] | None = None,
@@ -60,7 +63,8 @@ class FusedCorrection:
 
         Args:
             acting: the optimizers that made a step of Adam's.
-            since: updates since each unit was made new, by layer.
+            since: updates since each unit was made new, by layer, without the `last` ones.
+            last: updates that are yet to be added.
             young: how many units may be young, by layer.
             horizon: gives the greatest age at which they are.
             grads: names of the parameters that had a gradient; None: those that have one.
@@ -77,7 +81,7 @@ class FusedCorrection:
         plan.tell(horizon, grads)
         if not plan.names or not plan.tell_ages(since, young):
             return ()
-        compiled.neoteny_correct(len(since), plan.addresses[0], len(plan.names), *plan.addresses[1:])
+        compiled.neoteny_correct(len(since), plan.addresses[0], last, len(plan.names), *plan.addresses[1:])
         return plan.names
 
 
@@ -125,9 +129,11 @@ class _Plan:
             self._adams = []
         self.names = [adams.name for adams in self._adams]
         self._parameters = [adams.parameter for adams in self._adams]
-        self._shapes = [parameter.shape for parameter in self._parameters]
-        self._kept = [(adams.state, key, value) for adams in self._adams for key, value in adams.kept.items()]
-        self._tensors = self._parameters + [value for _, _, value in self._kept]
+        self._shapes = list(map(_shape, self._parameters))
+        self._states = [adams.state for adams in self._adams for _ in adams.kept]
+        self._keys = [key for adams in self._adams for key in adams.kept]
+        self._kept = [value for adams in self._adams for value in adams.kept.values()]
+        self._tensors = self._parameters + self._kept
         self._groups = list({id(adams.group): adams.group for adams in self._adams}.values())
         self._young: Mapping[str, int] | None = None
         self._since: list[int] = []
@@ -169,11 +175,10 @@ class _Plan:
         for optimizer, (state, held) in zip(acting, self._held, strict=True):
             if optimizer.state is not state or len(state) != len(held) or not all(map(is_, state.values(), held)):
                 return False
-        parameters = self._parameters
         return (
-            all([state.get(key) is value for state, key, value in self._kept])
-            and [parameter.shape for parameter in parameters] == self._shapes
-            and all(map(Tensor.is_contiguous, parameters))
+            all(map(is_, map(dict.get, self._states, self._keys), self._kept))
+            and list(map(_shape, self._parameters)) == self._shapes
+            and all(map(Tensor.is_contiguous, self._parameters))
         )
 
     def tell_ages(self, since: Mapping[str, Tensor], young: Mapping[str, int]) -> bool:
@@ -197,7 +202,7 @@ class _Plan:
         settings = self._settings()
         known = self._told[1] if settings == self._told[0] else horizon() + 1
         if grads is None:
-            stays = [parameter.grad is None for parameter in self._parameters]
+            stays = list(map(is_, map(_grad, self._parameters), repeat(None)))
         else:
             stays = [name not in grads for name in self.names]
         places = list(map(Tensor.data_ptr, self._tensors))

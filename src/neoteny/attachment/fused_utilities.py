@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,9 @@ from neoteny.attachment.kernels import fields, kernels, positions, serves, worth
 from neoteny.attachment.user_network import UserNetwork
 from neoteny.methods.base import Method, Tensors
 from neoteny.methods.continual_backprop import ContinualBackprop
+
+
+_shape, _contiguous = attrgetter("shape"), Tensor.is_contiguous
 
 
 class _Reading(ctypes.Structure):
@@ -95,9 +99,7 @@ class _Plan:
     def tell(self, state: Tensors) -> bool:
         """Tell the kernel where the weights and the tensors of the state lie; False where it does not take them."""
         weights = self._weights
-        if not self._simple or [weight.shape for weight in weights] != self._shapes:
-            return False
-        if not all(map(Tensor.is_contiguous, weights)):
+        if not (self._simple and list(map(_shape, weights)) == self._shapes and all(map(_contiguous, weights))):
             return False
         if state is not self._state:  # its tensors are written to, but none is exchanged
             kept = [state[key] for key in self._keys]

@@ -157,7 +157,7 @@ Count neoteny_listen(Count layers, const Silent* first, const std::int32_t* leng
     return 0;
 }
 
-// Updates since each unit of a layer was made new, and how many of them may be young.
+// Updates since each unit of a layer was made new, without the last ones, and how many of the units may be young.
 struct Ages {
     const std::int32_t* since;
     Count units, young;
@@ -218,7 +218,7 @@ void correct(float* p, const float* m, const float* v, Count n, Scale whole, std
 
 // The age of each position of a dimension, where it is that of a young unit; whether there is any.
 bool lay(std::vector<std::int32_t>& age, Count length, Count dim, const Moments& moments, const Owner* owner,
-         const Ages* ages, const std::vector<Count>& youngest) {
+         const Ages* ages, std::int32_t last, const std::vector<Count>& youngest) {
     bool any = false;
     age.assign(length, OLD);
     for (Count number = 0; number < moments.owners; ++number, ++owner) {
@@ -226,11 +226,12 @@ bool lay(std::vector<std::int32_t>& age, Count length, Count dim, const Moments&
         const std::int32_t* since = ages[owner->layer].since;
         const Count below = std::min({youngest[owner->layer], Count(*moments.updates), moments.known});
         for (Count unit = 0; unit < ages[owner->layer].units; ++unit) {
-            if (since[unit] >= below) continue;
+            const std::int32_t now = since[unit] + last;
+            if (now >= below) continue;
             any = true;
             for (Count j = unit * owner->block; j < (unit + 1) * owner->block; ++j) {
                 std::int32_t& own = age[owner->positions ? owner->positions[j] : j];
-                own = std::min(own, std::max(since[unit], 1));
+                own = std::min(own, std::max(now, 1));
             }
         }
     }
@@ -302,21 +303,22 @@ void correct_parameter(const Moments& at, const std::vector<std::int32_t>& row_a
 extern "C" {
 
 // Adam's bias correction starting anew (`AdamCorrection.correct`): entries of young units are corrected after a step.
-void neoteny_correct(Count layers, const Ages* ages, Count count, const Moments* moments, const Owner* owner) {
+// `last`: updates that the ages are yet without.
+void neoteny_correct(Count layers, const Ages* ages, Count last, Count count, const Moments* moments, const Owner* owner) {
     std::vector<Count> youngest(layers);  // units are young below this age: so many of them, the youngest
     std::vector<std::int32_t> row_age, column_age;
     for (Count layer = 0; layer < layers; ++layer) {
         const Ages& of = ages[layer];
         if (of.young <= 0) continue;
         std::vector<std::int32_t> sorted(of.since, of.since + of.units);
-        const auto last = sorted.begin() + (std::min(of.young, of.units) - 1);
-        std::nth_element(sorted.begin(), last, sorted.end());
-        youngest[layer] = Count(*last) + 1;
+        const auto oldest = sorted.begin() + (std::min(of.young, of.units) - 1);
+        std::nth_element(sorted.begin(), oldest, sorted.end());
+        youngest[layer] = Count(*oldest) + last + 1;
     }
     for (; count > 0; --count, owner += moments->owners, ++moments) {
         if (moments->updates == nullptr) continue;
-        const bool rows = lay(row_age, moments->rows, 0, *moments, owner, ages, youngest);
-        const bool columns = lay(column_age, moments->columns, 1, *moments, owner, ages, youngest);
+        const bool rows = lay(row_age, moments->rows, 0, *moments, owner, ages, static_cast<std::int32_t>(last), youngest);
+        const bool columns = lay(column_age, moments->columns, 1, *moments, owner, ages, static_cast<std::int32_t>(last), youngest);
         if (!rows && !columns) continue;
         if (moments->rooted)
             correct_parameter<true>(*moments, row_age, column_age, columns);

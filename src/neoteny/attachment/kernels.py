@@ -28,7 +28,7 @@ _SIGNATURES = {
     "neoteny_sum": "lll",
     "neoteny_judge": "lllff",
     "neoteny_listen": "lllllllf",
-    "neoteny_correct": "lllll",
+    "neoteny_correct": "llllll",
 }
 _RESULTS = {"neoteny_listen": ctypes.c_int64}
 _PLAIN = (Tensor, nn.Parameter)

@@ -136,9 +136,10 @@ class Steps(Saved):
             followed = ways.predicted
             for name in ways.pulled(step):
                 optimizer.pulls[self._network.parameters[name]] = step.grads[name] - ways.own[name]
+        given, parameters = grads if followed is step.grads else own, self._network.parameters
         for name, grad in followed.items():
-            if grad is not (grads if followed is step.grads else own)[name]:
-                parameter = self._network.parameters[name]
+            if grad is not given[name]:
+                parameter = parameters[name]
                 before = parameter.grad
                 assert before is not None
                 ours = self._network.laid_out(name, grad if scale is None else grad * scale, before)
@@ -165,7 +166,8 @@ class Steps(Saved):
         """
         if is_nested(optimizer):
             return
-        self._give_gradients_back()
+        if self._added:
+            self._give_gradients_back()
         self._stepped.append(optimizer)
         if torch._C._current_graph_task_id() != -1:
             if len(self._stepped) == 1:
@@ -197,7 +199,7 @@ class Steps(Saved):
         dropped = self._dropped
         if dropped:
             self._dropped = {}
-        self._adam.correct(lambda: self._since, stepped, skipped, dropped or None)
+        self._adam.correct(lambda: self._since, stepped, skipped, dropped or None, (self._ages, self._behind))
         self._made = {}
         self._let_act(features, skipped, dropped)
         self.updates += 1

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from neoteny.attachment.distributed import local
+from neoteny.attachment.kernels import serves
 from neoteny.attachment.user_network import UserNetwork
 from neoteny.methods.base import Step, Tensors
 from neoteny.units.activations import Activations
-from neoteny.units.noise import normals
+from neoteny.units.noise import at_once, normals, perturb
 from neoteny.units.random import eager, fold_in
 from neoteny.units.records import UnitLayer
 from neoteny.units.reset import slices_of
@@ -154,6 +155,17 @@ class UserStep(Step):
         else:
             super().clip(names, bounds)
 
+    def perturb(self, sigma: float | Tensor) -> None:
+        """In place likewise, by one call of a kernel where it serves."""
+        names, own = self.parameters(), []
+        if not (isinstance(sigma, Tensor) or self._user.parts):
+            own = self._writable(names)
+        root, numbers = self._folded if self._drawn is None else (self._drawn, ())
+        if own and at_once(root) and all(map(serves, own)):
+            perturb(root, numbers, own, sigma)
+        else:
+            super().perturb(sigma)
+
     def _writable(self, names: Sequence[str]) -> list[Tensor]:
         """The network's own tensors, as rules have left them so far; none where they may not be written to yet."""
         if self.skipped is not None or not eager() or not self._user.frozen.isdisjoint(names):
@@ -197,7 +209,8 @@ class UserStep(Step):
 
     def parameters(self, norms: bool = True) -> list[str]:
         """Names of the network's parameters that are not frozen now."""
-        return [name for name in super().parameters(norms) if name not in self._user.frozen]
+        own, frozen = super().parameters, self._user.frozen
+        return self.once(f"parameters, {norms}", lambda: [name for name in own(norms) if name not in frozen])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter."""

@@ -110,7 +110,8 @@ class Step:
 
     def trained(self, norms: bool = True) -> list[str]:
         """The same, without those that have no gradient: they are not being trained."""
-        return [name for name in self.parameters(norms) if name in self.grads]
+        grads = self.grads
+        return [name for name in self.parameters(norms) if name in grads]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a whole parameter, of which `tensors` may hold a part (a shard of it)."""
@@ -132,8 +133,9 @@ class Step:
         """Add strength · pull to the gradients of these parameters."""
         from neoteny.methods.shared import each
 
-        grads = each.add([self.grads[name] for name in names], [pulls[name] for name in names], strength)
-        self.grads.update(zip(names, grads, strict=True))
+        grads = self.grads
+        new = each.add([grads[name] for name in names], [pulls[name] for name in names], strength)
+        grads.update(zip(names, new, strict=True))
 
     def decay(self, names: Sequence[str], strength: float | Tensor) -> None:
         """θ ← θ - α · strength · θ for these parameters, each with its step size α."""
@@ -176,6 +178,14 @@ class Step:
         from neoteny.units.noise import normals
 
         return normals(self.key, count)[0]
+
+    def perturb(self, sigma: float | Tensor) -> None:
+        """θ ← θ + σ · `noise_of_all` for every parameter; a user's own are written to."""
+        from neoteny.methods.shared import each
+
+        noise = {name: self.part(name, own) for name, own in self.noise_of_all().items()}
+        ways = each.cast(list(noise.values()), [self.tensors[name] for name in noise])
+        self.move(list(noise), ways, sigma)
 
     def moved(self, averages: list[Tensor], towards: list[Tensor], share: float | Tensor) -> list[Tensor]:
         """Tensors of a method's own state, each moved by a share of the way towards the other of its pair.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neoteny.checks import is_zero, require_count, require_fraction, require_nonnegative
 from neoteny.methods.base import Contract, Method, Stage, Step, Tensors
-from neoteny.methods.shared import each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,10 +143,10 @@ class ShrinkAndPerturb(Method):
         """The noise of `every_step`."""
         if self.when == "every_step" and not is_zero(self.sigma):
             if self.interval == 1:
-                self._perturb(step, self.sigma)
+                step.perturb(self.sigma)
             elif due is not None:
                 surely = step.due is not None  # the host knows that it is due
-                self._perturb(step, self.sigma * self.interval**0.5 * (1 if surely else due[0] > 0))
+                step.perturb(self.sigma * self.interval**0.5 * (1 if surely else due[0] > 0))
         return state
 
     def at_task(self, step: Step, state: Tensors) -> Tensors:
@@ -164,15 +163,9 @@ class ShrinkAndPerturb(Method):
                 for name in step.parameters(self.norms):
                     step.tensors[name] = self.shrink * step.tensors[name]
             if not is_zero(self.sigma):
-                self._perturb(step, self.sigma)
+                step.perturb(self.sigma)
         elif not (isinstance(self.shrink, (int, float)) and self.shrink == 1 and is_zero(self._share)):
             for number, name in enumerate(step.parameters()):
                 old, fresh = step.tensors[name], step.drawn(name, fold_in(step.key, number))
                 step.tensors[name] = self.shrink * old + self._share * fresh.to(old.dtype)
         return state
-
-    def _perturb(self, step: Step, sigma: float | Tensor) -> None:
-        """Noise on every parameter."""
-        noise = {name: step.part(name, own) for name, own in step.noise_of_all().items()}
-        old = [step.tensors[name] for name in noise]
-        step.move(list(noise), each.cast(list(noise.values()), old), sigma)

@@ -17,7 +17,7 @@ from neoteny import compiling
 from neoteny.units import random
 from neoteny.units.random import eager
 
-__all__ = ["at_once", "drawer", "normals"]
+__all__ = ["at_once", "drawer", "normals", "perturb"]
 
 SOURCE = random.KERNELS
 
@@ -66,9 +66,40 @@ def normals(keys: Tensor, count: int, folded: Sequence[int] = (), at: Tensor | N
         None if first is None else ctypes.c_void_p(first.data_ptr()),
         ctypes.c_int64(keys.numel() // 2),
         ctypes.c_int64(steps),
-        (ctypes.c_uint32 * len(folded))(*(number & 0xFFFFFFFF for number in folded)),
+        _words(folded),
         ctypes.c_int64(len(folded)),
         ctypes.c_int64(count),
         ctypes.c_void_p(out.data_ptr()),
     )
     return out
+
+
+def perturb(key: Tensor, folded: Sequence[int], tensors: Sequence[Tensor], sigma: float) -> None:
+    """Add sigma times standard normal numbers to tensors, in place: those of `normals`, one after the other.
+
+    Args:
+        key: int32 `[2]`, for which `at_once` holds.
+        folded: what is folded into it.
+        tensors: float32, contiguous, on a CPU.
+        sigma: the factor.
+
+    >>> tensors = [torch.zeros(2, 3), torch.zeros(5)]
+    >>> if at_once(random.key(3)):
+    ...     perturb(random.key(3), (5,), tensors, 0.5)
+    ...     drawn = normals(random.key(3), 11, (5,))[0]
+    ...     assert torch.equal(torch.cat([tensor.flatten() for tensor in tensors]), 0.5 * drawn)
+    """
+    count = len(tensors)
+    compiling.kernel(SOURCE).neoteny_perturb(
+        ctypes.c_void_p(key.contiguous().data_ptr()),
+        _words(folded),
+        ctypes.c_int64(len(folded)),
+        (ctypes.c_int64 * count)(*map(Tensor.data_ptr, tensors)),
+        (ctypes.c_int64 * count)(*map(Tensor.numel, tensors)),
+        ctypes.c_int64(count),
+        ctypes.c_float(sigma),
+    )
+
+
+def _words(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
+    return (ctypes.c_uint32 * len(numbers))(*(number & 0xFFFFFFFF for number in numbers))

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
 static inline uint32_t mix(uint32_t x) {
   x = (x ^ (x >> 16)) * 0xEB352Du;
@@ -65,6 +67,19 @@ extern "C" void neoteny_normal(const uint32_t* keys, const int32_t* at, int64_t 
       for (int64_t f = 0; f < folds; f++) key = key.fold(folded[f]);
       draw(key, uint32_t(count), out);
     }
+}
+
+// Adds sigma times the numbers of a key, into which `folds` numbers are folded, to tensors of these sizes one after
+// the other.
+extern "C" void neoteny_perturb(const uint32_t* key, const uint32_t* folded, int64_t folds, float* const* tensors,
+                                const int64_t* sizes, int64_t count, float sigma) {
+  Key own{key[0], key[1]};
+  for (int64_t f = 0; f < folds; f++) own = own.fold(folded[f]);
+  std::vector<float> drawn(std::accumulate(sizes, sizes + count, int64_t(0)));
+  draw(own, uint32_t(drawn.size()), drawn.data());
+  const float* noise = drawn.data();
+  for (int64_t t = 0; t < count; noise += sizes[t++])
+    for (int64_t i = 0; i < sizes[t]; i++) tensors[t][i] += sigma * noise[i];
 }
 
 // `random.uniform`: multiples of 2^-24 plus 2^-25, from the words of each key at the places from 0 on, out[keys, count].

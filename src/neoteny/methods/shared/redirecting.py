@@ -30,7 +30,7 @@ class Redirecting:
         """Let a method change the loss's gradients in `step`, and map all others likewise. Returns its new state."""
         import torch
 
-        pulled = self.pulled(step)
+        pulled = self.pulled(step) if self.predicted else []
         state = method.regularise(step, state)
         if method.redirects:
             if self.factors:

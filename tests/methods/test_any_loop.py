@@ -240,6 +240,16 @@ def test_no_activation_outlives_its_step():
     assert plasticity._watch.anything
 
 
+def test_a_network_is_let_go_after_a_pass_without_a_backward_pass():
+    model, optimizer, plasticity = attached()
+    train(model, optimizer, batches(2))
+    loss = model(batches(1)[0][0]).sum()
+    held = weakref.ref(model), weakref.ref(model.first.weight)
+    del model, optimizer, plasticity, loss
+    gc.collect()
+    assert [ref() for ref in held] == [None, None]
+
+
 def test_every_call_of_a_reader_counts():
     class Twice(nn.Module):
         def __init__(self):

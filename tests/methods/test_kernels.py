@@ -9,11 +9,12 @@ from torch import nn
 import neoteny
 from neoteny import compiling
 from neoteny.attachment import kernels as compiled
+from neoteny.attachment import user_step
 from neoteny.attachment.clock import Clock
 from neoteny.attachment.fused_correction import FusedCorrection
 from neoteny.attachment.fused_silences import FusedSilences
 from neoteny.attachment.fused_utilities import FusedUtilities
-from neoteny.methods import ContinualBackprop, SelfNormalisedResets
+from neoteny.methods import ContinualBackprop, SelfNormalisedResets, ShrinkAndPerturb
 from neoteny.methods.shared.schedule import Replacements
 
 pytestmark = pytest.mark.skipif(compiling.compiler() is None, reason="the kernels need a C++ compiler")
@@ -145,6 +146,18 @@ def test_silences_by_the_kernel_equal_those_by_tensors(make, between, settings, 
     for key, value in plasticity._state["snr"].items():
         assert torch.equal(value, plain._state["snr"][key]), key
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("between", [nothing, lays_weights_out_otherwise, freezes])
+def test_noise_added_by_the_kernel_equals_noise_added_by_tensors(between, monkeypatch):
+    method, added, perturb = ShrinkAndPerturb(sigma=0.01), [], user_step.perturb
+    monkeypatch.setattr(user_step, "perturb", lambda *given: added.append(perturb(*given)))
+    model, _ = train(mlp, KINDS["SGD"], between, method=method)
+    assert len(added) == (21 if between is lays_weights_out_otherwise else 50)
+    monkeypatch.setattr(user_step, "serves", lambda tensor: False)
+    other, _ = train(mlp, KINDS["SGD"], between, method=method)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
 def test_a_loss_that_overflows_is_not_kept():

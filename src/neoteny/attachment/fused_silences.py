@@ -83,10 +83,12 @@ class FusedSilences:
             return True
         for layer, name in zip(self._layers, self._names, strict=True):
             seen = features.get(name)
-            told = isinstance(seen, SummedActivations) and serves(seen.sums) and seen.place("fired") == 2
-            if seen is not None and not told:
+            if seen is None:
+                layer.seen = 0
+            elif isinstance(seen, SummedActivations) and serves(seen.sums) and seen.place("fired") == 2:
+                layer.seen = seen.sums.data_ptr()
+            else:
                 self._features = None
                 return False
-            layer.seen = seen.sums.data_ptr() if told else 0
         self._features = features
         return True

@@ -17,7 +17,6 @@ from neoteny.attachment.user_network import UserNetwork
 from neoteny.methods.base import Method, Tensors
 from neoteny.methods.continual_backprop import ContinualBackprop
 
-
 _shape, _contiguous = attrgetter("shape"), Tensor.is_contiguous
 
 

@@ -140,9 +140,10 @@ class LayerSums:
         if self.further.device != value.device:
             self.further, self.spare = self.further.to(value.device), None
             self.used = None if self.used is None else self.used.to(value.device)
-        self.shape, self.told = value.shape, self._told_of(value.shape)
-        compiled = kernels() if self.told else None
-        self.sum = compiled and functools.partial(compiled.neoteny_sum, ctypes.addressof(self.told))
+        self.shape, self.sum = value.shape, None
+        self.told, compiled = self._told_of(value.shape), kernels()
+        if self.told is not None and compiled is not None:
+            self.sum = functools.partial(compiled.neoteny_sum, ctypes.addressof(self.told))
 
     def _sums(self, value: Tensor) -> Tensor:
         """The number of entries, the number of examples where it is wanted, and all statistics of all units."""

@@ -58,16 +58,11 @@ class UserStep(Step):
         self._sizes: dict[str, float | Tensor] | None = None
         self._folded: tuple[Tensor, tuple[int, ...]] = (key, ())
         self.made: dict[str, tuple[Tensor, int]] = {}
-        super().__init__(
-            network=user.network,
-            tensors=dict(self._own),
-            grads=grads,  # pyright: ignore[reportArgumentType] - the setter takes both
-            optim={},
-            features=features,
-            since=since,  # pyright: ignore[reportArgumentType] - likewise
-            key=key,
-            newborn=user.fresh_state,
-        )
+        # Not by the base's constructor: a small network's step would notice.
+        self.network, self.tensors, self.newborn = user.network, dict(self._own), user.fresh_state
+        self.features, self.slow = features, {}
+        self.grads = grads  # pyright: ignore[reportIncompatibleVariableOverride] - the setter takes both
+        self.since = since  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
 
     @property
     def step_size(self) -> float | Tensor:
@@ -157,14 +152,13 @@ class UserStep(Step):
 
     def perturb(self, sigma: float | Tensor) -> None:
         """In place likewise, by one call of a kernel where it serves."""
-        names, own = self.parameters(), []
-        if not (isinstance(sigma, Tensor) or self._user.parts):
-            own = self._writable(names)
         root, numbers = self._folded if self._drawn is None else (self._drawn, ())
-        if own and at_once(root) and all(map(serves, own)):
-            perturb(root, numbers, own, sigma)
-        else:
-            super().perturb(sigma)
+        if not (isinstance(sigma, Tensor) or self._user.parts) and at_once(root):
+            own = self._writable(self.parameters())
+            if own and all(map(serves, own)):
+                perturb(root, numbers, own, sigma)
+                return
+        super().perturb(sigma)
 
     def _writable(self, names: Sequence[str]) -> list[Tensor]:
         """The network's own tensors, as rules have left them so far; none where they may not be written to yet."""

@@ -76,8 +76,8 @@ class WeightClipping(Method):
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
         """Clip every layer's weights and biases that have a gradient."""
-        sizes = step.once("fan-in", lambda: _fan_in(step))
-        names = [n for n in sizes if n in step.grads and (self.head or n not in step.network.head)]
+        sizes, grads = step.once("fan-in", lambda: _fan_in(step)), step.grads
+        names = [n for n in sizes if n in grads and (self.head or n not in step.network.head)]
         step.clip(names, [self.zeta / math.sqrt(sizes[name]) for name in names])
         return state
 

@@ -223,16 +223,18 @@ def test_auto_takes_the_kernels():
     assert kind(lambda: MLP(12, [9], 3), 12, SGD(), 4, methods=(Dynamic(), L2(strength=0.1))) != "lanes"
 
 
-def test_a_stacked_kernel_finds_the_centre_from_the_first_example_on():
+@pytest.mark.parametrize(("rule", "strategy"), [("sgd", "lanes"), ("idbd", "lanes"), ("idbd", "rank-one")])
+def test_kernels_find_the_centre_from_the_first_example_on(rule, strategy):
     """Also where nothing is known of it for a while, since all errors are 0."""
     x, y = batches("one output")
-    stack, lanes = (learner(SGD(step_size=0.02), (Centring(rate=0.02),), "one output", s) for s in ("stack", "lanes"))
-    for made in (stack, lanes):
+    optimizer = SGD(step_size=0.02) if rule == "sgd" else RULES[rule]
+    stack, kernel = (learner(optimizer, (Centring(rate=0.02),), "one output", s) for s in ("stack", strategy))
+    for made in (stack, kernel):
         carry = made.strategy.carry()
         output = list(carry["tensors"])[-2:]
         silent = {name: value * (name not in output) for name, value in carry["tensors"].items()}
         made.strategy.load({**carry, "tensors": silent})
         made.advance({"inputs": x[:, :5], "targets": torch.zeros_like(y[:, :5])})
         made.advance({"inputs": x[:, 5:], "targets": y[:, 5:]})
-    assert (made.strategy.carry()["methods"][0]["layers.0.weight/square"] > 0).all()
-    assert_same(stack, lanes)
+    assert (kernel.strategy.carry()["methods"][0]["layers.0.weight/square"] > 0).all()
+    assert_same(stack, kernel)

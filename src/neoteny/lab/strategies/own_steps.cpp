@@ -97,7 +97,7 @@ struct Network {
   std::vector<Vector> h, slope, delta, P, C, sent, left;
   std::vector<std::vector<double>> fed;
   std::vector<std::vector<int>> visited;  // lines of each layer
-  Vector measured, grown, centre, apart;  // of the inputs: their centre, and what they are beside it
+  Vector measured, grown, centre, apart, summed;  // of the inputs: their centre, what they are beside it, and W x + b
 
   int layers() const { return layer.size(); }
   int size(int l) const { return l ? layer[l - 1].out : layer[0].in; }
@@ -111,8 +111,9 @@ struct Network {
       fed.emplace_back(widest, 0.0);
       visited.emplace_back();
     }
-    for (auto* kind : {&measured, &grown, &centre, &apart}) kind->assign(widest, 0.f);
-    h[0][size(0)] = apart[size(0)] = 1;  // the bias's, where it stands in the lines of units
+    for (auto* kind : {&measured, &grown, &centre, &apart, &summed}) kind->assign(widest, 0.f);
+    apart[size(0)] = 1;  // the bias's
+    if (CENTRED) find_centre();
     for (int l = 1; l < layers(); l++) {
       add_up_sent(l);
       for (int i = 0; i < size(l); i++) add_up_fed(l, i);
@@ -176,26 +177,61 @@ struct Network {
     for (int l = 0; l < layers(); l++) {
       const float *x = h[l].data(), *s = slope[l].data();
       if (l) activate(f, h[l].data(), slope[l].data(), size(l));
-      if (layer[l].by_unit) { products(layer[l], x, h[l + 1].data()); continue; }
+      if (layer[l].by_unit) {
+        for (int j = 0; j < size(l); j++) apart[j] = x[j] - centre[j];
+        products(layer[l], apart.data(), h[l + 1].data());
+        summed = h[l + 1];
+        continue;
+      }
       visited[l].clear();
       for (int j = 0; j < size(l); j++) if (x[j] != 0 || s[j] != 0) visited[l].push_back(j);
       product(layer[l], visited[l], x, h[l + 1].data());
     }
   }
 
-  // The centre follows the inputs, as gradients of the biases of squared length `size` come in (`methods.Centring`).
+  // The centre goes to `to`; the biases, in place of b, become those of z = W (x - c) + b'.
+  void shift(const float* to) {
+    const Layer& own = layer[0];
+    float* c = centre.data();
+    for (int i = 0; i < own.out; i++) {
+      float sum = 0, *w = own.line(i);
+      #pragma omp simd reduction(+ : sum)
+      for (int j = 0; j < own.in; j++) sum += w[j] * (to[j] - c[j]);
+      w[own.in] += sum;
+    }
+    std::copy_n(to, own.in, c);
+  }
+
+  // The same, to where the centre is as far as it is known.
+  void find_centre() {
+    const float *product = methods.centre[0], square = *methods.centre[1];
+    Vector to(size(0), 0.f);
+    for (int j = 0; j < size(0) && square > 1e-30f; j++) to[j] = product[j] / square;
+    shift(to.data());
+  }
+
+  // Gradients of the biases, of squared length `size`, come in (`methods.Centring`): the centre goes a share of the way to
+  // the inputs, and b' that share of the way to the outputs z.
   void follow(float size) {
     const int n = this->size(0);
     float sum = size, *product = methods.centre[0], &square = *methods.centre[1];
-    const float *x = h[0].data(), rate = methods.rate;
+    const float *x = h[0].data(), rate = methods.rate, before = square;
     for (int j = 0; j < n; j++) sum += size * x[j];
-    if (sum - sum == 0) {
-      square += rate * (size - square);
-      each(n, [=](int j) { product[j] += rate * (size * x[j] - product[j]); });
-    }
-    const float over = square > 1e-30f ? 1 / square : 0;
+    if (sum - sum != 0) return;
+    square += rate * (size - square);
+    each(n, [=](int j) { product[j] += rate * (size * x[j] - product[j]); });
     float *c = centre.data(), *a = apart.data();
-    each(n, [=](int j) { c[j] = over ? product[j] * over : 0; a[j] = x[j] - c[j]; });
+    if ((before != 0 && before <= 1e-30f) || square <= 1e-30f) {
+      find_centre();
+      each(n, [=](int j) { a[j] = x[j] - c[j]; });
+      return;
+    }
+    const float share = rate * size / square;
+    each(n, [=](int j) { c[j] += share * a[j]; a[j] *= 1 - share; });
+    for (int i = 0; i < layer[0].out; i++) {
+      float& bias = layer[0].line(i)[n];
+      bias += share * (summed[i] - bias);
+    }
   }
 
   // Errors d flow back from the outputs, where they are in `delta`: a unit has push along * d and curvature d^2.
@@ -257,20 +293,15 @@ struct Network {
     return total;
   }
 
-  // The same of a layer whose lines are units; what the changes of weights take away at the centre is put into the biases.
+  // The same of a layer whose lines are units.
   float move_units(int l) {
     const Layer& own = layer[l];
-    const float* c = centre.data();
     float total = 0;
     for (int i : visited[l]) {
-      float shift, size = 0, *w = own.line(i);
+      float size, *w = own.line(i);
       const ToUnit line(own, i, apart.data(), {P[l + 1][i]}, {C[l + 1][i]});
-      total += line.move(rule, meta, &shift, [=](int j, float before, float now) { return (now - before) * c[j]; });
-      w[own.in] -= shift;
-      if (!CBP) continue;
-      #pragma omp simd reduction(+ : size)
-      for (int j = 0; j < own.in; j++) size += std::fabs(w[j]);
-      fed[l + 1][i] = size;
+      total += line.move(rule, meta, &size, [=](int, float, float now) { return CBP ? std::fabs(now) : 0; });
+      fed[l + 1][i] = size - std::fabs(w[own.in]);
     }
     return total;
   }
@@ -391,7 +422,9 @@ struct Network {
       if (unit < 0) return;
       const Layer &into = layer[l], &out = layer[l + 1];
       for (int j = 0; j < into.in; j++) renew(into, j, unit, event.fresh[(long)unit * event.stride + j]);
-      renew(into, into.in, unit, 0);
+      float bias = 0;
+      for (int j = 0; CENTRED && !l && j < into.in; j++) bias += *into.at(j, unit) * centre[j];
+      renew(into, into.in, unit, bias);
       for (int i = 0; i < out.out; i++) renew(out, unit, i, 0);
       age[unit] = 0;
       utility[unit] = share[unit] = 0;
@@ -425,5 +458,6 @@ extern "C" void neoteny_own_steps(float** memory, const int* size, const int* wi
     for (; events < last && events->step == k; events++) network.replace(*events);
   }
   network.settle();
+  if (CENTRED) network.shift(Vector(size[0], 0.f).data());
   for (int l = 1; l < layers; l++) std::copy_n(network.h[l].begin(), size[l], features[l - 1]);
 }

@@ -35,6 +35,7 @@ class Marked(Method):
             f"{layer.name}/share": 0.5 + 0.1 * numbers,
             f"{layer.name}/promoted": torch.tensor(4),
             f"{layer.name}/demoted": torch.tensor(1),
+            f"{layer.name}/disturbance": torch.tensor(0.25),
         }
 
     def intervene(self, step, state, due):
@@ -73,6 +74,7 @@ def test_the_measures_are_those_of_numpy():
         "backbone_share": gain[backbone].sum() / gain.sum(),
         "promoted": 4.0,
         "demoted": 1.0,
+        "disturbance": 0.25,
     }
     for name, value in expected.items():
         assert found[name].tolist() == pytest.approx([value] * RUNS)

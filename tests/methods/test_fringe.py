@@ -25,6 +25,7 @@ class FringeReference(ResettingReference):
             [np.zeros(n, kind) for n in sizes] for kind in (int, float, float, bool)
         )
         self.promoted, self.demoted, self.stayed = [0] * len(sizes), [0] * len(sizes), 0
+        self.disturbance = [0.0] * len(sizes)
 
     def judged(self, layer):
         return self.u[layer] / np.maximum(self.share[layer], 1e-30)
@@ -61,6 +62,7 @@ class FringeReference(ResettingReference):
             self.stayed += not open_.any()
             if open_.any():
                 chosen = np.arange(n) == np.where(open_, self.judged(layer), np.inf).argmin()
+                self.disturbance[layer] += self.judged(layer)[chosen].item()
                 self.make_new(update, layer, chosen, self.net.weights[layer + 1].shape[1] // n, shared=True)
                 for values in (self.age, self.u, self.share):
                     values[layer][chosen] = 0
@@ -78,6 +80,7 @@ def test_rule(make, kind):
     for layer, record in enumerate(plasticity.units.layers):
         assert state[f"{record.name}/promoted"] == reference.promoted[layer] > 0
         assert state[f"{record.name}/demoted"] == reference.demoted[layer] > 0
+        assert state[f"{record.name}/disturbance"].item() == pytest.approx(reference.disturbance[layer], rel=1e-9)
     assert min(reference.replaced) >= 10
     assert 0 < reference.stayed  # sometimes every unit was too young, or of use
 
@@ -102,6 +105,25 @@ def test_a_generation_changes_no_bit_of_the_output():
     assert not torch.equal(model[0].weight[:4], weights[:4])
     assert torch.equal(model[0].weight[4:], weights[4:])  # replacement only in the fringe
     assert torch.equal(model(probe), before)
+
+
+def test_the_disturbance_is_the_squared_change_of_the_output():
+    """Where one example comes again and again, and nothing is learned, a replacement alone changes the output."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 1)).double()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    method = Fringe(replacement_rate=1 / 24, threshold=0.5, maturity=6)
+    x = torch.randn(1, 6).double()
+    plasticity = neoteny.attach(model, optimizer, method, x, seed=3)
+    outputs = [model(x).item()]
+    for _ in range(14):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+        outputs.append(model(x).item())
+    changes = np.square(np.diff(outputs))
+    assert 2 <= np.count_nonzero(changes) <= replaced(plasticity, "fringe")[0]
+    assert plasticity._state["fringe"]["0/disturbance"].item() == pytest.approx(changes.sum(), rel=1e-9)
 
 
 def test_where_every_unit_is_of_use_none_is_replaced():

@@ -6,7 +6,8 @@ A method that does so keeps for each layer, beside what it needs itself,
 - `<layer>/age`, `[units]`: steps since a unit was made new;
 - `<layer>/utility`, `[units]`: by how much a unit reduces the error, or would reduce it; if it is a running average
   that began at 0, `<layer>/share` is what its weights add up to;
-- `<layer>/promoted` and `<layer>/demoted`, int `[]`: how many units have changed sides so far.
+- `<layer>/promoted` and `<layer>/demoted`, int `[]`: how many units have changed sides so far;
+- `<layer>/disturbance`, `[]`: by how much the output has changed as units were replaced, a sum of mean squares.
 
 What is missing is not recorded.
 """
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STRUCTURE", "structure"]
 
-_READ = ("age", "utility", "share", "promoted", "demoted")
+_SINCE = ("promoted", "demoted", "disturbance")
+_READ = ("age", "utility", "share", *_SINCE)
 STRUCTURE = (
     "backbone_size",
     "fringe_size",
@@ -33,11 +35,10 @@ STRUCTURE = (
     "backbone_share",
     "backbone_step_size",
     "fringe_step_size",
-    "promoted",
-    "demoted",
+    *_SINCE,
 )
 """What is recorded: numbers of units, mean ages, the backbone's share of all positive utility, medians of the step
-sizes of incoming weights (where the optimizer has them), and counts since the beginning."""
+sizes of incoming weights (where the optimizer has them), and counts and sums since the beginning."""
 
 
 @torch.no_grad()
@@ -73,7 +74,7 @@ def _of_layer(backbone: Tensor, step_sizes: Tensor | None, own: dict[str, Tensor
         for side, mask in sides.items():
             units = mask.unsqueeze(-1).expand_as(step_sizes)
             found[f"{side}_step_size"] = _chosen(step_sizes.double(), units).flatten(1).nanmedian(1).values
-    found |= {name: count for name in ("promoted", "demoted") if (count := own[name]) is not None}
+    found |= {name: count for name in _SINCE if (count := own[name]) is not None}
     return found
 
 

@@ -55,7 +55,8 @@ class Fringe(UnitReset):
         protection: p, in [0, 1]; 0 protects no unit.
 
     Metrics of a layer, from its state: `backbone` (which units), `promoted`, `demoted` and `replaced` (how many so
-    far).
+    far), and `disturbance`, the sum of û of all units that were replaced: by the mean square of what such a unit sent
+    the output changes. Nothing else disturbs it: a newborn sends nothing, promotion and demotion change no weight.
 
     Raises:
         SettingError: a setting outside its range.
@@ -103,9 +104,9 @@ class Fringe(UnitReset):
         return None
 
     def init(self, network: Network, tensors: Tensors) -> Tensors:
-        """For each layer of n units: `age` `[n]`, `utility` and `share` `[n]`, `backbone` `[n]` (0 or 1), counts `[]`.
+        """For each layer of n units: `age` `[n]`, `utility` and `share` `[n]`, `backbone` `[n]` (0 or 1).
 
-        Counts are `promoted`, `demoted` and `replaced`.
+        And `[]` each: the counts `promoted`, `demoted` and `replaced`, and the sum `disturbance`.
         """
         import torch
 
@@ -119,6 +120,7 @@ class Fringe(UnitReset):
                 state[f"{layer.name}/{what}"] = torch.zeros(layer.size, dtype=dtype, device=like.device)
             for what in ("promoted", "demoted", "replaced"):
                 state[f"{layer.name}/{what}"] = torch.zeros((), dtype=torch.int32, device=like.device)
+            state[f"{layer.name}/disturbance"] = torch.zeros((), dtype=dtype, device=like.device)
         return state
 
     def schedule(self, network: Network, seed: int) -> Replacements:
@@ -172,12 +174,14 @@ class Fringe(UnitReset):
         for number, layer in step.layers():
             if step.due is not None and not step.due[number]:  # known to the host
                 continue
-            own = {what: f"{layer.name}/{what}" for what in ("age", "backbone", "utility", "share", "replaced")}
+            kinds = ("age", "backbone", "utility", "share", "replaced", "disturbance")
+            own = {what: f"{layer.name}/{what}" for what in kinds}
             open_ = (state[own["age"]] > self.maturity) & (state[own["backbone"]] == 0)
             utility = torch.where(open_, self.utilities(layer, state), torch.inf)
             unit = torch.arange(layer.size, dtype=torch.int32, device=utility.device)
             chosen = (unit == utility.argmin()) & open_ & (due[number] > 0)
             step.make_new(layer, chosen, fold_in(step.key, self.draw_number(number)), shared_draw=True)
+            state[own["disturbance"]] = state[own["disturbance"]] + torch.where(chosen, utility, 0.0).sum()
             for what in ("age", "utility", "share"):
                 state[own[what]] = torch.where(chosen, torch.zeros_like(state[own[what]]), state[own[what]])
             state[own["replaced"]] = state[own["replaced"]] + chosen.sum(dtype=torch.int32)

@@ -38,7 +38,7 @@ UTILITIES = {
     "zero_contribution": (True, False),
     "adaptable_contribution": (True, True),
 }
-KEPT = ("share", "mean", "utility", "age", "backbone", "replaced", "promoted", "demoted")
+KEPT = ("share", "mean", "utility", "age", "backbone", "replaced", "promoted", "demoted", "disturbance")
 """What methods keep of each layer's units, in the kernels' order (`chain.h`)."""
 SETTINGS = ("decay_rate", "maturity", "threshold", "protection", "centring_rate")
 """Settings of methods, which may differ between runs, in the kernels' order."""

@@ -55,7 +55,7 @@ static void activate(Activation f, float* __restrict__ z, float* __restrict__ sl
 
 // Who judges units: continual backpropagation, or backbone and fringe; and what is kept of each layer's units.
 enum Judge { NOTHING, CONTRIBUTION, BACKBONE };
-enum Kept { SHARE, MEAN, UTILITY, AGE, IN_BACKBONE, REPLACED, PROMOTED, DEMOTED, KEPT };
+enum Kept { SHARE, MEAN, UTILITY, AGE, IN_BACKBONE, REPLACED, PROMOTED, DEMOTED, DISTURBANCE, KEPT };
 
 // `count` units of a layer (of the run in this lane) are due after a step. New incoming weights: those of unit j begin at
 // fresh + j * stride.

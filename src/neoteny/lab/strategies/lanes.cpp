@@ -152,6 +152,7 @@ static void replace(const Chain& chain, const Block& o, const Event& event) {
     renew(o.b, l, unit, 0);
     if (CENTRED && !l) for (int i = 0; i < in; i++) o.b[0][0][unit][r] += o.w[0][0][unit * in + i][r] * o.centre[i][r];
     for (int i = 0; i < out; i++) renew(o.w, l + 1, i * n + unit, 0);
+    if (FRINGE) o.units(DISTURBANCE, l)[0][r] += utility[unit][r] / std::max(share[unit][r], 1e-30f);
     age[unit][r] = 0;
     share[unit][r] = utility[unit][r] = 0;
     if (mean) mean[unit][r] = 0;

@@ -426,6 +426,7 @@ struct Network {
       for (int j = 0; CENTRED && !l && j < into.in; j++) bias += *into.at(j, unit) * centre[j];
       renew(into, into.in, unit, bias);
       for (int i = 0; i < out.out; i++) renew(out, unit, i, 0);
+      if (FRINGE) *methods.units(DISTURBANCE, l) += utility[unit] / std::max(share[unit], 1e-30f);
       age[unit] = 0;
       utility[unit] = share[unit] = 0;
       if (methods.units(MEAN, l)) methods.units(MEAN, l)[unit] = 0;

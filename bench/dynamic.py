@@ -22,7 +22,7 @@ from neoteny.lab.objective import examples
 from neoteny.methods import UPGD, ContinualBackprop, Dynamic, Fringe
 from neoteny.methods.base import Method
 from neoteny.nn import MLP
-from neoteny.optim import SGD, Autostep
+from neoteny.optim import IDBD, SGD, Autostep
 from neoteny.optim.base import Optimizer
 
 ASKED = 3.0
@@ -39,6 +39,8 @@ SIDES: Sides = {
     "Autostep, continual backpropagation": (Autostep(step_size=0.003), (_CBP,)),
     "SGD, fringe": (SGD(step_size=0.003), (Fringe(),)),
     "Autostep, fringe": (Autostep(step_size=0.003), (Fringe(),)),
+    "IDBD": (IDBD(step_size=0.003, theta=0.05), ()),
+    "dynamic with IDBD": (IDBD(step_size=0.003, theta=0.05), (Dynamic(),)),
     "dynamic: Autostep, fringe, centred inputs": (Autostep(step_size=0.003), (Dynamic(),)),
 }
 NETWORKS: dict[str, tuple[Callable[[], MLP], Data, str, int, int]] = {

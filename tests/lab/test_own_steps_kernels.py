@@ -133,8 +133,8 @@ def known_centre(made: Learner) -> Learner:
 def test_kernels_map_gradients_and_keep_backbones_as_the_methods_do(rule, loss, method):
     x, y = batches(loss)
     optimizer = SGD(step_size=0.02) if rule == "sgd" else RULES[rule]
-    kernels = ("lanes",) if rule == "sgd" else ("rank-one", "lanes")
-    stack, *others = (known_centre(learner(optimizer, MAPPING[method], loss, s)) for s in ("stack", *kernels))
+    kinds = ("stack", "rank-one", "lanes")
+    stack, *others = (known_centre(learner(optimizer, MAPPING[method], loss, kind)) for kind in kinds)
     said = metrics(stack, x, y)
     assert method == "centring" or all(count.sum() > 0 for count in stack.replaced().values())
     for other in others:
@@ -223,7 +223,7 @@ def test_auto_takes_the_kernels():
     assert kind(lambda: MLP(12, [9], 3), 12, SGD(), 4, methods=(Dynamic(), L2(strength=0.1))) != "lanes"
 
 
-@pytest.mark.parametrize(("rule", "strategy"), [("sgd", "lanes"), ("idbd", "lanes"), ("idbd", "rank-one")])
+@pytest.mark.parametrize(("rule", "strategy"), [("sgd", "lanes"), ("sgd", "rank-one"), ("idbd", "lanes"), ("idbd", "rank-one")])
 def test_kernels_find_the_centre_from_the_first_example_on(rule, strategy):
     """Also where nothing is known of it for a while, since all errors are 0."""
     x, y = batches("one output")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from neoteny.errors import SettingError
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies.base import Strategy
-from neoteny.lab.strategies.chains import perturbing, unsuited
+from neoteny.lab.strategies.chains import mapped, perturbing, unsuited
 from neoteny.lab.strategies.lanes import Lanes
 from neoteny.lab.strategies.loop import Loop
 from neoteny.lab.strategies.one_call import OneCall
@@ -58,7 +58,7 @@ def choose(
         reason = unsuited(module, step, example, lanes=wanted == "lanes")
         if reason is not None:
             raise SettingError(f"strategy = {wanted!r} does not suit: {reason}; choose auto, stack or loop.")
-    rank_one = OwnSteps if rule_of(step.objective.phases[0].optimizer) else RankOne
+    rank_one = OwnSteps if rule_of(step.objective.phases[0].optimizer) or mapped(step) else RankOne
     if wanted != "auto":
         return rank_one if wanted == "rank-one" else STRATEGIES[wanted]
     parameters = sum(parameter.numel() for parameter in module.parameters())

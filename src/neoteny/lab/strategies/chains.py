@@ -21,7 +21,7 @@ from neoteny.methods.shared import order
 from neoteny.optim import SGD
 from neoteny.units import random
 
-__all__ = ["SUMS", "chain", "perturbing", "pointers", "resets", "squared", "unsuited"]
+__all__ = ["SUMS", "chain", "mapped", "perturbing", "pointers", "resets", "squared", "unsuited"]
 
 SUMS: Mapping[str, int] = {"loss": 0, "accuracy": 1, "effective_step": 2, "bounded": 3}
 """Where kernels put which metric."""
@@ -66,11 +66,8 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, lanes: bool
         return 'it takes curvature = "gauss-newton" for one output and the squared error'
     if added and rule is not None:
         return f"method {added[0]} adds to the gradients, which it takes from {SGD.__name__} alone"
-    if added and any(_regularises(step.methods[number]) for number in inside):
+    if added and mapped(step):
         return f"method {added[0]} adds to the gradients that another method maps"
-    mapping = [step.methods[number].name for number in inside if _regularises(step.methods[number])]
-    if mapping and rule is None and not lanes:
-        return f"method {mapping[0]} maps the gradients, which it takes with Autostep and IDBD alone"
     if any(isinstance(method, Centring) and method.layers != "inputs" for method in step.methods):
         return "it centres the network's inputs alone"
     if any(type(step.methods[number]) not in KNOWN for number in inside):
@@ -84,7 +81,7 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, lanes: bool
     ]
     if len(measured) > 1 or kept != measured:
         return f"it keeps one utility of {', '.join(UTILITIES)}, or one backbone"
-    adding = perturbing(step) if rule is None and not lanes else None
+    adding = perturbing(step) if rule is None and not lanes and not mapped(step) else None
     if adding is not None and [
         name for name in step.network.initialisers if name in dict(module.named_parameters())
     ] != [f"{n}.{kind}" for n in found[0] for kind in ("weight", "bias")]:
@@ -95,6 +92,11 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, lanes: bool
         if number not in inside and (method.reads_gradients or method.needs_reference):
             return f"method {method.name} needs more than what units did"
     return None
+
+
+def mapped(step: TrainingStep) -> bool:
+    """Whether a method that kernels carry out maps the gradients."""
+    return any(_regularises(step.methods[number]) for number in within(step))
 
 
 def _regularises(method: Method) -> bool:

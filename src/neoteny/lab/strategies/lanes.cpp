@@ -3,7 +3,7 @@
 // Lane r of every vector belongs to run r, so each operation does the same for W runs at once, and no sum runs over a
 // vector. The weights of one block of W runs stay in the nearest cache for all steps. Methods that judge units are part
 // of the step: their averages, and their replacements, for which the caller gives the new weights. So is centring. The
-// compiler is given the rule, RULE: `SGD`, or one of `rules.h`; who judges units, JUDGED; and CENTRED, 0 or 1.
+// compiler is given the rule, RULE, of `rules.h`; who judges units, JUDGED; and CENTRED, 0 or 1.
 #include "chain.h"
 #include "rules.h"
 #include <vector>
@@ -29,21 +29,6 @@ template <class F> static inline V each(V a, F f) {
   for (int r = 0; r < W; r++) b[r] = f(a[r]);
   return b;
 }
-
-// The step size is in P, and what a weight keeps of itself is in the place of the meta step size.
-struct SGD {
-  static constexpr bool BOUNDED = false;
-  static constexpr int STATE = 0;
-  explicit SGD(const float*) {}
-  template <class T> T measured(T C, T) const { return C; }
-  template <class T> T sum(T total) const { return total; }
-  float measure(float, float, float, float, float* const*, int) const { return 0; }
-  float both(float, float, float, float, float, float, float&, float* const*, int) const { return 0; }
-  float move(float keep, float x, float P, float, float& w, float* const*, int) const {
-    w = keep * w + P * x;
-    return 0;
-  }
-};
 
 typedef RULE Rule;
 constexpr bool OWN = Rule::STATE > 0;  // a step size for each weight

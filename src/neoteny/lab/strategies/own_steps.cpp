@@ -1,4 +1,4 @@
-// K steps of a rule with a step size for each weight, one example each, on a chain of linear layers and activations.
+// K steps of a rule with a step size for each weight, or of SGD with mapped gradients, one example each, on a chain of linear layers and activations.
 //
 // A layer's memory is lines of [1 + STATE, width]: the weights of a line, then each kind of state. A line is an input, with
 // its weights to all units; the last one is constant 1, and its weights are the biases. Inputs that are 0 and through
@@ -12,6 +12,7 @@
 
 typedef RULE Rule;
 typedef std::vector<float> Vector;
+constexpr bool OWN = Rule::STATE > 0;  // a step size for each weight
 constexpr bool CBP = JUDGED == CONTRIBUTION, FRINGE = JUDGED == BACKBONE;
 
 struct Layer {
@@ -42,7 +43,7 @@ struct Same {
 
 // A line of a layer: the input x of each weight, and its unit's push P and curvature C.
 template <class Input, class Unit> struct Line {
-  float *w, *state[Rule::STATE];
+  float *w, *state[1 + Rule::STATE];
   int n;
   Input x;
   Unit P, C;
@@ -86,7 +87,7 @@ struct Network {
   std::vector<Layer> layer;
   Activation f;
   Rule rule;
-  float meta;
+  float meta, step_size;  // SGD's step size; what it keeps of weights is in the place of the meta step size
   const float* newborn;  // what the rule's state holds for a new weight
   const Methods& methods;
 
@@ -255,7 +256,7 @@ struct Network {
           sum += d[i] * d[i];
           if (d[i] != 0) visited[l].push_back(i);
         }
-        follow(along * along * sum);
+        follow(OWN ? along * along * sum : sum);
         if (!Rule::BOUNDED) continue;
         for (int i : visited[l]) total += ToUnit(own, i, apart.data(), {p[i]}, {m[i]}).measure(rule, meta);
         continue;
@@ -310,12 +311,12 @@ struct Network {
   void step(bool mse, const float* x, const void* ys, long k, double* sums) {
     forward(x);
     const int n = size(layers());
-    float *e = delta[layers()].data(), along = -1;
+    float *e = delta[layers()].data(), along = OWN ? -1 : -step_size;
     judge_outputs(mse, h[layers()].data(), ys, k, n, e, sums);
-    if (mse && n == 1) {  // a prediction: p = delta dy/dw, q = (dy/dw)^2
+    if (OWN && mse && n == 1) {  // a prediction: p = delta dy/dw, q = (dy/dw)^2
       along = -.5f * e[0];
       e[0] = 1;
-    } else if (mse) {  // half the squared error, summed over the outputs
+    } else if (OWN && mse) {  // half the squared error, summed over the outputs
       for (int i = 0; i < n; i++) e[i] *= .5f * n;
     }
     float total = rule.sum(backward(along));
@@ -438,7 +439,7 @@ struct Network {
   }
 };
 
-// `newborn` has the rule's STATE numbers, `fixed` its settings that do not differ between runs. `kept` is ordered by kind
+// `meta` is SGD's step size. `newborn` has the rule's STATE numbers, `fixed` its settings that do not differ between runs. `kept` is ordered by kind
 // (`chain.h`), then by hidden layer; `centre` is what the centre of the inputs follows from; null pointers for what is
 // not kept. `settings` are eta, maturity, threshold, protection and the rate of centring.
 extern "C" void neoteny_own_steps(float** memory, const int* size, const int* width, int layers, int activation, int mse,
@@ -447,7 +448,7 @@ extern "C" void neoteny_own_steps(float** memory, const int* size, const int* wi
                                   int divided, const Event* events, const Event* last, float** features, double* sums) {
   const Methods methods{kept,        centre,       settings[0], settings[1],  settings[2],
                         settings[3], settings[4], centred != 0, divided != 0, layers - 1};
-  Network network{{}, (Activation)activation, Rule(fixed), meta, newborn, methods};
+  Network network{{}, (Activation)activation, Rule(fixed), OWN ? meta : 1, meta, newborn, methods};
   for (int l = 0; l < layers; l++) network.layer.push_back({memory[l], size[l], size[l + 1], width[l], CENTRED && !l});
   network.begin();
   for (long k = 0; k < steps; k++) {

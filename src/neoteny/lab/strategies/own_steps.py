@@ -1,5 +1,7 @@
 """One example at a time on a chain of linear layers, with a step size for each weight: Autostep, IDBD.
 
+Also SGD, where methods map its gradients.
+
 The kernel `own_steps.cpp` keeps the weights from one input and their state side by side, and leaves alone what an input
 of 0 does not change. The tensors of a run's carry are views of the kernel's memory, so nothing is copied between calls.
 The methods that `acting.py` names act inside it; every other method acts by its own rule, between two calls.
@@ -23,7 +25,7 @@ from neoteny.lab.strategies.acting import Judge
 from neoteny.lab.strategies.base import Due
 from neoteny.lab.strategies.chains import SUMS, pointers
 from neoteny.lab.strategies.rank_one import RankOne
-from neoteny.lab.strategies.rules import rule_of
+from neoteny.lab.strategies.rules import PLAIN, rule_of
 
 SOURCE = Path(__file__).with_name("own_steps.cpp")
 LANES = 16
@@ -47,9 +49,7 @@ class OwnSteps(RankOne):
 
     def _compiled(self) -> Callable[..., None]:
         optimizer = self.step.bound(self.hyper)[0][0]
-        rule = rule_of(optimizer)
-        assert rule is not None  # checked by `choose`
-        self._rule = rule
+        rule = self._rule = rule_of(optimizer) or PLAIN
         return compiling.kernel(SOURCE, f"RULE={rule.name(optimizer)}", *acting.defined(self.step)).neoteny_own_steps
 
     def _laid_out(self, run: int) -> list[Tensor]:

@@ -1,4 +1,4 @@
-// Rules with a step size for each weight, as the inner loops of the kernels `own_steps.cpp` and `lanes.cpp`.
+// Rules with a step size for each weight, and SGD, as the inner loops of the kernels `own_steps.cpp` and `lanes.cpp`.
 //
 // With one example, weight (i, j) of a linear layer, from input j to unit i, gets p = P_i x_j and q = C_i x_j^2 of
 // `neoteny.optim.own_steps`: a number of the unit times a number of the input. So a rule sees the input x, the unit's
@@ -103,5 +103,20 @@ struct IDBD {
     w += alpha * p;
     s[H][i] = h * std::max(kept, 0.f) + alpha * p;
     return share;
+  }
+};
+
+// Stochastic gradient descent: the step size is in P, what a weight keeps of itself in the place of the meta step size.
+struct SGD {
+  static constexpr bool BOUNDED = false;
+  static constexpr int STATE = 0;
+  explicit SGD(const float*) {}
+  template <class T> T measured(T C, T) const { return C; }
+  template <class T> T sum(T total) const { return total; }
+  float measure(float, float, float, float, float* const*, int) const { return 0; }
+  float both(float, float, float, float, float, float, float&, float* const*, int) const { return 0; }
+  float move(float keep, float x, float P, float, float& w, float* const*, int) const {
+    w = keep * w + P * x;
+    return 0;
   }
 };

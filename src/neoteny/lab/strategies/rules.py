@@ -1,4 +1,4 @@
-"""The rules with a step size for each weight that kernels know, as `rules.h` has them."""
+"""The rules that kernels know, as `rules.h` has them: those with a step size for each weight, and SGD."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neoteny.optim import IDBD, Autostep
 from neoteny.optim.base import Optimizer
 from neoteny.optim.idbd import LEAST, MOST_AT_ONCE
 
-__all__ = ["RULES", "Rule", "rule_of"]
+__all__ = ["PLAIN", "RULES", "Rule", "rule_of"]
 
 SMALL = 1 / 32
 """Up to this meta step size a short polynomial gives Autostep's exponential."""
@@ -67,6 +67,8 @@ RULES: Mapping[type[Optimizer], Rule] = MappingProxyType(
         ),
     }
 )
+PLAIN = Rule((), "step_size", lambda optimizer: (), lambda step_size: "SGD")
+"""SGD, where it goes by the same kernel since methods map its gradients."""
 
 
 def rule_of(optimizer: Optimizer) -> Rule | None:

@@ -223,7 +223,9 @@ def test_auto_takes_the_kernels():
     assert kind(lambda: MLP(12, [9], 3), 12, SGD(), 4, methods=(Dynamic(), L2(strength=0.1))) != "lanes"
 
 
-@pytest.mark.parametrize(("rule", "strategy"), [("sgd", "lanes"), ("sgd", "rank-one"), ("idbd", "lanes"), ("idbd", "rank-one")])
+@pytest.mark.parametrize(
+    ("rule", "strategy"), [("sgd", "lanes"), ("sgd", "rank-one"), ("idbd", "lanes"), ("idbd", "rank-one")]
+)
 def test_kernels_find_the_centre_from_the_first_example_on(rule, strategy):
     """Also where nothing is known of it for a while, since all errors are 0."""
     x, y = batches("one output")

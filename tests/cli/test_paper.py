@@ -55,9 +55,8 @@ def test_the_list_says_what_is_there_and_what_is_missing(neoteny, runs):
     shown = neoteny("figure", "--list")
     for name in figures():
         assert name in shown
-    row = next(line for line in shown.splitlines() if line.lstrip().startswith("nature-1c"))
-    assert "backprop (3), cbp (3)" in row
-    assert "linear, l2, shrink-and-perturb" in row
+    row = shown.partition("\nnature-1c  ")[2].splitlines()[1]
+    assert row.strip() == "small scale: backprop (3), cbp (3); missing: linear, l2, shrink-and-perturb"
     after = shown.partition("# nature-1c, small scale\n")[2]
     assert after.splitlines()[0] == (
         "neoteny run continual-imagenet --scale small --runs 3 --method linear,l2,shrink-and-perturb --resume"

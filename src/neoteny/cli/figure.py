@@ -104,30 +104,27 @@ def _drawn(draw: Any, runs: Runs, target: str) -> Figure:
 
 
 def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directory: Path) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(("figure", "shows", "scale", "there (n)", "missing")):
-        table.add_column(heading, no_wrap=place in (0, 2), overflow="fold")
-    missing: dict[str, list[str]] = {}
-    for figure in figures:
-        for at in [scale] if scale else runs.scales(figure.benchmark) or ["small"]:
-            selection = figure.select(runs.newest(figure.benchmark, at), at)
-            there = (
-                f"{condition.label} ({one.runs}{'' if one.finished else ', not finished'})"
-                for condition, one in selection.found.items()
-            )
-            shows = f"{figure.title} ({figure.origin})"
-            lacking = ", ".join(condition.label for condition in selection.missing)
-            table.add_row(figure.name, shows, at, ", ".join(there) or "-", lacking or "-")
-            if selection.missing:
-                missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection, directory)
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has room
-    console.print(table)
+    missing: dict[str, list[str]] = {}
+    for figure in figures:
+        console.print(f"[bold]{figure.name}[/bold]  {figure.title} ({figure.origin})", highlight=False)
+        for at in [scale] if scale else runs.scales(figure.benchmark) or ["small"]:
+            selection = figure.select(runs.newest(figure.benchmark, at), at)
+            there = ", ".join(
+                f"{condition.label} ({one.runs}{'' if one.finished else ', not finished'})"
+                for condition, one in selection.found.items()
+            )
+            lacking = ", ".join(condition.label for condition in selection.missing)
+            said = "; ".join(filter(None, (there, f"missing: {lacking}" * bool(lacking))))
+            console.print(Padding(Text(f"{at} scale: {said}"), (0, 0, 0, 4)))
+            if selection.missing:
+                missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection, directory)
     if missing:
         print("Commands for what is missing:")
     for name, made in missing.items():

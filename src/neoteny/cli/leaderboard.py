@@ -130,10 +130,13 @@ def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
 
     from neoteny import registry
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(("benchmark", "row", "tuning", "chosen", "reported")):
-        table.add_column(heading, no_wrap=place < 2, overflow="fold")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has room
     for name in benchmarks:
+        table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, heading in enumerate(("row", "tuning", "chosen", "reported")):
+            table.add_column(heading, no_wrap=place in (0, 3))
         for row in chosen:
             if not row.on(registry.benchmark(name).load()):
                 continue
@@ -142,13 +145,9 @@ def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
             grid = "; ".join(f"{key} {', '.join(f'{value:g}' for value in values)}" for key, values in row.grid.items())
             shown = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in (settings or {}).items())
             table.add_row(
-                name,
                 row.name,
                 "-" if tuning is None else f"{grid}{' (done)' if tuning.finished else ''}",
                 shown or "-",
                 f"{plan.runs} runs" if reporting is not None and reporting.finished else "-",
             )
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has room
-    console.print(table)
+        console.print(table)

@@ -67,9 +67,9 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _benchmarks() -> Table:
-    table = _table("Benchmarks", "id", "what it is", "from")
+    table = _table("Benchmarks", "id", "what it is")
     for entry in registry.BENCHMARKS.values():
-        table.add_row(entry.name, entry.summary, entry.source)
+        table.add_row(entry.name, f"{entry.summary} [dim]({entry.source})[/dim]")
     return table
 
 
@@ -85,24 +85,23 @@ def _scales() -> Table:
 
 
 def _systems() -> Table:
-    table = _table("\nSystems", "benchmark", "--method", "what it is")
+    table = _table("\nSystems", "benchmark\n  --method", "what it is")
     for entry in registry.BENCHMARKS.values():
-        for place, (name, system) in enumerate(entry.load().SYSTEMS.items()):
-            table.add_row("" if place else entry.name, name, system.summary)
+        table.add_row(f"[bold]{entry.name}[/bold]", "")
+        for name, system in entry.load().SYSTEMS.items():
+            table.add_row(f"  {name}", system.summary)
     return table
 
 
 def _methods() -> Table:
-    table = _table(
-        "\nMethods (each is a system of every benchmark; join several by +)", "name", "kind", "what it does", "from"
-    )
+    table = _table("\nMethods (each is a system of every benchmark; join several by +)", "name", "kind", "what it does")
     for entry in registry.METHODS.values():
-        table.add_row(entry.name, entry.kind, entry.summary, entry.source)
+        table.add_row(entry.name, entry.kind, f"{entry.summary} [dim]({entry.source})[/dim]")
     return table
 
 
 def _optimizers() -> Table:
-    table = _table("\nOptimizers (--optimizer NAME, --optimizer.SETTING)", "name", "what it does", "from")
+    table = _table("\nOptimizers (--optimizer NAME, --optimizer.SETTING)", "name", "what it does")
     for entry in registry.OPTIMIZERS.values():
-        table.add_row(entry.name, entry.summary, entry.source)
+        table.add_row(entry.name, f"{entry.summary} [dim]({entry.source})[/dim]")
     return table

@@ -34,7 +34,7 @@ from neoteny.progress import live
 
 __all__ = ["CompareError", "compare"]
 
-_QUICK = 1.0  # seconds until it is said that the workers are not ready
+_QUICK = 0.7  # seconds until it is said that the workers are not ready
 _PATIENCE = 60.0  # seconds that they have for their last checkpoints
 
 

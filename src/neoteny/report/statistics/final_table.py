@@ -155,13 +155,17 @@ class FinalTable:
         longest = max((len(word) for row in self.rows for word in row.system.split()), default=0)
         for place, heading in enumerate(self.headings):
             table.add_column(
-                heading,
+                heading.replace("beside ", "beside\n"),
                 justify="right" if place else "left",
-                no_wrap=place > 0,
+                no_wrap=place > 0
+                and not self.base,  # with differences it may be too wide: intervals go below their means
                 min_width=0 if place else min(longest, 24),
             )
         for row in self.rows:
-            cells = [Text.assemble(mean, " " * bool(bounds), (bounds, "dim")) for mean, bounds in self.cells(row)]
+            cells = [
+                Text.assemble(mean, " " * bool(bounds), (bounds.replace("± ", "±\u00a0"), "dim"))
+                for mean, bounds in self.cells(row)
+            ]
             table.add_row(Text(row.system), *cells, row.n)
         return table
 

@@ -68,8 +68,6 @@ def differences(scores: Mapping[str, ArrayLike], to: str) -> dict[str, Differenc
     >>> round(found["b"].mean, 2), found["b"].p < 0.01
     (0.97, True)
     """
-    from scipy.stats import ttest_rel
-
     values = {name: np.asarray(each, dtype=np.float64) for name, each in scores.items()}
     base = values[to]
     for name, each in values.items():
@@ -82,11 +80,23 @@ def differences(scores: Mapping[str, ArrayLike], to: str) -> dict[str, Differenc
     found, raw = {}, []
     for name in others:
         own = values[name] - base
-        # equal scores differ by nothing; the test would divide by 0
-        raw.append(1.0 if not own.any() else float(ttest_rel(values[name], base).pvalue))
+        raw.append(_p(own))
         interval = mean_interval(own[:, None])
         found[name] = [float(bound[0]) for bound in (interval.mean, interval.low, interval.high)]
     return {name: Difference(*found[name], p=float(p)) for name, p in zip(others, holm(raw), strict=True)}
+
+
+def _p(own: NDArray[np.float64]) -> float:
+    """The two-sided p-value of Student's t test that differences have the mean 0: P(|T| > |mean| sqrt(n) / s).
+
+    Differences that are all the same have no spread: then it is 1 where they are 0, and 0 elsewhere.
+    """
+    from scipy.special import stdtr
+
+    mean, spread = own.mean(), own.std(ddof=1)
+    if not spread:
+        return float(not mean)
+    return float(2 * stdtr(len(own) - 1, -abs(mean) * len(own) ** 0.5 / spread))
 
 
 def paired_differences(scores: Mapping[str, Mapping[int, float]], to: str) -> dict[str, Difference]:

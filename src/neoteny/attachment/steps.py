@@ -126,13 +126,14 @@ class Steps(Saved):
             grads = {name: -delta * grad for name, grad in grads.items()}
         step = UserStep(self._network, dict(grads), {}, lambda: self._since, self._key)
         step.on_reference = self._on_reference()
-        ways = Redirecting(grads, {} if delta is None else own)
+        ways = None if delta is None else Redirecting(grads, own)
         for number, method, folded in self._regularisers:
             name = self._names[number]
             step.fold(self._key, self.updates, *folded)
-            self._state[name] = ways.regularise(method, step, self._state[name])
+            rule = method.regularise if ways is None else functools.partial(ways.regularise, method)
+            self._state[name] = rule(step, self._state[name])
         followed = step.grads
-        if isinstance(optimizer, TorchOptimizer) and delta is not None:
+        if isinstance(optimizer, TorchOptimizer) and ways is not None:
             followed = ways.predicted
             for name in ways.pulled(step):
                 optimizer.pulls[self._network.parameters[name]] = step.grads[name] - ways.own[name]

@@ -185,6 +185,9 @@ class _LayerClock:
     def advance(self, steps: int, due: np.ndarray) -> None:
         """Go `steps` on, writing what is due into `due`, `[steps]`."""
         start, end = self.now, self.now + steps
+        if self.rule == "account" and not self.maturity and self.rate * self.size <= 1:
+            self._go_steadily(steps, due)
+            return
         while True:
             mature = self.next_mature
             if min(mature, self.next_due) > end:
@@ -201,6 +204,18 @@ class _LayerClock:
                 self.growing.append((self.now + self.maturity + 1, count))
             self.next_due = self._next_due()
         self._pass_to(end)
+
+    def _go_steadily(self, steps: int, due: np.ndarray) -> None:
+        """`advance` at once: units need not grow and at most one is due at a step, so all are eligible at every step."""
+        above, below = self._ratio
+        last = above * (self.unit_steps + self.size * steps) // below
+        for number in range(self.replaced + 1, last + 1):
+            needed = -(-number * below // above)
+            due[-((self.unit_steps - needed) // self.size) - 1] = 1
+        self.now, self.unit_steps, self.replaced = self.now + steps, self.unit_steps + self.size * steps, last
+        young = int(due[-1]) if steps else self.size - self.eligible
+        self.eligible, self.growing = self.size - young, deque([(self.now + 1, young)] if young else [])
+        self.next_due = self._next_due()
 
     def _pass_to(self, step: float) -> None:
         self.unit_steps += self.eligible * (int(step) - self.now)

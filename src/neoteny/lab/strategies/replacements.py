@@ -55,9 +55,9 @@ def drawn(
         lanes: how many runs are a block.
     """
     blocks = -(-len(counts) // lanes)
-    run, at, place = np.nonzero(due) if due is not None else (np.empty(0, np.int64),) * 3
-    if due is None or not len(run):
+    if due is None or not len(found := np.flatnonzero(due)):
         return np.empty(0, EVENT), np.zeros(blocks, np.int64), []
+    run, at, place = np.unravel_index(found, due.shape)
     events, fresh = np.zeros(len(run), EVENT), []
     events["step"], events["lane"], events["layer"], events["count"] = at, run % lanes, place, due[run, at, place]
     number = judging(step)

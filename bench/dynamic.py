@@ -59,7 +59,7 @@ Where the time goes, from clocks inside the kernels and from their instructions:
   tenth. IDBD visits weights once, and computes an exponential for each.
 - **20-40-1.** Runs fill vectors, and a weight's time is the same in the first cache and in the second: arithmetic
   decides. Autostep takes about 25 vector operations and a division for a weight, SGD three. Where no lane can reach
-  the bound, which is known beforehand, one visit does. Of what the fringe adds, more than half is spent outside the
+  the bound, which is known beforehand, one visit does. Of what the fringe adds, about a third is spent outside the
   kernel, on when units are due and on drawing their weights. Inputs are centred by a bias of the kernel's own, which
   costs next to nothing.
 """

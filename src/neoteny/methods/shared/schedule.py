@@ -206,7 +206,7 @@ class _LayerClock:
         self._pass_to(end)
 
     def _go_steadily(self, steps: int, due: np.ndarray) -> None:
-        """`advance` at once: units need not grow and at most one is due at a step, so all are eligible at every step."""
+        """`advance` at once: at most one unit is due at a step, and all are eligible, since none needs to grow."""
         above, below = self._ratio
         last = above * (self.unit_steps + self.size * steps) // below
         for number in range(self.replaced + 1, last + 1):

@@ -1,4 +1,4 @@
-# make demo | quick | test | lint | bench | overhead | docs | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
+# make demo | quick | test | lint | bench | overhead | docs | links | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo quick test lint bench overhead docs evidence nature leaderboard architectures character-stream faults beside-jax clean
+.PHONY: demo quick test lint bench overhead docs links evidence nature leaderboard architectures character-stream faults beside-jax clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -28,6 +28,7 @@ quick: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src examples bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
@@ -47,7 +48,12 @@ overhead: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@$(BIN)/python -m sphinx.ext.intersphinx docs/_build/html/objects.inv | grep -w neoteny.attach > /dev/null
 	@echo docs/_build/html/index.html
+
+# Links to other sites, for a machine that reaches them; those within the pages are checked whenever they are built.
+links: $(INSTALLED)
+	$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/links
 
 evidence: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python docs/evidence/make.py $(ARGS)

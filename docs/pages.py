@@ -10,13 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gallery
 import method_pages
 from docstrings import markdown
 
 from neoteny.registry import BENCHMARKS, OPTIMIZERS
 
 ROOMS = (
-    *("units", "nn", "measures", "methods", "optim", "streams", "data", "envs"),
+    *("attachment", "linear", "units", "nn", "measures", "methods", "optim", "streams", "data", "envs"),
     *("testing", "lab", "rl", "benchmarks", "report", "leaderboard", "comparison"),
 )
 
@@ -26,6 +27,7 @@ def write(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     texts = {
         **method_pages.pages(),
+        "gallery": gallery.page(folder.parent / "evidence"),
         "benchmarks": _benchmarks(),
         "optimizers": _optimizers(),
         "errors": _module(importlib.import_module("neoteny.errors"), level=1),
@@ -88,9 +90,14 @@ def _room(room: str) -> str:
 def _module(module: ModuleType, level: int) -> str:
     blocks = [f"{'#' * level} {module.__name__}", markdown(inspect.getdoc(module) or "")]
     for name, value in _public(module):
-        blocks += [f"{'#' * (level + 1)} {name}", _signature(name, value), markdown(inspect.getdoc(value) or "")]
+        home, kind = _home(module.__name__, name, value), "class" if inspect.isclass(value) else "function"
+        canonical = f":canonical: {module.__name__}.{name}\n" if home != module.__name__ else ""
+        blocks += [f"{'#' * (level + 1)} {name}", _described(kind, home, name, value, canonical)]
+        blocks.append(markdown(inspect.getdoc(value) or ""))
         if inspect.isclass(value):
-            blocks += [block for member, what in _members(value) for block in _member(member, what)]
+            for member, what in _members(value):
+                kind = "method" if inspect.isfunction(what) else "property"
+                blocks += [_described(kind, home, f"{name}.{member}", what), markdown(inspect.getdoc(what) or "")]
     return "\n\n".join(blocks)
 
 
@@ -101,6 +108,13 @@ def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
+def _home(module: str, name: str, value: object) -> str:
+    """Where users find it: the shortest path that leads to it."""
+    parts = module.split(".")
+    packages = (importlib.import_module(".".join(parts[: length + 1])) for length in range(len(parts)))
+    return next(one.__name__ for one in packages if name in dir(one) and getattr(one, name) is value)
+
+
 def _members(cls: type) -> Iterator[tuple[str, object]]:
     for name, value in vars(cls).items():
         value = getattr(value, "__func__", value)  # a class method's function
@@ -108,14 +122,10 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _member(name: str, value: object) -> list[str]:
-    signature = _signature(name, value) if inspect.isfunction(value) else f"```python\n{name}\n```"
-    return [f"**{name}**", signature, markdown(inspect.getdoc(value) or "")]
-
-
-def _signature(name: str, value: object) -> str:
+def _described(kind: str, module: str, name: str, value: Any, options: str = "") -> str:
+    """An object with its signature, which the index and `objects.inv` name."""
     try:
-        text = str(inspect.signature(value))  # type: ignore[arg-type]
+        signature = "" if kind == "property" else str(inspect.signature(value)).replace("'", "")
     except (TypeError, ValueError):
-        text = "(...)"
-    return f"```python\n{name}{text.replace(chr(39), '')}\n```"
+        signature = "(...)"
+    return f"```{{py:{kind}}} {name}{signature}\n:module: {module}\n{options}```"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -101,9 +102,7 @@ class UserStep(Step):
         """The random key."""
         if self._drawn is None:
             root, numbers = self._folded
-            for number in numbers:
-                root = fold_in(root, number)
-            self._drawn = root
+            self._drawn = functools.reduce(fold_in, numbers, root)
         return self._drawn
 
     @key.setter
@@ -293,8 +292,8 @@ class UserStep(Step):
             at_most=at_most,
             parts=self._user.parts,
         )
-        since = self.since[layer.name]
-        self.since[layer.name] = torch.where(chosen, torch.zeros_like(since), since)
+        since = self.since
+        since[layer.name] = since[layer.name].masked_fill(chosen, 0)
         before, count = self.made.get(layer.name, (torch.zeros_like(chosen), 0))
         self.made[layer.name] = before | chosen, count + (layer.size if at_most is None else at_most)
 

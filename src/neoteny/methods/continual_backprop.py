@@ -275,7 +275,7 @@ class ContinualBackprop(UnitReset):
         for name in ("age", "share", "utility", "mean"):
             value = state.get(f"{layer.name}/{name}")
             if value is not None:
-                state[f"{layer.name}/{name}"] = torch.where(chosen, torch.zeros_like(value), value)
+                state[f"{layer.name}/{name}"] = value.masked_fill(chosen, 0)
         replaced = f"{layer.name}/replaced"
         state[replaced] = state[replaced] + chosen.sum(dtype=torch.int32)
 

@@ -158,6 +158,8 @@ class _InPlace:
         """The positions of the units, one after the other."""
         if not slices.contiguous:
             return slices.positions_of(units).flatten()
+        if slices.block == 1:
+            return units
         if slices.block not in self._places:
             self._places[slices.block] = slices.positions_of(units).flatten()
         return self._places[slices.block]

@@ -126,9 +126,17 @@ class Correlates:
         low, high = sorted((abs(self.found.low), abs(self.found.high)))
         low = 0.0 if self.found.low < 0 < self.found.high else low
         above, below = low > STRONG, high < STRONG
+        if np.isnan(self.found.value):  # what is the same in all runs goes with nothing
+            above, below = False, True
         yes, no = (above, below) if self.strong else (below, above)
-        shown = f"{self.found.value:+.2f} [{self.found.low:+.2f}, {self.found.high:+.2f}]"
-        return "holds" if yes else "does not hold" if no else "undecided", f"{self.what}: {shown}"
+        return "holds" if yes else "does not hold" if no else "undecided", f"{self.what}: {correlated(self.found)}"
+
+
+def correlated(found: Correlation) -> str:
+    """A correlation in words."""
+    if np.isnan(found.value):
+        return "the same in all runs"
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def lost(found: Mapping[str, np.ndarray]) -> np.ndarray:

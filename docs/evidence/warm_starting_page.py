@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from warm_starting import MEASURES, STUDIES, TUNED_SEEDS, TUNING_SEEDS, final, order, path_of, ready
-from warm_starting_claims import TWO_STAGES, WARM_STUDIES, correlations, ledger, points, spread, title, told
+from warm_starting_claims import TWO_STAGES, WARM_STUDIES, correlated, correlations, ledger, points, spread, title, told
 from warm_starting_figures import draw_all
 
 from neoteny.benchmarks.generalisability import Generalisability
@@ -133,10 +133,7 @@ def correlation_table() -> str:
         return ""
     lines = ["| measure | loss of trainability | loss of generalisability |", "|---|---:|---:|"]
     for name in MEASURES:
-        cells = [
-            f"{each.value:+.2f} [{each.low:+.2f}, {each.high:+.2f}], {each.n} runs" if (each := own.get(name)) else ""
-            for own in both.values()
-        ]
+        cells = [f"{correlated(each)}, {each.n} runs" if (each := own.get(name)) else "" for own in both.values()]
         lines.append(f"| {name.replace('_', ' ')} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 

@@ -53,11 +53,8 @@ def gaps() -> Any:
     if not found:
         return None
     systems = {each: None for own in found.values() for each in own if each != "fresh"}
-    means = {
-        each: -np.mean([final(o[each]).mean() - final(o["fresh"]).mean() for o in found.values() if each in o])
-        for each in systems
-    }
-    names = sorted(systems, key=lambda each: means[each])
+    first = {each: next(o for o in found.values() if each in o) for each in systems}  # the order is that of its panel
+    names = sorted(systems, key=lambda each: final(first[each]["fresh"]).mean() - final(first[each][each]).mean())
     size = (2.6 + 2.4 * len(found), 1.0 + 0.24 * len(names))
     figure, axes = plt.subplots(1, len(found), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, (study, own) in zip(axes[0], found.items(), strict=True):
@@ -96,7 +93,7 @@ def stages() -> Any:
         ax.set_title(STUDIES[name].title, fontsize=9)
         ax.set_xlabel("share of the last stage", fontsize=8)
         best = 100 * max(final(own).mean() for own in ready(name).values())
-        ax.set_ylim(best - (8 if name != "resnet" else 25), best + 1)
+        ax.set_ylim(*((0, 1.25 * best) if name == "resnet" else (best - 8, best + 1)))
         tidy(ax)
     axes[0, 0].set_ylabel("test accuracy, %", fontsize=8)
     axes[0, -1].legend(fontsize=8, frameon=False, loc="lower right")

@@ -124,8 +124,10 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
 
 def _described(kind: str, module: str, name: str, value: Any, options: str = "") -> str:
     """An object with its signature, which the index and `objects.inv` name."""
+    own_call = kind == "class" and type(value).__call__ is not type.__call__  # hides what `__init__` takes
     try:
-        signature = "" if kind == "property" else str(inspect.signature(value)).replace("'", "")
+        found = "" if kind == "property" else str(inspect.signature(value.__init__ if own_call else value))
+        signature = found.replace("(self, ", "(" if own_call else "(self, ").replace("'", "")
     except (TypeError, ValueError):
         signature = "(...)"
     return f"```{{py:{kind}}} {name}{signature}\n:module: {module}\n{options}```"

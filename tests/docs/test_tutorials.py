@@ -9,9 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from neoteny.compiling import compiler
+
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 TUTORIALS = sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != "index")
 NEEDS = {"agent": ("gymnasium", "mujoco"), "fine_tuned": ("transformers",)}
+COMPILED = ("agent", "nature", "streams")  # long runs by kernels
 
 
 def code(name: str) -> str:
@@ -28,6 +31,8 @@ def code(name: str) -> str:
 def test_its_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package)
+    if name in COMPILED and compiler() is None:
+        pytest.skip("needs a C++ compiler")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     monkeypatch.chdir(tmp_path)
     module = ModuleType(f"tutorial_{name}")

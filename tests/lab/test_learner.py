@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from neoteny import compiling
 from neoteny.errors import CheckpointError, NetworkError, SettingError
@@ -194,6 +195,22 @@ def test_a_step_leaves_the_state_before_it_as_it_was(strategy):
 
 @pytest.mark.slow
 @pytest.mark.skipif(compiling.compiler() is None, reason="compiling needs a C++ compiler")
+def test_compiled_a_run_keeps_its_place_in_memory_and_what_was_taken_of_it_stays():
+    made = learner(seeds=(0, 1), strategy="loop", unroll=1, compile=True)
+    advance(made, *data(2, 2))
+    places = [[leaf.data_ptr() for leaf in tree_leaves(own)] for own in made.strategy._carries]
+    assert all(len(set(own)) == len(own) for own in places)
+    taken, state = made.weights(), made.state_dict()
+    kept = copy.deepcopy((taken, state["carry"]))
+    advance(made, *data(2, 5))
+    assert [[leaf.data_ptr() for leaf in tree_leaves(own)] for own in made.strategy._carries] == places
+    for before, after in zip(tree_leaves(kept), tree_leaves((taken, state["carry"])), strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(made.weights()["layers.0.weight"], taken["layers.0.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiling.compiler() is None, reason="compiling needs a C++ compiler")
 def test_batch_norm_compiled_equals_uncompiled():
     generator = torch.Generator().manual_seed(5)
     x, y = torch.randn(2, 6, 5, 12, generator=generator), torch.randint(0, 3, (2, 6, 5), generator=generator)
@@ -351,7 +368,9 @@ def test_the_strategy_follows_the_size():
     assert kind(wide, torch.zeros(20, 784)) == "loop"
     small = lambda: MLP(240, [32], 1)  # noqa: E731
     assert kind(small, torch.zeros(1, 240), Adam(), seeds=range(30)) == "stack"
-    assert kind(small, torch.zeros(20, 240), Adam(), seeds=range(30)) == "loop"
+    assert kind(small, torch.zeros(20, 240), Adam(), seeds=range(30)) == "stack"
+    assert kind(small, torch.zeros(20, 240), Adam()) == "loop"
+    assert kind(wide, torch.zeros(20, 784), seeds=range(30)) == "loop"
 
 
 def test_without_a_compiler_there_is_one_warning_and_the_same_result(monkeypatch):

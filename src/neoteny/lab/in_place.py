@@ -77,5 +77,22 @@ class InPlace:
         return found
 
 
+class Advance(InPlace):
+    """`function(state, *arguments) -> new state`, compiled, called as a `Graph` is; the state is written to.
+
+    Much of a large network's step goes into reading and writing its optimizer's state. In place that takes half the
+    time, as nothing is read that is only overwritten.
+    """
+
+    def __init__(self, function: Callable[..., Tree], state: Tree, arguments: Sequence[Tree]):
+        super().__init__(lambda *given: (function(*given), ()), state, arguments, compile=True)
+
+    def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The state's tensors."""
+        state = tensors[: self._kept]
+        super().__call__(tensors)
+        return state
+
+
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata

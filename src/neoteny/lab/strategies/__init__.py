@@ -26,8 +26,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "lanes": Lanes,
 }
 
-STACK_BYTES = 2**18
-"""Up to this size, the parameters of a whole stack and their gradients fit into a core's cache."""
+STACK_BYTES = 2**23
+"""Up to this size of the parameters and inputs of a whole stack, the calls that each run would make by itself take more
+time than a stack loses to a slower memory: 1.1 to 3 times faster up to 6 MB, and slower from 12 MB on."""
 STACK_PARAMETERS = 2**14
 """Networks of up to so many parameters take less time for one example than the calls that each run would make by
 itself."""
@@ -44,10 +45,10 @@ def choose(
     """The strategy asked for, or with `auto` the one that was fastest in measurements (`make bench`).
 
     On a CPU a chain of linear layers that learns from one example at a time uses a kernel: several small networks the
-    one in lanes, else the rank-one one. On a GPU all other runs are stacked. On a CPU a stack is faster if it fits into
-    the cache or if small networks learn from single examples, since then the number of calls decides, or if several
-    threads share the products of large batches.
-    Convolutions and other larger networks train one run after the other.
+    one in lanes, else the rank-one one. On a GPU all other runs are stacked. On a CPU a stack of several runs is
+    faster if it is small or if small networks learn from single examples, since then the number of calls decides, or if
+    several threads share the products of large batches. Single runs, convolutions and larger networks train one run
+    after the other.
 
     Raises:
         SettingError: there is no such strategy, or it does not suit the network, optimizer or methods.
@@ -69,7 +70,7 @@ def choose(
         return rank_one
     convolutional = any(parameter.dim() > 2 for parameter in module.parameters())
     small = (
-        4 * runs * parameters <= STACK_BYTES
+        (runs > 1 and 4 * runs * (parameters + example.numel()) <= STACK_BYTES)
         or (example.shape[0] == 1 and parameters <= STACK_PARAMETERS)
         or (example.shape[0] >= SHARED_BATCH and runs > 1 and torch.get_num_threads() > 1)
     )

@@ -13,6 +13,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, t
 
 from neoteny.lab.clocks import Due
 from neoteny.lab.graph import Graph
+from neoteny.lab.in_place import Advance
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.methods.base import Method
@@ -61,7 +62,7 @@ class Strategy(ABC):
         self.compile = compile
         self.runs = len(carries)
         self.dropped: set[int] = set()
-        self._graphs: dict[tuple[Any, ...], Graph] = {}
+        self._graphs: dict[tuple[Any, ...], Graph | Advance] = {}
         self._noises: dict[int, Graph] = {}
         self.load(stack(carries))
 
@@ -161,11 +162,10 @@ class Strategy(ABC):
             # a graph checks nothing: batches of another size or type need one of their own
             known = (length, active, *[(leaf.shape, leaf.dtype) for leaf in batch])
             if known not in self._graphs:
-                own = put_together(names, batch)[0]
-                spec = tree_flatten((tree_unflatten(now, structure), hyper, key, own, acting, noise))[1]
+                given = tree_unflatten(now, structure), (hyper, key, put_together(names, batch)[0], acting, noise)
                 few = not any(active) or len(self.step.network.layers) <= LAYERS_COMPILED
                 function = self.mapped(unrolled(self.step, length, active))
-                self._graphs[known] = Graph(function, spec, self.compile and few)
+                self._graphs[known] = self.graph(function, *given, self.compile and few)
             now = list(self._graphs[known]([*now, *fixed, *batch, *acting, *noise]))
         return tree_unflatten(now, structure)
 
@@ -176,6 +176,12 @@ class Strategy(ABC):
             function = self.mapped(lambda key, count: self.step.noise(key, count, length))
             self._noises[length] = Graph(function, tree_flatten((key, count))[1], self.compile)
         return list(self._noises[length]([key, count]))
+
+    def graph(
+        self, function: Callable[..., Carry], carry: Carry, arguments: Sequence[Any], compile: bool
+    ) -> Graph | Advance:
+        """A function of a carry and more that gives the new carry, as a call with the flat list of all tensors."""
+        return Graph(function, tree_flatten((carry, *arguments))[1], compile)
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function of one run in the form that this strategy needs."""

@@ -6,13 +6,15 @@ not help.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from neoteny.lab.graph import Graph
+from neoteny.lab.in_place import Advance
 from neoteny.lab.objective import Batch
 from neoteny.lab.step import Carry
 from neoteny.lab.strategies.base import Due, Strategy, stack
@@ -32,6 +34,14 @@ class Loop(Strategy):
     def carry(self) -> Carry:
         """The carry of all runs."""
         return stack(self._carries)
+
+    def graph(
+        self, function: Callable[..., Carry], carry: Carry, arguments: Sequence[Any], compile: bool
+    ) -> Graph | Advance:
+        """The function; compiled on a CPU, it writes the new carry into the old one, which is this strategy's alone."""
+        if not compile or carry["count"].device.type != "cpu":
+            return super().graph(function, carry, arguments, compile)
+        return Advance(function, carry, arguments)
 
     def interaction(self) -> dict[str, Tensor]:
         """The state of the interaction."""

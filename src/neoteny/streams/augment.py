@@ -130,12 +130,9 @@ class Augmentation:
 
     def draw(self, key: Tensor, count: int) -> Moves:
         """How the `count` images of each batch are moved, `[..., count]`, for keys `[..., 2]`."""
-        import torch
-
         from neoteny.units import random
 
-        uniform = torch.func.vmap(lambda own: random.uniform(own, (count, 4)))(key.reshape(-1, 2))
-        flipped, down, right, angle = uniform.double().view(*key.shape[:-1], count, 4).unbind(-1)
+        flipped, down, right, angle = random.uniform(key, (count, 4)).double().unbind(-1)
         low, high = self.degrees
 
         def shift(share: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ extern "C" int64_t neoteny_pick(const uint8_t* images, int64_t held, const int64
   uint8_t* moved = space.data();
   for (int64_t i = 0; i < count; i++) {
     if (rows[i] < 0 || rows[i] >= held) return i;
+    if (i + 1 < count)  // the next image comes from another place of the memory
+      for (int64_t byte = 0; byte < colours * pixels; byte += 64)
+        __builtin_prefetch(images + rows[i + 1] * colours * pixels + byte);
     // A mirrored image is shifted the other way, its rows from below, and then read backwards: one long loop.
     const bool backwards = mirrored && mirrored[i];
     for (int64_t c = 0; c < colours; c++, out += pixels) {

@@ -211,7 +211,7 @@ def page() -> str:
         lines.append(
             f"Run-steps a second of {STACK} multi-layer perceptrons on one core. Asked: the stack 8 times as many as "
             "runs one after the other. A stack saves calls and no arithmetic, and a run by itself is compiled, too: "
-            "how many times as fast a stack could be at most is said by its matrix products alone."
+            "how many times as fast a stack could be at most, its matrix products alone say (last column)."
         )
         lines.append(
             "| networks | ordinary loop | one run | stack | products alone | stack / ordinary loop | stack / one run | "

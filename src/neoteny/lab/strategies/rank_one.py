@@ -132,6 +132,7 @@ class RankOne(Loop):
         if (0, active) not in self._graphs:
             self._graphs[0, active] = Graph(resets(self.step, active), spec, self.compile)
         graph = self._graphs[0, active]
+        assert isinstance(graph, Graph)
         # the kernel gets the addresses at each call; the tensors only have to be contiguous
         new = [leaf.contiguous() for leaf in graph(leaves)]
         self._carries[run] = {**old, **tree_unflatten(new, graph.result)}

@@ -24,6 +24,7 @@ nb_execution_timeout = 600  # seconds a cell: busy machines
 nb_execution_in_temp = True  # what a tutorial writes is thrown away
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # what other packages say to this machine
 add_module_names = False
 suppress_warnings = ["ref.python"]  # annotations have short names, of which a few are of two classes
 

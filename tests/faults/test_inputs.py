@@ -115,7 +115,7 @@ def test_a_long_search_for_run_folders_says_so(tmp_path, monkeypatch, capsys):
     (tmp_path / "a" / ".hidden").mkdir(parents=True)
     for place in ("a", "a/.hidden"):
         (tmp_path / place / "config.yaml").write_text("")
-    monkeypatch.setattr("neoteny.progress.PATIENCE", -1.0)
+    monkeypatch.setattr("neoteny.progress.bars.PATIENCE", -1.0)
     assert folders.find_folders(tmp_path) == [tmp_path / "a"]
     assert "looking for run folders" in capsys.readouterr().err
 

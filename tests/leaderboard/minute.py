@@ -32,15 +32,18 @@ def plan(out: Path, **changes: Any) -> sweep.Plan:
 
 
 def executor(stop_after: int | None = None, trained: list[str] | None = None) -> sweep.Executor:
-    """Trains in this process; `stop_after` so many messages of progress it is killed on the spot."""
+    """Trains in this process; after `stop_after` segments it is killed on the spot."""
     train, left = sweep.here(compile=False, checkpoint_every=0.0), [stop_after]
+    seen = None
 
     def execute(configs: Sequence[Any], out: Path, notify: Callable[..., None]):
         if trained is not None:
             trained.extend(f"{out.name} {config.label}" for config in configs)
 
         def count(progress: Any) -> None:
-            if left[0] is not None:
+            nonlocal seen
+            before, seen = seen, (progress.label, progress.examples)  # others tell what it waits for
+            if left[0] is not None and seen != before:
                 left[0] -= 1
                 if left[0] < 0:
                     raise SystemExit  # no checkpoint is written, as if the process were gone

@@ -209,7 +209,9 @@ def train(config: RunConfig, out: Path) -> dict[str, np.ndarray]:
         table = own.group_by("run", "step").agg(pl.col("value").mean()).pivot("run", index="step", values="value")
         table = table.sort("step")
         found[f"steps {metric}"] = table["step"].to_numpy()
-        found[str(metric)] = np.stack([table[str(number)].to_numpy() for number in range(config.runs)])
+        gone = pl.Series([None] * table.height, dtype=pl.Float64)  # a run at its goal is no longer trained
+        columns = (table.get_column(str(number), default=gone) for number in range(config.runs))
+        found[str(metric)] = np.stack([column.to_numpy().astype(float) for column in columns])
     return found
 
 

@@ -79,8 +79,9 @@ class Study:
         """Runs of a system."""
         name = system.removesuffix("-ash")
         own = {name: dict(self.methods[system])} if system in self.methods else {}
-        fresh = system.startswith("fresh")  # its one stage is a setting of the system
-        settings = {key: value for key, value in self.settings.items() if not (fresh and key == "tasks")}
+        owned = {"tasks"} if system.startswith("fresh") else set()  # its one stage is a setting of the system,
+        owned |= {"step_size"} if system.endswith("-adam") else set()  # and so is Adam's step size
+        settings = {key: value for key, value in self.settings.items() if key not in owned}
         how = {"runs": seeds, "seed": first, "scale": self.scale}
         return resolve(self.benchmark, method=system, settings=settings, methods=own, grid=dict(axes), **how)
 

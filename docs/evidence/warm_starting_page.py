@@ -166,8 +166,8 @@ PAGE = f"""# Warm starting, generalisability, Hare & Tortoise
 images, but smaller problems than the papers': images are shrunk to 14x14 or 16x16, and there are 6,000 of them for
 multi-layer perceptrons, 2,560 and 2,400 for ResNet-18; stages are 15 passes, not 100 (12 in each of ten stages); hidden
 layers have 128 and 64 units, not 512 and 256; ResNet-18 has 16 maps, five seeds, and settings that were not tuned.
-SGD's step size in warm starting is 0.02, not 0.001 (Adam has 0.001), and a stage has 300 epochs at most. Where settings were
-tuned, six were tried for each system on {TUNING_SEEDS} seeds of their own, and the best
+SGD's step size in warm starting is 0.02, not 0.001 (Adam has 0.001), and a stage has 300 epochs at most. Where settings
+were tuned, six were tried for each system on {TUNING_SEEDS} seeds of their own, and the best
 was trained on {TUNED_SEEDS} others. The images of the test are those that tuning saw, for all systems alike.
 Intervals are 95 % Student t intervals of differences of the same seeds; p-values are two-sided and corrected by
 Holm for all systems of a table."""

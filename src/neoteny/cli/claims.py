@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from neoteny.cli.own import console_for
 from neoteny.cli.reading import read_options
 from neoteny.errors import SettingError
 
@@ -69,13 +70,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def _show(judgements: Sequence[Judgement]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has room
+    console = console_for(200)
     for paper, benchmark in dict.fromkeys((one.paper, one.benchmark) for one in judgements):
         mine = [one for one in judgements if (one.paper, one.benchmark) == (paper, benchmark)]
         title = f"{paper}: {benchmark}" if paper else f"{benchmark} (from the leaderboard)"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from neoteny.cli.own import console_for
 from neoteny.cli.reading import read_options
 from neoteny.data import DATA_SETS
 from neoteny.errors import UnknownNameError
@@ -53,7 +53,5 @@ def _list(data_dir: Path | None) -> None:
         table.add_column(column, overflow="fold")
     for data_set in DATA_SETS.values():
         table.add_row(data_set.name, data_set.summary, data_set.find(data_dir) or f"not here: {data_set.cure}")
-    console = Console()
-    if not console.is_terminal:
-        console.width = 400  # a file or a pipe has room
+    console = console_for(400)
     console.print(table)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neoteny.cli.own import check_figure, imported, named, write_figure
+from neoteny.cli.own import check_figure, console_for, imported, named, write_figure
 from neoteny.cli.reading import read_options
 from neoteny.errors import SettingError
 from neoteny.registry import base_and_version
@@ -104,13 +104,10 @@ def _drawn(draw: Any, runs: Runs, target: str) -> Figure:
 
 
 def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directory: Path) -> None:
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has room
+    console = console_for(200)
     missing: dict[str, list[str]] = {}
     for figure in figures:
         console.print(f"[bold]{figure.name}[/bold]  {figure.title} ({figure.origin})", highlight=False)

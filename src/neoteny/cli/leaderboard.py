@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from neoteny.cli.own import console_for
 from neoteny.cli.reading import read_options
 from neoteny.errors import NeotenyError, SettingError, Stopped
 
@@ -125,14 +126,11 @@ def _write(board: Board, to: Path, options: LeaderboardOptions) -> None:
 
 def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from neoteny import registry
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has room
+    console = console_for(200)
     for name in benchmarks:
         table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         for place, heading in enumerate(("row", "tuning", "chosen", "reported")):

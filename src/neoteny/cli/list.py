@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from neoteny import registry
+from neoteny.cli.own import console_for
 from neoteny.cli.reading import parsed
 from neoteny.lab.benchmark import StreamBenchmark
 
@@ -32,9 +33,7 @@ class ListOptions:
 def main(arguments: Sequence[str]) -> None:
     """Print the tables."""
     what = parsed(ListOptions, arguments, "neoteny list").what
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has room
+    console = console_for(160)
     if what == "names":
         return _names(console)
     for name, table in (

@@ -16,9 +16,10 @@ from neoteny.errors import DataError, NetworkError, SettingError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Console
     from torch import Tensor
 
-__all__ = ["check_figure", "imported", "modules_here", "named", "read_arrays", "show", "write_figure"]
+__all__ = ["check_figure", "console_for", "imported", "modules_here", "named", "read_arrays", "show", "write_figure"]
 
 KINDS = (".png", ".pdf", ".svg")
 
@@ -119,6 +120,16 @@ def check_figure(path: Path | None, option: str = "--figure") -> None:
     """
     if path is not None and path.suffix not in KINDS:
         raise SettingError(f"{option} {path}: a figure is one of {', '.join(KINDS)}; end its name like that.")
+
+
+def console_for(piped: int) -> Console:
+    """A console for tables: as wide as the terminal; a file or a pipe has room for so many columns."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = piped
+    return console
 
 
 def show(result: Any) -> None:

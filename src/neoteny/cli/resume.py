@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from neoteny.cli.options import Tracker
 from neoteny.cli.reading import read_options
 
 __all__ = ["main"]
-
-Tracker = Literal["tensorboard", "wandb"]
 
 
 @dataclass(frozen=True)

@@ -249,6 +249,7 @@ class Objective:
         inputs: which leaf of the batch is the network's input, if there is one network and the batch is a mapping; for
             methods that run the network on past examples.
         interaction: what happens around the phases, for a learner that acts.
+        evaluated: the slow tensors with which the networks act and are evaluated; None: the trained ones.
         kernel: a function of the `TrainingStep` and the networks that gives what does this step by hand, or None where
             that does not suit. It is called with a run's carry, whose tensors stay in place, and gives a function of
             the tensors of a batch. The strategy `one-call` uses it where it compiles.
@@ -258,6 +259,7 @@ class Objective:
     slow: Mapping[str, Slow] = field(default_factory=lambda: MappingProxyType({}))
     inputs: str = "inputs"
     interaction: Interaction | None = None
+    evaluated: str | None = None
     kernel: Callable[[Any, Any], Callable[[dict[str, Any]], Callable[..., None]] | None] | None = None
 
     def __post_init__(self) -> None:

@@ -340,7 +340,9 @@ class TrainingStep:
     def evaluated(self, carry: Carry, hyper: Tensors) -> Tensors:
         """The tensors to evaluate the network with."""
         _, methods = self.bound(hyper)
-        tensors = carry["tensors"]
+        tensors, slow = carry["tensors"], self.objective.evaluated
+        if slow is not None:
+            tensors = {**tensors, **carry["slow"][slow]}
         for number, *_ in self.intervening:
             tensors = methods[number].evaluated(tensors, carry["methods"][number])
         return tensors

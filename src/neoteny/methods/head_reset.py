@@ -31,6 +31,8 @@ class HeadReset(BoundaryReset):
         period: updates between two resets; None: at a change of task.
         to: `initialiser` draws weights and biases anew; `zero` sets them to 0, as Continual ImageNet does.
         keep_momentum: leave the optimizer's state alone, as Continual ImageNet does; otherwise it starts anew.
+        also: names of further modules that are drawn anew, which lead to no output, such as the `predictor` of a
+            `neoteny.nn.PixelNetwork` that predicts itself.
 
     Raises:
         SettingError: fewer than 1 layer, a period below 1.
@@ -52,6 +54,7 @@ class HeadReset(BoundaryReset):
     layers: int = 1
     to: Literal["initialiser", "zero"] = "initialiser"
     keep_momentum: bool = False
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -71,7 +74,13 @@ class HeadReset(BoundaryReset):
                 f"HeadReset: layers = {self.layers}, but with the head only {found} "
                 f"{'layer leads' if found == 1 else 'layers lead'} to the output with gradients; give layers={found}."
             )
-        names = last_layers(network, self.layers)
+        unknown = next((module for module in self.also if not _trained(network, tensors, module)), None)
+        if unknown is not None:
+            raise NetworkError(
+                f"HeadReset: also = {list(self.also)}, and nothing of {unknown!r} is trained here; give names of "
+                "modules of the network, or leave it out."
+            )
+        names = self._names(network)
         shared = next((name for name in names if name in network.shared), None)
         if shared is not None:
             raise NetworkError(
@@ -96,10 +105,15 @@ class HeadReset(BoundaryReset):
 
     def reset(self, step: Step, when: Tensor | None) -> None:
         """Reset where `when` is true; None: for certain."""
-        names = last_layers(step.network, self.layers)
+        names = self._names(step.network)
         reset_parameters(step, names, when, zero=self.to == "zero", momentum=not self.keep_momentum)
         if not self.keep_momentum:
             step.count_anew(names, when)
+
+    def _names(self, network: Network) -> list[str]:
+        """Names of the parameters that are drawn anew."""
+        further = (name for module in self.also for name in _parameters(network, module))
+        return list(dict.fromkeys([*last_layers(network, self.layers), *further]))
 
 
 def last_layers(network: Network, layers: int) -> list[str]:
@@ -123,6 +137,11 @@ def _depth(network: Network, tower: Sequence[str]) -> int:
     """How many layers of a tower there are, the head included."""
     layers = (set(_parameters(network, module)) for module in tower)
     return 1 + sum(bool(own) and not own <= {*network.head, *network.norms} for own in layers)
+
+
+def _trained(network: Network, tensors: Tensors, module: str) -> bool:
+    """Whether anything of a module can be drawn anew."""
+    return any(name in tensors and name in network.initialisers for name in _parameters(network, module))
 
 
 def _parameters(network: Network, module: str) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 from .dueling import Dueling as Dueling
+from .encoders import ImpalaEncoder as ImpalaEncoder
+from .encoders import NatureEncoder as NatureEncoder
 from .imagenet import ContinualImageNetNet as ContinualImageNetNet
 from .minatar import MinAtarNet as MinAtarNet
 from .mlp import MLP as MLP
 from .mlp import LinearNetwork as LinearNetwork
 from .networks import Networks as Networks
+from .pixel_network import PixelNetwork as PixelNetwork
 from .recurrent_trace import RecurrentTraceNetwork as RecurrentTraceNetwork
 from .recurrent_trace import RecurrentTraceUnits as RecurrentTraceUnits
 from .resnet import ResNet18 as ResNet18

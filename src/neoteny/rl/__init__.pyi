@@ -4,6 +4,8 @@ from .dqn import DQN as DQN
 from .environments import OneByOne as OneByOne
 from .iql import IQL as IQL
 from .iql import BehaviourCloning as BehaviourCloning
+from .pixel_dqn import PixelDQN as PixelDQN
+from .pixel_settings import PixelSettings as PixelSettings
 from .ppo import PPO as PPO
 from .replay import ReplayBuffer as ReplayBuffer
 from .replay_settings import BehaviourCloningSettings as BehaviourCloningSettings

@@ -147,6 +147,16 @@ class Agents(ABC):
         """
 
     @classmethod
+    def acting_tensors(cls, settings: Any, carry: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """Of a learner's carry the tensors of the networks that act, for `acting`.
+
+        Args:
+            settings: of the agents.
+            carry: see `neoteny.lab.step`.
+        """
+        return carry["tensors"]
+
+    @classmethod
     def seeing(
         cls, settings: Any, state: Mapping[str, Any], agent: int
     ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

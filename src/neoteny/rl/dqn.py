@@ -178,21 +178,21 @@ class DQN(ReplayAgents):
             super()._learn(updates, generators)
             return
         share = min(self.step / self._total, 1.0) if self._total else 0.0
-        beta = s.priority_correction + (1 - s.priority_correction) * share
+        beta = s.correction(share)
         for _ in range(updates):
             drawn = [
                 own.draw(rng.random(s.batch_size), self.buffer.size, beta)
                 for own, rng in zip(self._priorities, generators, strict=True)
             ]
             places, weights = (np.stack(part) for part in zip(*drawn, strict=True))
-            batch = self._converted(self.buffer.take(places, s.gamma, s.n_step))
+            batch = self._taken(self.buffer, places)
             batch["weights"] = torch.from_numpy(weights).to(self.learner.device, self._dtype)
             self.learner.learn(batch)
             errors = self.learner.interaction()[ERRORS].cpu().numpy()
             for own, rows, values in zip(self._priorities, places, errors, strict=True):
                 own.update(rows, values)
+            self._phase += 1
         self._updates += updates
-        self._phase += updates
 
     @classmethod
     def acting(

@@ -46,6 +46,7 @@ class ReplayBuffer:
         environments: E.
         storage: how observations are kept.
         shift: added to every reward.
+        raw: whether bytes are given as bytes, to networks that make numbers of them.
         device: where.
 
     Attributes:
@@ -72,6 +73,7 @@ class ReplayBuffer:
         environments: int = 1,
         storage: Storage = "float32",
         shift: float = 0.0,
+        raw: bool = False,
         device: torch.device | str = "cpu",
     ):
         if capacity < 1 or capacity % environments:
@@ -81,7 +83,7 @@ class ReplayBuffer:
             )
         self.runs, self.capacity, self.environments, self.storage = runs, capacity, environments, storage
         self.device, self.added, self._shift = torch.device(device), 0, shift
-        self._observations, self._discrete = observations, actions is None
+        self._observations, self._discrete, self._raw = observations, actions is None, raw
         width = -(-observations // 8) if storage == "bits" else observations
         seen = (torch.float32 if storage == "float32" else torch.uint8, (width,))
         kept = {
@@ -182,6 +184,47 @@ class ReplayBuffer:
             found["actions"] = found["actions"].long()
         return {name: value.reshape(*shape, *value.shape[2:]) for name, value in found.items()}
 
+    def sequences(self, places: Any, length: int) -> dict[str, Tensor]:
+        """What came after these places, in the K = `length` next steps.
+
+        Args:
+            places: as for `take`.
+            length: K.
+
+        Returns:
+            `following`, the states after 1 to K steps, [R, ..., K, of each]; `ahead`, the actions that led there, those
+            at the places first, int64 or float32 [R, ..., K, of each]; and `goes_on`, float32 [R, ..., K]: 1 where the
+            state is still of the same episode, 0 where the episode had ended or the buffer has nothing newer. What is
+            given there is another transition's.
+
+        >>> buffer = ReplayBuffer(1, 4, observations=1, actions=None)
+        >>> for step in range(3):
+        ...     buffer.add([[[step]]], [[step]], [[0.0]], [[[step + 1]]], [[step == 1]], [[False]])
+        >>> drawn = buffer.sequences(np.array([[0]]), 3)
+        >>> drawn["ahead"], drawn["goes_on"]
+        (tensor([[[0, 1, 1]]]), tensor([[[1., 0., 0.]]]))
+        """
+        places = torch.tensor(places, device=self.device)
+        shape, places = places.shape, places.reshape(len(places), -1)
+        left = (self.added % self.capacity - 1 - places) % self.capacity // self.environments
+        goes_on, last = torch.ones_like(places, dtype=torch.bool), places
+        taken, reached, going = [], [], []
+        for step in range(1, length + 1):
+            taken.append(last)
+            goes_on = goes_on & (self._at("ends", last) == GOES_ON) & (left >= step)
+            last = torch.where(goes_on, (places + step * self.environments) % self.capacity, last)
+            reached.append(last)
+            going.append(goes_on)
+        there, steps = torch.stack(reached, -1).flatten(1), torch.stack(taken, -1).flatten(1)
+        found = {
+            "following": self._seen("states", there),
+            "ahead": self._at("actions", steps),
+            "goes_on": torch.stack(going, -1).flatten(1).float(),
+        }
+        if self._discrete:
+            found["ahead"] = found["ahead"].long()
+        return {name: value.reshape(*shape, length, *value.shape[2:]) for name, value in found.items()}
+
     def _walked(self, places: Tensor, gamma: float, steps: int) -> tuple[Tensor, Tensor, Any]:
         """The rewards of up to n steps, the place of the last of them, and gamma to the power of their number."""
         rewards = self._at("rewards", places)
@@ -213,7 +256,7 @@ class ReplayBuffer:
         if self.storage == "bits":
             shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=kept.device)
             kept = (kept.unsqueeze(-1) >> shifts & 1).flatten(-2)[..., : self._observations]
-        return kept.float()
+        return kept if self._raw and self.storage != "bits" else kept.float()
 
     # Saving
 

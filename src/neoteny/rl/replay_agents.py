@@ -29,8 +29,6 @@ from neoteny.seeds import DATA, ENVIRONMENT, generator
 __all__ = ["ReplayAgents"]
 
 _LOTS, _PRIMING = 1, 2**31  # which of a run's generators; the number of priming among those of segments
-CHUNK = 32
-"""Batches that are drawn at once."""
 ACTS = "acts"
 """The entry of a batch that lets phases of an actor act that learns less often than its critics."""
 
@@ -68,6 +66,10 @@ class ReplayAgents(Agents):
     """
 
     PIXELS: ClassVar[bool] = True
+    RAW: ClassVar[bool] = False
+    """Whether the networks take bytes where observations are bytes."""
+    CHUNK: ClassVar[int] = 32
+    """Batches that are drawn at once."""
     settings: Any
 
     def __init__(
@@ -130,6 +132,7 @@ class ReplayAgents(Agents):
             environments=self.settings.environments,
             storage="uint8" if self._pixels else self.settings.storage,
             shift=self.settings.reward_shift,
+            raw=self.RAW,
             device=self.learner.device,
         )
 
@@ -206,7 +209,7 @@ class ReplayAgents(Agents):
         s, begun = self.settings, self.step
         self._anneal()
         if s.reset_every and begun and not self._learns_offline and self.actors.steps % s.reset_every == 0:
-            self.learner.new_task()  # also at the first step after updates on a data set alone
+            self._new_task()  # also at the first step after updates on a data set alone
         if self._learns_offline:
             self._learn(s.segment, self._generators(begun // s.segment))
             self._offline_steps += s.segment
@@ -217,6 +220,10 @@ class ReplayAgents(Agents):
         losses = self._losses()
         self._seconds["update"] += time.perf_counter() - began - (self.actors.physics - physics)
         return Iteration(self.step, self.actors.episodes.flush(), losses, self.actors.friction)
+
+    def _new_task(self) -> None:
+        """Let methods act that act at a change of task."""
+        self.learner.new_task()
 
     _offline_steps = 0
     _learns_offline = False
@@ -238,7 +245,8 @@ class ReplayAgents(Agents):
         segment, steps = begun // s.segment, s.segment // own
         draws = [self._draw(generator(seed, ENVIRONMENT, _LOTS, segment), begun, steps) for seed in self.seeds]
         lots, generators = np.stack(draws, axis=1), self._generators(segment)
-        seen = np.empty((self.agents, s.segment, self._observations), dtype=np.float32)
+        kind = np.uint8 if self._pixels else np.float32
+        seen = np.empty((self.agents, s.segment, self._observations), dtype=kind)
         for step in range(steps):
             states = self.actors.observations
             seen[:, step * own : (step + 1) * own] = states
@@ -286,7 +294,7 @@ class ReplayAgents(Agents):
         every = self._actor_every
         while updates:
             left = every - 1 - self._phase % every  # updates of the critics alone
-            count = min(updates, CHUNK, left or 1) if every > 1 else min(updates, CHUNK)
+            count = min(updates, self.CHUNK, left or 1) if every > 1 else min(updates, self.CHUNK)
             batches = self._batches(count, generators)
             if every > 1 and not left:
                 batches[ACTS] = torch.zeros(self.agents, 1, 1, dtype=self._dtype)
@@ -311,6 +319,10 @@ class ReplayAgents(Agents):
     ) -> dict[str, Tensor]:
         """Batches of a buffer, each transition with equal probability."""
         places = np.stack([rng.integers(buffer.size, size=(count, size)) for rng in generators])
+        return self._taken(buffer, places)
+
+    def _taken(self, buffer: ReplayBuffer, places: Any) -> dict[str, Tensor]:
+        """The batches of a buffer's transitions at these places, [R, count, size]."""
         return self._converted(buffer.take(places, self.settings.gamma, self.settings.n_step))
 
     def _converted(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -202,6 +202,14 @@ class DQNSettings(ReplaySettings):
         share = min(1.0, step / max(self.exploration_steps, 1))
         return self.first_epsilon + (self.last_epsilon - self.first_epsilon) * share
 
+    def correction(self, share: float) -> float:
+        """How far weights correct for priorities, beta, after a share of the run.
+
+        >>> DQNSettings().correction(0.5)
+        0.7
+        """
+        return self.priority_correction + (1 - self.priority_correction) * share
+
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineSettings(ReplaySettings):

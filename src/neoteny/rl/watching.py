@@ -114,7 +114,8 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
         )
     state = folder.state(config)["agents"]
     own = slice(agent, agent + 1)
-    tensors = {name: value[own] for name, value in state["learner"]["carry"]["tensors"].items()}
+    acting = problem.agent_class().acting_tensors(problem, state["learner"]["carry"])
+    tensors = {name: value[own] for name, value in acting.items()}
     if not all(torch.isfinite(value).all() for value in tensors.values()):
         raise SettingError(
             f"agent {agent} of {folder.path} is no longer finite: its run has ended, take another agent."

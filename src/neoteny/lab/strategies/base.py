@@ -106,7 +106,8 @@ class Strategy(ABC):
 
     def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, with the tensors that the networks are to be evaluated with."""
-        if all(type(method).evaluated is Method.evaluated for method in self.step.methods):
+        trained = self.step.objective.evaluated is None
+        if trained and all(type(method).evaluated is Method.evaluated for method in self.step.methods):
             return self.each(function, *arguments)
 
         def own(carry: Carry, hyper: dict[str, Tensor], *given: Any) -> Any:

@@ -2,6 +2,7 @@ from .agents import Agents as Agents
 from .avg import AVG as AVG
 from .dqn import DQN as DQN
 from .environments import OneByOne as OneByOne
+from .frames import FrameBuffer as FrameBuffer
 from .iql import IQL as IQL
 from .iql import BehaviourCloning as BehaviourCloning
 from .pixel_dqn import PixelDQN as PixelDQN

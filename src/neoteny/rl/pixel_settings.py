@@ -37,8 +37,8 @@ class PixelSettings(DQNSettings):
     """n: rewards that are summed before the value of a later state is added"""
     learning_starts: int = 1_600
     """steps of an agent with random actions, before the first update"""
-    storage: Literal["float32", "uint8", "bits"] = "uint8"
-    """how observations are kept: as they are, as bytes, or as bits where they are 0 or 1"""
+    storage: Literal["float32", "uint8", "bits", "frames"] = "uint8"
+    """how observations are kept: as they are, as bytes, as bits where they are 0 or 1, or each frame of a stack once"""
     double: bool = True
     """whether the network chooses the action whose value the target network gives (double DQN)"""
     target_every: int = 1

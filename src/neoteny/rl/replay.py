@@ -6,6 +6,7 @@ ones again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +17,13 @@ from torch import Tensor
 
 from neoteny.errors import CheckpointError, DataError, SettingError
 from neoteny.lab.recorder import atomically, checksum
+from neoteny.rl.memory import require_memory
 
-__all__ = ["FIELDS", "ReplayBuffer", "Storage"]
+__all__ = ["ReplayBuffer", "Storage"]
 
-Storage = Literal["float32", "uint8", "bits"]
-"""How observations are kept: as they are, as bytes (pixels), or packed as bits (those that are 0 or 1)."""
-FIELDS = ("states", "actions", "rewards", "next_states", "ends")
-"""What is kept of a transition."""
+Storage = Literal["float32", "uint8", "bits", "frames"]
+"""How observations are kept: as they are, as bytes (pixels), packed as bits (those that are 0 or 1), or each frame of a
+stack once (`neoteny.rl.FrameBuffer`)."""
 GOES_ON, CUT, TERMINAL = 0, 1, 2
 """Values of `ends`: the episode goes on; time ran out, and the next state has a value; there is nothing after it."""
 
@@ -46,6 +47,7 @@ class ReplayBuffer:
         environments: E.
         storage: how observations are kept.
         shift: added to every reward.
+        clip: C; rewards are clipped to [-C, C] before that.
         raw: whether bytes are given as bytes, to networks that make numbers of them.
         device: where.
 
@@ -53,7 +55,7 @@ class ReplayBuffer:
         added: transitions of each agent so far.
 
     Raises:
-        SettingError: a capacity that is none.
+        SettingError: a capacity that is none, or for which there is not enough memory.
 
     >>> buffer = ReplayBuffer(1, 4, observations=2, actions=None)
     >>> for reward in (1.0, 2.0, 3.0):
@@ -73,6 +75,7 @@ class ReplayBuffer:
         environments: int = 1,
         storage: Storage = "float32",
         shift: float = 0.0,
+        clip: float = math.inf,
         raw: bool = False,
         device: torch.device | str = "cpu",
     ):
@@ -82,26 +85,44 @@ class ReplayBuffer:
                 f"{environments} environments of an agent; give a multiple of {environments}."
             )
         self.runs, self.capacity, self.environments, self.storage = runs, capacity, environments, storage
-        self.device, self.added, self._shift = torch.device(device), 0, shift
+        self.device, self.added, self._shift, self._clip = torch.device(device), 0, shift, clip
         self._observations, self._discrete, self._raw = observations, actions is None, raw
-        width = -(-observations // 8) if storage == "bits" else observations
-        seen = (torch.float32 if storage == "float32" else torch.uint8, (width,))
+        self._slots = capacity + self._more
         kept = {
-            "states": seen,
+            **self._kept_observations(),
             "actions": (torch.int32, ()) if actions is None else (torch.float32, (actions,)),
             "rewards": (torch.float32, ()),
-            "next_states": seen,
             "ends": (torch.uint8, ()),
         }
+        each = sum(math.prod(shape) * dtype.itemsize for dtype, shape in kept.values())
+        require_memory(runs * self._slots * each, self.device, f"A buffer of capacity = {capacity} for {runs} agent(s)")
         # empty: memory is taken as it is written to
         self._kept = {
-            name: torch.empty((runs, capacity, *shape), dtype=dtype, device=self.device)
+            name: torch.empty((runs, self._slots, *shape), dtype=dtype, device=self.device)
             for name, (dtype, shape) in kept.items()
         }
         self._flat = {name: value.flatten(0, 1) for name, value in self._kept.items()}
-        self._first = torch.arange(runs, device=self.device).unsqueeze(1) * capacity
+        self._first = torch.arange(runs, device=self.device).unsqueeze(1) * self._slots
         self._parts: list[dict[str, Any]] = []
         self._files: set[str] = set()
+
+    @property
+    def _more(self) -> int:
+        """Slots beside those of the transitions that can be drawn."""
+        return 0
+
+    @property
+    def _oldest(self) -> int:
+        """The number of the oldest transition of which something is needed; the first one ever is 0."""
+        return max(self.added - self.capacity, 0)
+
+    def _kept_observations(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """What is kept of the observations of a transition."""
+        if self.storage == "frames":
+            raise SettingError("storage = 'frames' is what a neoteny.rl.FrameBuffer does: make one of these.")
+        width = -(-self._observations // 8) if self.storage == "bits" else self._observations
+        seen = (torch.float32 if self.storage == "float32" else torch.uint8, (width,))
+        return {"states": seen, "next_states": seen}
 
     @property
     def size(self) -> int:
@@ -121,41 +142,46 @@ class ReplayBuffer:
         Raises:
             SettingError: a reward that is not finite, or an observation that `storage` cannot keep.
         """
-        rewards = np.asarray(rewards, dtype=np.float32) + np.float32(self._shift)
+        rewards = np.asarray(rewards, dtype=np.float32)
         if not np.isfinite(rewards).all():
             run, place = np.argwhere(~np.isfinite(rewards))[0]
             raise SettingError(
                 f"agent {run} was given the reward {rewards[run, place]}: correct the environment or the data, no "
                 "agent can learn from it."
             )
+        rewards = np.clip(rewards, -self._clip, self._clip) + np.float32(self._shift)
         ends = np.where(terminated, TERMINAL, np.where(truncated, CUT, GOES_ON)).astype(np.uint8)
         given = {
-            "states": self._as_kept(states),
+            **self._observed(states, next_states),
             "actions": np.asarray(actions, dtype=np.int32 if self._discrete else np.float32),
             "rewards": rewards,
-            "next_states": self._as_kept(next_states),
             "ends": ends,
         }
         count = rewards.shape[1]
-        begun = max(count - self.capacity, 0)  # of more than it holds the last ones
+        begun = max(count - self._slots, 0)  # of more than it holds the last ones
         while begun < count:
-            place = (self.added + begun) % self.capacity
-            stop = min(count, begun + self.capacity - place)
+            slot = (self.added + begun) % self._slots
+            stop = min(count, begun + self._slots - slot)
             for name, value in given.items():
                 rows = torch.from_numpy(np.ascontiguousarray(value[:, begun:stop]))
-                self._kept[name][:, place : place + stop - begun] = rows.to(self.device)
+                self._kept[name][:, slot : slot + stop - begun] = rows.to(self.device)
             begun = stop
         self.added += count
+
+    def _observed(self, states: Any, next_states: Any) -> dict[str, np.ndarray]:
+        """What is kept of them."""
+        return {"states": self._as_kept(states), "next_states": self._as_kept(next_states)}
 
     def _as_kept(self, observations: Any) -> np.ndarray:
         given = np.asarray(observations)
         if self.storage == "float32":
             return given.astype(np.float32, copy=False)
-        kept = given.astype(np.uint8)
-        if (kept != given).any() or (self.storage == "bits" and kept.max(initial=0) > 1):
+        kept = given.astype(np.uint8, copy=False)
+        wrong = (kept != given) | (kept > 1) if self.storage == "bits" else kept != given
+        if wrong.any():
             raise SettingError(
-                f"storage = {self.storage!r}, and an observation has the value "
-                f"{given[(kept != given) | (kept > 1)].flat[0]}: give storage = 'float32'."
+                f"storage = {self.storage!r}, and an observation has the value {given[wrong].flat[0]}: give storage = "
+                "'float32'."
             )
         return np.packbits(kept, axis=-1) if self.storage == "bits" else kept
 
@@ -171,13 +197,13 @@ class ReplayBuffer:
             `states`, `actions`, `rewards`, `next_states` and `discounts`, [R, ..., of each].
         """
         places = torch.tensor(places, device=self.device)
-        shape, places = places.shape, places.reshape(len(places), -1)
-        rewards, last, factor = self._walked(places, gamma, steps)
+        shape, numbers = places.shape, self._numbers(places.reshape(len(places), -1))
+        rewards, last, factor = self._walked(numbers, gamma, steps)
         found = {
-            "states": self._seen("states", places),
-            "actions": self._at("actions", places),
+            "states": self._states(numbers),
+            "actions": self._at("actions", numbers),
             "rewards": rewards,
-            "next_states": self._seen("next_states", last),
+            "next_states": self._next_states(last),
             "discounts": factor * (self._at("ends", last) != TERMINAL),
         }
         if self._discrete:
@@ -205,19 +231,19 @@ class ReplayBuffer:
         (tensor([[[0, 1, 1]]]), tensor([[[1., 0., 0.]]]))
         """
         places = torch.tensor(places, device=self.device)
-        shape, places = places.shape, places.reshape(len(places), -1)
-        left = (self.added % self.capacity - 1 - places) % self.capacity // self.environments
-        goes_on, last = torch.ones_like(places, dtype=torch.bool), places
+        shape, numbers = places.shape, self._numbers(places.reshape(len(places), -1))
+        goes_on, last = torch.ones_like(numbers, dtype=torch.bool), numbers
         taken, reached, going = [], [], []
         for step in range(1, length + 1):
             taken.append(last)
-            goes_on = goes_on & (self._at("ends", last) == GOES_ON) & (left >= step)
-            last = torch.where(goes_on, (places + step * self.environments) % self.capacity, last)
+            later = numbers + step * self.environments
+            goes_on = goes_on & (self._at("ends", last) == GOES_ON) & (later < self.added)
+            last = torch.where(goes_on, later, last)
             reached.append(last)
             going.append(goes_on)
         there, steps = torch.stack(reached, -1).flatten(1), torch.stack(taken, -1).flatten(1)
         found = {
-            "following": self._seen("states", there),
+            "following": self._states(there),
             "ahead": self._at("actions", steps),
             "goes_on": torch.stack(going, -1).flatten(1).float(),
         }
@@ -225,34 +251,45 @@ class ReplayBuffer:
             found["ahead"] = found["ahead"].long()
         return {name: value.reshape(*shape, length, *value.shape[2:]) for name, value in found.items()}
 
-    def _walked(self, places: Tensor, gamma: float, steps: int) -> tuple[Tensor, Tensor, Any]:
-        """The rewards of up to n steps, the place of the last of them, and gamma to the power of their number."""
-        rewards = self._at("rewards", places)
+    def _numbers(self, places: Tensor) -> Tensor:
+        """The numbers of the transitions at these places, of which the first one ever is 0."""
+        return self.added - 1 - (self.added - 1 - places) % self.capacity
+
+    def _walked(self, numbers: Tensor, gamma: float, steps: int) -> tuple[Tensor, Tensor, Any]:
+        """The rewards of up to n steps, the number of the last of them, and gamma to the power of how many."""
+        rewards = self._at("rewards", numbers)
         if steps == 1:
-            return rewards, places, gamma
-        # later transitions of the same environment
-        left = (self.added % self.capacity - 1 - places) % self.capacity // self.environments
-        last, factor = places, torch.full_like(rewards, gamma)
-        goes_on = self._at("ends", places) == GOES_ON
+            return rewards, numbers, gamma
+        last, factor = numbers, torch.full_like(rewards, gamma)
+        goes_on = self._at("ends", numbers) == GOES_ON
         for step in range(1, steps):
-            goes_on = goes_on & (left >= step)
-            place = torch.where(goes_on, (places + step * self.environments) % self.capacity, last)
-            rewards = torch.where(goes_on, rewards + factor * self._at("rewards", place), rewards)
+            later = numbers + step * self.environments  # of the same environment
+            goes_on = goes_on & (later < self.added)
+            last = torch.where(goes_on, later, last)
+            rewards = torch.where(goes_on, rewards + factor * self._at("rewards", last), rewards)
             factor = torch.where(goes_on, factor * gamma, factor)
-            last = place
             goes_on = goes_on & (self._at("ends", last) == GOES_ON)
         return rewards, last, factor
 
-    def _at(self, name: str, places: Tensor) -> Tensor:
-        """A field at places [R, n], [R, n, ...]."""
+    def _at(self, name: str, numbers: Tensor) -> Tensor:
+        """A field of transitions by their numbers [R, n], [R, n, ...]."""
+        slots = numbers % self._slots
         if self.runs > 1:
-            places = places + self._first
-        own = self._flat[name].index_select(0, places.flatten())
-        return own.view(*places.shape, *own.shape[1:])
+            slots = slots + self._first
+        own = self._flat[name].index_select(0, slots.flatten())
+        return own.view(*slots.shape, *own.shape[1:])
 
-    def _seen(self, name: str, places: Tensor) -> Tensor:
-        """Observations as numbers."""
-        kept = self._at(name, places)
+    def _states(self, numbers: Tensor) -> Tensor:
+        """Their states, [R, n, observations]."""
+        return self._seen("states", numbers)
+
+    def _next_states(self, numbers: Tensor) -> Tensor:
+        """What they led to, [R, n, observations]."""
+        return self._seen("next_states", numbers)
+
+    def _seen(self, name: str, numbers: Tensor) -> Tensor:
+        """Observations as real numbers."""
+        kept = self._at(name, numbers)
         if self.storage == "bits":
             shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=kept.device)
             kept = (kept.unsqueeze(-1) >> shifts & 1).flatten(-2)[..., : self._observations]
@@ -268,11 +305,11 @@ class ReplayBuffer:
                 of the state.
         """
         if folder is None:
-            rows = self._rows(self.added - self.size, self.added)
+            rows = self._rows(self._oldest, self.added)
             return {"added": self.added, "rows": {name: value.clone() for name, value in rows.items()}}
         folder.mkdir(parents=True, exist_ok=True)
         self._tidy(folder)
-        written = max(self._parts[-1]["stop"] if self._parts else 0, self.added - self.capacity)
+        written = max(self._parts[-1]["stop"] if self._parts else 0, self._oldest)
         if written < self.added:
             path = folder / f"replay-{self.added:012d}.npz"
             rows: dict[str, Any] = {
@@ -285,7 +322,7 @@ class ReplayBuffer:
 
             atomically(path, write)
             self._parts.append({"name": path.name, "start": written, "stop": self.added, "sum": checksum(path)})
-        self._parts = [part for part in self._parts if part["stop"] > self.added - self.capacity]
+        self._parts = [part for part in self._parts if part["stop"] > self._oldest]
         return {"added": self.added, "parts": [dict(part) for part in self._parts]}
 
     def _tidy(self, folder: Path) -> None:
@@ -299,8 +336,8 @@ class ReplayBuffer:
 
     def _rows(self, start: int, stop: int) -> dict[str, Tensor]:
         """Transitions by their number, of which the first one ever is 0."""
-        places = torch.arange(start, stop, device=self.device) % self.capacity
-        return {name: value.index_select(1, places) for name, value in self._kept.items()}
+        slots = torch.arange(start, stop, device=self.device) % self._slots
+        return {name: value.index_select(1, slots) for name, value in self._kept.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], folder: Path | None = None) -> None:
         """Go on from `state_dict(folder)`.
@@ -310,7 +347,7 @@ class ReplayBuffer:
         """
         self.added, self._parts = int(state["added"]), [dict(part) for part in state.get("parts", ())]
         if "rows" in state:
-            self._restore(self.added - self.size, self.added, state["rows"])
+            self._restore(self._oldest, self.added, state["rows"])
         for part in self._parts:
             if folder is None:
                 raise CheckpointError("the buffer's transitions lie in files beside the checkpoint: give their folder.")
@@ -322,14 +359,14 @@ class ReplayBuffer:
                     "the run's folder and run it again."
                 )
             with np.load(path, allow_pickle=False) as content:
-                rows = {name: torch.from_numpy(content[name]) for name in FIELDS}
+                rows = {name: torch.from_numpy(content[name]) for name in content.files}
             self._restore(int(part["start"]), int(part["stop"]), rows)
         if folder is not None:
             self._tidy(folder)
 
     def _restore(self, start: int, stop: int, rows: Mapping[str, Tensor]) -> None:
-        oldest = max(start, self.added - self.capacity)
-        places = torch.arange(oldest, stop, device=self.device) % self.capacity
+        oldest = max(start, self._oldest)
+        slots = torch.arange(oldest, stop, device=self.device) % self._slots
         for name, own in self._kept.items():
             value = torch.as_tensor(rows[name])
             if value.shape != (self.runs, stop - start, *own.shape[2:]):
@@ -337,7 +374,7 @@ class ReplayBuffer:
                     f"the checkpoint's transitions have {name} of shape {tuple(value.shape)}, this buffer has "
                     f"{(self.runs, stop - start, *own.shape[2:])}: resume with the settings that it was made with."
                 )
-            own[:, places] = value[:, oldest - start :].to(self.device)
+            own[:, slots] = value[:, oldest - start :].to(self.device)
 
     def fill(self, transitions: Mapping[str, Any]) -> None:
         """Write a data set into every agent's part.

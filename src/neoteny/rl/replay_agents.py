@@ -22,6 +22,7 @@ from neoteny.methods.shared.clip_grad_norm import ClipGradNorm
 from neoteny.optim import Adam, Optimizer
 from neoteny.rl.agents import Agents, Iteration
 from neoteny.rl.environments import Environments
+from neoteny.rl.frames import FrameBuffer
 from neoteny.rl.replay import ReplayBuffer
 from neoteny.rl.replay_settings import ReplaySettings
 from neoteny.seeds import DATA, ENVIRONMENT, generator
@@ -124,17 +125,24 @@ class ReplayAgents(Agents):
         self._sums: dict[str, Tensor] = {}
 
     def _buffer(self, runs: int, capacity: int) -> ReplayBuffer:
-        return ReplayBuffer(
-            runs,
-            capacity,
-            self._observations,
-            None if self.DISCRETE else self._actions,
-            environments=self.settings.environments,
-            storage="uint8" if self._pixels else self.settings.storage,
-            shift=self.settings.reward_shift,
-            raw=self.RAW,
-            device=self.learner.device,
-        )
+        s = self.settings
+        given = (runs, capacity, self._observations, None if self.DISCRETE else self._actions)
+        options: dict[str, Any] = {
+            "environments": s.environments,
+            "shift": s.reward_shift,
+            "clip": s.reward_clip,
+            "raw": self.RAW,
+            "device": self.learner.device,
+        }
+        if s.storage != "frames":
+            return ReplayBuffer(*given, storage="uint8" if self._pixels else s.storage, **options)
+        space = self.environments.single_observation_space
+        if not self._pixels or len(space.shape) != 3:
+            raise SettingError(
+                "storage = 'frames' needs observations of several frames, bytes [frames, height, width], such as those "
+                f"of neoteny.envs.AtariGame; these are {space}: give another storage."
+            )
+        return FrameBuffer(*given, stack=space.shape[0], **options)
 
     # What kinds of agents say
 

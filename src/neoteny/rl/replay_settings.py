@@ -39,8 +39,8 @@ class ReplaySettings(AgentSettings):
     """n: rewards that are summed before the value of a later state is added"""
     capacity: int = 1_000_000
     """transitions that each agent's buffer holds"""
-    storage: Literal["float32", "uint8", "bits"] = "float32"
-    """how observations are kept: as they are, as bytes, or as bits where they are 0 or 1"""
+    storage: Literal["float32", "uint8", "bits", "frames"] = "float32"
+    """how observations are kept: as they are, as bytes, as bits where they are 0 or 1, or each frame of a stack once"""
     batch_size: int = 256
     """transitions in an update"""
     learning_starts: int = 10_000
@@ -53,6 +53,8 @@ class ReplaySettings(AgentSettings):
     """number of these updates; 0: no priming"""
     reward_shift: float = 0.0
     """added to every reward that is learned from; -1 in mazes, so that every step costs"""
+    reward_clip: float = math.inf
+    """C: rewards that are learned from are clipped to [-C, C], before that; 1 is usual in Atari's games"""
     reset_every: int = 0
     """steps of an agent between two moments at which methods that act at a change of task do so; 0: never"""
     max_grad_norm: float = math.inf
@@ -75,6 +77,7 @@ class ReplaySettings(AgentSettings):
         require_count(self, "learning_starts", "priming_steps", "priming_updates", "reset_every")
         require_positive(self, "replay_ratio")
         require(self, "reward_shift", is_finite(self.reward_shift), "a finite number")
+        require(self, "reward_clip", is_number(self.reward_clip) and self.reward_clip > 0, "a number > 0")
         for name in ("normalise_observations", "normalise_rewards", "clip_actions"):
             require(self, name, not getattr(self, name), "False: agents that learn from replay have no use for it")
         if self.capacity < self.batch_size:

@@ -61,12 +61,8 @@ def test_several_steps_written_at_once_are_the_same():
     for step in met:
         once.add(*step)
     for part in (met[:1], met[1:6], met[6:]):  # the last is more than it holds
-        many.add(
-            *(
-                np.stack(field, axis=1).reshape(R, len(part) * E, *field[0].shape[2:])
-                for field in zip(*part, strict=True)
-            )
-        )
+        fields = (np.stack(field, axis=1) for field in zip(*part, strict=True))
+        many.add(*(field.reshape(R, len(part) * E, *field.shape[3:]) for field in fields))
     equal(once, many, 3)
 
 

@@ -32,18 +32,20 @@ def life(steps: int, ends: float = 0.15, seed: int = 0) -> list[tuple[np.ndarray
 
 
 def frames(**options) -> FrameBuffer:
-    return FrameBuffer(R, CAPACITY, STACK * FRAME, None, stack=STACK, environments=E, **options)
+    return FrameBuffer(R, CAPACITY, STACK * FRAME, None, stack=STACK, environments=E, raw=True, **options)
 
 
 def everything(**options) -> ReplayBuffer:
-    return ReplayBuffer(R, CAPACITY, STACK * FRAME, None, environments=E, storage="uint8", **options)
+    return ReplayBuffer(R, CAPACITY, STACK * FRAME, None, environments=E, storage="uint8", raw=True, **options)
 
 
 def equal(one: ReplayBuffer, other: ReplayBuffer, steps: int = 1) -> None:
     places = np.broadcast_to(np.arange(one.size), (R, one.size))
     mine, theirs = one.take(places, GAMMA, steps), other.take(places, GAMMA, steps)
+    mine |= one.sequences(places, 4)
+    theirs |= other.sequences(places, 4)
     for name, value in theirs.items():
-        assert torch.equal(mine[name].to(value.dtype), value), name
+        assert torch.equal(mine[name], value), name
 
 
 @pytest.mark.parametrize("ends", [0.0, 0.15, 0.7])

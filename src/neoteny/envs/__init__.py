@@ -1,5 +1,5 @@
-"""Environments: MuJoCo robots on ground whose friction changes, one at a time or many in parallel; MinAtar's games and
-classic control, DeepMind's Control Suite and mazes, whose state can be saved.
+"""Environments: MuJoCo robots on ground whose friction changes, one at a time or many in parallel; MinAtar's and
+Atari's games, classic control, DeepMind's Control Suite and mazes, whose state can be saved.
 
     import gymnasium, neoteny.envs
     env = gymnasium.make("neoteny/SlipperyAnt-v0", observation="paper", seed=0)
@@ -15,6 +15,7 @@ require("gymnasium", "mujoco.batch", "gymnasium.envs.mujoco")
 
 import gymnasium  # noqa: E402
 
+from neoteny.envs.atari import AtariGame, atari_games  # noqa: E402
 from neoteny.envs.classic import make_classic  # noqa: E402
 from neoteny.envs.control import ControlTask, control_tasks  # noqa: E402
 from neoteny.envs.friction import (  # noqa: E402
@@ -32,6 +33,7 @@ from neoteny.envs.vector import MujocoVectorEnv, Steps  # noqa: E402
 from neoteny.envs.waypoints import Waypoints, push  # noqa: E402
 
 __all__ = [
+    "AtariGame",
     "ConstantFriction",
     "ControlTask",
     "FrictionSchedule",
@@ -45,6 +47,7 @@ __all__ = [
     "Slippery",
     "Steps",
     "Waypoints",
+    "atari_games",
     "control_tasks",
     "make_classic",
     "push",

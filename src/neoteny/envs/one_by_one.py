@@ -23,7 +23,8 @@ class OneByOne:
 
     "friction" and "unstable" are taken from `info`, where `neoteny.envs.Slippery` puts them. Environments that have
     `saved_state()` and `restore_state(state)` can go on after a checkpoint: those of `neoteny.envs.MinAtarGame`, of
-    `make_classic`, of `ControlTask`, of `GoalAnt` and of `Maze`. Observations that are bytes, as pixels are, stay so.
+    `AtariGame`, of `make_classic`, of `ControlTask`, of `GoalAnt` and of `Maze`. Observations that are bytes, as pixels
+    are, stay so.
 
     Args:
         make: makes one environment; called `number` times.

@@ -1,0 +1,194 @@
+"""An update of an agent that learns from pixels beside a one-file loop of ordinary PyTorch, on one thread.
+
+    python bench/atari.py                      # every section
+    python bench/atari.py --sections update
+
+Sides take turns in one process; the seconds are those of the core, and of each side the best turn counts. `--device
+cuda` measures five agents stacked on a GPU instead, and says how long 26 games would take there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from plain_pixels import Network, PlainPixels, nature, shifted
+from replay import best
+from torch.utils._pytree import tree_flatten
+
+from neoteny.lab.graph import Graph
+from neoteny.rl import OneByOne, PixelDQN, PixelSettings
+from neoteny.rl.augmenting import augmented
+from neoteny.rl.pixel_settings import BBF, DRQ, SPR
+from neoteny.units import random
+
+SHAPE, ACTIONS, BATCH, HELD = (4, 84, 84), 6, 32, 2_000
+ASKED = {"ordinary": 1.3, "sampling": 0.1}
+GAMES, SEEDS, STEPS = 26, 5, 100_000
+
+
+class Noise(gymnasium.Env):
+    """Pictures without a meaning."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, SHAPE, np.uint8)
+    action_space = gymnasium.spaces.Discrete(ACTIONS)
+
+    def reset(self, *, seed: int | None = None, options: Any = None):
+        """An image."""
+        self._rng = np.random.default_rng(seed)
+        return self._rng.integers(0, 256, SHAPE, dtype=np.uint8), {}
+
+    def step(self, action: Any):
+        """Another one."""
+        return self._rng.integers(0, 256, SHAPE, dtype=np.uint8), 1.0, False, False, {}
+
+
+def ours(runs: int = 1, device: str = "cpu", precision: str = "float32", **settings: Any) -> PixelDQN:
+    """Agents that learn at once, with transitions in their buffer."""
+    own = PixelSettings(**{**settings, "learning_starts": 0, "segment": 10, "capacity": HELD, "storage": "uint8"})
+    agents = PixelDQN(
+        OneByOne(Noise, runs), settings=own, seeds=range(runs), total=STEPS, device=device, precision=precision
+    )
+    rng, no = np.random.default_rng(0), np.zeros((runs, HELD), bool)
+    for _ in range(2):
+        seen = rng.integers(0, 256, (runs, HELD // 2, int(np.prod(SHAPE))), dtype=np.uint8)
+        half, none = (runs, HELD // 2), no[:, : HELD // 2]
+        agents.buffer.add(seen, rng.integers(ACTIONS, size=half), rng.standard_normal(half), seen, none, none)
+        agents._remember(HELD // 2)
+    return agents
+
+
+class Plain:
+    """An ordinary agent with its buffer; `tuned`: channels last and one fused call of Adam."""
+
+    def __init__(self, tuned: bool):
+        torch.manual_seed(0)
+        network = Network(nature(SHAPE[0], [32, 64, 64]), 64, 3_136, 512, ACTIONS, 0, 0)
+        self.format = torch.channels_last if tuned else torch.contiguous_format
+        self.agent = PlainPixels(network.to(memory_format=self.format), fused=tuned)
+        self.agent.target.to(memory_format=self.format)
+        rng = np.random.default_rng(0)
+        self.states, self.next_states = (rng.integers(0, 256, (HELD, *SHAPE), dtype=np.uint8) for _ in range(2))
+        self.actions, self.rewards = rng.integers(ACTIONS, size=HELD), rng.standard_normal(HELD).astype(np.float32)
+
+    def draw(self) -> dict[str, torch.Tensor]:
+        """A batch."""
+        rows = np.random.randint(HELD, size=BATCH)
+        names = ("states", "next_states", "actions", "rewards")
+        batch = {name: torch.from_numpy(getattr(self, name)[rows]) for name in names}
+        return {**batch, "discounts": torch.full((BATCH,), 0.9)}
+
+    def update(self) -> None:
+        """One update."""
+        batch = self.draw()
+        for name in ("states", "next_states"):
+            batch[name] = shifted(batch[name], 4, 0.05).contiguous(memory_format=self.format)
+        self.agent.update(batch)
+
+
+def augmenting() -> Callable[[], Any]:
+    """The augmentation of a batch, states and next states, as a compiled call."""
+    images = [torch.randint(0, 256, (BATCH, *SHAPE), dtype=torch.uint8) for _ in range(2)]
+    key = random.key(0)
+    call = Graph(
+        lambda own, one, two: (augmented(one, own), augmented(two, own)), tree_flatten((key, *images))[1], True
+    )
+    return lambda: call([key, *images])
+
+
+def update(rounds: int) -> list[str]:
+    """One update, batch included; drawing and augmenting the batch."""
+    agents, kept = ours(**DRQ), ours(**DRQ, tau=0.005)
+    generators = agents._generators(0)
+    found = best(
+        {
+            "ordinary PyTorch": Plain(False).update,
+            "ordinary PyTorch, channels last, fused Adam": Plain(True).update,
+            "neoteny": lambda: agents._learn(1, generators),
+            "neoteny, with a target network": lambda: kept._learn(1, generators),
+            "drawing a batch": lambda: agents._batches(1, generators),
+            "augmenting it": augmenting(),
+        },
+        rounds,
+        3,
+    )
+    own, tuned = found["neoteny"], found["ordinary PyTorch, channels last, fused Adam"]
+    lines = [f"One update of DrQ(eps)'s network, {BATCH} stacks of 4 x 84 x 84:", "", "| side | ms |", "|---|---:|"]
+    lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
+    share = (found["drawing a batch"] + found["augmenting it"]) / own
+    ratios = {
+        "ordinary / neoteny": (found["ordinary PyTorch"] / own, f">= {ASKED['ordinary']}"),
+        "the tuned one / neoteny": (tuned / own, ""),
+        "the tuned one / neoteny with a target network": (tuned / found["neoteny, with a target network"], ""),
+        "drawing and augmenting / update": (share, f"<= {ASKED['sampling']}"),
+    }
+    lines += ["", "| ratio | measured | asked |", "|---|---:|---:|"]
+    return [*lines, *(f"| {name} | {value:.2f} | {asked} |" for name, (value, asked) in ratios.items())]
+
+
+def coarse(rounds: int) -> list[str]:
+    """One update with products and convolutions in bfloat16, beside single precision."""
+    sides = {}
+    for precision in ("float32", "bfloat16"):
+        agents = ours(precision=precision, **DRQ)
+        sides[precision] = partial(agents._learn, 1, agents._generators(0))
+    found = best(sides, rounds, 3)
+    return [f"float32 {found['float32']:.2f} ms, bfloat16 {found['bfloat16']:.2f} ms."]
+
+
+def stacked(rounds: int, device: str) -> list[str]:
+    """Updates a second of five agents side by side on an accelerator, and what a table of 26 games takes."""
+    lines = ["| agent | precision | updates a second | 26 games, 5 seeds: hours |", "|---|---|---:|---:|"]
+    for name, settings in (("DrQ(eps)", DRQ), ("SPR", SPR), ("BBF", BBF)):
+        for precision in ("float32", "bfloat16"):
+            agents = ours(SEEDS, device, precision, **settings)
+            generators = agents._generators(0)
+            agents._learn(8, generators)
+            speeds = []
+            for _ in range(rounds):
+                torch.accelerator.synchronize()
+                begun = time.perf_counter()
+                agents._learn(32, generators)
+                torch.accelerator.synchronize()
+                speeds.append(32 * SEEDS / (time.perf_counter() - begun))
+            updates = GAMES * SEEDS * STEPS * agents.settings.replay_ratio
+            lines.append(f"| {name} | {precision} | {max(speeds):,.0f} | {updates / max(speeds) / 3600:.1f} |")
+    return [*lines, "", "The hours are those of the updates alone."]
+
+
+SECTIONS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
+    "update": ("An update", update),
+    "bfloat16": ("An update in bfloat16", coarse),
+}
+
+
+def main() -> None:
+    """Measure and print; with `--out`, also write the tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sections", default=",".join(SECTIONS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="where to write the tables")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text = ["# Agents that learn from pixels: what an update costs", ""]
+    if options.device != "cpu":
+        text += stacked(options.rounds, options.device)
+    else:
+        for name in options.sections.split(","):
+            title, section = SECTIONS[name]
+            text += [f"## {title}", "", *section(options.rounds), ""]
+    print("\n".join(text))
+    if options.out:
+        options.out.write_text("\n".join(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -321,6 +321,28 @@ def test_the_reset_of_bbf_halves_the_encoder_and_draws_the_heads_anew():
                 assert fresh.std().item() == pytest.approx(bounds[name] / 3**0.5, rel=0.3)
 
 
+@pytest.mark.parametrize("keep_momentum", [True, False])
+@pytest.mark.parametrize("keep_layers", [0, 2])
+def test_when_the_hare_goes_back_to_its_target(keep_momentum, keep_layers):
+    hare = HareAndTortoise(tortoise="target", keep_momentum=keep_momentum, keep_layers=keep_layers)
+    agents = agents_of((0,), hare, **DRQ_HERE, tau=0.05)
+    agents.iterate()
+    before = carry_of(agents)
+    agents._new_task()
+    after = carry_of(agents)
+    for name, now in after["tensors"].items():
+        target, stays = before["slow"]["target"][name], keep_layers and name.startswith(("projection", "head"))
+        assert torch.equal(after["slow"]["target"][name], target)
+        assert torch.equal(now, before["tensors"][name] if stays else target)
+        moments, count = after["optim"][name]["exp_avg_sq"], after["optim"][name]["step"]
+        if keep_momentum or stays:
+            assert torch.equal(moments, before["optim"][name]["exp_avg_sq"]) and count == agents._phase
+        else:
+            assert not moments.any() and count == 0
+    agents.iterate()
+    assert agents.alive.all()
+
+
 def test_n_does_not_begin_anew_where_nothing_is_drawn_anew():
     agents = agents_of((0,), HareAndTortoise(tortoise="target"), **BBF_HERE)
     agents.iterate()
@@ -372,5 +394,7 @@ def test_what_does_not_fit_is_refused():
             PixelSettings(**wrong)
     with pytest.raises(SettingError, match=r"images of bytes.*take DQN"):
         PixelDQN(OneByOne(lambda: gymnasium.make("CartPole-v1"), 1), settings=PixelSettings(), compile=False)
+    with pytest.raises(NetworkError, match="keep_layers = 9 keeps all"):
+        agents_of((0,), HareAndTortoise(keep_layers=9), **DRQ_HERE)
     with pytest.raises(NetworkError, match="nothing of 'predictor' is trained here"):
         agents_of((0,), HeadReset(also=("predictor",)), **DRQ_HERE)

@@ -54,7 +54,7 @@ class Reference(ResettingReference):
     def intervene(self, update, grads, hidden):
         chosen = []
         for layer, h in enumerate(hidden):
-            fired = (h != 0).mean((0, 2)) > self.method.least_share
+            fired = (h > 0).mean((0, 2)) > self.method.least_share
             self.end(layer, fired)
             self.age[layer][~fired] += len(h)
             old = self.age[layer] > self.tau[layer]
@@ -107,7 +107,7 @@ class AuthorsHistogram(Reference):
 
     def intervene(self, update, grads, hidden):
         for layer, h in enumerate(hidden):
-            fired = (h != 0).any((0, 2))
+            fired = (h > 0).any((0, 2))
             self.end(layer, fired)
             self.age[layer][~fired] += len(h)
             old = self.age[layer] >= self.tau[layer]
@@ -171,14 +171,26 @@ def test_the_threshold_is_the_quantile_of_silences():
     assert logged([70] * 3, threshold=70, longest=100) == 100
 
 
-@pytest.mark.parametrize("kind", ["dense", "conv", "sequence"])
-def test_examples_are_counted_over_all_passes(kind):
-    """As many as the gradients of the step come from, whatever the number of positions, and as in the laboratory."""
+@pytest.mark.parametrize(
+    ("kind", "activation"),
+    [
+        ("dense", nn.ReLU()),
+        ("conv", nn.ReLU()),
+        ("sequence", nn.ReLU()),
+        ("dense", nn.LeakyReLU(0.1)),
+        ("conv", nn.ELU()),
+    ],
+)
+def test_examples_are_counted_over_all_passes(kind, activation):
+    """As many as the gradients of the step come from, whatever the number of positions, and as in the laboratory.
+
+    Activations below 0 are silent as well.
+    """
     torch.manual_seed(0)
     if kind == "conv":
-        model, shape, layer = nn.Sequential(nn.Conv2d(1, 3, 2), nn.ReLU(), nn.Conv2d(3, 1, 2)), (1, 5, 5), "0"
+        model, shape, layer = nn.Sequential(nn.Conv2d(1, 3, 2), activation, nn.Conv2d(3, 1, 2)), (1, 5, 5), "0"
     else:
-        model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
+        model = nn.Sequential(nn.Linear(4, 3), activation, nn.Linear(3, 1))
         shape, layer = ((4,) if kind == "dense" else (6, 4)), "0"
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     plasticity = neoteny.attach(model, optimizer, SelfNormalisedResets(), torch.zeros(2, *shape))
@@ -192,7 +204,7 @@ def test_examples_are_counted_over_all_passes(kind):
         for x in inputs:
             model(x).sum().backward()
         found = plasticity._watch.take()[layer]
-        values = torch.relu(model[0](torch.cat(inputs)))
+        values = activation(model[0](torch.cat(inputs))).detach()
         values = values.movedim(-1, 1) if kind == "sequence" else values
         alone = Activations(values.flatten(2) if values.dim() > 2 else values.unsqueeze(2))
         assert float(found.examples()) == float(alone.examples()) == sum(sizes)

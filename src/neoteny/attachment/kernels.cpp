@@ -19,7 +19,7 @@ struct Magnitude {
 };
 
 struct Fired {
-    float operator()(float x) const { return x != 0.0f ? 1.0f : 0.0f; }
+    float operator()(float x) const { return x > 0.0f ? 1.0f : 0.0f; }
 };
 
 // Adds the sums of f(x) over all other dimensions of x, [before, length, after], to `along`, [length].
@@ -49,13 +49,13 @@ void add_up(F f, const float* x, Count before, Count length, Count after, double
 extern "C" {
 
 // How units lie in h, [before, units * block, after]: unit i has the i-th `block` of the second dimension. And what is
-// counted: `examples`, where it is not below 0, and how often h is not 0 where `fired`, else |h|.
+// counted: `examples`, where it is not below 0, and how often h is above 0 where `fired`, else |h|.
 struct Summing {
     Count before, units, block, after, examples, fired;
 };
 
 // The number of entries of each unit, that of examples where it is not below 0, and of each unit the sum of |h|, or how
-// often h is not 0, [1 or 2 + units]; all 0 where a sum is not finite.
+// often h is above 0, [1 or 2 + units]; all 0 where a sum is not finite.
 void neoteny_sum(const Summing* how, const float* h, float* out) {
     const Count units = how->units, block = how->block;
     std::vector<double> along(units * block);

@@ -28,7 +28,8 @@ _FINENESS = 8
 class SelfNormalisedResets(UnitReset):
     """Reset every unit that has been silent for an improbably long time, compared with its own earlier silences.
 
-    A silence of a unit is a run of examples on which it does not fire. Its age a counts the examples since it last
+    A unit fires where its activation is above 0, also where the activation function has negative values. A silence of a
+    unit is a run of examples on which it does not fire. Its age a counts the examples since it last
     fired. At every update, on B examples:
 
         it fired on none of them:  a ← a + B
@@ -56,7 +57,7 @@ class SelfNormalisedResets(UnitReset):
             later.
         at_threshold: also reset where a = τ, and double τ where the log gives exactly τ, as the authors' code does.
         least_share: a unit counts as firing on a batch if more than this share of its entries (examples and positions)
-            is not 0; 0 in the paper.
+            is above 0; 0 in the paper.
 
     Raises:
         SettingError: a setting outside its range.
@@ -70,8 +71,8 @@ class SelfNormalisedResets(UnitReset):
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"rejection": (0.02, 0.05, 0.1)}
     memory: ClassVar[tuple[float, float]] = (0.0, 4.0)
     avoid: ClassVar[str] = (
-        "With activation functions that are never exactly 0 (tanh, leaky ReLU, GELU): every unit always fires, and "
-        "nothing is reset. On streams whose inputs come back after pauses much longer than a period."
+        "With activation functions that are always above 0 (sigmoid, softplus): every unit always fires, and nothing "
+        "is reset. On streams whose inputs come back after pauses much longer than a period."
     )
 
     rejection: float = 0.05

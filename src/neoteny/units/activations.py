@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 AVERAGED: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda h: h,
     "mean_abs": lambda h: h.abs(),
-    "fired": lambda h: h != 0,
+    "fired": lambda h: h > 0,
 }
 """The statistics that are means of a function of h, by name, each with that function."""
 STATISTICS = (*AVERAGED, "mean_abs_about", "examples")
@@ -49,7 +49,7 @@ class Activations:
         return self.average("mean_abs")
 
     def fired(self) -> Tensor:
-        """The share of examples and positions where h is not 0."""
+        """The share of examples and positions where h is above 0."""
         return self.average("fired")
 
     def average(self, statistic: str) -> Tensor:

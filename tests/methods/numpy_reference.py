@@ -77,10 +77,12 @@ class Adam:
 class ContinualBackprop:
     """`draw(update, layer, shape)` gives fresh incoming weights, `lots(update, layer)` uniform numbers in [0, 1)."""
 
-    def __init__(self, net, optimizer, rate, decay, maturity, utility, draw, rule="account", compensate=False):
+    def __init__(
+        self, net, optimizer, rate, decay, maturity, utility, draw, rule="account", compensate=False, authors_code=False
+    ):
         self.net, self.optimizer, self.draw = net, optimizer, draw
         self.rate, self.decay, self.maturity, self.utility = Fraction(str(rate)), decay, maturity, utility
-        self.rule, self.compensate = rule, compensate
+        self.rule, self.compensate, self.authors_code = rule, compensate, authors_code
         sizes = [len(w) for w in net.weights[:-1]]
         self.age = [np.zeros(n, int) for n in sizes]
         self.u = [np.zeros(n) for n in sizes]
@@ -106,10 +108,14 @@ class ContinualBackprop:
                 "weight": w_out,
                 "adaptation": 1 / w_in,
             }[self.utility]
+            if self.authors_code:  # at each position of a flattened map by itself
+                centre = 0 if self.utility == "contribution" else (self.f[layer] / correction)[:, None]
+                own = np.abs(self.net.weights[layer + 1]).sum(0).reshape(n, -1)
+                new = (np.abs(h - centre).mean(0) * own).sum(1) / (1 if self.utility == "contribution" else w_in)
             self.u[layer] = self.decay * self.u[layer] + (1 - self.decay) * new
             ranked = self.u[layer] / correction
             mature = [unit for unit in range(n) if self.age[layer][unit] > self.maturity]
-            self.account[layer] += self.rate * len(mature)
+            self.account[layer] += self.rate * (n if self.authors_code and mature else len(mature))
             due = int(self.account[layer]) if self.rule == "accumulate" else int(self.account[layer] >= 1)
             due = min(due, len(mature))
             self.account[layer] -= due
@@ -129,9 +135,11 @@ class ContinualBackprop:
                 self.net.weights[layer + 1][:, columns] = 0
                 depth = len(self.net.weights)
                 for state in (self.optimizer.state[layer], self.optimizer.state[depth + layer]):
-                    for value in state.values():
-                        value[unit] = 0
-                for value in self.optimizer.state[layer + 1].values():
-                    value[:, columns] = 0
+                    for name, value in state.items():
+                        if not (self.authors_code and name == "buffer"):
+                            value[unit] = 0
+                for name, value in self.optimizer.state[layer + 1].items():
+                    if not (self.authors_code and name == "buffer"):
+                        value[:, columns] = 0
                 self.age[layer][unit] = self.u[layer][unit] = self.f[layer][unit] = 0
                 self.replaced[layer] += 1

@@ -113,6 +113,12 @@ def test_compensation(make):
     compare(make, "sgd", utility="adaptable_contribution", replacement="account", compensate=True)
 
 
+@pytest.mark.parametrize("kind", ["momentum", "adam"])
+@pytest.mark.parametrize("utility", ["contribution", "adaptable_contribution"])
+def test_the_authors_code(kind, utility):
+    compare(conv_net, kind, utility=utility, replacement="accumulate", replacement_rate=0.03, authors_code=True)
+
+
 def compare(make, kind, replacement_rate=0.01, maturity_threshold=12, **settings):
     model = make()
     net = numpy_net(model)
@@ -131,9 +137,10 @@ def compare(make, kind, replacement_rate=0.01, maturity_threshold=12, **settings
         0.9,
         maturity_threshold,
         method.utility,
-        draw_as_attached(initialisers, shared=method.replacement == "account"),
+        draw_as_attached(initialisers, shared=method.replacement == "account" or replacement_rate * 10 <= 1),
         rule=method.replacement,
         compensate=method.compensate,
+        authors_code=method.authors_code,
     )
     for update in range(STEPS):
         x, y = batch(model, data)

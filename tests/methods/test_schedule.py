@@ -15,16 +15,15 @@ from neoteny.errors import CheckpointError
 from neoteny.methods.shared.schedule import Periodic, Replacements
 
 
-def brute_force(rate, size, maturity, rule, steps):
+def brute_force(rate, size, maturity, rule, steps, whole=False):
     """One layer, one step at a time, every unit with its age: what is due, and how many units are eligible after it."""
     rate, account = Fraction(str(rate)), Fraction(0)
     ages, due, eligible = [0] * size, [], []
     for _ in range(steps):
         ages = [age + 1 for age in ages]
         mature = [unit for unit in range(size) if ages[unit] > maturity]
-        account += rate * len(mature)
-        count = int(account)
-        count = min(count, 1, len(mature)) if rule == "account" else count
+        account += rate * (size if whole and mature else len(mature))
+        count = min(int(account), len(mature), *([1] if rule == "account" else []))
         account -= count
         for unit in mature[:count]:
             ages[unit] = 0
@@ -43,11 +42,12 @@ rates = st.one_of(st.sampled_from([0.0, 1.0, 0.1, 0.29, 1e-3, 0.07, 0.5]), st.fl
     st.integers(0, 30),
     st.sampled_from(["account", "accumulate"]),
     st.lists(st.integers(0, 90)),
+    st.booleans(),
 )
-def test_account_rules_agree_step_by_step_however_the_range_is_cut(rate, size, maturity, rule, cuts):
+def test_account_rules_agree_step_by_step_however_the_range_is_cut(rate, size, maturity, rule, cuts, whole):
     steps = sum(cuts)
-    expected, eligible = brute_force(rate, size, maturity, rule, steps)
-    clock = Replacements(rate, [size], maturity, rule)
+    expected, eligible = brute_force(rate, size, maturity, rule, steps, whole)
+    clock = Replacements(rate, [size], maturity, rule, whole=whole)
     got = np.concatenate([clock.take(cut)[:, 0] for cut in cuts] or [np.zeros(0, int)])
     assert np.array_equal(got, expected)
     assert clock.replaced == [expected.sum()]
@@ -68,6 +68,15 @@ def test_account_does_not_grow_while_nothing_is_eligible():
     assert not due[:1000].any()
     assert due[1000] == 2  # 0.5 * 4 at the first step at which all four are mature, and no more
     assert due.max() == 2
+
+
+def test_the_authors_draw_no_further_unit_beyond_one():
+    """Where at least one unit is due at each step, the share beyond whole units is left out; below one it is drawn."""
+    due = Replacements(0.45, [5], 0, "drawn", np.random.default_rng(0), whole=True).take(100)[:, 0]
+    assert set(due.tolist()) <= {1, 2}
+    assert due[0] == 2  # 0.45 * 5 is 2.25
+    rare = Replacements(0.1, [5], 0, "drawn", np.random.default_rng(0), whole=True).take(2_000)[:, 0]
+    assert 0.4 < rare.mean() < 0.55
 
 
 @pytest.mark.parametrize("rule", ["account", "accumulate", "drawn"])

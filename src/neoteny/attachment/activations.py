@@ -165,15 +165,15 @@ class SummedActivations(Activations):
         """
         return self.sums[1]
 
-    def mean_abs_about(self, centre: Tensor) -> Tensor:
-        """Mean of |h - c|."""
+    def mean_abs_about(self, centre: Tensor, places: int | None = None) -> Tensor:
+        """Mean of |h - c|; by place of a flattened map where their number is given."""
         centre = centre.to(self._count.dtype)
-        total = torch.zeros_like(centre)
+        total = centre.new_zeros(centre.shape[0], *([] if places is None else [places]))
         for value in self._kept:
-            away = self._reader.features(value).to(centre.dtype) - centre.unsqueeze(-1)
-            total += away.abs_().sum((0, 2))
+            away = (self._reader.features(value).to(centre.dtype) - centre.unsqueeze(-1)).abs_()
+            total += away.sum((0, 2)) if places is None else away.unflatten(2, (places, -1)).sum((0, 3))
         (total,) = self._processes.add_up([total])
-        return total / self._count
+        return total / (self._count / (places or 1))
 
 
 def _compile_anew(model: nn.Module) -> None:

@@ -48,7 +48,8 @@ class FusedUtilities:
         """For a method whose rule is the kernel's; None for others."""
         if not isinstance(method, ContinualBackprop) or type(method) is not ContinualBackprop:  # one may be derived
             return None
-        return cls(method, user) if method.utility == "contribution" and not method.compensate else None
+        plain = method.utility == "contribution" and not (method.compensate or method.authors_code)
+        return cls(method, user) if plain else None
 
     def judge(self, state: Tensors, features: Mapping[str, Any], due: Sequence[int] | None) -> bool:
         """Bring `state` up to date after an optimizer's step, writing into its tensors; whether that was done."""

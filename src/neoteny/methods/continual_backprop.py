@@ -6,7 +6,7 @@ Dohare, Hernandez-Garcia, Lan, Rahman, Mahmood & Sutton, "Loss of plasticity in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neoteny.methods.shared.schedule import Replacements
+    from neoteny.units.newborn import NewbornState
     from neoteny.units.records import Network, Slices, UnitLayer
 
 Utility = Literal[
@@ -63,8 +64,15 @@ class ContinualBackprop(UnitReset):
     a step: those of least û. They get w_in from the layer's initialiser, bias 0, w_out 0, u = f = a = 0 and the initial
     values of norms; the optimizer's state of exactly these entries starts anew.
 
-    Four things differ from the authors' code: every unit's average is corrected with its own age; the optimizer's state
-    of replaced units is reset; n feature maps count as n units, not n · positions; and the compensation has an effect.
+    With `authors_code` it does what the authors' programs do where that differs:
+
+    - the account grows by ρ n for all n units of a layer while any is eligible, not by ρ for each eligible one; and
+      `drawn` draws no further unit where ⌊ρ · eligible⌋ is at least 1;
+    - SGD's momentum of replaced units goes on, where else the optimizer's state of their weights starts anew;
+    - where a feature map is flattened, y is the sum over positions of mean|h| · Σ|w_out| at each position, not the
+      product of their sums.
+
+    One difference stays: with `compensate` their mean is set to 0 before it is used, so that nothing is compensated.
 
     Args:
         replacement_rate: ρ, share of the eligible units of a layer replaced at a step, in [0, 1].
@@ -75,6 +83,7 @@ class ContinualBackprop(UnitReset):
         replacement: `account` replaces at most one unit in a layer and step (Nature, Algorithm 1), `accumulate` as many
             as the account holds (the authors' code), `drawn` draws whether one is replaced (the authors' default).
         compensate: first add w_out f̂ to the biases of the layers that read the unit, which keeps their mean inputs.
+        authors_code: count, judge and keep momentum as the authors' programs do, see above.
 
     Raises:
         SettingError: a setting outside its range; `compensate` where a layer that reads the units has no bias.
@@ -101,6 +110,7 @@ class ContinualBackprop(UnitReset):
     utility: Utility = "contribution"
     replacement: Replacement = "account"
     compensate: bool = False
+    authors_code: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -115,6 +125,7 @@ class ContinualBackprop(UnitReset):
             cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),
             cls(replacement_rate=0.4, maturity_threshold=3, replacement="accumulate", utility="random"),
+            cls(replacement_rate=0.1, maturity_threshold=3, replacement="accumulate", authors_code=True),
         ]
         inactive = [
             cls(replacement_rate=0, utility="adaptable_contribution"),
@@ -156,7 +167,8 @@ class ContinualBackprop(UnitReset):
 
         sizes = [layer.size for layer in network.layers]
         lots = generator(seed, METHOD)
-        return Replacements(float(self.replacement_rate), sizes, int(self.maturity_threshold), self.replacement, lots)
+        rate, maturity = float(self.replacement_rate), int(self.maturity_threshold)
+        return Replacements(rate, sizes, maturity, self.replacement, lots, self.authors_code)
 
     @property
     def observes(self) -> frozenset[str]:
@@ -164,6 +176,8 @@ class ContinualBackprop(UnitReset):
         wanted = {"mean"} if self._keeps_mean else set()
         if self.utility in _USES_ACTIVATION:
             wanted.add("mean_abs_about" if self.utility in _USES_MEAN else "mean_abs")
+            if self.authors_code:
+                wanted.add("mean_abs_about")
         return frozenset(wanted)
 
     def intervene(self, step: Step, state: Tensors, due: Tensor | None) -> Tensors:
@@ -223,8 +237,13 @@ class ContinualBackprop(UnitReset):
             seen = sample.isfinite()
         if self.utility != "random":
             sample = 1.0
-            if h is not None and self.utility in _USES_MEAN:
-                sample = h.mean_abs_about(new[mean] / new[share])
+            centre = new[mean] / new[share] if self.utility in _USES_MEAN else torch.zeros_like(new[share])
+            if h is not None and sent is not None and self._by_position(layer):
+                (read,) = layer.outgoing
+                away = h.mean_abs_about(centre, read.block)
+                sample, sent = (away * read.by_position(step.tensors[read.name].to(away.dtype).abs())).sum(1), None
+            elif h is not None and self.utility in _USES_MEAN:
+                sample = h.mean_abs_about(centre)
             elif h is not None and self.utility in _USES_ACTIVATION:
                 sample = h.mean_abs()
             if isinstance(sample, torch.Tensor):
@@ -235,6 +254,11 @@ class ContinualBackprop(UnitReset):
             new[utility] = self.decay_rate * state[utility] + (1 - self.decay_rate) * sample
         for name, value in new.items():
             state[name] = value if seen is None else torch.where(seen, value, state[name])
+
+    def _by_position(self, layer: UnitLayer) -> bool:
+        """Whether a layer's utility is added up over the positions at which a flattened map is read."""
+        flattened = len(layer.outgoing) == 1 and layer.outgoing[0].block > 1 and layer.outgoing[0].groups == 1
+        return self.authors_code and self.utility in _USES_ACTIVATION and flattened
 
     def _choose(self, layer: UnitLayer, state: Tensors, due: Tensor, step: Step, number: int) -> Tensor:
         """Step 3: the `due` eligible units of least û, as a mask `[n]`; among equal ones the first."""
@@ -271,13 +295,26 @@ class ContinualBackprop(UnitReset):
                 assert bias is not None  # `init` refuses others
                 old = step.tensors[bias]
                 step.tensors[bias] = old + _contribution(slices, step.tensors[slices.name], mean).to(old.dtype)
+        newborn = step.newborn
+        if self.authors_code:
+            step.newborn = _but_momentum(newborn)
         step.make_new(layer, chosen, key, shared_draw=self.draws_one_row(layer), at_most=at_most)
+        step.newborn = newborn
         for name in ("age", "share", "utility", "mean"):
             value = state.get(f"{layer.name}/{name}")
             if value is not None:
                 state[f"{layer.name}/{name}"] = value.masked_fill(chosen, 0)
         replaced = f"{layer.name}/replaced"
         state[replaced] = state[replaced] + chosen.sum(dtype=torch.int32)
+
+
+def _but_momentum(newborn: NewbornState) -> NewbornState:
+    """What the optimizer's state holds for new weights, but the momentum of SGD, which stays as it is."""
+
+    def kept(parameter: str, kind: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]) -> Tensor | float:
+        return old if kind == "momentum_buffer" else newborn(parameter, kind, old, weight, new)
+
+    return kept
 
 
 def _contribution(slices: Slices, weight: Tensor, activation: Tensor) -> Tensor:

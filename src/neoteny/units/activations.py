@@ -56,9 +56,10 @@ class Activations:
         """One of the statistics in `AVERAGED`."""
         return AVERAGED[statistic](self.values).to(self.values.dtype).mean((0, 2))
 
-    def mean_abs_about(self, centre: Tensor) -> Tensor:
-        """Mean of |h - c|, with c `[units]`."""
-        return (self.values - centre.unsqueeze(-1)).abs().mean((0, 2))
+    def mean_abs_about(self, centre: Tensor, places: int | None = None) -> Tensor:
+        """Mean of |h - c|, with c `[units]`; with the number of places of a flattened map by place, `[units, places]`."""
+        away = (self.values - centre.unsqueeze(-1)).abs()
+        return away.mean((0, 2)) if places is None else away.unflatten(2, (places, -1)).mean((0, 3))
 
     def examples(self) -> Tensor:
         """How many examples there were, `[]`; positions do not count."""

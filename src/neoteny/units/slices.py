@@ -137,6 +137,10 @@ class Slices:
             moved = moved[self.positions(tensor.device).flatten()]
         return moved.unflatten(0, (self.size, self.block))
 
+    def by_position(self, tensor: Tensor) -> Tensor:
+        """The sum over all other dimensions, of each unit at each of its positions, `[size, k]`."""
+        return self._grouped(tensor).flatten(2).sum(2)
+
     def rows(self, tensor: Tensor) -> Tensor:
         """All entries of `tensor` that belong to each unit, `[size, entries of one unit]`, units first."""
         grouped = self._grouped(tensor)

@@ -77,7 +77,7 @@ def unsuited(module: nn.Module, step: TrainingStep, example: Tensor, lanes: bool
         m
         for m in measured
         if not isinstance(m, ContinualBackprop)
-        or (m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate))
+        or (m.utility in UTILITIES and (UTILITIES[m.utility][0] or not m.compensate) and not m.authors_code)
     ]
     if len(measured) > 1 or kept != measured:
         return f"it keeps one utility of {', '.join(UTILITIES)}, or one backbone"

@@ -94,6 +94,9 @@ class Replacements:
     - `accumulate`: the same with ⌊c⌋ units at once;
     - `drawn`: ⌊ρ e(t)⌋ units, and one more with the probability ρ e(t) - ⌊ρ e(t)⌋.
 
+    As the authors' code has it (`whole`), the account of `accumulate` and `account` grows by ρ n for all n units of the
+    layer while any is eligible, and `drawn` draws no further unit where ⌊ρ e(t)⌋ is at least 1.
+
     The account is not summed step by step but computed as ρ Σ e(t) - replaced, in whole numbers, with ρ taken as the
     decimal fraction that it is written as. So it does not drift. For `drawn`, the number of steps until the next
     success is drawn: while e is constant it has a geometric distribution, and as that has no memory, it is drawn again
@@ -106,6 +109,7 @@ class Replacements:
         maturity: m, updates.
         rule: `account`, `accumulate` or `drawn`.
         generator: random numbers for `drawn`; each layer gets a generator of its own from it.
+        whole: whether to count as the authors' code does.
 
     >>> clock = Replacements(0.1, [5, 20], maturity=2, rule="account", generator=np.random.default_rng(0))
     >>> clock.take(5).T
@@ -116,12 +120,18 @@ class Replacements:
     """
 
     def __init__(
-        self, rate: float, sizes: Sequence[int], maturity: int, rule: Rule, generator: np.random.Generator | None = None
+        self,
+        rate: float,
+        sizes: Sequence[int],
+        maturity: int,
+        rule: Rule,
+        generator: np.random.Generator | None = None,
+        whole: bool = False,
     ):
         if generator is None:
             generator = np.random.default_rng(0)
         self._layers = [
-            _LayerClock(Fraction(str(float(rate))), int(size), int(maturity), rule, lots)
+            _LayerClock(Fraction(str(float(rate))), int(size), int(maturity), rule, lots, whole)
             for size, lots in zip(sizes, generator.spawn(len(sizes)), strict=True)
         ]
 
@@ -170,11 +180,14 @@ class Replacements:
 class _LayerClock:
     """One layer's clock. Steps count from 1; `now` is the last one taken."""
 
-    def __init__(self, rate: Fraction, size: int, maturity: int, rule: Rule, lots: np.random.Generator):
+    def __init__(
+        self, rate: Fraction, size: int, maturity: int, rule: Rule, lots: np.random.Generator, whole: bool = False
+    ):
         self.rate, self.size, self.maturity, self.rule, self.lots = rate, size, maturity, rule, lots
+        self.whole = whole
         self._ratio = rate.numerator, rate.denominator  # a Fraction's own cost more to ask for
         self.now = self.replaced = self.eligible = 0
-        self.unit_steps = 0  # Σ e(t)
+        self.unit_steps = 0  # Σ e(t), or of n while any is eligible
         self.growing: deque[tuple[int, int]] = deque([(maturity + 1, size)])  # (step at which they are eligible, units)
         self.next_due: float = inf
 
@@ -185,7 +198,7 @@ class _LayerClock:
     def advance(self, steps: int, due: np.ndarray) -> None:
         """Go `steps` on, writing what is due into `due`, `[steps]`."""
         start, end = self.now, self.now + steps
-        if self.rule == "account" and not self.maturity and self.rate * self.size <= 1:
+        if self.rule == "account" and not self.maturity and self.rate * self.size <= 1 and not self.whole:
             self._go_steadily(steps, due)
             return
         while True:
@@ -218,7 +231,7 @@ class _LayerClock:
         self.next_due = self._next_due()
 
     def _pass_to(self, step: float) -> None:
-        self.unit_steps += self.eligible * (int(step) - self.now)
+        self.unit_steps += self._counted * (int(step) - self.now)
         self.now = int(step)
 
     def _count(self) -> int:
@@ -226,8 +239,13 @@ class _LayerClock:
         if self.rule == "account":
             return 1
         if self.rule == "accumulate":
-            return floor(self.rate * self.unit_steps) - self.replaced
+            return min(floor(self.rate * self.unit_steps) - self.replaced, self.eligible)
         return floor(self.rate * self.eligible) + self._lucky
+
+    @property
+    def _counted(self) -> int:
+        """Units that a step counts into the account."""
+        return self.size if self.whole and self.eligible else self.eligible
 
     def _next_due(self) -> float:
         """The next step at which something is due if the number of eligible units stays as it is."""
@@ -239,11 +257,11 @@ class _LayerClock:
             lot = self.lots.random() if chance else 0.0
             self._lucky = 1
             if whole:  # due at every step: the lot only decides on one more
-                self._lucky = int(lot < chance)
+                self._lucky = int(lot < chance and not self.whole)
                 return self.now + 1
             return self.now + 1 + floor(log1p(-lot) / log1p(-float(chance)))
         needed = -(-(self.replaced + 1) * below // above)  # the least Σ e(t) that will do
-        return self.now + max(1, -((self.unit_steps - needed) // self.eligible))
+        return self.now + max(1, -((self.unit_steps - needed) // self._counted))
 
     _lucky = 1
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import neoteny
 from methods.comparing import Reference, conv_net
 from methods.reference_batches import (
     compare_on_reference,
@@ -17,6 +18,7 @@ from methods.reference_batches import (
     pulled_back,
     setting,
 )
+from neoteny import lab
 from neoteny.errors import SettingError
 from neoteny.methods.c_chain import CChain
 
@@ -120,6 +122,45 @@ def test_the_pull_has_the_share_of_the_gradient_that_was_asked_for():
         count = sum(p.numel() for p in pull.values())
         norm = float(sum((p**2).sum() for p in pull.values())) ** 0.5
         assert norm == pytest.approx(strength * scale * count**0.5, rel=1e-9)
+
+
+def test_the_term_has_the_share_of_the_loss_that_was_asked_for():
+    """The paper's ratio: running means of the losses, of which the learner's step tells its own."""
+    model, network, batch, step = setting(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2), inputs=(4,))
+    method = CChain(strength=0.05, scaling="losses", decay=0.9)
+    state, main, churn = method.init(network, dict(model.state_dict())), 0.0, 0.0
+    for loss in (3.0, -2.0, 5.0):
+        with torch.no_grad():
+            before = model(batch).numpy().copy()
+            for p in model.parameters():
+                p += 0.1 * torch.randn_like(p)
+            distance = ((model(batch).numpy() - before) ** 2).mean()
+        state = method.intervene(step(), state, None)
+        now = step(loss=torch.tensor(loss, dtype=torch.float64))
+        given = {name: grad.clone() for name, grad in now.grads.items()}
+        fixed = step()
+        CChain(strength=1.0, scaling="fixed").regularise(fixed, state)
+        state = method.regularise(now, state)
+        main, churn = 0.9 * main + 0.1 * abs(loss), 0.9 * churn + 0.1 * distance
+        for name, grad in now.grads.items():
+            expected = 0.05 * main / churn * (fixed.grads[name] - given[name])
+            torch.testing.assert_close(grad - given[name], expected)
+
+
+def test_a_ratio_of_losses_is_for_the_laboratory():
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(SettingError, match="the loss of each batch"):
+        neoteny.attach(model, optimizer, CChain(scaling="losses"), torch.zeros(2, 4), reference=torch.zeros(2, 4))
+
+
+def test_runs_of_a_stack_each_keep_their_own_ratio(tmp_path):
+    given = {"method": CChain(scaling="losses", strength=0.5), "scale": "tiny"}
+    stack = lab.run("slowly-changing-regression", runs=2, out=tmp_path / "both", progress=False, **given)
+    alone = lab.run("slowly-changing-regression", runs=1, seed=1, out=tmp_path / "one", progress=False, **given)
+    plain = lab.run("slowly-changing-regression", runs=1, seed=1, out=tmp_path / "plain", progress=False, scale="tiny")
+    np.testing.assert_allclose(stack["loss"][1], alone["loss"][0], rtol=1e-4)
+    assert not np.allclose(alone["loss"], plain["loss"], rtol=1e-3)
 
 
 @pytest.mark.parametrize("distance", ["squared", "kl"])

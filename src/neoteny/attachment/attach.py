@@ -163,6 +163,12 @@ def attach(
             f"{', '.join(blind)} would never act; give a network with a hidden nn.Linear or convolution, or leave the "
             "method out."
         )
+    needing = [type(method).__name__ for method in chosen if method.needs_loss]
+    if needing:
+        raise SettingError(
+            f"attach: {', '.join(needing)} with these settings needs the loss of each batch, which an optimizer does "
+            "not see; take a scaling by gradients, or train in the laboratory (neoteny run)."
+        )
     needing = [type(method).__name__ for method in chosen if method.needs_reference]
     if needing and reference is None:
         raise SettingError(

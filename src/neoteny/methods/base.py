@@ -63,6 +63,7 @@ class Step:
             laboratory has any.
         on_reference: the network on the reference batch, in evaluation mode, as a function of its tensors that
             `gradient_of` can differentiate; given where a method says `needs_reference`.
+        loss: of the batch, `[]`; only in the laboratory, and there before the optimizer's step.
     """
 
     network: Network
@@ -79,6 +80,7 @@ class Step:
     on_reference: OnReference | None = None
     newborn: NewbornState = zero
     slow: Mapping[str, Tensors] = field(default_factory=dict)
+    loss: Tensor | None = None
 
     def __repr__(self) -> str:
         units = sum(layer.size for layer in self.network.layers)
@@ -413,6 +415,11 @@ class Method(Settings):
     def coupled_decay(self) -> float | None:
         """The strength of the coupled L2 on all parameters that `regularise` is; None if it is something else."""
         return 0.0 if type(self).regularise is Method.regularise else None
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether it reads `Step.loss`, which a method that rides on a user's optimizer never sees."""
+        return False
 
     @property
     def acts_always(self) -> bool:

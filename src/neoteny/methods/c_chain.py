@@ -30,12 +30,13 @@ class CChain(Method):
 
     and before each step, with β the strength,
 
-        g ← g + β r ∇L,    r = M / C                          (scaling="relative")
+        g ← g + β r ∇L,    r = M / C                          (scaling="relative" and "losses")
         g ← g + β ∇L                                          (scaling="fixed")
 
-    The paper keeps the term at a fixed ratio of the main loss, by running means of both losses. A method sees the
-    gradient of the main loss, but not the loss. So here M is the running mean of the norm of g, C that of the norm of
-    ∇L, both over all trained parameters, and β is the size of the pull relative to the gradient. g contains what
+    The paper keeps the term at a fixed ratio β of the main loss, by running means of both losses: with "losses" M is
+    the running mean of |main loss|, C that of L. A method that rides on a user's optimizer sees the gradient of the
+    main loss, but not the loss. So with "relative" M is the running mean of the norm of g, C that of the norm of ∇L,
+    both over all trained parameters, and β is the size of the pull relative to the gradient. g contains what
     regularisers listed before this one have added. An update before which no weight has moved, such as the first, gets
     no pull and does not count in the means.
 
@@ -45,7 +46,8 @@ class CChain(Method):
 
     Args:
         strength: β. The paper's ratios of losses are about 0.01 to 0.1; 0.01 for values of actions.
-        scaling: whether β is relative to the gradient, or the coefficient itself.
+        scaling: whether β is relative to the gradient, a ratio of losses (in the laboratory alone), or the coefficient
+            itself.
         distance: the distance of the outputs, see above.
         lag: how many updates ago the other network was.
         decay: of the running means; 0.99 averages over about a hundred updates.
@@ -68,7 +70,7 @@ class CChain(Method):
     )
 
     strength: float = 0.1
-    scaling: Literal["relative", "fixed"] = "relative"
+    scaling: Literal["relative", "losses", "fixed"] = "relative"
     distance: Literal["squared", "kl"] = "squared"
     lag: int = 1
     decay: float = 0.99
@@ -90,6 +92,11 @@ class CChain(Method):
         return "strength = 0, so no churn is penalised" if self.strength == 0 else None
 
     @property
+    def needs_loss(self) -> bool:
+        """Where losses are compared."""
+        return self.scaling == "losses" and not is_zero(self.strength)
+
+    @property
     def acts_always(self) -> bool:
         """After each step it stores the network."""
         return not is_zero(self.strength)
@@ -101,7 +108,7 @@ class CChain(Method):
         state = {
             f"{name}/{ago}": tensor.detach().clone() for name, tensor in tensors.items() for ago in range(self.lag + 1)
         }
-        if self.scaling == "relative":
+        if self.scaling != "fixed":
             like = at_least_single(next(value for value in tensors.values() if value.is_floating_point()))
             state |= {name: torch.zeros((), dtype=like.dtype, device=like.device) for name in _MEANS}
         return state
@@ -117,23 +124,28 @@ class CChain(Method):
         distance = _squared if self.distance == "squared" else _kl
         pull, _ = gradients(step, lambda outputs, *_: distance(outputs, before))
         factor = self.strength
-        if self.scaling == "relative":
+        if self.scaling != "fixed":
             moved = torch.stack([(value != lagged[name]).any() for name, value in step.tensors.items()]).any()
-            state = self._means(state, step.grads, pull, moved)
+            if self.scaling == "relative":
+                sizes = _norm(step.grads), _norm(pull)
+            else:
+                assert step.loss is not None  # `attach` refuses methods that need it
+                sizes = step.loss.abs(), distance(on_reference(step)(step.tensors)[0], before)
+            state = self._means(state, *sizes, moved)
             # where nothing has moved, the pull is rounding error, which must not be scaled up
             factor = torch.where(moved, self.strength * _ratio(state["main/next"], state["churn/next"]), 0)
         for name, own in step.grads.items():
             step.grads[name] = own + (factor * pull[name]).to(own.dtype)
         return state
 
-    def _means(self, state: Tensors, grads: Tensors, pull: Tensors, moved: Tensor) -> Tensors:
+    def _means(self, state: Tensors, main: Tensor, churn: Tensor, moved: Tensor) -> Tensors:
         """The running means with this update. An optimizer with a closure may ask for them several times an update."""
         import torch
 
-        state, now = dict(state), {"main": _norm(grads), "churn": _norm(pull)}
-        for name, norm in now.items():
+        state = dict(state)
+        for name, size in (("main", main), ("churn", churn)):
             old = state[name]
-            mean = self.decay * old + (1 - self.decay) * norm.to(old.dtype)
+            mean = self.decay * old + (1 - self.decay) * size.to(old.dtype)
             state[f"{name}/next"] = torch.where(moved, mean.to(old.dtype), old)
         return state
 
@@ -144,7 +156,7 @@ class CChain(Method):
             for ago in range(self.lag, 0, -1):
                 state[f"{name}/{ago}"] = state[f"{name}/{ago - 1}"]
             state[f"{name}/0"] = tensor.detach().clone()
-        if self.scaling == "relative":
+        if self.scaling != "fixed":
             state |= {"main": state["main/next"], "churn": state["churn/next"]}
         return state
 

@@ -57,7 +57,7 @@ class Activations:
         return AVERAGED[statistic](self.values).to(self.values.dtype).mean((0, 2))
 
     def mean_abs_about(self, centre: Tensor, places: int | None = None) -> Tensor:
-        """Mean of |h - c|, with c `[units]`; with the number of places of a flattened map by place, `[units, places]`."""
+        """Mean of |h - c|, c `[units]`; by place of a flattened map where their number is given, `[units, places]`."""
         away = (self.values - centre.unsqueeze(-1)).abs()
         return away.mean((0, 2)) if places is None else away.unflatten(2, (places, -1)).mean((0, 3))
 

@@ -311,8 +311,8 @@ class ContinualBackprop(UnitReset):
 def _but_momentum(newborn: NewbornState) -> NewbornState:
     """What the optimizer's state holds for new weights, but the momentum of SGD, which stays as it is."""
 
-    def kept(parameter: str, kind: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]) -> Tensor | float:
-        return old if kind == "momentum_buffer" else newborn(parameter, kind, old, weight, new)
+    def kept(parameter: str, state: str, old: Tensor, weight: Tensor, new: Callable[[], Tensor]) -> Tensor | float:
+        return old if state == "momentum_buffer" else newborn(parameter, state, old, weight, new)
 
     return kept
 

@@ -120,7 +120,7 @@ class ContinualBackprop(UnitReset):
 
     @classmethod
     def contract(cls) -> Contract:
-        """Active methods and inactive ones, for `neoteny.testing`; the authors' momentum of units that are gone breaks it."""
+        """Active methods and inactive ones, for `neoteny.testing`; the authors' momentum would break it."""
         active = [
             cls(replacement_rate=0.1, maturity_threshold=3, utility="adaptable_contribution"),
             cls(replacement_rate=0.2, maturity_threshold=3, replacement="drawn", compensate=True),

@@ -1,5 +1,6 @@
 """Sphinx's settings. Pages on methods and benchmarks and the reference are generated from the package."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ suppress_warnings = ["ref.python"]  # annotations have short names, of which a f
 
 html_theme = "furo"
 html_title = f"neoteny {version}"
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")  # search engines lead to the stable version
 html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]

@@ -343,6 +343,20 @@ def test_when_the_hare_goes_back_to_its_target(keep_momentum, keep_layers):
     assert agents.alive.all()
 
 
+def test_the_hare_goes_back_to_a_target_whose_head_is_new():
+    methods = [HareAndTortoise(tortoise="target"), HeadReset(layers=2)]
+    agents = agents_of((0,), methods, **DRQ_HERE, tau=0.05)
+    agents.iterate()
+    before = carry_of(agents)
+    agents._new_task()
+    after = carry_of(agents)
+    for name, now in after["tensors"].items():
+        was, target = before["slow"]["target"][name], after["slow"]["target"][name]
+        assert torch.equal(now, target)
+        assert torch.equal(target, was) == (name.startswith("encoder") or not was.any())  # biases are drawn as 0
+    assert agents._reset == agents._phase
+
+
 def test_n_does_not_begin_anew_where_nothing_is_drawn_anew():
     agents = agents_of((0,), HareAndTortoise(tortoise="target"), **BBF_HERE)
     agents.iterate()

@@ -43,6 +43,7 @@ SYSTEMS = {"shrink-and-perturb": REGRESSION, "redo": MNIST, "snr": REGRESSION,
 BENCHMARKS = (
     "trainability", "continual-imagenet", "incremental-cifar100", "warm-start", "representation-search",
     "slippery-ant", "stream-minatar", "primacy-bias", "offline-to-online", "minatar-100k",
+    "atari-100k",
 )  # fmt: skip
 
 

@@ -58,8 +58,17 @@ def test_what_is_recorded(whole):
     assert np.abs(action).max() <= 1
 
 
-@pytest.mark.parametrize("benchmark", [("primacy-bias", "primed-full-reset"), ("minatar-100k", "hare-and-tortoise")])
+@pytest.mark.parametrize(
+    "benchmark",
+    [
+        ("primacy-bias", "primed-full-reset"),
+        ("minatar-100k", "hare-and-tortoise"),
+        ("atari-100k", "hare-and-tortoise-head-reset"),
+    ],
+)
 def test_stopped_killed_and_resumed_equals_never_stopped(benchmark, whole, tmp_path, monkeypatch):
+    if benchmark[0] == "atari-100k":
+        pytest.importorskip("ale_py")
     config = config_of(*benchmark)
     reference = whole if config == whole.config else lab.run(config, out=tmp_path / "whole", **EAGER)
     path = stopped_at(config, tmp_path / "cut", 2)

@@ -31,6 +31,8 @@ class Replaying(Locomotion, ReplaySettings):
     """
 
     ROBOT: ClassVar[str] = ""
+    evaluation_epsilon: ClassVar[float] = 0.0
+    """Share of random actions in evaluations; a setting where it is one."""
 
     bin_size: int = 5_000
     """steps of a bin; a recorded return is the mean over the episodes that ended in it"""

@@ -150,6 +150,13 @@ BENCHMARKS = Table(
         "agents",
     ),
     Entry(
+        "atari-100k-v1",
+        "neoteny.benchmarks.atari_100k:Atari100k",
+        "games of Atari in 100,000 steps by DrQ, SPR and BBF, with and without resets",
+        "after Kaiser et al., ICLR 2020; Agarwal et al., NeurIPS 2021; Lee et al., ICML 2024",
+        "agents",
+    ),
+    Entry(
         "trace-conditioning-v1",
         "neoteny.benchmarks.conditioning:TraceConditioning",
         "prediction: a stimulus announces an outcome some steps later, among ten that announce nothing",

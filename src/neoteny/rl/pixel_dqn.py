@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from neoteny.errors import SettingError
 from neoteny.lab.objective import Objective, Phase, Slow
-from neoteny.nn.pixel_network import PixelNetwork
 from neoteny.optim import Adam, Optimizer
 from neoteny.rl.dqn import DQN, ERRORS, TARGET, Errors
 from neoteny.rl.pixel_loss import PixelLearning
@@ -79,20 +78,7 @@ class PixelDQN(DQN):
         self._reset = 0  # updates before the last reset
 
     def _networks(self) -> nn.Module:
-        s = self.settings
-        return PixelNetwork(
-            self._shape,
-            self._actions,
-            encoder=s.encoder,
-            width=s.width,
-            hidden=s.hidden[0],
-            dueling=s.dueling,
-            atoms=s.atoms,
-            v_min=s.v_min,
-            v_max=s.v_max,
-            predicts=s.jumps > 0,
-            renormalise=s.renormalise,
-        )
+        return self.settings.network(self._shape, self._actions)
 
     def _example(self) -> Tensor:
         return torch.zeros(self.settings.batch_size, self._observations, dtype=torch.uint8)

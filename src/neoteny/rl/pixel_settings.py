@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from neoteny.checks import is_finite, require, require_count, require_fraction, require_nonnegative, require_positive
 from neoteny.errors import SettingError
 from neoteny.rl.replay_settings import DQNSettings
+
+if TYPE_CHECKING:
+    from neoteny.nn.pixel_network import PixelNetwork
 
 __all__ = ["BBF", "DRQ", "SPR", "PixelSettings"]
 
@@ -101,6 +104,24 @@ class PixelSettings(DQNSettings):
         if self.first_gamma is not None:
             require_fraction(self, "first_gamma")
             require(self, "first_gamma", self.first_gamma < 1 and self.gamma < 1, "below 1, as gamma must be as well")
+
+    def network(self, shape: tuple[int, int, int], actions: int) -> PixelNetwork:
+        """A fresh network for images [frames, height, width] and so many actions."""
+        from neoteny.nn.pixel_network import PixelNetwork
+
+        return PixelNetwork(
+            shape,
+            actions,
+            encoder=self.encoder,
+            width=self.width,
+            hidden=self.hidden[0],
+            dueling=self.dueling,
+            atoms=self.atoms,
+            v_min=self.v_min,
+            v_max=self.v_max,
+            predicts=self.jumps > 0,
+            renormalise=self.renormalise,
+        )
 
     def epsilon(self, step: int) -> float:
         """The share of random actions after `step` steps: it falls once learning has started.

@@ -29,7 +29,7 @@ class Reinforcement(Training):
     episodes apart from training (`neoteny.rl.evaluation`), by the actions that agents prefer.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("torch", "gymnasium", "mujoco")
+    packages: ClassVar[tuple[str, ...]] = ("torch", "gymnasium", "mujoco", "ale_py")
 
     def __init__(
         self,
@@ -103,7 +103,9 @@ class Reinforcement(Training):
         if self._timeline.among(self._step, self._timeline.tests):
             agents: Any = self._agents
             assert self._testing is not None
-            self._record("evaluation_return", evaluate(agents.prefer, self._testing, agents.seeds, self._step).mean(1))
+            explore = self._problem.evaluation_epsilon
+            found = evaluate(agents.prefer, self._testing, agents.seeds, self._step, explore)
+            self._record("evaluation_return", found.mean(1))
         if self._timeline.among(self._step, self._timeline.looks):
             recent = self._agents.states[:, -self._problem.probe_size :]
             inputs = self._agents.inputs

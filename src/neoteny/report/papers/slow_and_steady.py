@@ -65,6 +65,38 @@ def _figure(data: str, title: str) -> PaperFigure:
     )
 
 
+DQN, RESET, SHRINK = "double DQN", "head reset", "shrink and perturb"
+_WHOLE = (0.0, 1.0)
+
+
+def _game(game: str) -> PaperFigure:
+    """A stand-in for Atari-100k on a CPU; agents are evaluated before resets, so the whole curve counts as well."""
+    name = game.replace("_", " ").title()
+    settings = {"game": game}
+    systems = {DQN: "backprop", RESET: "head-reset", SHRINK: "shrink-and-perturb", HARE: "hare-and-tortoise"}
+    return PaperFigure(
+        name=f"minatar-100k-{game.replace('_', '-')}",
+        title=f"MinAtar's {name} in few steps, two updates for each",
+        source="Lee et al. (2024), Section 5, whose games are Atari's",
+        benchmark="minatar-100k",
+        conditions=tuple(Condition(label, system, settings) for label, system in systems.items()),
+        length=100_000,
+        runs=5,
+        metric="evaluation_return",
+        axis="steps",
+        bin=5_000,
+        interval="bca",
+        claims=tuple(
+            claim
+            for label in (RESET, SHRINK, HARE)
+            for claim in (
+                Claim(f"{name}: with {label} an agent ends above the plain one", Beats(label, DQN)),
+                Claim(f"{name}: with {label} the whole curve is above the plain one", Beats(label, DQN, window=_WHOLE)),
+            )
+        ),
+    )
+
+
 SLOW_AND_STEADY = Paper(
     name="slow-and-steady",
     title="Slow and steady wins the race",
@@ -74,5 +106,7 @@ SLOW_AND_STEADY = Paper(
         _figure("fashion-mnist", "Fashion-MNIST"),
         _figure("cifar10", "CIFAR-10"),
         _figure("cifar100-superclasses", "CIFAR-100's superclasses"),
+        _game("breakout"),
+        _game("asterix"),
     ),
 )

@@ -8,6 +8,7 @@ experimental conditions whose curves they show, and carry the claims that are ma
 from __future__ import annotations
 
 from neoteny.errors import UnknownNameError
+from neoteny.report.papers.atari_100k import ATARI_100K
 from neoteny.report.papers.nature import NATURE
 from neoteny.report.papers.offline_to_online import OFFLINE_TO_ONLINE
 from neoteny.report.papers.primacy_bias import PRIMACY_BIAS
@@ -19,7 +20,7 @@ from neoteny.report.papers.warm_starting import WARM_STARTING
 
 __all__ = ["PAPERS", "figure", "figures", "find"]
 
-_ALL = (NATURE, WARM_STARTING, SLOW_AND_STEADY, TOWARDS_PLASTIC, STREAMING, PRIMACY_BIAS, OFFLINE_TO_ONLINE)
+_ALL = (NATURE, WARM_STARTING, SLOW_AND_STEADY, TOWARDS_PLASTIC, STREAMING, PRIMACY_BIAS, OFFLINE_TO_ONLINE, ATARI_100K)
 PAPERS: dict[str, Paper] = {paper.name: paper for paper in _ALL}
 """Every paper, by name."""
 

@@ -53,6 +53,8 @@ class AgentsTable:
         rows: one a system.
         step: steps of an agent at the last evaluation.
         published: what the published values are; empty where there are none.
+        target: a return with which one would be content.
+        normalised: whether returns are normalised, task by task.
     """
 
     title: str
@@ -61,6 +63,7 @@ class AgentsTable:
     step: int
     published: str = ""
     target: float = field(default=1000.0)
+    normalised: bool = False
 
     def markdown(self) -> str:
         """A Markdown table with the caption under it."""
@@ -71,9 +74,10 @@ class AgentsTable:
             cells = [str(row.last[name]) for name in AGGREGATES]
             value = ("-" if np.isnan(row.published) else f"{row.published:g}",) * bool(self.published)
             lines.append((row.system, *cells, str(row.whole), str(row.tasks), str(row.runs), *value))
+        metric = f"{self.metric}, normalised," if self.normalised else self.metric
         caption = (
-            f"{self.title}: {self.metric} at the last evaluation, after {self.step:,} steps, and the mean height of "
-            f"the whole curve (area); {interval_name('stratified')}; the optimality gap is what is missing to "
+            f"{self.title}: {metric} at the last evaluation, after {self.step:,} steps, and the mean height of the "
+            f"whole curve (area); {interval_name('stratified')}; the optimality gap is what is missing to "
             f"{self.target:g}."
         )
         return f"{markdown_table(lines)}\n\n{caption}{f' Published: {self.published}.' * bool(self.published)}\n"
@@ -84,6 +88,7 @@ def agents_table(
     *,
     task: str = "task",
     target: float = 1000.0,
+    between: Mapping[str, tuple[float, float]] | None = None,
     published: Mapping[str, float] | None = None,
     source: str = "",
     resamples: int = 9999,
@@ -94,12 +99,14 @@ def agents_table(
         group: from `load`.
         task: the setting that names the task; series that differ in it alone are one row.
         target: see `neoteny.report.statistics.aggregate.aggregate`.
+        between: of each task the returns that count as 0 and as 1, such as those of random play and of people; without
+            it returns are summed up as they are.
         published: a paper's IQM by the name of a row; one that was not run has a row of its own.
         source: what these values are.
         resamples: bootstrap samples.
 
     Raises:
-        SettingError: no return was recorded.
+        SettingError: no return was recorded, or `between` does not have a task.
     """
     metric = EVALUATION if any(EVALUATION in one.frame["metric"].unique() for one in group.series) else RETURN
     rows: dict[str, list[Series]] = {}
@@ -116,7 +123,9 @@ def agents_table(
         for one in several:
             curve = one.curve(metric)
             if len(curve.steps):
-                by_task.setdefault(settings_of(one).get(task), []).append((curve.steps, curve.values))
+                place = settings_of(one).get(task)
+                low, high = (0.0, 1.0) if between is None else _bounds(between, place, task)
+                by_task.setdefault(place, []).append((curve.steps, (curve.values - low) / (high - low)))
         if not by_task:
             continue
         ends = [np.concatenate([values[:, -1] for _, values in curves]) for curves in by_task.values()]
@@ -135,4 +144,10 @@ def agents_table(
     made += [
         AgentsRow(name, dict.fromkeys(AGGREGATES, nothing), nothing, 0, 0, value) for name, value in others.items()
     ]
-    return AgentsTable(group.title, metric, tuple(made), last, source, target)
+    return AgentsTable(group.title, metric, tuple(made), last, source, target, between is not None)
+
+
+def _bounds(between: Mapping[str, tuple[float, float]], place: Any, task: str) -> tuple[float, float]:
+    if place not in between:
+        raise SettingError(f"{task} = {place!r} has no returns that count as 0 and as 1: add them to `between`.")
+    return between[place]

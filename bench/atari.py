@@ -21,13 +21,9 @@ import numpy as np
 import torch
 from plain_pixels import Network, PlainPixels, nature, shifted
 from replay import best
-from torch.utils._pytree import tree_flatten
 
-from neoteny.lab.graph import Graph
 from neoteny.rl import OneByOne, PixelDQN, PixelSettings
-from neoteny.rl.augmenting import augmented
 from neoteny.rl.pixel_settings import BBF, DRQ, SPR
-from neoteny.units import random
 
 SHAPE, ACTIONS, BATCH, HELD = (4, 84, 84), 6, 32, 2_000
 ASKED = {"ordinary": 1.3, "sampling": 0.1}
@@ -93,18 +89,8 @@ class Plain:
         self.agent.update(batch)
 
 
-def augmenting() -> Callable[[], Any]:
-    """The augmentation of a batch, states and next states, as a compiled call."""
-    images = [torch.randint(0, 256, (BATCH, *SHAPE), dtype=torch.uint8) for _ in range(2)]
-    key = random.key(0)
-    call = Graph(
-        lambda own, one, two: (augmented(one, own), augmented(two, own)), tree_flatten((key, *images))[1], True
-    )
-    return lambda: call([key, *images])
-
-
 def update(rounds: int) -> list[str]:
-    """One update, batch included; drawing and augmenting the batch."""
+    """One update, batch included; drawing the batch and shifting its images."""
     agents, kept = ours(**DRQ), ours(**DRQ, tau=0.005)
     generators = agents._generators(0)
     found = best(
@@ -113,8 +99,7 @@ def update(rounds: int) -> list[str]:
             "ordinary PyTorch, channels last, fused Adam": Plain(True).update,
             "neoteny": lambda: agents._learn(1, generators),
             "neoteny, with a target network": lambda: kept._learn(1, generators),
-            "drawing a batch": lambda: agents._batches(1, generators),
-            "augmenting it": augmenting(),
+            "drawing and shifting a batch": lambda: agents._batches(1, generators),
         },
         rounds,
         3,
@@ -122,12 +107,11 @@ def update(rounds: int) -> list[str]:
     own, tuned = found["neoteny"], found["ordinary PyTorch, channels last, fused Adam"]
     lines = [f"One update of DrQ(eps)'s network, {BATCH} stacks of 4 x 84 x 84:", "", "| side | ms |", "|---|---:|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
-    share = (found["drawing a batch"] + found["augmenting it"]) / own
     ratios = {
         "ordinary / neoteny": (found["ordinary PyTorch"] / own, f">= {ASKED['ordinary']}"),
         "the tuned one / neoteny": (tuned / own, ""),
         "the tuned one / neoteny with a target network": (tuned / found["neoteny, with a target network"], ""),
-        "drawing and augmenting / update": (share, f"<= {ASKED['sampling']}"),
+        "drawing and shifting / update": (found["drawing and shifting a batch"] / own, f"<= {ASKED['sampling']}"),
     }
     lines += ["", "| ratio | measured | asked |", "|---|---:|---:|"]
     return [*lines, *(f"| {name} | {value:.2f} | {asked} |" for name, (value, asked) in ratios.items())]

@@ -14,8 +14,8 @@ import torch
 from neoteny.errors import NetworkError, SettingError
 from neoteny.methods import HareAndTortoise, HeadReset, ShrinkAndPerturb
 from neoteny.optim import Adam
-from neoteny.rl import OneByOne, PixelDQN, PixelSettings, ReplayBuffer
-from neoteny.rl.augmenting import augmented
+from neoteny.rl import OneByOne, PixelDQN, PixelSettings, ReplayBuffer, augmenting
+from neoteny.rl.augmenting import brightened, moved
 from neoteny.rl.pixel_loss import PixelLearning, projected
 from neoteny.rl.pixel_settings import BBF
 from neoteny.units import random
@@ -106,12 +106,12 @@ def test_the_self_predictive_loss_and_its_gradient_equal_numpy():
     u, v = rng.standard_normal((2, count, steps, 5))
     goes_on, weights = rng.integers(2, size=(count, steps)).astype(float), rng.random(count)
     settings = PixelSettings(jumps=steps, augment=False, dueling=False, prediction_weight=2.0)
-    learning = PixelLearning(settings=settings, shape=(1, 2, 2))
-    images = torch.zeros(count, 4, dtype=torch.uint8)
+    learning = PixelLearning(settings=settings)
+    images = torch.zeros(count, 2, 2, 1, dtype=torch.uint8)
     batch = {
         "states": images,
         "next_states": images,
-        "following": images.unsqueeze(1).expand(-1, steps, -1),
+        "following": images.unsqueeze(1).expand(-1, steps, -1, -1, -1),
         "ahead": torch.zeros(count, steps, dtype=torch.int64),
         "actions": torch.zeros(count, dtype=torch.int64),
         "rewards": torch.zeros(count, dtype=torch.float64),
@@ -133,19 +133,31 @@ def test_the_self_predictive_loss_and_its_gradient_equal_numpy():
     np.testing.assert_allclose(predictions.grad, slope, atol=1e-14)
 
 
-def test_a_stack_moves_as_one_and_all_offsets_are_alike():
-    count, pixels = 4_000, 1
-    frame = np.arange(9, dtype=np.uint8).reshape(1, 1, 3, 3)
-    images = torch.from_numpy(np.concatenate([frame, 10 + frame], 1)).expand(count, -1, -1, -1)
-    found = augmented(images, random.key(0), pixels, 0.0).numpy()
-    assert found.dtype == np.float32 and (found[:, 1] == found[:, 0] + 10).all()
-    padded, counts = np.pad(frame[0, 0], pixels, mode="edge"), []
-    for row in range(3):
-        for column in range(3):
-            counts.append((found[:, 0] == padded[row : row + 3, column : column + 3]).all((1, 2)).sum())
-    assert sum(counts) == count
-    assert np.array(counts) / count == pytest.approx(np.full(9, 1 / 9), abs=0.02)
-    bright = augmented(torch.ones(count, 1, 2, 2), random.key(1), 0, 0.05).numpy()
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_stack_moves_as_one(channels, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(augmenting, "_kernel", lambda: None)
+    rng, reach = np.random.default_rng(0), 7  # further than the image is wide
+    images = rng.integers(0, 256, (50, channels, 5, 6), dtype=np.uint8)
+    offsets = rng.integers(-reach, reach + 1, (50, 2))
+    found = moved(torch.from_numpy(images), torch.from_numpy(offsets)).numpy()
+    for image, (down, right), seen in zip(images, offsets, found, strict=True):
+        padded = np.pad(image, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
+        crop = padded[:, reach + down : reach + down + 5, reach + right : reach + right + 6]
+        assert (seen == crop.transpose(1, 2, 0)).all()
+
+
+def test_all_offsets_are_alike_and_brightness_is_clipped():
+    agents, count = agents_of((3, 4), **DRQ_HERE), 2_000
+    frame = np.zeros((9, 9), np.uint8)
+    agents._shape, frame[4, 4] = (1, 9, 9), 1
+    rows = torch.from_numpy(frame.reshape(1, 1, -1)).expand(2, count, -1)
+    found = agents._shifted(rows, [np.random.default_rng(seed) for seed in (3, 4)])
+    assert torch.equal(found[1], agents._shifted(rows[:1], [np.random.default_rng(4)])[0])
+    counts = found.sum((0, 1)).numpy()[:, :, 0] / (2 * count)
+    assert counts == pytest.approx(np.full((9, 9), 1 / 81), abs=0.008)
+    bright = brightened(torch.ones(count, 1, 2, 2), random.key(1), 0.05).numpy()
     noise = (bright[:, 0, 0, 0] - 1) / 0.05
     assert (bright == bright[:, :1, :1, :1]).all() and abs(noise).max() == pytest.approx(2, rel=1e-5)
     assert abs(noise.mean()) < 0.05 and noise.std() == pytest.approx(0.96, abs=0.03)  # of a normal, clipped
@@ -228,13 +240,12 @@ def plain_agent(agents):
     return network
 
 
-def draws(agents, update, what, count):
-    """The offsets and the brightness of some images of an update."""
+def brightness(agents, update, what, count):
+    """Of some images of an update."""
     key = random.fold_in(agents.learner.strategy.keys[0], torch.tensor(update))
     for number in (-2, -1, what):
         key = random.fold_in(key, number)
-    moves = (random.uniform(random.fold_in(key, 0), (count, 2)) * 9).ceil().long() - 1
-    return moves, random.normal(random.fold_in(key, 1), (count, 1, 1, 1)).clamp(-2, 2).double()
+    return random.normal(key, (count, 1, 1, 1)).clamp(-2, 2).double()
 
 
 @pytest.mark.parametrize("own", [DRQ_HERE, {**DRQ_HERE, "tau": 0.05}, BBF_HERE], ids=["drq", "target", "bbf"])
@@ -245,10 +256,10 @@ def test_updates_equal_plain_pytorch(own):
     network = plain_agent(agents)
     other = plain().PlainPixels(network, 1e-3, s.tau, weight_decay=decay)
     for update in range(50):
-        pixels, k = frames * side * side, s.jumps
+        k = s.jumps
         batch = {
-            "states": torch.from_numpy(rng.integers(0, 256, (4, pixels)).astype(np.uint8)),
-            "next_states": torch.from_numpy(rng.integers(0, 256, (4, pixels)).astype(np.uint8)),
+            "states": torch.from_numpy(rng.integers(0, 256, (4, frames, side, side)).astype(np.uint8)),
+            "next_states": torch.from_numpy(rng.integers(0, 256, (4, frames, side, side)).astype(np.uint8)),
             "actions": torch.from_numpy(rng.integers(3, size=4)),
             "rewards": torch.from_numpy(2 * rng.standard_normal(4)),
             "discounts": torch.from_numpy(rng.choice([0.0, 0.9], 4)),
@@ -256,14 +267,17 @@ def test_updates_equal_plain_pytorch(own):
         if s.priority:
             batch["weights"] = torch.from_numpy(rng.random(4))
         if k:
-            batch["following"] = torch.from_numpy(rng.integers(0, 256, (4, k, pixels)).astype(np.uint8))
+            batch["following"] = torch.from_numpy(rng.integers(0, 256, (4, k, frames, side, side)).astype(np.uint8))
             batch["ahead"] = torch.from_numpy(rng.integers(3, size=(4, k)))
             batch["goes_on"] = torch.from_numpy(rng.integers(2, size=(4, k)).astype(float))
-        agents.learner.learn({name: value.unsqueeze(0) for name, value in batch.items()})
-        for what, name in enumerate(("states", "next_states", *(("following",) if k else ()))):
-            images = batch[name].view(-1, frames, side, side).double()
-            moved = plain().shifted(images, 4, 0.05, *draws(agents, update, what, len(images)))
-            batch[name] = moved.view(4, k, frames, side, side) if name == "following" else moved
+        given, names = dict(batch), ("states", "next_states", *(("following",) if k else ()))
+        for what, name in enumerate(names):
+            images = batch[name].view(-1, frames, side, side)
+            offsets = torch.from_numpy(rng.integers(-4, 5, (len(images), 2)))
+            given[name] = moved(images, offsets).unflatten(0, batch[name].shape[:-3])
+            noise = brightness(agents, update, what, len(images))
+            batch[name] = plain().shifted(images.double(), 4, 0.05, offsets + 4, noise).view(batch[name].shape)
+        agents.learner.learn({name: value.unsqueeze(0) for name, value in given.items()})
         errors = other.update(batch)
         if s.priority:
             torch.testing.assert_close(agents.learner.interaction()["td_errors"][0], errors, rtol=1e-7, atol=1e-9)

@@ -185,7 +185,7 @@ class DQN(ReplayAgents):
                 for own, rng in zip(self._priorities, generators, strict=True)
             ]
             places, weights = (np.stack(part) for part in zip(*drawn, strict=True))
-            batch = self._taken(self.buffer, places)
+            batch = self._taken(self.buffer, places, generators)
             batch["weights"] = torch.from_numpy(weights).to(self.learner.device, self._dtype)
             self.learner.learn(batch)
             errors = self.learner.interaction()[ERRORS].cpu().numpy()

@@ -7,22 +7,27 @@ human-level efficiency", ICML 2023 (BBF).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neoteny.errors import SettingError
 from neoteny.lab.objective import Objective, Phase, Slow
 from neoteny.optim import Adam, Optimizer
+from neoteny.rl.augmenting import moved
 from neoteny.rl.dqn import DQN, ERRORS, TARGET, Errors
 from neoteny.rl.pixel_loss import PixelLearning
 from neoteny.rl.pixel_settings import PixelSettings
 from neoteny.rl.replay import ReplayBuffer
 
 __all__ = ["PixelDQN"]
+
+IMAGES = ("states", "next_states", "following")
+"""What of a batch are images."""
 
 
 class PixelDQN(DQN):
@@ -38,7 +43,7 @@ class PixelDQN(DQN):
     Raises:
         SettingError: observations that are no images of bytes, [frames, height, width]; and as for `ReplayAgents`.
 
-    >>> import gymnasium, numpy as np
+    >>> import gymnasium
     >>> from neoteny.rl import OneByOne, PixelDQN, PixelSettings
     >>> class Blank(gymnasium.Env):
     ...     observation_space = gymnasium.spaces.Box(0, 255, (2, 36, 36), np.uint8)
@@ -86,7 +91,7 @@ class PixelDQN(DQN):
     def _objective(self, optimizer: Optimizer) -> Objective:
         s = self.settings
         target = None if s.tau == 1 and s.target_every == 1 else TARGET
-        learning = PixelLearning(settings=s, shape=self._shape, target=target)
+        learning = PixelLearning(settings=s, target=target)
         signals = (ERRORS,) if s.priority else ()
         return Objective(
             phases=(Phase(evaluate=learning, optimizer=optimizer, metrics=learning.metrics, signals=signals),),
@@ -96,12 +101,25 @@ class PixelDQN(DQN):
             evaluated=target if s.acts == "target" else None,
         )
 
-    def _taken(self, buffer: ReplayBuffer, places: Any) -> dict[str, Tensor]:
+    def _taken(self, buffer: ReplayBuffer, places: Any, generators: Sequence[np.random.Generator]) -> dict[str, Tensor]:
         s, updates = self.settings, self._phase - self._reset
         batch = buffer.take(places, s.discount(updates), s.steps_ahead(updates))
         if s.jumps:
             batch |= buffer.sequences(places, s.jumps)
+        for name in IMAGES:
+            if name in batch:
+                batch[name] = self._shifted(batch[name], generators)
         return self._converted(batch)
+
+    def _shifted(self, rows: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """Observations [R, ..., pixels] as images [R, ..., height, width, channels], each moved by its own draw."""
+        s, shape, each = self.settings, rows.shape[:-1], rows[0, ..., 0].numel()
+        if s.augment and s.shift:
+            drawn = [rng.integers(-s.shift, s.shift, (each, 2), endpoint=True) for rng in generators]
+            offsets = torch.from_numpy(np.concatenate(drawn)).to(rows.device)
+        else:
+            offsets = torch.zeros(shape.numel(), 2, dtype=torch.int64, device=rows.device)
+        return moved(rows.reshape(-1, *self._shape), offsets).unflatten(0, shape)
 
     def _new_task(self) -> None:
         super()._new_task()

@@ -14,19 +14,19 @@ from torch import Tensor
 from torch.nn.functional import huber_loss, normalize
 
 from neoteny.lab.objective import Evaluation, Forward
-from neoteny.rl.augmenting import augmented
+from neoteny.rl.augmenting import brightened
 from neoteny.rl.dqn import ERRORS, TARGET
 from neoteny.rl.pixel_settings import PixelSettings
 from neoteny.units import random
 
 __all__ = ["PixelLearning", "projected"]
 
-_NOW, _NEXT, _AHEAD = range(3)  # folded into the key, for what is augmented
+_NOW, _NEXT, _AHEAD = range(3)  # folded into the key, for images of each kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelLearning:
-    """The loss of an agent that sees pixels; a batch's images are augmented first, each by draws of its own.
+    """The loss of an agent that sees pixels; each image changes in brightness first, by a draw of its own.
 
     The expected return, with `atoms` = 0, is `neoteny.rl.dqn.QLearning`'s. With atoms z_i of probability q_i,
 
@@ -42,18 +42,16 @@ class PixelLearning:
 
     Args:
         settings: see `PixelSettings`.
-        shape: of an image.
         target: the slow network's name; None where the network itself is the target.
 
-    A batch holds `states` and `next_states` [B, pixels], `actions`, `rewards`, `discounts` [B], `weights` where there
-    are priorities; for self-prediction `following` [B, K, pixels], `ahead` and `goes_on` [B, K], the next states, the
-    actions that led there, and whether the episode went on.
+    A batch holds `states` and `next_states`, bytes [B, height, width, channels], shifted already; `actions`, `rewards`,
+    `discounts` [B], `weights` where there are priorities; for self-prediction `following` [B, K, of each], `ahead` and
+    `goes_on` [B, K], the next states, the actions that led there, and whether the episode went on.
 
     Source: Bellemare et al. 2017, Algorithm 1; Schwarzer et al. 2021, Eqs. 4 and 5.
     """
 
     settings: PixelSettings
-    shape: tuple[int, int, int]
     target: str | None = TARGET
 
     @property
@@ -64,10 +62,9 @@ class PixelLearning:
     def __call__(self, forward: Forward, batch: Mapping[str, Tensor], key: Tensor) -> Evaluation:
         """The loss of a batch, and the error of each transition: of a distribution, its cross-entropy."""
         s = self.settings
-        later = self._images(batch["next_states"], key, _NEXT)
-        outputs, predictions = forward(
-            self._images(batch["states"], key, _NOW), "outputs", batch["ahead"] if s.jumps else None
-        )
+        later = self._images(batch["next_states"], key, _NEXT, batch["rewards"])
+        now = self._images(batch["states"], key, _NOW, batch["rewards"])
+        outputs, predictions = forward(now, "outputs", batch["ahead"] if s.jumps else None)
         following = forward(later, "outputs", None, slow=self.target, observed=False)[0].detach()
         if s.double and self.target is not None:
             judge = self._expected(forward(later, "outputs", None, observed=False)[0].detach())
@@ -94,15 +91,15 @@ class PixelLearning:
 
     def _predicted(self, forward: Forward, batch: Mapping[str, Tensor], predictions: Tensor, key: Tensor) -> Tensor:
         """L_2, [B]."""
-        images = self._images(batch["following"].flatten(0, 1), key, _AHEAD)
+        images = self._images(batch["following"].flatten(0, 1), key, _AHEAD, batch["rewards"])
         came = forward(images, "projections", slow=self.target, observed=False).detach()
         apart = normalize(predictions, dim=-1) - normalize(came, dim=-1).view_as(predictions)
         return (apart.square().sum(-1) * batch["goes_on"]).mean(-1)
 
-    def _images(self, rows: Tensor, key: Tensor, what: int) -> Tensor:
-        """Observations as images, augmented where they are to be."""
-        s, images = self.settings, rows.view(len(rows), *self.shape)
-        return augmented(images, random.fold_in(key, what), s.shift, s.intensity) if s.augment else images
+    def _images(self, given: Tensor, key: Tensor, what: int, like: Tensor) -> Tensor:
+        """Images [B, channels, height, width], real numbers from 0 to 255, in another brightness."""
+        s, images = self.settings, given.permute(0, 3, 1, 2).to(like.dtype)
+        return brightened(images, random.fold_in(key, what), s.intensity) if s.augment and s.intensity else images
 
     def _support(self, like: Tensor) -> Tensor:
         s = self.settings

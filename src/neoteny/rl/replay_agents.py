@@ -327,9 +327,9 @@ class ReplayAgents(Agents):
     ) -> dict[str, Tensor]:
         """Batches of a buffer, each transition with equal probability."""
         places = np.stack([rng.integers(buffer.size, size=(count, size)) for rng in generators])
-        return self._taken(buffer, places)
+        return self._taken(buffer, places, generators)
 
-    def _taken(self, buffer: ReplayBuffer, places: Any) -> dict[str, Tensor]:
+    def _taken(self, buffer: ReplayBuffer, places: Any, generators: Sequence[np.random.Generator]) -> dict[str, Tensor]:
         """The batches of a buffer's transitions at these places, [R, count, size]."""
         return self._converted(buffer.take(places, self.settings.gamma, self.settings.n_step))
 

@@ -53,7 +53,7 @@ class Game(gymnasium.Env):
         self.now, self.done = state["now"], list(state["done"])
 
 
-def agents_of(seeds=(0,), methods=(), optimizer=None, compile=False, **settings) -> PixelDQN:
+def agents_of(seeds=(0,), methods=(), optimizer=None, strategy="auto", **settings) -> PixelDQN:
     own = PixelSettings(**{**settings, **SMALL})
     side = SIDES[own.encoder]
     return PixelDQN(
@@ -63,7 +63,8 @@ def agents_of(seeds=(0,), methods=(), optimizer=None, compile=False, **settings)
         optimizer=optimizer,
         seeds=seeds,
         total=100,
-        compile=compile,
+        strategy=strategy,
+        compile=False,
         precision="float64",
     )
 
@@ -308,6 +309,14 @@ def test_an_agent_alone_equals_itself_beside_others_and_after_a_stop(own, tmp_pa
     for name, value in alone.learner.weights().items():
         torch.testing.assert_close(both.learner.weights()[name][1], value[0], rtol=1e-8, atol=1e-10)
         assert torch.equal(both.learner.weights()[name], again.learner.weights()[name])
+
+
+def test_stacked_agents_learn_as_one_after_the_other():
+    stacked, apart = (agents_of((4, 5), strategy=strategy, **BBF_HERE) for strategy in ("stack", "auto"))
+    stacked.iterate()
+    apart.iterate()
+    for name, value in apart.learner.weights().items():
+        torch.testing.assert_close(stacked.learner.weights()[name], value, rtol=1e-7, atol=1e-9)
 
 
 def test_the_reset_of_bbf_halves_the_encoder_and_draws_the_heads_anew():

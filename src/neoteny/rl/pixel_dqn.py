@@ -64,19 +64,19 @@ class PixelDQN(DQN):
 
     RAW: ClassVar[bool] = True
     CHUNK: ClassVar[int] = 1
-    settings: PixelSettings
+    settings: Any
 
     def __init__(
         self, environments: Any, *, settings: PixelSettings, optimizer: Optimizer | None = None, **options: Any
     ):
         space = environments.single_observation_space
-        shape = tuple(getattr(space, "shape", None) or ())
+        shape: Any = getattr(space, "shape", None) or ()
         if getattr(space, "dtype", None) != "uint8" or len(shape) != 3:
             raise SettingError(
                 f"PixelDQN sees images of bytes, a Box of shape (frames, height, width) and dtype uint8; this "
                 f"environment's observations are {space}: wrap it, or take DQN."
             )
-        self._shape = shape
+        self._shape: tuple[int, int, int] = shape
         optimizer = optimizer or Adam(step_size=1e-4, eps=1.5e-4)
         super().__init__(environments, settings=settings, optimizer=optimizer, **options)
         self._anew = any(method.needs_tasks and method.starts_anew for method in self.learner.methods)

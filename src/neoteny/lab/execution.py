@@ -36,6 +36,8 @@ class Execution(Settings):
             that they take at most a twentieth of the time.
         track: where metrics are also written while it trains: `tensorboard`, `wandb`, or empty for nowhere; see
             `neoteny.lab.tracking`.
+        mirror: URL of a store on which the directory of run folders is kept as well, such as `s3://bucket/runs`; empty
+            for none; see `neoteny.lab.mirror`. A run folder's provenance has the URL of its own copy.
     """
 
     device: str = "auto"
@@ -45,6 +47,7 @@ class Execution(Settings):
     threads: int = 1
     checkpoint_every: float = 30.0
     track: str = ""
+    mirror: str = ""
 
     def __post_init__(self) -> None:
         if self.data_dir is not None:  # so that it is found from other working directories

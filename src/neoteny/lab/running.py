@@ -28,6 +28,7 @@ from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
 from neoteny.lab.config import resolve as resolve_config
 from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
+from neoteny.lab.mirror import below, fetched
 from neoteny.lab.overriding import Overrides
 from neoteny.lab.recorder import by_run
 from neoteny.lab.stopping import interrupts
@@ -184,7 +185,7 @@ def run(
         resume: continue an unfinished run of the same configuration, and leave a finished one as it is.
         progress: whether to show the progress; or a function that is called with it.
         execution: how to train: `device`, `strategy`, `compile`, `data_dir`, `threads`,
-            `checkpoint_every`, `track`; see `neoteny.lab.execution.Execution`.
+            `checkpoint_every`, `track`, `mirror`; see `neoteny.lab.execution.Execution`.
 
     Raises:
         UnknownNameError, SettingError: as `neoteny.lab.resolve`; also for an argument that does not exist.
@@ -213,10 +214,10 @@ def run(
             methods=methods,
             grid=grid,
         )
+    folder, how = folder_of(config, out), Execution(**execution)
+    how = replace(how, mirror=below(how.mirror, folder, expanded(out)))
     with _listener(progress, config) as notify, interrupts() as stopped:
-        return start(
-            config, folder_of(config, out), Execution(**execution), resume=resume, notify=notify, stopped=stopped
-        )
+        return start(config, folder, how, resume=resume, notify=notify, stopped=stopped)
 
 
 @known_keywords(Execution)
@@ -272,6 +273,7 @@ def start(
     Raises:
         Stopped: it was stopped; the message says how it goes on. Otherwise as `run`.
     """
+    fetched(execution.mirror, path)
     folder = RunFolder(path)
     status, state, known = folder.status, None, {}
     result = RunStack(path, config)

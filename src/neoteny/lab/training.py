@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,13 +18,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from neoteny.errors import CheckpointError
+from neoteny.errors import CheckpointError, RunFolderError
 from neoteny.lab import checkpoint
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.folder import RunFolder, provenance
 from neoteny.lab.learner import Learner
 from neoteny.lab.measuring import measure
+from neoteny.lab.mirror import Mirror
 from neoteny.lab.recorder import Recorder
 from neoteny.lab.structure import structure
 from neoteny.lab.tracking import tracked
@@ -148,6 +150,7 @@ class Training(ABC):
             KeyboardInterrupt: it was stopped; a checkpoint has been written.
         """
         self._folder, self._recorder = folder, Recorder(folder.path, self.config.runs)
+        self._mirror = Mirror(self.execution.mirror, folder.path) if self.execution.mirror else None
         if state is not None:
             self._restore(state)
         else:
@@ -163,6 +166,8 @@ class Training(ABC):
         # last: this makes the folder a finished one
         self._recorder.finish(lambda checksum: self._write_provenance(finished=finished, metrics_sha256=checksum))
         self._folder.drop_replay()
+        if self._mirror is not None:
+            self._mirror.push()
 
     def _train(self) -> None:
         """Train from the present step to the end."""
@@ -235,6 +240,11 @@ class Training(ABC):
             **more,
         }
         checkpoint.save(self._folder.checkpoint, state, self.config.to_dict())
+        if self._mirror is not None:
+            try:
+                self._mirror.push()
+            except RunFolderError as error:  # the store may be there again at the next checkpoint
+                warnings.warn(str(error), stacklevel=2)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         try:

@@ -130,9 +130,9 @@ def test_plot_shows_a_figure(tmp_path):
 
 
 def test_names_are_the_functions():
-    from neoteny.lab import executor, running
+    from neoteny.lab import comparing, running
 
-    assert (lab.run, lab.resume, lab.compare) == (running.run, running.resume, executor.compare)
+    assert (lab.run, lab.resume, lab.compare) == (running.run, running.resume, comparing.compare)
     assert lab.RunStack is running.RunStack
     with pytest.warns(FutureWarning, match="RunStack"):
         assert lab.Run is running.RunStack

@@ -17,9 +17,9 @@ import tyro
 
 from neoteny import registry
 from neoteny.cli.own import named
+from neoteny.cli.placing import Placing
 from neoteny.cli.reading import parsed
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
-from neoteny.kinds import Settings
 from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE
 from neoteny.lab.overriding import named_once, names_of, override
 from neoteny.lab.plain import read_value, read_yaml
@@ -36,7 +36,7 @@ Strategy = Literal["auto", "stack", "loop", "rank-one", "lanes", "one-call"]
 
 
 @dataclass(frozen=True)
-class Running(Settings):
+class Running(Placing):
     """How to run."""
 
     method: str = "backprop"

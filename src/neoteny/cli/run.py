@@ -65,7 +65,11 @@ def main(arguments: Sequence[str]) -> None:
         "compile": request.compile,
         "threads": running.threads,
         "track": running.track or "",
+        "mirror": running.mirror,
         "data_dir": running.data_dir and str(running.data_dir),
     }
-    show([lab.run(configs[0], **ways)] if len(configs) == 1 else lab.compare(configs, **ways))
+    if len(configs) == 1 and running.executor in ("local", "here"):
+        show([lab.run(configs[0], **ways)])
+    else:
+        show(lab.compare(configs, executor=running.place(), retries=running.retries, **ways))
     print(f"`neoteny report {running.out}` draws them.")

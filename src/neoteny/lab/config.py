@@ -201,7 +201,7 @@ def resolve(
     seed: int = 0,
     settings: Overrides | None = None,
     methods: Mapping[str, Overrides] | None = None,
-    grid: Mapping[str, Sequence[Any]] | None = None,
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None = None,
 ) -> RunConfig:
     """The complete configuration of one system on one benchmark.
 
@@ -217,7 +217,8 @@ def resolve(
         settings: settings of the benchmark that replace the preset's (`{"step_size": 0.003}`), and of the optimizer
             (`{"optimizer.betas": (0.9, 0.99)}`).
         methods: settings of methods that replace the preset's (`{"cbp": {"replacement_rate": 1e-5}}`).
-        grid: values to try, by setting (`{"cbp.replacement_rate": [1e-6, 1e-5]}`); several make a product.
+        grid: values to try, by setting (`{"cbp.replacement_rate": [1e-6, 1e-5]}`); several make a product. Or a list of
+            points, each with the same settings.
 
     Raises:
         UnknownNameError: a benchmark, scale, method, setting or argument that does not exist.
@@ -250,9 +251,11 @@ def resolve(
             )
         active[name] = override(active[name], values, name)
 
-    axes = axes_of(grid or {}, problem, active)
-    _require_between("runs (of all points of the grid)", runs * math.prod(map(len, axes.values())), 1, MOST_RUNS)
-    points = list(itertools.product(*axes.values()))
+    listed = bool(grid) and not isinstance(grid, Mapping)
+    axes = axes_of(_columns(grid) if listed else grid or {}, problem, active)
+    count = len(grid) if listed else math.prod(map(len, axes.values()))
+    _require_between("runs (of all points of the grid)", runs * count, 1, MOST_RUNS)
+    points = list(zip(*axes.values(), strict=True) if listed else itertools.product(*axes.values()))
     seeds = run_seeds(seed, runs)
     return _record(
         entry,
@@ -265,6 +268,17 @@ def resolve(
         seeds=seeds * len(points),
         varied={key: tuple(p[i] for p in points for _ in seeds) for i, key in enumerate(axes)},
     )
+
+
+def _columns(points: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The values of a list of points, by setting."""
+    for point in points:
+        if not isinstance(point, Mapping) or not point or point.keys() != points[0].keys():
+            raise SettingError(
+                f"grid: {shown(point)} is not a point like the others; give each point the same settings, as "
+                "{'step_size': 0.01, 'cbp.replacement_rate': 1e-5}."
+            )
+    return {key: [point[key] for point in points] for key in points[0]} if points else {}
 
 
 @with_kinds("benchmark")

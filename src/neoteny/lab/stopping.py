@@ -19,10 +19,14 @@ PATIENCE = 0.7
 
 
 class Stopping:
-    """Whether to stop; training calls it, whoever wants it to stop calls `ask`."""
+    """Whether to stop; training calls it, whoever wants it to stop calls `ask`.
 
-    def __init__(self) -> None:
-        self._asked, self._timer = threading.Event(), threading.Timer(PATIENCE, _interrupt)
+    Args:
+        patience: seconds until training is interrupted where it does not come to the end of a segment.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._asked, self._timer = threading.Event(), threading.Timer(patience, _interrupt)
         self._timer.daemon = True
 
     def ask(self) -> None:

@@ -1,0 +1,124 @@
+"""The loop over jobs: it starts them, hears how they go, starts those that were lost again, and stops all at Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from neoteny.errors import SettingError
+from neoteny.lab.execution import Progress
+from neoteny.lab.executors.protocol import Executor, Job, Outcome, Worker
+from neoteny.lab.mirror import fetched
+
+__all__ = ["RETRIES", "require_retries", "train"]
+
+RETRIES = 2
+"""How often a job is started again after its worker was lost."""
+_QUICK = 0.7  # seconds until it is said that the workers are not ready
+_PATIENCE = 60.0  # seconds that they have for their last checkpoints
+
+
+def train(
+    jobs: Iterable[Job],
+    executor: Executor,
+    *,
+    hear: Callable[[Progress], None] = lambda _: None,
+    retries: int = RETRIES,
+    admit: Callable[[Job], bool] = lambda _: True,
+    then: Callable[[Job, Outcome], Iterable[Job]] = lambda *_: (),
+) -> dict[str, Outcome]:
+    """Train jobs to their ends.
+
+    Args:
+        jobs: what to train.
+        executor: where; it is closed at the end.
+        hear: is called with the progress.
+        retries: how often a job whose worker was lost goes on from its last checkpoint.
+        admit: is asked for each job right before it is begun; those for which it says no are left out.
+        then: is told how each job ended; returns further jobs.
+
+    Returns:
+        How each job ended, by its label; those that were left out are missing.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; every job has written a checkpoint, or was ended in the midst of it.
+    """
+    waiting, outcomes = deque(jobs), dict[str, Outcome]()
+    running: dict[Worker, Job] = {}
+    stopping = False
+
+    def told(progress: Progress) -> None:
+        if not stopping:
+            hear(progress)
+
+    try:
+        while waiting or running:
+            if waiting and _room(executor, waiting[0], len(running)):
+                job = waiting.popleft()
+                if job.attempt or admit(job):
+                    running[executor.start(job, told)] = job
+                continue
+            ended = [(worker, outcome) for worker in running if (outcome := worker.outcome()) is not None]
+            for worker, outcome in ended:
+                job = running.pop(worker)
+                if outcome.kind in ("lost", "stopped") and job.attempt < retries:  # nobody here asked it to stop
+                    hear(job.waiting(f"its worker was lost, attempt {job.attempt + 2}"))
+                    waiting.appendleft(job.again())
+                    continue
+                if job.attempt and outcome.kind == "lost":
+                    outcome = replace(outcome, said=f"{outcome.said}\n(the last of {job.attempt + 1} attempts)")
+                if outcome.kind == "done":
+                    fetched(job.execution.mirror, job.folder)  # it may have been trained where other disks are
+                outcomes[job.label] = outcome
+                waiting.extend(then(job, outcome))
+            if not ended:
+                time.sleep(executor.every)
+    finally:
+        stopping = True
+        _stop(list(running))
+        executor.close()
+    return outcomes
+
+
+def require_retries(retries: int) -> None:
+    """Refuse a number of retries that cannot be.
+
+    Raises:
+        SettingError: it is below 0.
+    """
+    if retries < 0:
+        raise SettingError(f"retries = {retries!r}: give a number >= 0.")
+
+
+def _room(executor: Executor, job: Job, running: int) -> bool:
+    places = executor.places(job.execution)
+    return places is None or running < places
+
+
+def _stop(running: Sequence[Worker]) -> None:
+    """Ask every worker to write a checkpoint and end; end those that take too long."""
+    left = list(running)
+    for worker in left:
+        worker.stop()
+    try:
+        with suppress(KeyboardInterrupt):
+            if not _ended(left, _QUICK):
+                print("neoteny: stopping; Ctrl-C again ends at once.", file=sys.stderr, flush=True)
+                _ended(left, _PATIENCE)
+    finally:
+        for worker in left:
+            worker.kill()
+
+
+def _ended(left: list[Worker], seconds: float) -> bool:
+    """Whether all workers end within so many seconds; those that go on are left in the list."""
+    until = time.monotonic() + seconds
+    while True:
+        left[:] = [worker for worker in left if worker.outcome() is None]
+        if not left or time.monotonic() > until:
+            return not left
+        time.sleep(0.05)

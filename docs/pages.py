@@ -18,7 +18,7 @@ from neoteny.registry import BENCHMARKS, OPTIMIZERS
 
 ROOMS = (
     *("attachment", "linear", "units", "nn", "measures", "methods", "optim", "streams", "data", "envs"),
-    *("testing", "lab", "rl", "benchmarks", "report", "leaderboard", "comparison"),
+    *("testing", "lab", "rl", "benchmarks", "report", "sweeps", "leaderboard", "comparison"),
 )
 
 

@@ -31,7 +31,7 @@ from pieces import claimed, save
 from neoteny import lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.lab.config import RunConfig, resolve
-from neoteny.leaderboard.choosing import TUNING_SEED, best_point
+from neoteny.sweeps.choosing import TUNING_SEED, best_point
 
 PIECES, RUNS = Path(__file__).parent / "warm_starting", Path(".cache/warm-starting")
 TUNING_SEEDS, SEEDS = 3, 10

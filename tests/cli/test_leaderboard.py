@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from leaderboard import minute
 from neoteny.cli.main import main
+from sweeps import minute
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def neoteny(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
 
 
 SHORT = ("--benchmark", "slowly-changing-regression", "--scale", minute.SCALE, "--runs", "2", "--tuning-runs", "2")
-HERE = ("--jobs", "0", "--no-compile")
+HERE = ("--executor", "here", "--no-compile")
 
 
 def test_the_table_grows_and_is_drawn_anew_from_itself(neoteny):
@@ -59,5 +59,5 @@ def test_what_cannot_be(neoteny):
     assert "'cbp'" in neoteny("--method", "cpb", *SHORT, status=2)
     assert "no benchmark called 'mnist'" in neoteny("--benchmark", "mnist", status=2)
     assert "at most 1000" in neoteny("--runs", "2000", *SHORT[:4], status=2)
-    assert "--jobs -1" in neoteny("--jobs", "-1", *SHORT, status=2)
+    assert "jobs = -1" in neoteny("--jobs", "-1", *SHORT, status=2)
     assert "cannot be read" in neoteny("--draw", "nothing.parquet", status=2)

@@ -11,8 +11,8 @@ import pytest
 
 from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.leaderboard.rows import BENCHMARKS, MOST_POINTS, LeaderboardRow, find, rows
-from neoteny.leaderboard.sweep import Plan, benchmarks
+from neoteny.leaderboard.rows import BENCHMARKS, MOST_POINTS, LeaderboardRow, benchmarks, find, rows
+from neoteny.sweeps.planning import Plan
 
 PLAN = Plan(out=Path("nowhere"))
 
@@ -37,9 +37,10 @@ def test_every_row_can_be_set_up_on_every_benchmark_that_has_it(row: Leaderboard
         if tuning is None:
             assert row.grid == {}
         else:
-            assert tuning.config.runs == len(points) * PLAN.tuning_runs <= MOST_POINTS * PLAN.tuning_runs
-            assert list(tuning.config.varied) == list(row.grid)
-        labels = {PLAN.stack("reporting", name, row, point, {}).config.label for point in points}
+            (stack,) = tuning.stacks
+            assert stack.config.runs == len(points) * PLAN.tuning_runs <= MOST_POINTS * PLAN.tuning_runs
+            assert list(stack.config.varied) == list(row.grid)
+        labels = {PLAN.stack("reporting", name, row, [point]).config.label for point in points}
         assert len(labels) == len(points)  # each choice has a folder of its own
 
 
@@ -47,7 +48,9 @@ def test_no_two_rows_share_a_folder_unless_they_are_the_same_runs():
     for name in benchmarks():
         there = [row for row in rows() if row.on(registry.benchmark(name).load())]
         for phase in ("tuning", "reporting"):
-            stacks = [PLAN.stack(phase, name, row, {}, row.grid if phase == "tuning" else {}) for row in there]
+            stacks = [PLAN.stack("reporting", name, row, [{}]) for row in there]
+            if phase == "tuning":
+                stacks = [stack for row in there if (tuning := PLAN.tuning(name, row)) for stack in tuning.stacks]
             different = {stack.config.to_yaml() for stack in stacks}
             assert len({stack.folder for stack in stacks}) == len(different)
 
@@ -70,10 +73,11 @@ def test_benchmarks_are_in_the_order_of_the_table():
 
 def test_planning_needs_no_torch():
     code = (
-        "import sys; from pathlib import Path; from neoteny.leaderboard import rows, sweep\n"
-        "plan = sweep.Plan(out=Path('nowhere'))\n"
+        "import sys; from pathlib import Path\n"
+        "from neoteny.leaderboard import rows; from neoteny.sweeps import planning\n"
+        "plan = planning.Plan(out=Path('nowhere'))\n"
         "found = [plan.tuning('online-permuted-mnist', row) for row in rows.find(['adam', 'l2-init', 'cbp'])]\n"
-        "print([stack.config.runs for stack in found], 'torch' in sys.modules)"
+        "print([tuning.stacks[0].config.runs for tuning in found], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip().endswith("False"), done.stderr

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from neoteny.cli.own import console_for
+from neoteny.cli.placing import Placing
 from neoteny.cli.reading import read_options
 from neoteny.errors import NeotenyError, SettingError, Stopped
 
 if TYPE_CHECKING:
-    from neoteny.leaderboard.sweep import Plan
     from neoteny.report.leaderboard.board import Board
+    from neoteny.sweeps.planning import Plan
 
 __all__ = ["main"]
 
@@ -23,7 +24,7 @@ TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboa
 
 
 @dataclass(frozen=True)
-class LeaderboardOptions:
+class LeaderboardOptions(Placing):
     """Run every method on the fast benchmarks, choose hyper-parameters on seeds of their own, and make the table.
 
     Run any part of it, and stop it whenever you like. What is finished is not run again; each call adds to the table.
@@ -39,8 +40,6 @@ class LeaderboardOptions:
     """reported runs of each row"""
     tuning_runs: int = 5
     """runs at each point of a row's grid, with seeds of their own"""
-    jobs: int | None = None
-    """stacks at once; by default as many as fit on the cores; 0: one after the other in this process"""
     out: Path = Path("runs/leaderboard")
     """where run folders go"""
     to: Path | None = None
@@ -69,30 +68,32 @@ def main(arguments: Sequence[str]) -> None:
 
         _write(read(options.draw), options.to or options.draw.parent, options)
         return
-    if options.jobs is not None and options.jobs < 0:
-        raise SettingError(f"--jobs {options.jobs}: give a number >= 0.")
-    from neoteny.leaderboard import rows, sweep
+    from neoteny.leaderboard import rows
+    from neoteny.sweeps.planning import Plan
 
-    plan = sweep.Plan(out=options.out, scale=options.scale, runs=options.runs, tuning_runs=options.tuning_runs)
-    benchmarks = sweep.benchmarks(_names(options.benchmark))
+    plan = Plan(out=options.out, scale=options.scale, runs=options.runs, tuning_runs=options.tuning_runs)
+    benchmarks = rows.benchmarks(_names(options.benchmark))
     chosen = rows.find(_names(options.method))
     if options.dry_run:
         _list(plan, benchmarks, chosen)
         return
-    execution: dict[str, Any] = {
-        "strategy": options.strategy,
-        "device": options.device,
-        "compile": options.compile,
-        "threads": options.threads,
-        "data_dir": options.data_dir and str(options.data_dir),
-    }
-    execute = sweep.here(**execution) if options.jobs == 0 else sweep.workers(options.jobs, **execution)
+    from neoteny.lab.execution import Execution
+    from neoteny.sweeps.running import run
+
+    execution = Execution(
+        strategy=options.strategy,
+        device=options.device,
+        compile=options.compile,
+        threads=options.threads,
+        data_dir=options.data_dir and str(options.data_dir),
+        mirror=options.mirror,
+    )
     try:
-        failures = sweep.run(plan, benchmarks, chosen, execute)
+        failures = run(plan, benchmarks, chosen, options.place(), execution, retries=options.retries)
     except KeyboardInterrupt as error:
         raise Stopped("the same command goes on from here") from error
-    from neoteny.leaderboard.collecting import collect, write_table
     from neoteny.report.leaderboard.board import Board
+    from neoteny.sweeps.collecting import collect, write_table
 
     frame = collect(plan, rows.rows())
     print(write_table(frame, plan.out / plan.scale / TABLE))
@@ -144,7 +145,7 @@ def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
             shown = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in (settings or {}).items())
             table.add_row(
                 row.name,
-                "-" if tuning is None else f"{grid}{' (done)' if tuning.finished else ''}",
+                "-" if tuning is None else f"{grid}{'' if tuning.due else ' (done)'}",
                 shown or "-",
                 f"{plan.runs} runs" if reporting is not None and reporting.finished else "-",
             )

@@ -18,9 +18,9 @@ from neoteny.comparison.result import Comparison
 from neoteny.comparison.stream import Batches, OwnStream
 from neoteny.comparison.tuning import MOST_POINTS, Tuned, tune
 from neoteny.errors import NetworkError, SettingError
-from neoteny.leaderboard.choosing import TUNING_SEED
 from neoteny.methods.base import Method
 from neoteny.progress import bar
+from neoteny.sweeps.choosing import TUNING_SEED
 from neoteny.units.inputs import arguments_of
 
 __all__ = ["compare"]

@@ -16,8 +16,8 @@ from itertools import product
 import numpy as np
 
 from neoteny.comparison.learning import Way
-from neoteny.leaderboard.choosing import best_point
 from neoteny.methods.base import Method
+from neoteny.sweeps.choosing import best_point
 
 __all__ = ["MOST_POINTS", "Tuned", "candidates", "tune"]
 

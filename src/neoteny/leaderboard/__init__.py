@@ -1,6 +1,4 @@
-"""The table of all methods on the fast benchmarks: what is run, how hyper-parameters are chosen, what is recorded.
+"""The rows of the table of all methods on the fast benchmarks; `neoteny leaderboard` runs them as a sweep.
 
-`neoteny leaderboard` is this room's command. `rows` says which rows there are, `sweep` turns them into stacks of runs
-and has the laboratory train those that are not finished, `collecting` makes one tidy table of the run folders. From
-that table alone `neoteny.report.leaderboard` draws the figure and the page.
+From the sweep's table alone `neoteny.report.leaderboard` draws the figure and the page.
 """

@@ -7,18 +7,18 @@ architectures, which may turn non-finite with the benchmark's step size. Grids a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neoteny import registry
-from neoteny.errors import SettingError, UnknownNameError
+from neoteny.errors import SettingError
+from neoteny.sweeps.rows import Row
+from neoteny.sweeps.rows import find as find_rows
+from neoteny.sweeps.searching import Grid
 
-if TYPE_CHECKING:
-    from neoteny.lab.benchmark import Benchmark
-
-__all__ = ["BENCHMARKS", "MOST_POINTS", "LeaderboardRow", "find", "rows"]
+__all__ = ["BENCHMARKS", "MOST_POINTS", "LeaderboardRow", "benchmarks", "find", "rows"]
 
 BENCHMARKS = ("slowly-changing-regression", "online-permuted-mnist", "trainability", "shuffled-labels")
 """The fast benchmarks, in the order of the page."""
@@ -31,28 +31,18 @@ MUONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 
 @dataclass(frozen=True)
-class LeaderboardRow:
-    """One way of learning.
+class LeaderboardRow(Row):
+    """One way of learning, with a small grid.
 
     Attributes:
-        name: what it is called in the table.
-        system: what the laboratory calls it: a system of the benchmark, or a registered method.
-        kind: one of the registry's kinds, `reference` or `optimizer`.
-        settings: settings of the benchmark that it changes.
-        methods: settings of methods that it changes.
         axes: values to choose from, by setting; None for the grid that the method declares.
     """
 
-    name: str
-    system: str
-    kind: str
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     axes: Mapping[str, tuple[Any, ...]] | None = field(default=None, hash=False)
 
-    def on(self, benchmark: type[Benchmark]) -> bool:
-        """Whether the benchmark has this row."""
-        return self.system in benchmark.SYSTEMS or self.system in registry.METHODS
+    def search(self) -> Grid:
+        """All of its grid."""
+        return Grid(self.grid)
 
     @property
     def grid(self) -> dict[str, tuple[Any, ...]]:
@@ -128,7 +118,7 @@ def rows() -> tuple[LeaderboardRow, ...]:
     return tuple(found)
 
 
-def find(names: Sequence[str], among: Iterable[LeaderboardRow] | None = None) -> tuple[LeaderboardRow, ...]:
+def find(names: Sequence[str]) -> tuple[LeaderboardRow, ...]:
     """The rows of these names, in the table's order; without names, all of them.
 
     Raises:
@@ -137,8 +127,22 @@ def find(names: Sequence[str], among: Iterable[LeaderboardRow] | None = None) ->
     >>> [row.name for row in find(["cbp", "backprop"])]
     ['backprop', 'cbp']
     """
-    known = {row.name: row for row in (rows() if among is None else among)}
-    for name in names:
-        if name not in known:
-            raise UnknownNameError(name, known, "row of the leaderboard")
-    return tuple(row for name, row in known.items() if not names or name in names)
+    return find_rows(names, rows())
+
+
+def benchmarks(names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Ids of the benchmarks of these names, in the table's order; without names, all its benchmarks.
+
+    Raises:
+        UnknownNameError: there is no such benchmark.
+
+    >>> benchmarks(["slowly-changing-regression"])
+    ('slowly-changing-regression-v1',)
+    """
+    found = [registry.benchmark(name).name for name in names or BENCHMARKS]
+
+    def place(name: str) -> int:
+        base = name.rpartition("-v")[0]
+        return BENCHMARKS.index(base) if base in BENCHMARKS else len(BENCHMARKS)
+
+    return tuple(sorted(dict.fromkeys(found), key=place))

@@ -8,7 +8,7 @@ One row a run and quantity:
     point, settings             the point of the grid: its number, and its settings as `name=value, ...`
     chosen                      whether these settings were chosen
     seed                        of the run
-    quantity, value             see `neoteny.leaderboard.reading.Numbers`
+    quantity, value             see `neoteny.sweeps.reading.Numbers`
     made_with                   versions, processor and commit
 
 The bytes depend only on the runs, not on when or in which parts they were made.
@@ -19,17 +19,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 
 from neoteny import registry
-from neoteny.leaderboard.reading import Numbers, read_numbers
-from neoteny.leaderboard.rows import LeaderboardRow
-from neoteny.leaderboard.sweep import Phase, Plan, PlannedStack, choice, left_out
 from neoteny.report.files import write
 from neoteny.report.leaderboard.board import COLUMNS, SORT
 from neoteny.report.runs.settings import format_number
+from neoteny.sweeps.planning import Plan, PlannedStack, left_out
+from neoteny.sweeps.reading import Numbers
+from neoteny.sweeps.rows import Row
+from neoteny.sweeps.searching import Point
 
 __all__ = ["collect", "write_table"]
 
@@ -37,7 +38,7 @@ TUNED = ("mean", "first", "last")
 """Quantities that are recorded of the tuning."""
 
 
-def collect(plan: Plan, rows: Sequence[LeaderboardRow]) -> pl.DataFrame:
+def collect(plan: Plan, rows: Sequence[Row]) -> pl.DataFrame:
     """The table of what is finished, on any benchmark.
 
     Args:
@@ -54,7 +55,8 @@ def collect(plan: Plan, rows: Sequence[LeaderboardRow]) -> pl.DataFrame:
             if (name, row.name) in refused:
                 frames.append(_refusal(plan, name, row, refused[name, row.name]))
             elif _begun(plan, name, row):
-                frames += [_tidy(stack, numbers, chosen) for stack, numbers, chosen in _finished(plan, name, row)]
+                places: dict[str, int] = {}  # of points, over all batches
+                frames += [_tidy(*found, places) for found in _finished(plan, name, row)]
     return pl.concat(frames).sort(SORT, nulls_last=True)
 
 
@@ -65,32 +67,22 @@ def write_table(frame: pl.DataFrame, path: Path) -> Path:
     return write(path, buffer.getvalue())
 
 
-def _begun(plan: Plan, benchmark: str, row: LeaderboardRow) -> bool:
+def _begun(plan: Plan, benchmark: str, row: Row) -> bool:
     """Whether there may be a folder of the row; its method is imported only then."""
-    return any(any((plan.where(phase) / benchmark).glob(f"{row.system}*")) for phase in get_args(Phase)) and row.on(
+    return any((plan.out / plan.scale).glob(f"*/{benchmark}/{row.system}*")) and row.on(
         registry.benchmark(benchmark).load()
     )
 
 
-def _finished(
-    plan: Plan, benchmark: str, row: LeaderboardRow
-) -> Iterator[tuple[PlannedStack, Numbers, Mapping[str, Any]]]:
+def _finished(plan: Plan, benchmark: str, row: Row) -> Iterator[tuple[PlannedStack, Numbers, Point]]:
     """The row's finished stacks with what was chosen."""
-    chosen: Mapping[str, Any] | None = {}
-    tuning = plan.tuning(benchmark, row)
-    if tuning is not None:
-        chosen = None
-        if tuning.finished:
-            numbers = read_numbers(tuning.folder)
-            chosen = choice(numbers)
-            yield tuning, numbers, chosen
-    reporting = plan.reporting(benchmark, row)
-    if chosen is not None and reporting is not None and reporting.finished:
-        yield reporting, read_numbers(reporting.folder), chosen
+    chosen = plan.chosen(benchmark, row)
+    if chosen is not None:
+        for stack in plan.finished(benchmark, row):
+            yield stack, stack.numbers(), chosen
 
 
-def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Mapping[str, Any]) -> pl.DataFrame:
-    points = numbers.points if stack.phase == "tuning" else [chosen]
+def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Point, places: Mapping[str, int]) -> pl.DataFrame:
     quantities = TUNED if stack.phase == "tuning" else tuple(numbers.values)
     made_with = _made_with(numbers.frame.provenance)
     rows = [
@@ -101,9 +93,9 @@ def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Mapping[str, Any]) -> p
             "row": stack.row.name,
             "kind": stack.row.kind,
             "phase": stack.phase,
-            "point": int(point),
-            "settings": ", ".join(f"{key}={format_number(value)}" for key, value in points[point].items()),
-            "chosen": points[point] == chosen,
+            "point": places.setdefault(_said(stack.points[point]), len(places)) if stack.phase == "tuning" else 0,
+            "settings": _said(stack.points[point]),
+            "chosen": stack.points[point] == chosen,
             "seed": seed,
             "quantity": quantity,
             "value": float(numbers.values[quantity][run]),
@@ -115,7 +107,11 @@ def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Mapping[str, Any]) -> p
     return pl.DataFrame(rows, schema=COLUMNS)
 
 
-def _refusal(plan: Plan, benchmark: str, row: LeaderboardRow, reason: str) -> pl.DataFrame:
+def _said(point: Point) -> str:
+    return ", ".join(f"{key}={format_number(value)}" for key, value in point.items())
+
+
+def _refusal(plan: Plan, benchmark: str, row: Row, reason: str) -> pl.DataFrame:
     known = {"benchmark": benchmark, "scale": plan.scale, "row": row.name, "kind": row.kind}
     return pl.DataFrame([known | {"phase": "left out", "settings": reason}], schema=COLUMNS)
 

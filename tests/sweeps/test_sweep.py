@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from leaderboard import minute
 from neoteny.errors import RunFolderError
 from neoteny.lab.folder import RunFolder
-from neoteny.leaderboard.collecting import collect, write_table
-from neoteny.leaderboard.reading import read_numbers
 from neoteny.leaderboard.rows import LeaderboardRow
+from neoteny.sweeps.collecting import collect, write_table
+from neoteny.sweeps.reading import read_numbers
+from sweeps import minute
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_what_is_reported_has_the_settings_that_were_best(whole):
     for row, setting in ((minute.ROWS[1], "step_size"), (minute.ROWS[2], "l2.strength")):
         tuning = plan.tuning(minute.NAME, row)
         assert tuning is not None
-        frame = RunFolder(tuning.folder).metrics().filter(metric="loss")
+        frame = RunFolder(tuning.stacks[0].folder).metrics().filter(metric="loss")
         means = frame.group_by("run").agg(pl.col("value").mean()).sort("run")["value"].to_numpy()
         best = row.grid[setting][int(np.argmin(means.reshape(2, 2).mean(axis=1)))]  # points, seeds
         assert plan.chosen(minute.NAME, row) == {setting: best}
@@ -149,7 +149,7 @@ def test_a_run_that_ended_has_no_numbers_and_is_never_chosen(tmp_path):
     assert minute.run(plan, [wild]) == {}
     tuning = plan.tuning(minute.NAME, wild)
     assert tuning is not None
-    numbers = read_numbers(tuning.folder)
+    numbers = read_numbers(tuning.stacks[0].folder)
     np.testing.assert_array_equal(np.isnan(numbers.scores), [[True, True], [False, False]])
     assert np.isnan(numbers.values["weight_magnitude"][:2]).all()
     assert plan.chosen(minute.NAME, wild) == {"step_size": 1e-2}

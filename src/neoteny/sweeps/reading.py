@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from neoteny import registry
 from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.folders import RunFrame, read_folder
+from neoteny.report.runs.groups import Group
+from neoteny.report.runs.metrics import direction
 from neoteny.report.runs.series import Series
 
-__all__ = ["MEASURES", "Numbers", "metric_of", "numbers_of", "read_numbers"]
+__all__ = ["MEASURES", "Numbers", "numbers_of", "read_numbers"]
 
 MEASURES = ("dead_units", "srank_99", "weight_magnitude")
 """Measures of the network at the end of the run."""
@@ -52,18 +54,14 @@ class Numbers:
         return np.array([list(dict.fromkeys(settings)).index(one) for one in settings])
 
     @property
+    def higher_is_better(self) -> bool:
+        """True for accuracies and returns, false for losses."""
+        return direction(self.metric) > 0
+
+    @property
     def scores(self) -> NDArray[np.float64]:
         """Mean over the stream, [points, seeds]."""
         return np.stack([self.values["mean"][self.point == number] for number in range(len(self.points))])
-
-
-def metric_of(benchmark: str) -> str:
-    """What the runs of a benchmark are judged by.
-
-    >>> metric_of("online-permuted-mnist"), metric_of("slowly-changing-regression")
-    ('accuracy', 'loss')
-    """
-    return "accuracy" if registry.benchmark(benchmark).load().LOSS == "cross_entropy" else "loss"
 
 
 def read_numbers(folder: Path) -> Numbers:
@@ -77,17 +75,23 @@ def read_numbers(folder: Path) -> Numbers:
 
 def numbers_of(frame: RunFrame) -> Numbers:
     """The numbers of a stack as it was recorded."""
-    settings = frame.config["settings"]
-    end = int(settings["steps"]) * int(settings["batch_size"])
     series = Series(frame.system, frame.system, {}, frame.frame, frame.seeds, (frame,))
-    metric = metric_of(frame.benchmark)
+    metric = Group(frame.benchmark, frame.scale, (series,)).metric()
     curve = series.curve(metric)
-    whole = np.isfinite(curve.values).all(axis=1) & bool(len(curve.steps) and curve.steps[-1] == end)
+    end = int(curve.steps[-1]) if len(curve.steps) else 0
+    # no episode of an agent may have ended within a bin
+    whole = ~_ended(series) & (np.isfinite(curve.values).all(axis=1) if series.unit == "examples" else True)
     values = {"mean": _over(curve, 0, end), "first": _over(curve, 0, _tenth(curve, end))}
     values["last"] = _over(curve, end - _tenth(curve, end), end)
     values["change"] = values["last"] - values["first"]
     values |= {name: _at_the_end(series, name) for name in MEASURES}
     return Numbers(frame, metric, {name: np.where(whole, value, np.nan) for name, value in values.items()})
+
+
+def _ended(series: Series) -> NDArray[np.bool_]:
+    """Which runs turned non-finite."""
+    ended = series.frame.filter(pl.col("metric") == "non_finite")["run"].unique()
+    return np.isin(np.arange(series.runs), ended.to_numpy())
 
 
 def _tenth(curve: Curve, end: int) -> int:
@@ -97,8 +101,10 @@ def _tenth(curve: Curve, end: int) -> int:
 
 def _over(curve: Curve, start: int, stop: int) -> NDArray[np.float64]:
     """Mean of each run over the bins in (start, stop]."""
-    inside = (curve.steps > start) & (curve.steps <= stop)
-    return curve.values[:, inside].mean(axis=1) if inside.any() else np.full(len(curve.values), np.nan)
+    inside = curve.values[:, (curve.steps > start) & (curve.steps <= stop)]
+    there = np.isfinite(inside)
+    sums = np.where(there, inside, 0.0).sum(axis=1)
+    return np.divide(sums, there.sum(axis=1), out=np.full(len(inside), np.nan), where=there.any(axis=1))
 
 
 def _at_the_end(series: Series, name: str) -> NDArray[np.float64]:

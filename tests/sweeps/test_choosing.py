@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from neoteny.errors import SettingError
-from neoteny.leaderboard.choosing import TUNING_SEED, best_point
 from neoteny.leaderboard.rows import LeaderboardRow
-from neoteny.leaderboard.sweep import Plan
+from neoteny.sweeps.choosing import TUNING_SEED, best_point
+from neoteny.sweeps.planning import Plan
 
 NAN, INF = math.nan, math.inf
 
@@ -53,10 +53,10 @@ def test_tuning_seeds_are_none_of_those_that_are_reported(tmp_path):
     for runs, tuning in ((30, 5), (TUNING_SEED, 200)):
         plan = Plan(out=tmp_path, scale="tiny", runs=runs, tuning_runs=tuning)
         tuned = plan.tuning("slowly-changing-regression", row)
-        reported = plan.stack("reporting", "slowly-changing-regression", row, {"l2.strength": 1e-2}, {})
+        reported = plan.stack("reporting", "slowly-changing-regression", row, [{"l2.strength": 1e-2}])
         assert tuned is not None
-        assert len(set(tuned.config.seeds)) == tuning
+        assert len(set(tuned.stacks[0].config.seeds)) == tuning
         assert len(set(reported.config.seeds)) == runs
-        assert not set(tuned.config.seeds) & set(reported.config.seeds)
+        assert not set(tuned.stacks[0].config.seeds) & set(reported.config.seeds)
     with pytest.raises(SettingError, match="at most 1000"):
         Plan(out=tmp_path, runs=TUNING_SEED + 1)

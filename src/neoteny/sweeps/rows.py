@@ -1,0 +1,77 @@
+"""What a row of a sweep is: one way of learning, with settings to choose from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from neoteny import registry
+from neoteny.errors import UnknownNameError
+from neoteny.sweeps.searching import Grid, Search
+
+if TYPE_CHECKING:
+    from neoteny.lab.benchmark import Benchmark
+
+__all__ = ["Row", "SweepRow", "find"]
+
+R = TypeVar("R", bound="Row")
+
+
+@dataclass(frozen=True)
+class Row(ABC):
+    """One way of learning.
+
+    Attributes:
+        name: what it is called in the table.
+        system: what the laboratory calls it: a system of the benchmark, registered methods joined by `+`.
+        kind: one of the registry's kinds, `reference` or `optimizer`; empty where it does not matter.
+        settings: settings of the benchmark that it changes.
+        methods: settings of methods that it changes.
+    """
+
+    name: str
+    system: str
+    kind: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    @abstractmethod
+    def search(self) -> Search:
+        """Which points are tried before the row is reported."""
+
+    def on(self, benchmark: type[Benchmark]) -> bool:
+        """Whether the benchmark has this row."""
+        return self.system in benchmark.SYSTEMS or all(part in registry.METHODS for part in self.system.split("+"))
+
+
+@dataclass(frozen=True)
+class SweepRow(Row):
+    """A row whose search is said.
+
+    Attributes:
+        tried: which points are tried; by default none, as nothing is chosen.
+    """
+
+    tried: Search = field(default_factory=Grid, hash=False)
+
+    def search(self) -> Search:
+        """Which points are tried."""
+        return self.tried
+
+
+def find(names: Sequence[str], among: Iterable[R]) -> tuple[R, ...]:
+    """The rows of these names, in their own order; without names, all of them.
+
+    Raises:
+        UnknownNameError: there is no such row.
+
+    >>> [row.name for row in find(["cbp", "l2"], [SweepRow(name, name) for name in ("l2", "redo", "cbp")])]
+    ['l2', 'cbp']
+    """
+    known = {row.name: row for row in among}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(name, known, "row")
+    return tuple(row for name, row in known.items() if not names or name in names)

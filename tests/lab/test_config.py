@@ -74,6 +74,16 @@ def test_a_grid_is_a_stack_of_points_and_seeds():
     assert RunConfig.from_yaml(config.to_yaml()) == config
 
 
+def test_a_grid_may_be_a_list_of_points():
+    points = [{"cbp.replacement-rate": 1e-6, "step_size": 1}, {"cbp.replacement-rate": 1e-5, "step_size": 0.5}]
+    config = resolve(NAME, method="cbp", runs=2, grid=points)
+    assert config.varied == {"cbp.replacement_rate": (1e-6, 1e-6, 1e-5, 1e-5), "step_size": (1.0, 1.0, 0.5, 0.5)}
+    assert resolve(NAME, method="cbp", grid=[]) == resolve(NAME, method="cbp", grid=None) != config
+    for wrong in ([*points, {"step_size": 1}], [{}], [points[0], 1]):
+        with pytest.raises(SettingError, match="grid"):
+            resolve(NAME, method="cbp", grid=wrong)
+
+
 def test_systems_can_be_joined():
     config = resolve(NAME, method="cbp+l2-init")
     assert list(config.methods) == ["cbp", "l2-init"]

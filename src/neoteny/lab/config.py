@@ -251,9 +251,9 @@ def resolve(
             )
         active[name] = override(active[name], values, name)
 
-    listed = bool(grid) and not isinstance(grid, Mapping)
-    axes = axes_of(_columns(grid) if listed else grid or {}, problem, active)
-    count = len(grid) if listed else math.prod(map(len, axes.values()))
+    listed = [] if grid is None or isinstance(grid, Mapping) else list(grid)
+    axes = axes_of(grid if isinstance(grid, Mapping) else _columns(listed), problem, active)
+    count = len(listed) or math.prod(map(len, axes.values()))
     _require_between("runs (of all points of the grid)", runs * count, 1, MOST_RUNS)
     points = list(zip(*axes.values(), strict=True) if listed else itertools.product(*axes.values()))
     seeds = run_seeds(seed, runs)

@@ -82,7 +82,7 @@ def _finished(plan: Plan, benchmark: str, row: Row) -> Iterator[tuple[PlannedSta
             yield stack, stack.numbers(), chosen
 
 
-def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Point, places: Mapping[str, int]) -> pl.DataFrame:
+def _tidy(stack: PlannedStack, numbers: Numbers, chosen: Point, places: dict[str, int]) -> pl.DataFrame:
     quantities = TUNED if stack.phase == "tuning" else tuple(numbers.values)
     made_with = _made_with(numbers.frame.provenance)
     rows = [

@@ -83,9 +83,10 @@ class _Sweep:
         self._owners: dict[Path, set[Pair]] = {}  # rows that come to the same runs share a stack
         self._stacks: dict[str, PlannedStack] = {}
         self._held: dict[str, list[Pair]] = {}  # of benchmarks of which no cost is known yet
-        for pair, row in pairs.items() if self._budget is not None else ():
-            for stack in [] if pair in failures else plan.finished(pair[0], row):
-                self._budget.spent(stack)
+        if self._budget is not None:
+            for pair in pairs.keys() - failures.keys():
+                for stack in plan.finished(pair[0], pairs[pair]):
+                    self._budget.spent(stack)
 
     def first(self) -> Iterator[Job]:
         """The jobs that wait for nothing."""

@@ -147,12 +147,14 @@ class Grid(Search):
 
 @dataclass(frozen=True)
 class Drawn(Search):
-    """Points that spread evenly over ranges (Sobol's sequence, scrambled), all in one batch.
+    """Points that spread evenly over ranges (Sobol's sequence, moved modulo 1), all in one batch.
+
+    Searches that begin with the same settings have the same values of them, point by point.
 
     Args:
         space: a range or a list of values by setting.
         points: how many.
-        seed: of the scrambling.
+        seed: of the movement.
 
     >>> batch = Drawn({"step_size": Range(1e-4, 1e-1, log=True)}, points=4).propose([], seeds=2)
     >>> len(batch.points), batch.seeds
@@ -174,8 +176,10 @@ class Drawn(Search):
             return None
         from scipy.stats import qmc
 
-        # 2^m points are balanced; a number between is the beginning of them
-        table = qmc.Sobol(len(self.space), rng=self.seed).random_base2(math.ceil(math.log2(self.points)))
+        # Each setting is moved by a number of its own, so the first ones are the same whatever comes after them. 2^m
+        # points are balanced; a number between is the beginning of them.
+        table = qmc.Sobol(len(self.space), scramble=False).random_base2(math.ceil(math.log2(self.points)))
+        table = (table + np.random.default_rng(self.seed).random(len(self.space))) % 1.0
         points = [dict(zip(self.space, map(_value, self.space.values(), row), strict=True)) for row in table]
         distinct = {tuple(point.items()): point for point in points[: self.points]}  # of whole numbers there are few
         return Batch(tuple(distinct.values()), 0, seeds)

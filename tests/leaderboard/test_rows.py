@@ -1,8 +1,7 @@
-"""The rows: every method is one, every grid can be run in one stack, and every row is planned without torch."""
+"""The rows: every method is one, all have equal budgets in one stack, and every row is planned without torch."""
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,9 @@ import pytest
 
 from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.leaderboard.rows import BENCHMARKS, MOST_POINTS, LeaderboardRow, benchmarks, find, rows
+from neoteny.leaderboard.rows import BENCHMARKS, POINTS, LeaderboardRow, benchmarks, find, rows
 from neoteny.sweeps.planning import Plan
+from neoteny.sweeps.searching import Range
 
 PLAN = Plan(out=Path("nowhere"))
 
@@ -33,13 +33,11 @@ def test_every_row_can_be_set_up_on_every_benchmark_that_has_it(row: Leaderboard
             assert row.name == "linear"  # everything else is everywhere
             continue
         tuning = PLAN.tuning(name, row)
-        points = [dict(zip(row.grid, values, strict=True)) for values in itertools.product(*row.grid.values())]
-        if tuning is None:
-            assert row.grid == {}
-        else:
-            (stack,) = tuning.stacks
-            assert stack.config.runs == len(points) * PLAN.tuning_runs <= MOST_POINTS * PLAN.tuning_runs
-            assert list(stack.config.varied) == list(row.grid)
+        assert tuning is not None
+        (stack,) = tuning.stacks
+        points = stack.points
+        assert stack.config.runs == POINTS * PLAN.tuning_runs
+        assert set(stack.config.varied) == set(row.space)
         labels = {PLAN.stack("reporting", name, row, [point]).config.label for point in points}
         assert len(labels) == len(points)  # each choice has a folder of its own
 
@@ -62,9 +60,25 @@ def test_names_choose_rows_in_the_order_of_the_table():
         find(["shrink-and-perturbed"])
 
 
-def test_a_grid_that_no_stack_should_carry():
-    with pytest.raises(SettingError, match="7 points"):
-        _ = LeaderboardRow("wide", "l2", "regulariser", axes={"l2.strength": tuple(range(7))}).grid
+def test_rows_of_an_optimizer_try_the_same_step_sizes():
+    tried = {}
+    for row in rows():
+        batch = row.search().propose([], 3)
+        tried.setdefault(row.steps, set()).add(tuple(point["step_size"] for point in batch.points))
+    assert all(len(found) == 1 for found in tried.values())
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+def test_ranges_can_be_made_longer_as_far_as_methods_allow(row: LeaderboardRow):
+    for full, (low, high) in row.bounds.items():
+        owner, _, name = full.rpartition(".")
+        own = row.space[full]
+        assert isinstance(own, Range) and low <= own.low < own.high <= high
+        for value in (low, high):
+            registry.METHODS[owner].load()(**{**row.methods.get(owner, {}), name: value})
+    assert LeaderboardRow("fire", "fire").bounds["fire.strength"][1] == 1.0  # no more than all
+    with pytest.raises(SettingError):
+        registry.METHODS["fire"].load()(strength=1.1)
 
 
 def test_benchmarks_are_in_the_order_of_the_table():

@@ -131,17 +131,47 @@ def test_a_benchmark_of_few_rows_is_not_ranked_over():
     assert set(made_up.board(*everywhere, *few, third).compared) == {MNIST, REGRESSION}
 
 
-def test_better_or_worse_than_backprop_is_student_t_seed_by_seed(board):
+def test_better_or_worse_than_backprop_is_a_paired_test_corrected_for_the_rows(board):
     ranking = {one.row: one for one in board.ranking()}
-    for row in ("cbp", "l2", "adam"):
-        signs = []
-        for name, sign in ((MNIST, 1), (REGRESSION, -1)):
+    signs = {row: [] for row in ranking}
+    for name, sign in ((MNIST, 1), (REGRESSION, -1)):
+        tests = {}
+        for row in board.rows(name):
             mine, base = (board.sample(name, one, "last").values for one in (row, "backprop"))
             both = np.isfinite(mine)
-            test = ttest_rel(mine[both], base[both])
-            signs.append(0 if test.pvalue > 0.05 else int(np.sign(sign * test.statistic)))
-        assert ranking[row].against == (signs.count(1), signs.count(-1), signs.count(0))
+            if row != "backprop":
+                tests[row] = ttest_rel(mine[both], base[both])
+        order = sorted(tests, key=lambda row: tests[row].pvalue)
+        p = 0.0
+        for place, row in enumerate(order):  # Holm
+            p = max(p, (len(order) - place) * tests[row].pvalue)
+            if row in signs:
+                signs[row].append(0 if p > 0.05 else int(np.sign(sign * tests[row].statistic)))
+    for row in ("cbp", "l2", "adam"):
+        assert ranking[row].against == (signs[row].count(1), signs[row].count(-1), signs[row].count(0))
     assert ranking["cbp"].against == (2, 0, 0)
+    assert float(ranking["cbp"].improves.mean) == 1.0 and ranking["backprop"].improves is None
+
+
+def test_ends_of_ranges_and_rows_that_did_nothing_are_marked():
+    steps = [f"step_size={step}" for step in (0.001, 0.01, 0.1)]
+    base = dict(zip(steps, ([0.1, 0.2], [0.5, 0.4], [0.3, 0.1]), strict=True))
+    idle = {f"{step}, redo.tau={tau}": base[step] for step, tau in zip(steps, (0.0, 0.05, 0.1), strict=True)}
+    busy = {f"{step}, l2.strength={1e-4 * k}": [0.1 * k, 0.2] for k, step in enumerate(steps, 1)}
+    chosen = {"backprop": steps[1], "redo": list(idle)[1], "l2": list(busy)[2]}
+    found = made_up.board(
+        *(
+            made_up.tuned(MNIST, row, each, chosen[row])
+            for row, each in (("backprop", base), ("redo", idle), ("l2", busy))
+        ),
+        *(made_up.reported(MNIST, row, [0.4, 0.5], settings=settings) for row, settings in chosen.items()),
+    )
+    assert found.all_tuned
+    assert [found.did_nothing(MNIST, row) for row in chosen] == [False, True, False]
+    assert [found.at_an_end(MNIST, row) for row in chosen] == [[], [], ["step_size", "l2.strength"]]
+    page = markdown(found, {}, "it.png")
+    assert "Every row, plain backprop as well, chooses its step size" in page
+    assert "| redo ∅ |" in page and "step_size 0.1 ‡, strength 0.0003" in page
 
 
 def test_the_page_says_all_of_it(board):

@@ -1,72 +1,118 @@
 """The rows of the table: references, optimizers, every registered method, and a few named variants of methods.
 
-A row has the benchmark's step size, unless its grid varies it: the grids of other optimizers do, and those of other
-architectures, which may turn non-finite with the benchmark's step size. Grids are declared with the methods
-(`Method.grid`), the weakest value first, and have at most `MOST_POINTS` points.
+Every row chooses its step size together with its own settings: from `POINTS` points that spread evenly over their
+ranges, and half as many again where the best of them lies at an end (`neoteny.sweeps.widening`). Ranges span the values
+that a method declares (`Method.grid`). The first setting is always the step size, and its values are the same for all
+rows of an optimizer: a method that does nothing has the scores of plain backpropagation to the bit, which the page
+says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 from neoteny import registry
+from neoteny.checks import is_number
 from neoteny.errors import SettingError
 from neoteny.sweeps.rows import Row
 from neoteny.sweeps.rows import find as find_rows
-from neoteny.sweeps.searching import Grid
+from neoteny.sweeps.searching import Range
+from neoteny.sweeps.widening import Bounds, Widening
 
-__all__ = ["BENCHMARKS", "MOST_POINTS", "LeaderboardRow", "benchmarks", "find", "rows"]
+__all__ = ["BENCHMARKS", "POINTS", "LeaderboardRow", "benchmarks", "find", "rows", "spread"]
 
 BENCHMARKS = ("slowly-changing-regression", "online-permuted-mnist", "trainability", "shuffled-labels")
 """The fast benchmarks, in the order of the page."""
-MOST_POINTS = 6
-"""The most points of a grid: with five tuning seeds these are as many runs as are reported."""
-STEPS_OF_SGD = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-STEP_SIZES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-MUONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-"""Step sizes of Muon; its Adam for input and output layers has 0.015 of them."""
+POINTS = 12
+"""The points that every row tries, before its range is widened."""
+STEPS_OF_SGD = Range(1e-3, 0.3, log=True)
+STEP_SIZES = Range(3e-5, 1e-2, log=True)
+"""Of Adam."""
+MUONS = Range(1e-3, 0.3, log=True)
+"""Of Muon; its Adam for input and output layers has 0.015 of them."""
+
+Values = Range | Sequence[Any]
 
 
 @dataclass(frozen=True)
 class LeaderboardRow(Row):
-    """One way of learning, with a small grid.
+    """One way of learning, whose settings are chosen.
 
     Attributes:
-        axes: values to choose from, by setting; None for the grid that the method declares.
+        steps: of which the step size is chosen.
+        axes: values of its own settings to choose from; None for those that the method declares.
     """
 
-    axes: Mapping[str, tuple[Any, ...]] | None = field(default=None, hash=False)
+    steps: Range = STEPS_OF_SGD
+    axes: Mapping[str, Values] | None = field(default=None, hash=False)
 
-    def search(self) -> Grid:
-        """All of its grid."""
-        return Grid(self.grid)
+    def search(self) -> Widening:
+        """As many points as every other row's."""
+        return Widening(self.space, POINTS, self.bounds)
 
     @property
-    def grid(self) -> dict[str, tuple[Any, ...]]:
-        """Values to choose from, by the full name of the setting; empty where there is nothing to choose.
+    def space(self) -> dict[str, Values]:
+        """What is chosen: the step size, then its own settings, by their full names.
 
-        Raises:
-            SettingError: more than `MOST_POINTS` points.
-
-        >>> LeaderboardRow("adam", "backprop", "optimizer", axes={"step_size": (1e-4, 1e-3)}).grid
-        {'step_size': (0.0001, 0.001)}
+        >>> LeaderboardRow("l2", "l2").space["l2.strength"]
+        Range(low=1e-05, high=0.01, log=True, whole=False, near_one=False)
         """
-        axes = self.axes
-        if axes is None:
-            axes = {f"{self.system}.{name}": values for name, values in self._method.grid.items()}
-        points = prod(len(values) for values in axes.values())
-        if points > MOST_POINTS:
-            raise SettingError(
-                f"The grid of {self.name} has {points} points: leave values out until {MOST_POINTS} remain."
-            )
-        return dict(axes)
+        own = self.axes
+        if own is None:
+            method = registry.METHODS[self.system].load()
+            own = {f"{self.system}.{name}": spread(values) for name, values in method.grid.items()}
+        return {"step_size": self.steps, **own}
 
     @property
-    def _method(self) -> Any:
-        return registry.METHODS[self.system].load()
+    def bounds(self) -> dict[str, Bounds]:
+        """How far the range of each setting could be made longer before the method refuses a value."""
+        found = {}
+        for full, values in self.space.items():
+            owner, _, name = full.rpartition(".")
+            if isinstance(values, Range) and owner in registry.METHODS:
+                given = dict(self.methods.get(owner, {}))
+                low, high = (_allowed(owner, name, values, end, given) for end in (-0.5, 1.5))
+                found[full] = (low, high)
+        return found
+
+
+def spread(values: Sequence[Any]) -> Values:
+    """What lies between some values: a range; or the values, where they are no numbers or there is only one.
+
+    >>> spread((1e-4, 1e-3, 1e-2))
+    Range(low=0.0001, high=0.01, log=True, whole=False, near_one=False)
+    >>> spread((0.9, 0.99, 0.999)).near_one, spread((100, 1000)).whole, spread((0.4, 0.6)).log
+    (True, True, False)
+    >>> spread((0.0, 1e-3, 1e-2))
+    (0.0, 0.001, 0.01)
+    """
+    if len(set(values)) < 2 or not all(is_number(value) for value in values):
+        return tuple(values)
+    low, high = min(values), max(values)
+    whole = all(isinstance(value, int) for value in values)
+    if low > 0 and not whole and high < 1 and (1 - low) / (1 - high) >= 3 and high / low < 3:
+        return Range(low, high, near_one=True)
+    if low > 0:
+        return Range(low, high, log=high / low >= 3, whole=whole)
+    least = min(value for value in values if value > 0)
+    return Range(low, high, whole=whole) if high / least < 10 else tuple(values)  # from 0 there are no magnitudes
+
+
+def _allowed(system: str, name: str, values: Range, end: float, given: Mapping[str, Any]) -> float:
+    """The value furthest beyond an end of a range, up to that at `end`, that a method takes."""
+    last = values.low if end < 0 else values.high
+    whole = 0.0 if end < 0 else 1.0
+    method = registry.METHODS[system].load()
+    for part in (1.0, 0.5, 0.25, 0.1):
+        value = values.at(whole + part * (end - whole))
+        try:
+            method(**{**given, name: value})
+        except SettingError:
+            continue
+        return value
+    return last
 
 
 REFERENCES = (
@@ -74,26 +120,32 @@ REFERENCES = (
     LeaderboardRow("linear", "linear", "reference", axes={}),
 )
 OPTIMIZERS = (
-    LeaderboardRow("tuned-sgd", "backprop", "optimizer", axes={"step_size": STEPS_OF_SGD}),
-    LeaderboardRow("adam", "adam", "optimizer", axes={"step_size": STEP_SIZES}),
-    LeaderboardRow("tuned-adam", "tuned-adam", "optimizer", axes={"step_size": STEP_SIZES}),
-    LeaderboardRow("muon", "muon", "optimizer", axes={"step_size": MUONS}),
+    LeaderboardRow("momentum", "backprop", "optimizer", settings={"optimizer.momentum": 0.9}, axes={}),
+    LeaderboardRow("adam", "adam", "optimizer", steps=STEP_SIZES, axes={}),
+    LeaderboardRow(
+        "adamw",
+        "adam+l2",
+        "optimizer",
+        methods={"l2": {"decoupled": True}},
+        steps=STEP_SIZES,
+        axes={"l2.strength": Range(1e-4, 1.0, log=True)},
+    ),
+    LeaderboardRow("tuned-adam", "tuned-adam", "optimizer", steps=STEP_SIZES, axes={}),
+    LeaderboardRow("muon", "muon", "optimizer", steps=MUONS, axes={}),
 )
 
 
-def _variant(name: str, of: str, axes: Mapping[str, tuple[Any, ...]] | None = None, **settings: Any) -> LeaderboardRow:
-    """A method with some settings changed; `axes` are axes of its own settings."""
-    full = None if axes is None else {f"{of}.{setting}": values for setting, values in axes.items()}
+def _variant(name: str, of: str, axes: Mapping[str, Sequence[Any]] | None = None, **settings: Any) -> LeaderboardRow:
+    """A method with some settings changed; `axes` are values of its own settings."""
+    full = None if axes is None else {f"{of}.{setting}": spread(values) for setting, values in axes.items()}
     return LeaderboardRow(name, of, registry.METHODS[of].kind, methods={of: settings}, axes=full)
 
 
 VARIANTS = (
     _variant("weight-decay", "l2", decoupled=True),
-    _variant(
-        "shrink-and-perturb-at-task", "shrink-and-perturb", {"shrink": (0.95, 0.9, 0.8, 0.6, 0.4)}, when="at_task"
-    ),
+    _variant("shrink-and-perturb-at-task", "shrink-and-perturb", {"shrink": (0.4, 0.95)}, when="at_task"),
     _variant("swr-magnitude", "swr", utility="magnitude"),
-    _variant("swr-threshold", "swr", {"factor": (0.01, 0.1, 0.3), "period": (2048, 128)}, selection="threshold"),
+    _variant("swr-threshold", "swr", {"factor": (0.01, 0.3), "period": (128, 2048)}, selection="threshold"),
     _variant("upgd-local", "upgd", scope="local"),
     _variant("upgd-second-order", "upgd", order=2),
     _variant("upgd-units", "upgd", level="unit"),
@@ -105,11 +157,10 @@ def rows() -> tuple[LeaderboardRow, ...]:
     """All rows, in the order in which they are run: first those that the others are compared with.
 
     >>> [row.name for row in rows()][:4]
-    ['backprop', 'linear', 'tuned-sgd', 'adam']
+    ['backprop', 'linear', 'momentum', 'adam']
     """
-    own = {"architecture": {"step_size": STEPS_OF_SGD}}
     methods = [
-        LeaderboardRow(entry.name, entry.name, entry.kind, axes=own.get(entry.kind))
+        LeaderboardRow(entry.name, entry.name, entry.kind, axes={} if entry.kind == "architecture" else None)
         for entry in registry.METHODS.values()
     ]
     found = [*REFERENCES, *OPTIMIZERS]

@@ -43,7 +43,8 @@ class Row(ABC):
 
     def on(self, benchmark: type[Benchmark]) -> bool:
         """Whether the benchmark has this row."""
-        return self.system in benchmark.SYSTEMS or all(part in registry.METHODS for part in self.system.split("+"))
+        parts = self.system.split("+")
+        return all(part in benchmark.SYSTEMS or part in registry.METHODS for part in parts)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class Range:
         low: the least.
         high: the largest.
         log: whether they are spread evenly over orders of magnitude.
+        near_one: whether 1 minus the value is, as for the rates of averages.
         whole: whether they are whole numbers.
 
     Raises:
@@ -97,21 +98,32 @@ class Range:
 
     >>> [Range(1e-4, 1e-2, log=True).at(share) for share in (0.0, 0.5, 1.0)]
     [0.0001, 0.001, 0.01]
+    >>> [Range(0.9, 0.999, near_one=True).at(share) for share in (0.0, 0.5, 1.0)]
+    [0.9, 0.99, 0.999]
     """
 
     low: float
     high: float
     log: bool = False
     whole: bool = False
+    near_one: bool = False
 
     def __post_init__(self) -> None:
         if not (is_finite(self.low) and is_finite(self.high) and self.low < self.high):
             raise SettingError(f"A range from {self.low!r} to {self.high!r} is none: give numbers, the smaller first.")
         if self.log and self.low <= 0:
             raise SettingError(f"A range from {self.low!r} has no orders of magnitude: give log only above 0.")
+        if self.near_one and (self.high >= 1 or self.log):
+            raise SettingError(f"A range near one ends below 1 and is not log as well; this one ends at {self.high!r}.")
 
     def at(self, share: float) -> float | int:
-        """The value at a share of the way, in [0, 1]; to five digits, so that a table says it exactly."""
+        """The value at a share of the way; to five digits, so that a table says it exactly.
+
+        Shares below 0 or above 1 lie beyond the ends.
+        """
+        if self.near_one:
+            away = float(f"{(1 - self.low) * ((1 - self.high) / (1 - self.low)) ** share:.5g}")
+            return float(f"{1 - away:.12g}")
         if self.log:
             value = self.low * math.exp(share * math.log(self.high / self.low))
         else:

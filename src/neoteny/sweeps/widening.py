@@ -65,15 +65,10 @@ class Widening(Search):
         """The part that is added to a range at its low end, -1, or its high one, 1; None where nothing is allowed."""
         own = self.space[name]
         assert isinstance(own, Range)
-        if own.log:
-            longer = math.sqrt(own.high / own.low)
-            part = (own.low / longer, own.low) if end < 0 else (own.high, own.high * longer)
-        else:
-            longer = (own.high - own.low) / 2
-            part = (own.low - longer, own.low) if end < 0 else (own.high, own.high + longer)
         least, most = self.bounds.get(name, (-math.inf, math.inf))
-        low, high = max(part[0], least), min(part[1], most)
-        return replace(own, low=low, high=high) if low < high and not (own.log and low <= 0) else None
+        low, high = (own.at(-0.5), own.low) if end < 0 else (own.high, own.at(1.5))
+        low, high = max(low, least), min(high, most)
+        return replace(own, low=low, high=high) if low < high else None
 
 
 def at_an_end(space: Mapping[str, Range | Sequence[Any]], told: Sequence[Told]) -> dict[str, int]:

@@ -4,7 +4,8 @@ A benchmark's table is sorted by the last tenth of the stream. Rows with a run t
 whose runs all came to the end, however well their other runs did. All rows have the same seeds, that is the same
 problems, so rows are compared seed by seed. For the overall ranking, the rows of each benchmark and seed are ranked by
 the last tenth, from 0 for the best to 1 for the worst: equal ones share the mean of their ranks, and a run that turned
-non-finite comes after all that did not. A row's rank is the mean of these over seeds and benchmarks.
+non-finite comes after all that did not. A row's rank is the mean of these over seeds and benchmarks. Whether a row is
+better or worse than backpropagation is a paired t test, with Holm's correction for the number of rows on the benchmark.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from neoteny.errors import RunFolderError
 from neoteny.report.runs.metrics import direction
 from neoteny.report.statistics.intervals import Interval, iqm_interval, mean_interval, stratified_interval
+from neoteny.report.statistics.paired import paired_differences
+from neoteny.report.statistics.profiles import probability_of_improvement
 from neoteny.report.statistics.sample import Sample
 
 __all__ = ["BASE", "COLUMNS", "MEASURED", "SORT", "Board", "Ranked", "Standing", "read"]
@@ -94,6 +97,8 @@ class Ranked:
         rank: mean normalised rank, 0 for a row that was best everywhere, with a 95% bootstrap interval.
         places: its place on each benchmark, from 1.
         against: on how many benchmarks it was better than backpropagation, worse, or neither.
+        improves: how likely one of its runs is better than one of backpropagation's, with a bootstrap interval; None
+            where that was not run on all of them.
     """
 
     row: str
@@ -101,6 +106,7 @@ class Ranked:
     rank: Interval
     places: tuple[int, ...]
     against: tuple[int, int, int]
+    improves: Interval | None = None
 
 
 class Board:
@@ -199,14 +205,16 @@ class Board:
         ranks = {name: self._ranks(name) for name in self.compared}
         shared = set.intersection(*(set(rows) for rows, _ in ranks.values())) if ranks else set()
         places = {name: {one.row: place for place, one in enumerate(self.standings(name), 1)} for name in ranks}
+        signs_of = {name: self._signs(name) for name in ranks}
         kinds = dict(self._reported.select("row", "kind").unique().iter_rows())
         found = []
         for row in sorted(shared):
             tables = [table[rows.index(row)] for rows, table in ranks.values()]
-            signs = [self._against(name, row) for name in ranks]
+            signs = [signs_of[name].get(row, 0) for name in ranks]
             against = (signs.count(1), signs.count(-1), signs.count(0))
             where = tuple(places[name][row] for name in ranks)
-            found.append(Ranked(row, str(kinds[row]), stratified_mean(tables), where, against))
+            improves = self._improves(row) if row != BASE else None
+            found.append(Ranked(row, str(kinds[row]), stratified_mean(tables), where, against, improves))
         return sorted(found, key=lambda one: (float(one.rank.mean), one.row))
 
     def _of(self, benchmark: str) -> pl.DataFrame:
@@ -242,16 +250,80 @@ class Board:
         table = np.where(np.isfinite(table), -self.better(benchmark) * table, np.inf)
         return list(samples), normalised_ranks(table)
 
-    def _against(self, benchmark: str, row: str) -> int:
-        """1 if the last tenth is better than backpropagation's, -1 if it is worse, 0 if the interval includes both."""
-        base, mine = (self.sample(benchmark, name, "last") for name in (BASE, row))
-        if base is None or mine is None:
-            return 0
-        interval = (mine - base).interval()
-        low, high = sorted(
-            (self.better(benchmark) * float(interval.low), self.better(benchmark) * float(interval.high))
+    def _signs(self, benchmark: str, level: float = 0.05) -> dict[str, int]:
+        """1 for rows whose last tenth is better than backpropagation's, -1 for worse ones, 0 if it cannot be told."""
+        samples = {row: self._samples[benchmark, row, "last"] for row in self.rows(benchmark)}
+        if BASE not in samples:
+            return {}
+        scores = {
+            row: {seed: value for seed, value in zip(one.seeds, one.values, strict=True) if np.isfinite(value)}
+            for row, one in samples.items()
+        }
+        found = paired_differences(scores, to=BASE)
+        better = self.better(benchmark)
+        return {row: int(np.sign(better * one.mean)) if one.p < level else 0 for row, one in found.items()}
+
+    def _improves(self, row: str) -> Interval | None:
+        """How likely one of its runs is better than one of backpropagation's, over the benchmarks of the ranking."""
+        pairs = [[self.sample(name, one, "last") for one in (row, BASE)] for name in self.compared]
+        if any(sample is None for pair in pairs for sample in pair):
+            return None
+        signs = [self.better(name) for name in self.compared]
+        mine, theirs = (
+            [sign * pair[which].values for sign, pair in zip(signs, pairs, strict=True)] for which in (0, 1)
         )
-        return 1 if low > 0 else -1 if high < 0 else 0
+        return probability_of_improvement(mine, theirs, resamples=RESAMPLES)
+
+    @property
+    def all_tuned(self) -> bool:
+        """Whether every row chose its settings, backpropagation as well."""
+        tuned = self.frame.filter((pl.col("phase") == "tuning") & (pl.col("row") == BASE))
+        return not tuned.is_empty()
+
+    def at_an_end(self, benchmark: str, row: str) -> list[str]:
+        """The settings of a row whose chosen value lies at an end of what was tried."""
+        chosen = settings_of(self.chosen(benchmark, row))
+        tried: dict[str, set[float]] = {}
+        for text in self.tuning(benchmark, row):
+            for name, value in settings_of(text).items():
+                if (number := _number(value)) is not None:
+                    tried.setdefault(name, set()).add(number)
+        return [
+            name
+            for name, values in tried.items()
+            if len(values) > 1 and name in chosen and _number(chosen[name]) in (min(values), max(values))
+        ]
+
+    def did_nothing(self, benchmark: str, row: str) -> bool:
+        """Whether a row had the scores of backpropagation to the bit at every step size that both tried."""
+        base = self._by_step_size(benchmark, BASE)
+        mine = self._by_step_size(benchmark, row)
+        shared = [step for step in mine if step in base]
+        same = (np.array_equal(mine[step].values, base[step].values, equal_nan=True) for step in shared)
+        return row != BASE and bool(shared) and all(same)
+
+    def _by_step_size(self, benchmark: str, row: str) -> dict[str, Sample]:
+        found = {}
+        for text, sample in self.tuning(benchmark, row).items():
+            if step := settings_of(text).get("step_size"):
+                found[step] = sample
+        return found
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Settings that are written as `name=value, ...`.
+
+    >>> settings_of("step_size=0.1, l2.strength=1e-05")
+    {'step_size': '0.1', 'l2.strength': '1e-05'}
+    """
+    return dict(part.split("=", 1) for part in text.split(", ") if part)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def normalised_ranks(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from neoteny.report.claims.criteria import (
 )
 from neoteny.report.claims.look import FIRST, LAST, CurveName, Look, Window
 from neoteny.report.claims.page import Judgement
-from neoteny.report.leaderboard.board import Board
+from neoteny.report.leaderboard.board import Board, settings_of
 from neoteny.report.statistics.sample import Sample
 
 __all__ = ["BoardLook", "Insensitive", "claims_of", "judge_board"]
@@ -119,11 +119,11 @@ class Insensitive(Criterion):
 
     def _points(self, look: BoardLook) -> dict[str, Sample]:
         """The tuning samples by value of the setting, the other settings being those chosen."""
-        chosen = _settings(look.board.chosen(look.benchmark, self.row))
+        chosen = settings_of(look.board.chosen(look.benchmark, self.row))
         others = {name: value for name, value in chosen.items() if name != self.setting}
         found = {}
         for text, sample in look.board.tuning(look.benchmark, self.row).items():
-            point = _settings(text)
+            point = settings_of(text)
             value = point.pop(self.setting, None)
             if value is not None and point == others:
                 found[value] = sample
@@ -178,7 +178,3 @@ def judge_board(board: Board) -> list[Judgement]:
                 )
             )
     return judgements
-
-
-def _settings(text: str) -> dict[str, str]:
-    return dict(part.split("=", 1) for part in text.split(", ") if part)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from neoteny.errors import RunFolderError
-from neoteny.report.leaderboard.board import BASE, MEASURED, Board
+from neoteny.registry import METHODS
+from neoteny.report.leaderboard.board import BASE, MEASURED, Board, settings_of
 from neoteny.report.runs.metrics import is_share
 from neoteny.report.statistics.cell import Cell, markdown_table
+from neoteny.report.statistics.profiles import critical_difference
 
 __all__ = ["markdown", "read_costs"]
 
@@ -80,11 +82,10 @@ def _rules(board: Board, measured: bool) -> str:
     tuning = _range(tuned.group_by("benchmark", "row").agg(pl.col("seed").n_unique())["seed"])
     return "\n".join(
         [
-            f"- **Choice**: each point of a row's grid is run with {tuning} tuning seeds (from "
+            f"- **Choice**: each point that a row tries is run with {tuning} tuning seeds (from "
             f"{_least(tuned['seed'])} on), none of which is reported. The point of the best mean over the whole "
-            "stream is taken; a run that turned non-finite is worse than any other, and of equal points the weaker "
-            "wins. Rows learn with the benchmark's own step size, but for optimizers and architectures, whose grid it "
-            "is: compare these with tuned-sgd.",
+            "stream is taken; a run that turned non-finite is worse than any other, and of equal points the first "
+            f"wins. {_choice(board)}",
             f"- **Report**: {runs} runs (seeds from {_least(reported['seed'])} on) with the settings chosen.",
             "- **Tables**: sorted by the last tenth of the stream, the best first. Means with 95% percentile "
             "bootstrap intervals over the runs; interquartile means (IQM) with stratified bootstrap intervals; the "
@@ -95,31 +96,62 @@ def _rules(board: Board, measured: bool) -> str:
             f"{'[two small networks](overhead.md)' if measured else 'networks (not measured yet)'}.",
             "- **Rank**: for each benchmark and seed, rows are ranked by the last tenth, from 0 for the best to 1 for "
             "the worst, non-finite runs behind all others; the mean over seeds and benchmarks, with a bootstrap "
-            "interval stratified by benchmark. Better or worse than backprop: the 95% Student t interval of the "
-            "difference seed by seed, in the last tenth, excludes 0.",
+            "interval stratified by benchmark. Better or worse than backprop: paired t tests seed by seed in the last "
+            "tenth, with Holm's correction for the rows of the benchmark, at 5%. *Better run*: how likely a run of the "
+            "row is better than one of backprop's, over the benchmarks.",
+            "- **Marks**: † is told when tasks change; ‡ the best value of a setting lies at an end of all that were "
+            "tried, so better ones may lie beyond; ∅ it had the scores of backprop to the bit at every step size.",
         ]
     )
+
+
+def _choice(board: Board) -> str:
+    """How points are chosen in this table."""
+    if not board.all_tuned:
+        return (
+            "In this table rows learn with the benchmark's own step size, but for optimizers and architectures, which "
+            "try several: compare these with tuned-sgd."
+        )
+    tuned = board.frame.filter((pl.col("phase") == "tuning") & (pl.col("quantity") == "mean"))
+    points = _range(tuned.group_by("benchmark", "row").agg(pl.col("point").n_unique())["point"])
+    return (
+        f"Every row, plain backprop as well, chooses its step size together with its own settings, from {points} "
+        "points that spread evenly over their ranges; those with more found the best one at an end of a range, and "
+        "tried half as many again beyond it, once."
+    )
+
+
+def _marked(board: Board, row: str, benchmarks: Sequence[str]) -> str:
+    """A row's name with what is to be known of it."""
+    told = row.endswith("-at-task") or (row in METHODS and METHODS[row].load()().needs_tasks)
+    nothing = any(board.did_nothing(name, row) for name in benchmarks)
+    return f"{row}{' †' * told}{' ∅' * nothing}"
 
 
 def _overall(board: Board, costs: Mapping[str, float]) -> list[str]:
     ranking = board.ranking()
     if len(board.compared) < 2 or not ranking:
         return []
-    lines: list[tuple[str, ...]] = [("", "row", "kind", "rank", *board.compared, "better / worse / neither", "cost")]
-    lines.append(("---:", "---", "---", "---:", *["---:"] * len(board.compared), "---:", "---:"))
+    heading = ("", "row", "kind", "rank", *board.compared, "better / worse / neither", "better run", "cost")
+    lines: list[tuple[str, ...]] = [heading, ("---:", "---", "---", *["---:"] * (len(heading) - 3))]
     for place, one in enumerate(ranking, 1):
         rank = f"{float(one.rank.mean):.3f} [{float(one.rank.low):.3f}, {float(one.rank.high):.3f}]"
         against = " / ".join(map(str, one.against)) if one.row != BASE else "-"
-        lines.append((str(place), one.row, one.kind, rank, *map(str, one.places), against, _cost(costs, one.row)))
+        odds = "-" if one.improves is None else Cell.of(one.improves).text(share=True)
+        name = _marked(board, one.row, board.compared)
+        lines.append((str(place), name, one.kind, rank, *map(str, one.places), against, odds, _cost(costs, one.row)))
     ranked = {one.row for one in ranking}
     others = sorted({row for name in board.benchmarks for row in board.rows(name)} - ranked)
     note = f" Not on all of them, and so not ranked: {', '.join(others)}." if others else ""
     few = [name for name in board.benchmarks if name not in board.compared]
     note += f" Left out, since fewer than half of the rows were run there: {', '.join(few)}." if few else ""
+    apart = critical_difference(len(ranking), len(board.compared)) / max(len(ranking) - 1, 1)
     return [
         "## Over all benchmarks",
         "Mean normalised rank (0 is best), the place on each benchmark, and on how many of them a row ends better "
-        f"than backprop, worse, or neither can be told.{note}",
+        f"than backprop, worse, or neither can be told. For benchmarks like these {len(board.compared)}, two rows "
+        f"would have to differ by {apart:.2f} in rank to be told apart when all pairs are compared (Nemenyi's critical "
+        f"difference): the intervals here say what holds on these very benchmarks.{note}",
         markdown_table(lines),
     ]
 
@@ -146,13 +178,13 @@ def _of_one(board: Board, benchmark: str, costs: Mapping[str, float]) -> list[st
         lines.append(
             (
                 str(place),
-                one.row,
+                _marked(board, one.row, [benchmark]),
                 one.kind,
                 *(Cell.of(interval).text(share) for interval in (one.last, one.iqm, one.first)),
                 Cell.of(one.change).text(share, signed=True),
                 *(_number(one.measures.get(name, math.nan), is_share(name)) for name in MEASURED),
                 _cost(costs, one.row),
-                _chosen(one.chosen),
+                _chosen(one.chosen, board.at_an_end(benchmark, one.row)),
                 str(one.runs) if not one.ended else f"{one.last.n} of {one.runs}",
             )
         )
@@ -176,14 +208,15 @@ def _cost(costs: Mapping[str, float], row: str) -> str:
     return f"{costs[row]:.2f}" if row in costs else "-"
 
 
-def _chosen(settings: str) -> str:
+def _chosen(settings: str, at_an_end: Sequence[str] = ()) -> str:
     """Settings without the name of their method.
 
-    >>> _chosen("cbp.replacement_rate=1e-05, step_size=0.1"), _chosen("")
-    ('replacement_rate 1e-05, step_size 0.1', '-')
+    >>> _chosen("cbp.replacement_rate=1e-05, step_size=0.1", ["step_size"]), _chosen("")
+    ('replacement_rate 1e-05, step_size 0.1 ‡', '-')
     """
-    pairs = (one.partition("=") for one in settings.split(", ") if one)
-    return ", ".join(f"{name.rpartition('.')[2]} {value}" for name, _, value in pairs) or "-"
+    found = settings_of(settings).items()
+    said = (f"{name.rpartition('.')[2]} {value}{' ‡' * (name in at_an_end)}" for name, value in found)
+    return ", ".join(said) or "-"
 
 
 def _range(counts: pl.Series) -> str:

@@ -15,6 +15,7 @@ from neoteny.errors import RunFolderError
 from neoteny.report.leaderboard.board import normalised_ranks, read, stratified_mean
 from neoteny.report.leaderboard.figure import KINDS, forest, limits, order
 from neoteny.report.leaderboard.page import COSTED, markdown, read_costs
+from neoteny.report.leaderboard.profile import drawn, normalised, profiles
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
 
@@ -287,3 +288,19 @@ def test_many_benchmarks_stand_in_several_blocks():
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     assert max(box.x1 for box in boxes) <= figure.bbox.width
     assert boxes[3].y1 < boxes[0].y0  # the second block is below the first
+
+
+def test_profiles_show_backprop_and_the_best_of_each_kind(board):
+    """Scores are 0 at backpropagation's mean and 1 at the best row's, also where less is better."""
+    assert drawn(board)[0] == ("backprop", "reference")
+    assert {kind for _, kind in drawn(board)[1:]} == {"reset", "regulariser", "optimizer"}
+    for name in board.compared:
+        assert np.nanmean(normalised(board, name, "backprop")) == pytest.approx(0.0, abs=1e-9)
+        assert np.nanmean(normalised(board, name, board.standings(name)[0].row)) == pytest.approx(1.0)
+    figure = profiles(board)
+    assert figure is not None
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
+    assert set(lines) == {row for row, _ in drawn(board)}
+    assert all((np.diff(share) <= 0).all() for share in lines.values())
+    assert (lines["cbp"] >= lines["backprop"]).all()
+    assert profiles(made_up.board(made_up.reported(MNIST, "cbp", [0.1, 0.2]))) is None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboard.png", "overhead.parquet"
+PROFILES = "leaderboard-profiles.png"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class LeaderboardOptions(Placing):
     """scale of the benchmarks"""
     runs: int = 30
     """reported runs of each row"""
-    tuning_runs: int = 5
-    """runs at each point of a row's grid, with seeds of their own"""
+    tuning_runs: int = 3
+    """runs at each point that a row tries, with seeds of their own"""
     out: Path = Path("runs/leaderboard")
     """where run folders go"""
     to: Path | None = None
@@ -115,14 +116,25 @@ def _write(board: Board, to: Path, options: LeaderboardOptions) -> None:
     from neoteny.report.files import write
     from neoteny.report.leaderboard.figure import forest
     from neoteny.report.leaderboard.page import markdown, read_costs
+    from neoteny.report.leaderboard.profile import profiles
 
     if not board.benchmarks:
         raise SettingError("Nothing has been reported yet, so there is no page: run `neoteny leaderboard`.")
     remarks = (to / PAGE).with_suffix(".remarks.md")
     said = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
-    text = markdown(board, read_costs(to / COSTS), FIGURE, said)
+    drawn = profiles(board)
+    text = markdown(board, read_costs(to / COSTS), FIGURE, said, "" if drawn is None else PROFILES)
     print(write(to / FIGURE, render(forest(board), "png")))
+    if drawn is not None:
+        print(write(to / PROFILES, render(drawn, "png")))
     print(write(to / PAGE, text.encode()))
+
+
+def _said(values: Any) -> str:
+    """A range, or the values of a list."""
+    if isinstance(values, Sequence):
+        return ", ".join(f"{value:g}" for value in values)
+    return f"{values.low:g} to {values.high:g}"
 
 
 def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
@@ -141,7 +153,7 @@ def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
                 continue
             tuning, settings = plan.tuning(name, row), plan.chosen(name, row)
             reporting = plan.reporting(name, row)
-            grid = "; ".join(f"{key} {', '.join(f'{value:g}' for value in values)}" for key, values in row.grid.items())
+            grid = "; ".join(f"{key.rpartition('.')[2]} {_said(values)}" for key, values in row.space.items())
             shown = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in (settings or {}).items())
             table.add_row(
                 row.name,

@@ -49,7 +49,7 @@ def read_costs(path: Path) -> dict[str, float]:
     return dict(sorted(means.iter_rows()))
 
 
-def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str = "") -> str:
+def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str = "", profiles: str = "") -> str:
     """The page.
 
     Args:
@@ -57,6 +57,7 @@ def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str
         costs: seconds a step relative to backpropagation, by row; a row without one shows `-`.
         figure: file name of the figure.
         remarks: Markdown to put before the tables.
+        profiles: file name of the figure of performance profiles, if there is one.
     """
     parts = [
         "# The leaderboard",
@@ -65,7 +66,7 @@ def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str
         _rules(board, bool(costs)),
         f"![The last tenth of the stream, method by method]({figure})",
         *([remarks.strip()] if remarks.strip() else []),
-        *_overall(board, costs),
+        *_overall(board, costs, profiles),
         *(part for name in board.benchmarks for part in _of_one(board, name, costs)),
         *_left_out(board),
         "## Made by",
@@ -128,7 +129,7 @@ def _marked(board: Board, row: str, benchmarks: Sequence[str]) -> str:
     return f"{row}{' †' * told}{' ∅' * nothing}"
 
 
-def _overall(board: Board, costs: Mapping[str, float]) -> list[str]:
+def _overall(board: Board, costs: Mapping[str, float], profiles: str) -> list[str]:
     ranking = board.ranking()
     if len(board.compared) < 2 or not ranking:
         return []
@@ -152,6 +153,7 @@ def _overall(board: Board, costs: Mapping[str, float]) -> list[str]:
         f"than backprop, worse, or neither can be told. For benchmarks like these {len(board.compared)}, two rows "
         f"would have to differ by {apart:.2f} in rank to be told apart when all pairs are compared (Nemenyi's critical "
         f"difference): the intervals here say what holds on these very benchmarks.{note}",
+        *([f"![Of each kind of row the share of runs that are better than any score]({profiles})"] if profiles else []),
         markdown_table(lines),
     ]
 

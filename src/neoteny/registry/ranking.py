@@ -18,7 +18,7 @@ RANKING = (
 )  # fmt: skip
 """Every registered method that was ranked over all benchmarks, the best first."""
 
-SHORT_LIST = ("crelu", "spectral", "cbp", "redo", "l2-init", "normalise-and-project", "upgd", "shrink-and-perturb")
+SHORT_LIST = ("crelu", "spectral", "cbp", "redo", "l2-init", "normalise-and-project", "upgd")
 """Of each kind the first that need not be told of changes of task, unless it is nowhere better than the bare loop; and
 of those level with it (whose intervals of the rank overlap) the best that costs less."""
 

@@ -41,6 +41,7 @@ class Curve:
         settings: that differ from the preset.
         label: what tables and legends call it; by default the system.
         scale: the preset.
+        first_seed: of its runs; another one where a protocol was settled by what the first ones showed.
     """
 
     study: str
@@ -51,6 +52,12 @@ class Curve:
     settings: dict[str, Any] = field(default_factory=dict)
     label: str = ""
     scale: str = "small"
+    first_seed: int = 0
+
+    @property
+    def seeds(self) -> range:
+        """Of its runs."""
+        return range(self.first_seed, self.first_seed + SEEDS)
 
     @property
     def name(self) -> str:
@@ -75,17 +82,17 @@ class Curve:
     @property
     def finished(self) -> bool:
         """Whether all seeds are complete."""
-        return all(self.archived(seed).exists() for seed in range(SEEDS))
+        return all(self.archived(seed).exists() for seed in self.seeds)
 
     def evaluations(self) -> tuple[np.ndarray, np.ndarray]:
         """The steps and the returns of its evaluations, [seeds, evaluations]; NaN where a run has ended."""
-        found = series_of(map(self.archived, range(SEEDS))).curve("evaluation_return")
+        found = series_of(map(self.archived, self.seeds)).curve("evaluation_return")
         return found.steps, found.values
 
 
 def train(curve: Curve) -> None:
     """Train the seeds that are missing and that no other process trains, or go on; then archive them."""
-    for seed in range(SEEDS):
+    for seed in curve.seeds:
         archived, piece = curve.archived(seed), Path(f"{curve.benchmark}-{curve.name}") / f"seed-{seed}"
         with claimed(piece, Path(".cache") / curve.study / "claims") as own:
             if own and not archived.exists():
@@ -98,8 +105,9 @@ def plan(curves: Iterable[Curve]) -> None:
     total = 0.0
     print("| piece | problem | system | ms a step | core-hours for all seeds |\n|---|---|---|---:|---:|")
     for curve in curves:
-        problem: Any = curve.config(0).problem
-        methods = curve.config(0).interventions
+        config = curve.config(curve.first_seed)
+        problem: Any = config.problem
+        methods = config.interventions
         agents = replace(problem, priming_updates=0).build_agents([0], optimizer=problem.optimizer, methods=methods)
         while not agents.iterate().losses:  # compiles
             pass
@@ -134,8 +142,8 @@ def draw(curves: Sequence[Curve]) -> None:
             steps, values = curve.evaluations()
             ax = axes[0, problems.index(curve.problem)]
             (line,) = ax.plot(steps, np.nanmean(values, axis=0), label=curve.name, linewidth=1.2)
-            every = curve.config(0).problem.reset_every
-            if curve.config(0).interventions:
+            every = curve.config(curve.first_seed).problem.reset_every
+            if curve.config(curve.first_seed).interventions:
                 for step in range(every, int(steps[-1]), every):
                     ax.axvline(step, color=line.get_color(), linewidth=0.5, linestyle=":")
             ax.set(title=curve.problem, xlabel="steps")

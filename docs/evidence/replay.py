@@ -24,7 +24,7 @@ SHORT = {"task_length": 40_000, "reset_every": 8_000, "exploration_steps": 8_000
 def curves() -> Iterator[Curve]:
     """All of them, in the order in which they are trained."""
     for system in ("backprop", "primed", "primed-full-reset"):
-        yield Curve("replay", "priming", "primacy-bias-v1", "cheetah-run", system)
+        yield Curve("replay", "priming", "primacy-bias-v1", "cheetah-run", system, first_seed=10)
     for ratio in (1.0, 32.0):
         for system in ("backprop", "full-reset"):
             settings = {"task": "walker-run", "replay_ratio": ratio}
@@ -58,6 +58,8 @@ def report(done: Sequence[Curve]) -> None:
             cells.append(f"{iqm.mean:.4g} [{iqm.low:.4g}, {iqm.high:.4g}]")
         lines.append(f"| {curve.part} | {curve.problem} | {curve.name} | {' | '.join(cells)} |")
     draw(done)
+    lines += ["", *(f"![{part}](replay-{part}.png)" for part in dict.fromkeys(curve.part for curve in done))]
+    lines += ["", (HERE / "replay.remarks.md").read_text(encoding="utf-8").strip()]
     (HERE / "replay.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

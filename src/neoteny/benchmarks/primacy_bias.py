@@ -89,7 +89,7 @@ class PrimacyBias(Replaying, SACSettings):
     Known (paper, quadruped-run, 10 runs, read off the figures): SAC reaches about 800 within 2 M steps; primed it stays
     near 100, and never recovers.
 
-    Scales: `paper` is 2 M steps; `small` is 60,000 with 64 units a layer, batches of 64 and 30,000 priming updates;
+    Scales: `paper` is 2 M steps; `small` is 200,000 with 64 units a layer, batches of 64 and 30,000 priming updates;
     `tiny` is for tests.
 
     Versions:
@@ -107,16 +107,16 @@ class PrimacyBias(Replaying, SACSettings):
         "paper": {},
         "small": {
             "task": "cheetah-run",
-            "task_length": 60_000,
+            "task_length": 200_000,
             "hidden": (64, 64),
             "batch_size": 64,
-            "capacity": 100_000,
+            "capacity": 200_000,
             "learning_starts": 1_000,
-            "reset_every": 15_000,
-            "bin_size": 2_000,
-            "evaluate_every": 3_000,
+            "reset_every": 50_000,
+            "bin_size": 5_000,
+            "evaluate_every": 10_000,
             "evaluation_episodes": 5,
-            "measure_every": 6_000,
+            "measure_every": 20_000,
         },
         "tiny": {
             "task": "Hopper-v5",
@@ -266,6 +266,7 @@ class ReplayRatio(PrimacyBias):
             "bin_size": 1_000,
             "evaluate_every": 1_000,
             "measure_every": 2_000,
+            "capacity": 100_000,
         },
     }
     SYSTEMS: ClassVar[Mapping[str, System]] = {

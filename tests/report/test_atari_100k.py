@@ -83,5 +83,5 @@ def test_the_table_as_a_figure(runs):
 def test_claims_name_the_runs_that_are_missing(runs):
     verdicts = {one.claim: one.outcome.verdict for one in judge(runs, [ATARI_100K])}
     assert len(verdicts) == sum(len(figure.claims) for figure in ATARI_100K.figures)
-    assert verdicts["krull: DrQ gains by Hare & Tortoise, at the end"] == "not yet run"
-    assert verdicts["krull: DrQ gains by head reset, at the end"] != "not yet run"
+    assert verdicts["Krull: DrQ gains by Hare & Tortoise, at the end"] == "not yet run"
+    assert verdicts["Krull: DrQ gains by head reset, at the end"] != "not yet run"

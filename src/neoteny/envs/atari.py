@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from neoteny.errors import DataError, MissingPackageError, SettingError, UnknownNameError
@@ -146,7 +147,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         """Begin a game, with frames without an action; the generators begin as those of `ale_py.env.AtariEnv` do."""
         if seed is not None or self._random is None:
             own, theirs = np.random.SeedSequence(seed).generate_state(2)
-            self._random = gymnasium.utils.seeding.np_random(int(own))[0]
+            self._random = seeding.np_random(int(own))[0]
             self._ale.setInt("random_seed", int(theirs.astype(np.int32)))
             self._ale.loadROM(self._path)
         self._ale.reset_game()

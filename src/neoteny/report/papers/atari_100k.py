@@ -104,16 +104,17 @@ def scores_figure(runs: Runs) -> Figure:
 
 
 def _figure(game: str) -> PaperFigure:
+    name = game.replace("_", " ").title()
+
     def gains(curve: str) -> tuple[Claim, Claim]:
-        text = f"{game}: DrQ gains by {curve}" if curve != BOTH else f"{game}: DrQ gains by both"
         return (
-            Claim(f"{text}, at the end", Beats(curve, PLAIN)),
-            Claim(f"{text}, over the whole run", Beats(curve, PLAIN, window=_WHOLE)),
+            Claim(f"{name}: DrQ gains by {curve}, at the end", Beats(curve, PLAIN)),
+            Claim(f"{name}: DrQ gains by {curve}, over the whole run", Beats(curve, PLAIN, window=_WHOLE)),
         )
 
     return PaperFigure(
         name=f"atari-100k-{game.replace('_', '-')}",
-        title=f"DrQ with resets, {game.replace('_', ' ')}",
+        title=f"DrQ with resets, {name}",
         source="Lee's talk, which has means over 26 games",
         benchmark="atari-100k",
         conditions=tuple(Condition(label, system, {"game": game}) for label, system in _SYSTEMS.items()),
@@ -128,7 +129,7 @@ def _figure(game: str) -> PaperFigure:
             *gains(HEAD),
             *gains(HARE),
             *gains(BOTH),
-            Claim(f"{game}: shrink and perturb costs DrQ score, at the end", Beats(PLAIN, SHRINK)),
+            Claim(f"{name}: shrink and perturb costs DrQ score, at the end", Beats(PLAIN, SHRINK)),
         ),
     )
 

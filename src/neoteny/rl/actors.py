@@ -52,7 +52,7 @@ class Actors:
         seeds: of the environments' first episodes, R * E.
 
     Attributes:
-        observations: what the agents see now, float32 [R, E, observations].
+        observations: what the agents see now, float32 [R, E, observations]; pixels stay bytes.
         first: the first observations, as the environments gave them, [R E, observations].
         episodes: books every step.
         physics: seconds spent in the environments so far.
@@ -74,7 +74,8 @@ class Actors:
         self._friction = np.full(environments.num_envs, np.nan)
         self.physics = 0.0
         first, _ = environments.reset(seed=list(seeds))
-        self.first, self._seen = np.asarray(first, dtype=np.float64), np.shape(first)
+        bytes_ = np.asarray(first).dtype == np.uint8
+        self.first, self._seen = np.asarray(first, dtype=np.uint8 if bytes_ else np.float64), np.shape(first)
         self.observations = self._as_seen(self.first)
 
     @property
@@ -155,7 +156,7 @@ class Actors:
         rows = observations.reshape(*self._shape, -1)
         if self._observation_norm is not None:
             rows = self._observation_norm(rows, learn)
-        return rows.astype(np.float32)
+        return rows if rows.dtype == np.uint8 else rows.astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps depend on, the environments' state included.
@@ -187,7 +188,7 @@ class Actors:
                 "made with."
             )
         self._environments.load_state(state["environments"])
-        self.observations = np.array(state["seen"], dtype=np.float32)
+        self.observations = np.array(state["seen"], dtype=self.observations.dtype)
         self.physics = float(state["physics"])
         self.episodes.load_state_dict(state)
         if self._observation_norm is not None:

@@ -187,31 +187,30 @@ class FrameBuffer(ReplayBuffer):
         return seen if self._raw else seen.float()
 
     def _reached(self, numbers: Tensor) -> Tensor:
-        ages = self._ages(numbers, self.stack - 2)
+        ages = self._ages(numbers, max(self.stack - 2, 0))
         backs = [ages.clamp(max=back) for back in range(self.stack - 2, -1, -1)]
         found = self._frames(numbers, [*backs, torch.full_like(ages, -1)])
         if not self._last_of:
             return found
         slots = numbers % self._slots + (self._first if self.runs > 1 else 0)
-        ended = (self._at("ends", numbers) != GOES_ON).unsqueeze(-1)
-        own = torch.where(ended.squeeze(-1), self._own_last.flatten()[slots], 0)
+        ended = self._at("ends", numbers) != GOES_ON
+        own = torch.where(ended, self._own_last.flatten()[slots], 0)
+        last = self._last.index_select(0, own.flatten()).view(*own.shape, -1)  # indexing is slower by far
         newest = found[..., -self._frame :]
-        found[..., -self._frame :] = torch.where(ended, self._last[own], newest)
+        chosen = ended.unsqueeze(-1).to(torch.uint8)
+        newest.copy_(last * chosen + newest * (1 - chosen))  # `where` is slow on bytes
         return found
 
     def _ages(self, numbers: Tensor, most: int) -> Tensor:
         """How many steps before these an episode began, at most so many."""
-        ages, same = torch.zeros_like(numbers), torch.ones_like(numbers, dtype=torch.bool)
-        for back in range(1, most + 1):
-            earlier = numbers - back * self.environments
-            same = same & (earlier >= 0) & (self._at("ends", earlier) == GOES_ON)
-            ages += same
-        return ages
+        earlier = numbers.unsqueeze(-1) - self.environments * torch.arange(1, most + 1, device=self.device)
+        same = (earlier >= 0) & (self._at("ends", earlier) == GOES_ON)
+        return same.cumprod(-1).sum(-1)
 
     def _frames(self, numbers: Tensor, backs: list[Tensor]) -> Tensor:
         """Frames so many steps before these, one behind the other."""
         places = numbers.unsqueeze(-1) - torch.stack(backs, dim=-1) * self.environments
-        return self._at("frames", places.flatten(1)).view(*numbers.shape, self._observations)
+        return self._at("frames", places).flatten(-2)
 
     # Saving
 

@@ -232,20 +232,14 @@ class ReplayBuffer:
         """
         places = torch.tensor(places, device=self.device)
         shape, numbers = places.shape, self._numbers(places.reshape(len(places), -1))
-        goes_on, last = torch.ones_like(numbers, dtype=torch.bool), numbers
-        taken, reached, going = [], [], []
-        for step in range(1, length + 1):
-            taken.append(last)
-            later = numbers + step * self.environments
-            goes_on = goes_on & (self._at("ends", last) == GOES_ON) & (later < self.added)
-            last = torch.where(goes_on, later, last)
-            reached.append(last)
-            going.append(goes_on)
-        there, steps = torch.stack(reached, -1).flatten(1), torch.stack(taken, -1).flatten(1)
+        ahead, same = self._ahead(numbers, length)
+        last = ahead[..., :1] + self.environments * (same.sum(-1, keepdim=True) - 1)
+        ahead = torch.minimum(ahead, last)
+        there, steps = ahead[..., 1:].flatten(1), ahead[..., :-1].flatten(1)
         found = {
             "following": self._states(there),
             "ahead": self._at("actions", steps),
-            "goes_on": torch.stack(going, -1).flatten(1).float(),
+            "goes_on": same[..., 1:].flatten(1).float(),
         }
         if self._discrete:
             found["ahead"] = found["ahead"].long()
@@ -255,29 +249,33 @@ class ReplayBuffer:
         """The numbers of the transitions at these places, of which the first one ever is 0."""
         return self.added - 1 - (self.added - 1 - places) % self.capacity
 
+    def _ahead(self, numbers: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """The numbers of those 0 to so many steps later in the same environment, [R, n, steps + 1], and whether each is
+        there and of the same episode.
+        """
+        ahead = numbers.unsqueeze(-1) + self.environments * torch.arange(steps + 1, device=self.device)
+        same = torch.ones_like(ahead, dtype=torch.bool)
+        goes_on = self._at("ends", ahead[..., :-1]) == GOES_ON
+        same[..., 1:] = (goes_on & (ahead[..., 1:] < self.added)).cumprod(-1).bool()
+        return ahead, same
+
     def _walked(self, numbers: Tensor, gamma: float, steps: int) -> tuple[Tensor, Tensor, Any]:
         """The rewards of up to n steps, the number of the last of them, and gamma to the power of how many."""
-        rewards = self._at("rewards", numbers)
         if steps == 1:
-            return rewards, numbers, gamma
-        last, factor = numbers, torch.full_like(rewards, gamma)
-        goes_on = self._at("ends", numbers) == GOES_ON
-        for step in range(1, steps):
-            later = numbers + step * self.environments  # of the same environment
-            goes_on = goes_on & (later < self.added)
-            last = torch.where(goes_on, later, last)
-            rewards = torch.where(goes_on, rewards + factor * self._at("rewards", last), rewards)
-            factor = torch.where(goes_on, factor * gamma, factor)
-            goes_on = goes_on & (self._at("ends", last) == GOES_ON)
-        return rewards, last, factor
+            return self._at("rewards", numbers), numbers, gamma
+        ahead, same = self._ahead(numbers, steps - 1)
+        powers = gamma ** torch.arange(steps + 1, dtype=torch.float64, device=self.device).float()
+        rewards = torch.where(same, self._at("rewards", ahead), 0.0)  # what is not there may be anything
+        count = same.sum(-1)
+        return (rewards * powers[:-1]).sum(-1), numbers + self.environments * (count - 1), powers[count]
 
     def _at(self, name: str, numbers: Tensor) -> Tensor:
-        """A field of transitions by their numbers [R, n], [R, n, ...]."""
-        slots = numbers % self._slots
+        """A field of transitions by their numbers [R, n, ...], [R, n, ..., of each]."""
+        slots = (numbers % self._slots).flatten(1)
         if self.runs > 1:
             slots = slots + self._first
         own = self._flat[name].index_select(0, slots.flatten())
-        return own.view(*slots.shape, *own.shape[1:])
+        return own.view(*numbers.shape, *own.shape[1:])
 
     def _states(self, numbers: Tensor) -> Tensor:
         """Their states, [R, n, observations]."""

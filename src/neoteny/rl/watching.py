@@ -55,7 +55,8 @@ class LoadedPolicy:
         self._see, self._sampling = see, sampling
 
     def __call__(self, observation: ArrayLike) -> NDArray[np.float32]:
-        """The action for an observation [observations], or the actions for several [n, observations].
+        """The action for an observation [observations], or the actions for several [n, observations]; images may also
+        keep their shape.
 
         It is the one that the policy prefers, or a sample if the policy was loaded with `sampled=True`.
 
@@ -63,6 +64,9 @@ class LoadedPolicy:
             SettingError: the observation has the wrong size.
         """
         given = np.asarray(observation, dtype=np.float64)
+        shape = getattr(self.problem, "shape", ())  # of images
+        if shape and given.shape[-len(shape) :] == shape:
+            given = given.reshape(*given.shape[: -len(shape)], -1)
         if given.ndim not in (1, 2) or given.shape[-1] != self.problem.observations:
             raise SettingError(
                 f"an observation of shape {given.shape} was given to an agent of {self.problem.ID}, which observes "

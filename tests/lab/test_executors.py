@@ -169,6 +169,30 @@ def test_jobs_follow_jobs_and_some_are_never_begun(tmp_path):
     assert list(outcomes) == ["a", "c"]
 
 
+class Endless(Ending):
+    """Goes on until it is asked to stop; Ctrl-C comes at the third look."""
+
+    def outcome(self):
+        self.looks += 1
+        if self.looks == 3 and not self.said:
+            raise KeyboardInterrupt
+        return Outcome("stopped") if self.said else None
+
+
+def test_ctrl_c_stops_every_worker_wherever_it_is(tmp_path):
+    workers = []
+
+    class Place(Pretended):
+        def start(self, job, hear):
+            workers.append(Endless(self, None))
+            return workers[-1]
+
+    executor = Place({})
+    with pytest.raises(KeyboardInterrupt):
+        train(jobs(tmp_path, *"abc"), executor)
+    assert [worker.said for worker in workers] == [["stop"]] * 3 and executor.at_once == "closed"
+
+
 def test_executors_by_name():
     assert isinstance(executor_of("local", jobs=3), Local)
     assert isinstance(executor_of("neoteny.lab.executors.local:Here"), Here)

@@ -67,7 +67,8 @@ def run(
     rows: Sequence[Row] = ROWS,
     executor: Executor | None = None,
     budget: float | None = None,
+    mirror: str = "",
     **options: Any,
 ):
-    execution = Execution(compile=False, checkpoint_every=0.0)
+    execution = Execution(compile=False, checkpoint_every=0.0, mirror=mirror)
     return run_sweep(plan, (NAME,), rows, executor or Interrupted(**options), execution, progress=False, budget=budget)

@@ -4,4 +4,6 @@ from .protocol import Executor as Executor
 from .protocol import Job as Job
 from .protocol import Outcome as Outcome
 from .protocol import Worker as Worker
+from .ray import Ray as Ray
+from .slurm import Slurm as Slurm
 from .training import train as train

@@ -90,11 +90,12 @@ def test_a_job_whose_time_is_over_goes_back_into_the_queue(tmp_path):
     (run,) = lab.compare(configs("l2"), out=tmp_path / "local", executor=executor, progress=preempt, **EAGER)
     assert len(workers) == 1 and len(signalled) == 1  # it was not lost
     logs = run.folder.parents[1] / ".jobs"
-    assert any("Requeued job" in path.read_text() for path in logs.glob("*_log.err"))
+    assert any("Requeued job" in path.read_text() for path in logs.glob("*_log.out"))
     assert min(afterwards) > 0  # it went on from the checkpoint that it was asked for
     assert same(run, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its logs open
 def test_submitits_debug_executor(tmp_path):
     pytest.importorskip("submitit", reason="needs submitit: pip install 'neoteny[cluster]'")
     heard = []

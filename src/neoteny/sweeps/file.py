@@ -133,7 +133,7 @@ def _search(space: Mapping[str, Any], said: Mapping[str, Any], where: str) -> Se
 def _values(key: str, value: Any, where: str) -> Any:
     """The values of one setting."""
     if isinstance(value, Mapping):
-        _require_known(value, ("low", "high", "log", "whole"), f"key of the range {key} in {where}")
+        _require_known(value, ("low", "high", "log", "near_one", "whole"), f"key of the range {key} in {where}")
         if not {"low", "high"} <= value.keys():
             raise SettingError(f"{where}: the range of {key} is {dict(value)!r}; give low and high.")
         return Range(**value)

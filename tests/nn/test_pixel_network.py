@@ -62,9 +62,9 @@ def test_encoders_equal_numpy(encoder, reference):
 
 
 def test_published_sizes():
-    for encoder, width, expected in ((NatureEncoder, 1, (64, 7, 7)), (ImpalaEncoder, 4, (128, 11, 11))):
-        with torch.device("meta"):
-            assert encoder(4, width)(torch.zeros(1, 4, 84, 84)).shape[1:] == expected
+    for encoder, width, maps, side in ((NatureEncoder, 1, 64, 7), (ImpalaEncoder, 4, 128, 11)):
+        assert encoder(4, width).maps == maps
+        assert encoder(4, 1 / 16)(torch.zeros(1, 4, 84, 84)).shape[2:] == (side, side)
 
 
 def test_heads_and_predictions_equal_numpy():
@@ -92,6 +92,10 @@ def test_heads_and_predictions_equal_numpy():
     np.testing.assert_allclose(outputs.detach(), logits, atol=1e-12)
     np.testing.assert_allclose(network(images.flatten(1)).detach(), chances @ np.linspace(-1, 2, 4), atol=1e-12)
     np.testing.assert_allclose(network(images, "projections").detach(), project(z), atol=1e-12)
+    last = images.permute(0, 2, 3, 1).contiguous()
+    torch.testing.assert_close(network(last, "projections"), network(images, "projections"))
+    with pytest.raises(RuntimeError):
+        network(images.permute(0, 2, 1, 3))
     for step in range(2):
         ones = np.zeros((3, 3, *z.shape[2:]))
         ones[range(3), ahead[:, step]] = 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from neoteny.errors import NetworkError, SettingError
-from neoteny.methods import HareAndTortoise, HeadReset, ShrinkAndPerturb
+from neoteny.methods import CChain, HareAndTortoise, HeadReset, ShrinkAndPerturb
 from neoteny.optim import Adam
 from neoteny.rl import OneByOne, PixelDQN, PixelSettings, ReplayBuffer, augmenting
 from neoteny.rl.augmenting import brightened, moved
@@ -378,6 +378,12 @@ def test_the_hare_goes_back_to_a_target_whose_head_is_new():
         assert torch.equal(now, target)
         assert torch.equal(target, was) == (name.startswith("encoder") or not was.any())  # biases are drawn as 0
     assert agents._reset == agents._phase
+
+
+def test_methods_that_look_at_past_examples_get_images():
+    agents = agents_of((0,), CChain(), **DRQ_HERE)
+    agents.iterate()
+    assert agents.alive.all() and carry_of(agents)["reference"].shape[2:] == (36, 36, 2)
 
 
 def test_n_does_not_begin_anew_where_nothing_is_drawn_anew():

@@ -50,8 +50,8 @@ class PixelNetwork(InitialisedModule):
         renormalise: whether each image's z is moved and scaled to [0, 1].
         initialisation: as for `neoteny.nn.MLP`.
 
-    Shapes: images [batch, channels * height * width] or [batch, channels, height, width], bytes or numbers from 0 to
-    255; q(s, a) [batch, A]. See `forward` for the rest.
+    Shapes: images [batch, channels * height * width], [batch, channels, height, width] or [batch, height, width,
+    channels], bytes or numbers from 0 to 255; q(s, a) [batch, A]. See `forward` for the rest.
 
     Raises:
         SettingError: a size below 1, or an image that is too small for the encoder.
@@ -144,8 +144,12 @@ class PixelNetwork(InitialisedModule):
 
     def encoded(self, images: Tensor) -> Tensor:
         """The encoder's outputs, [batch, maps, height, width]."""
-        x = images.reshape(len(images), *self.shape).to(self.projection.weight.dtype) / 255
-        z = self.encoder(x)
+        channels, *sides = self.shape
+        if images.dim() == 2:
+            images = images.unflatten(1, self.shape)
+        elif images.shape[1] != channels and images.shape[1:] == (*sides, channels):
+            images = images.permute(0, 3, 1, 2)
+        z = self.encoder(images.to(self.projection.weight.dtype) / 255)
         return renormalised(z) if self.renormalise else z
 
     def outputs(self, h: Tensor) -> Tensor:

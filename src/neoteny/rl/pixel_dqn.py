@@ -86,7 +86,8 @@ class PixelDQN(DQN):
         return self.settings.network(self._shape, self._actions)
 
     def _example(self) -> Tensor:
-        return torch.zeros(self.settings.batch_size, self._observations, dtype=torch.uint8)
+        frames, height, width = self._shape
+        return torch.zeros(self.settings.batch_size, height, width, frames, dtype=torch.uint8)
 
     def _objective(self, optimizer: Optimizer) -> Objective:
         s = self.settings

@@ -53,7 +53,7 @@ class Game(gymnasium.Env):
         self.now, self.done = state["now"], list(state["done"])
 
 
-def agents_of(seeds=(0,), methods=(), optimizer=None, strategy="auto", **settings) -> PixelDQN:
+def agents_of(seeds=(0,), methods=(), optimizer=None, strategy="auto", precision="float64", **settings) -> PixelDQN:
     own = PixelSettings(**{**settings, **SMALL})
     side = SIDES[own.encoder]
     return PixelDQN(
@@ -65,7 +65,7 @@ def agents_of(seeds=(0,), methods=(), optimizer=None, strategy="auto", **setting
         total=100,
         strategy=strategy,
         compile=False,
-        precision="float64",
+        precision=precision,
     )
 
 
@@ -317,6 +317,16 @@ def test_stacked_agents_learn_as_one_after_the_other():
     apart.iterate()
     for name, value in apart.learner.weights().items():
         torch.testing.assert_close(stacked.learner.weights()[name], value, rtol=1e-7, atol=1e-9)
+
+
+def test_products_in_bfloat16_come_near():
+    coarse, fine = (agents_of(precision=precision, **BBF_HERE) for precision in ("bfloat16", "float32"))
+    found, expected = (agents.iterate().losses for agents in (coarse, fine))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=0.03, atol=0.03)
+    for name, value in fine.learner.weights().items():
+        assert coarse.learner.weights()[name].dtype == torch.float32
+        assert not torch.equal(coarse.learner.weights()[name], value)
 
 
 def test_the_reset_of_bbf_halves_the_encoder_and_draws_the_heads_anew():

@@ -75,7 +75,7 @@ def report(done: Sequence[Curve]) -> None:
         "DrQ(eps) with a quarter of the maps and 128 hidden units sees pictures of 42x42, makes one update a step,",
         f"and learns for 30,000 steps: `--scale small`, {SEEDS} seeds in each of {len(GAMES)} games. Resets come every",
         "6,000 steps, those of both together every 12,000, as many as in the benchmark's 100,000. Games of an",
-        "evaluation are cut off after 10,000 frames. An evaluation at a reset comes before it, at the best point of",
+        "evaluation are cut off after 6,000 frames. An evaluation at a reset comes before it, at the best point of",
         "the saw-tooth; the area counts the rest. The published values are of 26 games at the benchmark's own size.",
         "",
         table.markdown(),

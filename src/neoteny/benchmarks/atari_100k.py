@@ -142,7 +142,7 @@ class Atari100k(Replaying, PixelSettings):
     place of its shrinking.
 
     Scales: `paper` is 100,000 steps; `small` is 30,000 with pictures of 42x42, a quarter of the maps, 128 hidden units,
-    one update a step and games that give many rewards; `tiny` is for tests.
+    one update a step and games that are cut off after 1,500 steps; `tiny` is for tests.
 
     Versions:
         v1: the first.
@@ -159,7 +159,7 @@ class Atari100k(Replaying, PixelSettings):
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {
-            "game": "boxing",
+            "game": "krull",
             "size": 42,
             "task_length": 30_000,
             "capacity": 30_000,
@@ -169,8 +169,8 @@ class Atari100k(Replaying, PixelSettings):
             "bin_size": 1_000,
             "measure_every": 6_000,
             "evaluate_every": 3_000,
-            "evaluation_episodes": 5,
-            "max_episode_steps": 2_500,
+            "evaluation_episodes": 4,
+            "max_episode_steps": 1_500,
         },
         "tiny": {
             "game": "boxing",

@@ -1,7 +1,7 @@
 """Networks of which it is known how well they still learn: six data sources, four optimizers, three histories.
 
 A network is drawn with its data, architecture, activation, norm, optimizer and history: new, trained as usual for one
-to five epochs, or worn by sixty tasks one after the other. The truth is what its user would see: the mean error
+to five epochs, or worn by forty tasks one after the other. The truth is what its user would see: the mean error
 while it learns five new tasks with its own optimizer, beside that of new networks on the same tasks and batches.
 """
 
@@ -31,16 +31,16 @@ IMAGES = {
 SIDE, EXAMPLES, BATCH = 14, 4_000, 32
 CLASSES = {"mnist": 10, "fashion": 10, "superclasses": 5, "imagenet": 5}  # the harder images: their first five
 FEW = 320  # examples of a task of drawn labels, so that they can be memorised
-TASKS, TASK_STEPS, NEW_STEPS, NEW_TASKS, NEW_NETWORKS = 60, 100, 250, 5, 2
+TASKS, TASK_STEPS, NEW_STEPS, NEW_TASKS, NEW_NETWORKS = 40, 80, 200, 5, 2
 ACTIVATIONS = {
     "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU, "sigmoid": nn.Sigmoid,
     "leaky-relu": nn.LeakyReLU,
 }  # fmt: skip
 OPTIMIZERS: dict[str, tuple[Any, dict[str, Any], tuple[float, ...]]] = {
-    "sgd": (torch.optim.SGD, {}, (0.01, 0.03, 0.1)),
-    "momentum": (torch.optim.SGD, {"momentum": 0.9}, (0.001, 0.003, 0.01)),
-    "adam": (torch.optim.Adam, {"fused": True}, (3e-4, 1e-3, 3e-3)),
-    "adamw": (torch.optim.AdamW, {"fused": True}, (3e-4, 1e-3, 3e-3)),
+    "sgd": (torch.optim.SGD, {}, (0.02, 0.05, 0.15)),
+    "momentum": (torch.optim.SGD, {"momentum": 0.9}, (0.003, 0.01, 0.03)),
+    "adam": (torch.optim.Adam, {"fused": True}, (5e-4, 2e-3, 5e-3)),
+    "adamw": (torch.optim.AdamW, {"fused": True}, (5e-4, 2e-3, 5e-3)),
 }
 
 

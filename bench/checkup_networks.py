@@ -30,6 +30,7 @@ IMAGES = {
 }
 SIDE, EXAMPLES, BATCH = 14, 4_000, 32
 CLASSES = {"mnist": 10, "fashion": 10, "superclasses": 5, "imagenet": 5}  # the harder images: their first five
+PROBE = 512
 FEW = 320  # examples of a task of drawn labels, so that they can be memorised
 TASKS, TASK_STEPS, NEW_STEPS, NEW_TASKS, NEW_NETWORKS = 40, 80, 200, 5, 2
 ACTIVATIONS = {
@@ -153,6 +154,12 @@ def task(case: Case, number: int) -> tuple[Tensor, Tensor]:
         return x, teacher(x, chance) if y.is_floating_point() else torch.randperm(outputs, generator=chance)[y]
     few = torch.randperm(len(y), generator=chance)
     return x[few[:FEW]], y[few[-FEW:]]
+
+
+def recent(case: Case) -> tuple[Tensor, Tensor]:
+    """What its user would look at it with: the last examples that it has learned from."""
+    x, y = task(case, TASKS - 1 if case.history == "worn" else 0)
+    return x[:PROBE], y[:PROBE]
 
 
 def loss_of(output: Tensor, target: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ def test_diagnose_a_network_of_ones_own(mine):
     assert sys.path[0] != ""
 
 
-def test_diagnose_names_who_is_losing_plasticity_and_draws_it(mine):
+def test_diagnose_names_the_layers_that_show_signs_and_draws_them(mine):
     assert "No layer shows" in diagnose(mine, "a_network_of_mine:build", "--inputs", "probe.npz")
     Path("checkup.png").unlink()
     from a_network_of_mine import build  # type: ignore[import-not-found]
@@ -209,7 +209,7 @@ def test_diagnose_names_who_is_losing_plasticity_and_draws_it(mine):
     told = diagnose(mine, "a_network_of_mine:net", *worn[1:], "--reference", "start.pt", "--figure", "None")
     assert shown.startswith(told) and not Path("checkup.png").exists()
     itself = diagnose(mine, *worn, "--reference", "weights.pt")
-    assert "No layer shows a loss of plasticity." in itself
+    assert "No layer shows a sign of plasticity loss." in itself
 
 
 def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):

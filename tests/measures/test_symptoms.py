@@ -61,7 +61,7 @@ def test_a_worn_network_is_named_with_reasons_and_methods():
     by_name = {symptom.name: symptom for symptom in SYMPTOMS}
     for reference in (None, mlp(), mlp().state_dict(), neoteny.diagnose(mlp(), INPUTS)):
         report = neoteny.diagnose(worn(), INPUTS, reference=reference)
-        found = report.losing()
+        found = report.signs()
         assert {finding.layer for finding in found} == {"0", "2"}
         dormant = next(finding for finding in found if finding.symptom == "dormant units")
         assert {"cbp", "redo"} <= set(dormant.methods)
@@ -69,17 +69,17 @@ def test_a_worn_network_is_named_with_reasons_and_methods():
         growing = [finding.methods for finding in found if finding.symptom == "growing weights"]
         assert set(growing) == (set() if reference is None else {by_name["growing weights"].methods})
         shown = str(report)
-        assert "Losing plasticity" in shown
+        assert "Signs to watch" in shown
         assert "cbp, redo" in shown
-        assert "dormant units" in report.to_frame().filter(layer="2")["losing"].to_list()[0]
+        assert "dormant units" in report.to_frame().filter(layer="2")["signs"].to_list()[0]
 
 
 @pytest.mark.parametrize("make", [mlp, well])
 def test_a_healthy_network_is_not(make):
     for reference in (None, mlp()):
         report = neoteny.diagnose(make(), INPUTS, reference=reference)
-        assert report.losing() == ()
-        assert "No layer shows a loss of plasticity." in str(report)
+        assert report.signs() == ()
+        assert "No layer shows a sign of plasticity loss." in str(report)
 
 
 def test_a_deep_network_born_with_dormant_units_is_not():
@@ -88,7 +88,7 @@ def test_a_deep_network_born_with_dormant_units_is_not():
     net = nn.Sequential(*layers, nn.Linear(10, 1))
     report = neoteny.diagnose(net, INPUTS, reference=net)
     assert report.dormant_units > 0.1
-    assert report.losing() == ()
+    assert report.signs() == ()
 
 
 def test_growth_is_against_what_is_given():

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 import neoteny
 from measures.plastic import INPUTS, mlp, well, worn
 from neoteny.measures import LayerReport, Report
-from neoteny.report.figures.checkup import LOSING, WELL, draw
+from neoteny.report.figures.checkup import SIGN, WELL, draw
 from neoteny.report.figures.style import DARK, render
 from report.test_figures import words
 
@@ -21,7 +21,7 @@ def bars(figure, name):
 def test_a_bar_is_the_measure_and_its_colour_the_finding():
     report = neoteny.diagnose(worn(), INPUTS, reference=mlp(), targets=INPUTS[:, :3])
     figure = draw(report)
-    signs = {(finding.layer, finding.symptom) for finding in report.losing()}
+    signs = {(finding.layer, finding.symptom) for finding in report.signs()}
     for measure, label, symptom in (
         ("dormant_units", "dormant_units", "dormant units"),
         ("srank_99", "srank_99", "falling rank"),
@@ -30,7 +30,7 @@ def test_a_bar_is_the_measure_and_its_colour_the_finding():
     ):
         for layer, (end, hue) in zip(report.layers, bars(figure, label), strict=True):
             assert end == pytest.approx(getattr(layer, measure))
-            assert hue == (LOSING if (layer.layer, symptom) in signs else WELL).lower()
+            assert hue == (SIGN if (layer.layer, symptom) in signs else WELL).lower()
     assert {hue for _, hue in bars(draw(neoteny.diagnose(well(), INPUTS)), "dormant_units")} == {WELL.lower()}
 
 

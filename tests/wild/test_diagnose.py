@@ -126,7 +126,7 @@ def test_a_new_network_is_healthy_and_stays_so_on_an_easy_task(kind, seed, train
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
     report = neoteny.diagnose(net, x)
-    assert report.losing() == (), "\n".join(map(str, report.losing()))
+    assert report.signs() == (), "\n".join(map(str, report.signs()))
 
 
 def test_saturated_tanh_and_sigmoid_units_show():
@@ -138,7 +138,7 @@ def test_saturated_tanh_and_sigmoid_units_show():
             net[2].weight *= 100
         layer = neoteny.diagnose(net, X).layers[1]
         assert layer.saturated_units > 0.9 and layer.dead_units == layer.dormant_units == 0
-        found = {finding.symptom for finding in neoteny.diagnose(net, X, reference=start).losing()}
+        found = {finding.symptom for finding in neoteny.diagnose(net, X, reference=start).signs()}
         assert "saturated units" in found
         assert neoteny.diagnose(mlp(act, 32, 32), X).layers[1].saturated_units == 0
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neoteny.cli.own import check_figure, imported, read_arrays, show, write_figure
+from neoteny.checks import require_positive
+from neoteny.cli.own import check_figure, imported, optimizer_named, read_arrays, show, write_figure
 from neoteny.cli.reading import parsed
 from neoteny.errors import CheckpointError, DataError, NetworkError
 
@@ -23,7 +24,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class DiagnoseOptions:
-    """Show, layer by layer, whether a network is losing its ability to learn, and which methods help."""
+    """Show what has changed in a network, layer by layer, whether it still learns as a new one does, and what helps."""
 
     network: Annotated[str, tyro.conf.Positional]
     """MODULE:FACTORY, a function or class without arguments that returns the network, such as mymodel:build"""
@@ -34,9 +35,13 @@ class DiagnoseOptions:
     reference: Path | None = None
     """the initial weights, saved likewise; by default those that FACTORY returns, if there is a checkpoint"""
     targets: str | None = None
-    """the array of the inputs' file that holds the targets, for gradient norms: whole numbers are classes"""
+    """the array of the inputs' file that holds the targets: whole numbers are classes"""
     trainability: tyro.conf.FlagCreatePairsOff[bool] = False
-    """train copies on new targets, to measure how well the network can still learn"""
+    """train copies on new targets beside new networks, for a verdict: does it still learn as well?"""
+    optimizer: str = "adam"
+    """for that: the name of a class of torch.optim, such as adam, sgd or adamw"""
+    step_size: float = 1e-3
+    """its step size"""
     figure: Path | None = Path("checkup.png")
     """draw it here, as .png, .pdf or .svg; None draws nothing"""
 
@@ -44,8 +49,11 @@ class DiagnoseOptions:
 def main(arguments: Sequence[str]) -> None:
     """Print the check-up, and draw it."""
     options = parsed(DiagnoseOptions, arguments, "neoteny diagnose")
+    require_positive(options, "step_size")
     check_figure(options.figure)
     import neoteny
+
+    optimizer = optimizer_named(options.optimizer)
 
     network = _network(options.network)
     inputs, targets = _inputs(options.inputs, network, options.targets)
@@ -55,7 +63,10 @@ def main(arguments: Sequence[str]) -> None:
         _load(network, options.checkpoint)
     if options.reference is not None:
         reference = _weights(options.reference)
-    report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=options.trainability)
+    trained: bool | dict[str, Any] = False
+    if options.trainability:
+        trained = {"optimizer": lambda parameters: optimizer(parameters, lr=options.step_size)}
+    report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=trained)
     show(report)
     if options.figure is not None:
         from neoteny.report.figures.checkup import draw

@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neoteny import registry
-from neoteny.errors import DataError, NetworkError, SettingError
+from neoteny.errors import DataError, NetworkError, SettingError, UnknownNameError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
     from torch import Tensor
 
-__all__ = ["check_figure", "console_for", "imported", "modules_here", "named", "read_arrays", "show", "write_figure"]
+__all__ = [
+    "check_figure",
+    "console_for",
+    "imported",
+    "modules_here",
+    "named",
+    "optimizer_named",
+    "read_arrays",
+    "show",
+    "write_figure",
+]
 
 KINDS = (".png", ".pdf", ".svg")
 
@@ -79,6 +89,24 @@ def imported(target: str) -> Any:
         ) from error
     finally:
         sys.path.remove("")
+
+
+def optimizer_named(name: str) -> Any:
+    """A class of `torch.optim` by its name, in any case.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    from torch import optim
+
+    known = {
+        key.lower(): cls
+        for key, cls in vars(optim).items()
+        if isinstance(cls, type) and issubclass(cls, optim.Optimizer) and cls is not optim.Optimizer
+    }
+    if name.lower() not in known:
+        raise UnknownNameError(name, known, "optimizer of torch.optim")
+    return known[name.lower()]
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:

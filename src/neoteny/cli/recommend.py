@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import tyro
 
 from neoteny.checks import require_count, require_positive
-from neoteny.cli.own import check_figure, imported, read_arrays, show, write_figure
+from neoteny.cli.own import check_figure, imported, optimizer_named, read_arrays, show, write_figure
 from neoteny.cli.reading import parsed
-from neoteny.errors import DataError, NetworkError, UnknownNameError
+from neoteny.errors import DataError, NetworkError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     inputs, targets = _stream(options.stream)
     if not callable(build):
         raise NetworkError(f"{options.network!r} is no function: write one without arguments that returns a network.")
-    optimizer = _optimizer(options.optimizer)
+    optimizer = optimizer_named(options.optimizer)
     cuts = range(0, len(targets), options.batch)
     found = neoteny.compare(
         cast(Any, build),
@@ -84,16 +84,3 @@ def _stream(path: Path) -> tuple[Tensor, Tensor]:
     if not targets.dim() or not inputs.dim() or len(inputs) != len(targets):
         raise DataError(f"{path}: x is {tuple(inputs.shape)} and y {tuple(targets.shape)}; give one y for each x.")
     return inputs, targets
-
-
-def _optimizer(name: str) -> Any:
-    from torch import optim
-
-    known = {
-        key.lower(): cls
-        for key, cls in vars(optim).items()
-        if isinstance(cls, type) and issubclass(cls, optim.Optimizer) and cls is not optim.Optimizer
-    }
-    if name.lower() not in known:
-        raise UnknownNameError(name, known, "optimizer of torch.optim")
-    return known[name.lower()]

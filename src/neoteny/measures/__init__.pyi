@@ -14,12 +14,12 @@ from .symptoms import SYMPTOMS as SYMPTOMS
 from .symptoms import Finding as Finding
 from .symptoms import PlasticityLossWarning as PlasticityLossWarning
 from .symptoms import Symptom as Symptom
-from .trainable import Trainability as Trainability
 from .trainable import trainability as trainability
 from .units import dead_units as dead_units
 from .units import dormant_score as dormant_score
 from .units import dormant_units as dormant_units
 from .units import saturated_units as saturated_units
+from .verdict import Trainability as Trainability
 from .weights import distance_from_init as distance_from_init
 from .weights import gradient_norm as gradient_norm
 from .weights import weight_change as weight_change

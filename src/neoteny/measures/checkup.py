@@ -1,4 +1,4 @@
-"""The report of a check-up: one record a layer, a table for the terminal, a data frame, signs of plasticity loss."""
+"""The report of a check-up: one record a layer, a table for the terminal, a data frame, signs, and the verdict."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from neoteny.measures.symptoms import SLOW_LEARNING, Finding, findings
+from neoteny.measures.symptoms import SLOW_LEARNING, UNREADY, Finding, findings
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.console import Group
     from rich.table import Table
 
-    from neoteny.measures.trainable import Trainability
+    from neoteny.measures.verdict import Trainability
 
 __all__ = ["LayerReport", "Report"]
 
@@ -101,18 +101,28 @@ class Report:
         then = self.reference.weight_magnitude if self.reference else 0.0
         return self.weight_magnitude / then if then else None
 
-    def losing(self) -> tuple[Finding, ...]:
-        """The layers that are losing plasticity, with the reason and the methods that act on it.
+    @property
+    def losing(self) -> bool | None:
+        """The verdict: whether the network learns new targets worse than a new one.
 
-        A layer with several signs is listed once for each. A finding with an empty layer name is about the whole
-        network: it learns more slowly than a fresh one. Signs and thresholds are in `neoteny.measures.SYMPTOMS`.
+        It comes from `trainability` alone: None where that was not measured, or does not decide it.
+        """
+        return None if self.trainability is None else self.trainability.losing
+
+    def signs(self) -> tuple[Finding, ...]:
+        """What has changed in each layer in a way that often comes with a loss of plasticity, and what acts on it.
+
+        A sign is to be watched, and tells where to look; it is no verdict, since many networks that have learned
+        anything show one and learn new targets as well as ever. A layer with several signs is listed once for each. A
+        finding with an empty layer name is about the whole network. Signs and thresholds: `neoteny.measures.SYMPTOMS`.
         """
         found = self._against(self.reference)
         for other in self.others:
             shown = {(finding.layer, finding.symptom) for finding in self._against(other)}
             found = [finding for finding in found if (finding.layer, finding.symptom) in shown]
-        if self.trainability is not None and self.trainability.losing:
-            found.append(Finding("", SLOW_LEARNING.name, str(self.trainability), SLOW_LEARNING.methods))
+        direct = self.trainability
+        if direct is not None and direct.ready is not None and UNREADY.shows(direct.ready, 1.0):
+            found.append(Finding("", UNREADY.name, UNREADY.says.format(now=direct.ready), UNREADY.methods))
         return tuple(found)
 
     def _against(self, reference: Report | None) -> list[Finding]:
@@ -131,14 +141,14 @@ class Report:
         ]
 
     def to_frame(self) -> pl.DataFrame:
-        """One row for each layer, one column for each measure; `losing` lists the signs that the layer shows."""
+        """One row for each layer, one column for each measure; `signs` lists those that the layer shows."""
         import polars as pl
 
         signs: dict[str, list[str]] = {layer.layer: [] for layer in self.layers}
-        for finding in self.losing():
+        for finding in self.signs():
             signs.setdefault(finding.layer, []).append(finding.symptom)
-        types = {"gradient_norm": pl.Float64, "weight_growth": pl.Float64, "losing": pl.List(pl.String)}
-        rows = [{**asdict(layer), "losing": signs[layer.layer]} for layer in self.layers]
+        types = {"gradient_norm": pl.Float64, "weight_growth": pl.Float64, "signs": pl.List(pl.String)}
+        rows = [{**asdict(layer), "signs": signs[layer.layer]} for layer in self.layers]
         return pl.DataFrame(rows, schema_overrides=types)
 
     def __rich__(self) -> Group:
@@ -155,15 +165,22 @@ class Report:
             lines.append(
                 "~ compared with torch's default: the weights do not show how they were initialised; give a reference."
             )
-        if self.trainability is not None:
-            lines.append(f"Trainability: {self.trainability}.")
-        found = self.losing()
+        found = self.signs()
         if not found:
-            lines.append("\nNo layer shows a loss of plasticity.")
+            lines.append("No layer shows a sign of plasticity loss.")
         parts = [self._table({finding.layer for finding in found}), *map(Text, lines)]
-        return Group(*parts, *([_findings_table(found)] if found else []))
+        parts += [_findings_table(found)] if found else []
+        style = {True: "red", False: "green", None: "yellow"}[self.losing]
+        return Group(*parts, Text.assemble(("\nVerdict: ", "bold"), (f"{self._verdict()}.", style)))
 
-    def _table(self, losing: set[str]) -> Table:
+    def _verdict(self) -> str:
+        if self.trainability is None:
+            more = " Signs alone are no verdict: they are to be watched." if self.signs() else ""
+            return f"none, as it was not measured how the network learns (trainability=True).{more}".removesuffix(".")
+        acting = f". Acting on that: {', '.join(SLOW_LEARNING)}" if self.losing else ""
+        return f"{self.trainability}{acting}"
+
+    def _table(self, marked: set[str]) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
@@ -199,7 +216,7 @@ class Report:
                 f"{layer.weight_magnitude:.4g}",
                 "" if growth is None else f"{'~' if layer.guessed else ''}{growth:.2f}",
                 *([f"{layer.gradient_norm:.3g}"] if with_gradient else []),
-                style="red" if layer.layer in losing else None,
+                style="yellow" if layer.layer in marked else None,
             )
         return table
 
@@ -229,12 +246,12 @@ def _findings_table(found: tuple[Finding, ...]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="\nLosing plasticity", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title="\nSigns to watch", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("layer", "why", "methods that act on that"):
         table.add_column(heading, overflow="fold")
     for place, finding in enumerate(found):
         again = place > 0 and found[place - 1].layer == finding.layer
-        name = Text("" if again else finding.layer or "all", style="red")
+        name = Text("" if again else finding.layer or "all", style="yellow")
         table.add_row(name, Text(finding.reason), Text(", ".join(finding.methods)))
     return table
 

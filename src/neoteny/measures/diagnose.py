@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from neoteny.errors import SettingError
 from neoteny.measures.checkup import LayerReport, Report
 from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
-from neoteny.measures.forward import checked, thawed
+from neoteny.measures.forward import call, checked, thawed, undisturbed
 from neoteny.measures.layers import Loss, loss_on, measure_layers
 from neoteny.measures.trainable import trainability as measure_trainability
 from neoteny.measures.weights import weight_magnitude
@@ -58,8 +58,9 @@ def diagnose(
         loss: for gradient norms: a function of the model's output, or of output and targets, to a scalar.
         targets: for gradient norms: those of the inputs. Without a loss, whole numbers mean cross-entropy and others
             the mean squared error.
-        trainability: whether to measure how well the network still learns, by training copies of it; or a mapping of
-            settings for `neoteny.measures.trainability`.
+        trainability: whether to measure how well the network still learns, by training copies of it, for a verdict; or
+            a mapping of settings for `neoteny.measures.trainability`. If there are targets and no loss, copies learn
+            what these are: so many classes, or values of their standard deviation.
         units: the unit layers, if they are known already.
 
     Raises:
@@ -72,8 +73,10 @@ def diagnose(
     >>> _ = torch.manual_seed(0)
     >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
     >>> report = diagnose(net, torch.randn(100, 3), targets=torch.randn(100, 1))
-    >>> report.layers[0].layer, report.layers[0].units, report.losing()
+    >>> report.layers[0].layer, report.layers[0].units, report.signs()
     ('0', 8, ())
+    >>> print(report.losing)  # not measured
+    None
     """
     from neoteny.units import find
     from neoteny.units.maps import unwrapped
@@ -112,7 +115,8 @@ def diagnose(
     trained = None
     if trainability is not False:
         settings = {} if trainability is True else dict(trainability)
-        trained = measure_trainability(inner, inputs, **{"reference": weights, **settings})
+        kind = {} if loss is not None or targets is None else _kind(inner, inputs, targets)
+        trained = measure_trainability(inner, inputs, **{"reference": weights, **kind, **settings})
     return replace(
         report,
         layers=tuple(layers),
@@ -138,6 +142,18 @@ def _look(model: nn.Module, network: Network, inputs: Any, loss: Loss | None) ->
         if parameter.dim() > 1
     ]
     return Report(layers, examples, weight_magnitude(matrices).item())
+
+
+def _kind(model: nn.Module, inputs: Any, targets: Tensor) -> dict[str, Any]:
+    """What the targets are, as settings of the direct measure: so many classes, or values of some size."""
+    import torch
+
+    if targets.is_floating_point():
+        size = float(targets.float().std(correction=0))
+        return {"scale": size} if size > 0 else {}
+    with undisturbed(model), torch.no_grad():
+        output = call(model, inputs)
+    return {"classes": output.shape[1]} if isinstance(output, torch.Tensor) and output.dim() > 1 else {}
 
 
 def _same_layers(earlier: Report, now: Report) -> Report:

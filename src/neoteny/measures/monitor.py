@@ -51,7 +51,7 @@ class Monitor:
         loss: for gradient norms: a function of the model's output, or of output and targets, to a scalar.
         targets: for gradient norms: those of the probe.
         units: the unit layers, if they are known already (`plasticity.units`).
-        warn: whether to warn, once for each layer, when it begins to lose plasticity by the signs of `Report.losing`.
+        warn: whether to warn, once for each layer, when it begins to show a sign of `Report.signs`.
 
     Attributes:
         steps: number of steps so far.

@@ -1,4 +1,4 @@
-"""Signs that a layer is losing plasticity, their thresholds, and the methods that act on them.
+"""Signs that often come with a loss of plasticity, their thresholds, and the methods that act on them.
 
 Every sign is a change since a reference: the network at its start, or a freshly initialised copy. Absolute values would
 not do, as they depend on the architecture: a deep ReLU network without norms starts with many dormant units.
@@ -13,7 +13,7 @@ from typing import Literal
 
 from neoteny.registry.ranking import best_first
 
-__all__ = ["SLOW_LEARNING", "SYMPTOMS", "Finding", "PlasticityLossWarning", "Symptom", "findings"]
+__all__ = ["SLOW_LEARNING", "SYMPTOMS", "UNREADY", "Finding", "PlasticityLossWarning", "Symptom", "findings"]
 
 DORMANT_RISE = 0.1
 """Share of units that became dormant. Published curves begin near 0 and lie between 10% and all where networks have
@@ -29,13 +29,12 @@ GUESS = math.sqrt(6)
 Kaiming's weights for ReLU, the largest in use, are larger by this factor."""
 FEW = 5
 """So many units, or directions of features, may differ between two draws of a network."""
-SLOWER = 1.1
-"""Trainability from which on a network counts as slower than a fresh one, if every repetition is above 1 too. Among
-fresh networks the mean of a few repetitions differs by some per cent."""
+READY_FALL = 0.5
+"""Optimization readiness divided by that of new networks: gradients of minibatches agree half as well. Our choice."""
 
 
 class PlasticityLossWarning(UserWarning):
-    """A layer has begun to lose plasticity."""
+    """A layer has begun to show a sign of plasticity loss."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Symptom:
 
 @dataclass(frozen=True)
 class Finding:
-    """A layer that is losing plasticity, and why.
+    """A sign that a layer shows, and why.
 
     Attributes:
         layer: its name; `""` is the network as a whole.
@@ -106,11 +105,13 @@ NOT_FINITE = Symptom(
     "not finite", "", "gone", 0.0, "its weights or activations are not finite",
     ("full-reset",), "nothing can be learned from there",
 )  # fmt: skip
-SLOW_LEARNING = Symptom(
-    "slow learning", "trainability", "growth", SLOWER, "",
-    # the short list without what builds another network, for this one is trained already
-    ("spectral", "cbp", "redo", "l2-init", "upgd", "shrink-and-perturb", "full-reset"),
-    "Lyle et al., ICML 2023 (the measure); docs/evidence/leaderboard.md (the methods)",
+SLOW_LEARNING = best_first(("spectral", "cbp", "redo", "l2-init", "upgd", "shrink-and-perturb", "full-reset"))
+"""Methods for a network of which `neoteny.measures.Trainability.losing` says that it learns worse than a new one: the
+short list without what builds another network, for this one is trained already (docs/evidence/leaderboard.md)."""
+UNREADY = Symptom(
+    "contradicting gradients", "readiness", "fall", READY_FALL,
+    "on new targets the gradients of minibatches agree {now:.2f} times as well as a new network's",
+    SLOW_LEARNING, "Wang et al. 2026 (optimization readiness)",
 )  # fmt: skip
 SYMPTOMS = (
     Symptom(

@@ -29,7 +29,7 @@ OVER = 0.4  # inches over the panels, for their names
 BELOW = 0.3  # and under them, for tick labels
 BETWEEN = 0.27
 BOLD = 1.16  # times the width that a text has in regular weight
-WELL, LOSING = COLOURS["cbp"], COLOURS["backprop"]
+WELL, SIGN = COLOURS["cbp"], COLOURS["backprop"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ PANELS = (
 
 
 def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
-    """Draw a check-up: layers from top to bottom in order of execution, the ones that lose plasticity in vermilion.
+    """Draw a check-up: layers from top to bottom in order of execution, those that show a sign in vermilion.
 
     Args:
         report: from `neoteny.diagnose`.
@@ -100,7 +100,7 @@ def _bars(axes: Axes, panel: _Panel, report: Report, theme: Theme, size: float) 
     then = _then(report, panel)
     floor = _floor(values + then) if panel.kind == "log" else 0.0
     slack = [GUESS if layer.guessed else 1.0 for layer in report.layers]
-    hues = [LOSING if panel.symptom.shows(*pair) else WELL for pair in zip(values, then, slack, strict=True)]
+    hues = [SIGN if panel.symptom.shows(*pair) else WELL for pair in zip(values, then, slack, strict=True)]
     widths = [max(value, floor) - floor if math.isfinite(value) else 0.0 for value in values]
     if panel.kind == "log":
         axes.set_xscale("log")
@@ -165,7 +165,7 @@ def _handles(report: Report, theme: Theme) -> list[Line2D]:
     square = {"marker": "s", "markersize": 6, "linestyle": "none", "markeredgewidth": 0}
     handles = [
         Line2D([], [], color=WELL, label="as it should be", **square),
-        Line2D([], [], color=LOSING, label="losing plasticity", **square),
+        Line2D([], [], color=SIGN, label="a sign, to be watched", **square),
     ]
     if report.reference is not None:
         tick = Line2D([], [], color=theme.ink, marker="|", markersize=9, markeredgewidth=1.4, linestyle="none")
@@ -177,7 +177,7 @@ def _handles(report: Report, theme: Theme) -> list[Line2D]:
 def _notes(report: Report) -> list[str]:
     """The small print: when a bar is coloured, what was guessed, and the direct measure."""
     notes = [
-        f"Losing: shares {DORMANT_RISE:.0%} above the reference, a rank of at most {RANK_FALL:.0%} of it, "
+        f"A sign: shares {DORMANT_RISE:.0%} above the reference, a rank of at most {RANK_FALL:.0%} of it, "
         f"weights {WEIGHT_GROWTH:g} times as large, no gradient at all."
     ]
     if any(layer.guessed for layer in report.layers):
@@ -186,5 +186,5 @@ def _notes(report: Report) -> list[str]:
             f"and only weights {WEIGHT_GROWTH * GUESS:.2g} times as large count."
         )
     if report.trainability is not None:
-        notes.append(f"Trainability: {report.trainability}.")
+        notes.append(f"Verdict: {report.trainability}.")
     return notes

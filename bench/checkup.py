@@ -1,11 +1,12 @@
 """Can the check-up be trusted? False alarms and misses on networks of which it is known how well they still learn.
 
-    python bench/checkup.py                 # what is missing of 240 networks, two hours of a core; then the page
+    python bench/checkup.py                 # what is missing of 240 networks, an hour of a core; then the page
     python bench/checkup.py --minutes 10    # begins no network after ten minutes
     python bench/checkup.py --report        # only the page
 
-`checkup_networks.py` makes the networks and measures the truth, `checkup_forms.py` other forms of the direct measure on
-the first sixty, by which this one was chosen. What was measured is kept in `docs/evidence/checkup.parquet`, one row a
+`checkup_networks.py` makes the networks and measures the truth, `checkup_forms.py` the direct measure on stacks of
+networks. Its other forms, and the library's own, which trains one network after the other, are measured on the first
+sixty networks, by which the form was chosen. What was measured is kept in `docs/evidence/checkup.parquet`, one row a
 network, every repetition as it was, so thresholds can be chosen anew without measuring.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from checkup_forms import forms
+from checkup_forms import FORMS, forms
 from checkup_networks import Case, known, recent
 from torch import nn
 
@@ -40,51 +41,42 @@ def networks(content: dict[str, Any]) -> tuple[Case, nn.Module, nn.Module]:
     return case, model.eval(), start.eval()
 
 
-def kind(case: Case) -> dict[str, Any]:
-    """What its user says to the check-up: classes or the size of the targets, and the optimizer."""
+def signs(case: Case, model: nn.Module, start: nn.Module) -> dict[str, Any]:
+    """The signs that the network shows since its start, and the direct measure as a stack."""
     x, y = recent(case)
-    told = {"scale": float(y.std())} if y.is_floating_point() else {"classes": case.build(0)(x[:2]).shape[1]}
-    return {**told, "optimizer": case.make}
+    found = neoteny.diagnose(model, x, reference=start, targets=y)
+    return {"signs": sorted({finding.symptom for finding in found.signs()}), **forms(case, model, ["direct"])}
 
 
-def looked(case: Case, model: nn.Module, start: nn.Module) -> dict[str, Any]:
-    """What the check-up finds when it is told of loss and optimizer."""
+def compared(case: Case, model: nn.Module, start: nn.Module) -> dict[str, Any]:
+    """Other forms; and the library's own measure, told of loss and optimizer, and told nothing."""
     x, y = recent(case)
-    found = neoteny.diagnose(model, x, reference=start, targets=y, trainability=kind(case))
-    direct = found.trainability
-    assert direct is not None
+    told = {"scale": float(y.std())} if y.is_floating_point() else {"classes": int(model(x[:2]).shape[1])}
+    library = trainability(model, x, reference=start, optimizer=case.make, **told)
+    blind = trainability(model, x, reference=start)
     return {
-        "signs": sorted({finding.symptom for finding in found.signs()}), "slowed": direct.slowed,
-        "errors": direct.errors, "fresh_errors": direct.fresh_errors,
-        "readiness": direct.readiness, "fresh_readiness": direct.fresh_readiness,
+        **forms(case, model, FORMS), "library": [library.errors, library.fresh_errors],
+        "readiness": [library.readiness, library.fresh_readiness], "blind": [blind.errors, blind.fresh_errors],
     }  # fmt: skip
 
 
-def blind(case: Case, model: nn.Module, start: nn.Module) -> dict[str, Any]:
-    """What the direct measure finds when it is told nothing: values, by Adam."""
-    found = trainability(model, recent(case)[0], reference=start)
-    return {"blind_errors": found.errors, "blind_fresh_errors": found.fresh_errors}
-
-
-def work(networks_in: Path, until: float) -> bool:
-    """Measure the networks that are missing; whether none is left."""
-    done = pl.read_parquet(TABLE) if TABLE.exists() else pl.DataFrame()
-    for number in range(NETWORKS):
-        if done.height and number in done["number"]:
+def work(folder: Path, until: float) -> bool:
+    """Measure what is missing; whether nothing is left."""
+    rows = {row["number"]: row for row in pl.read_parquet(TABLE).to_dicts()} if TABLE.exists() else {}
+    jobs = [(number, signs, "signs") for number in range(NETWORKS)]
+    for number, measure, column in [*jobs, *((number, compared, "library") for number in range(EXPLORED))]:
+        row = rows.get(number, {})
+        if row and (not row["finite"] or row.get(column) is not None):
             continue
         if time.monotonic() > until:
             return False
-        content = known(number, networks_in)
-        row: dict[str, Any] = {**content["case"], "finite": content["finite"], **content["truth"]}
+        content = known(number, folder)
+        row = rows[number] = row or {**content["case"], "finite": content["finite"], **content["truth"]}
         if content["finite"]:
-            case, model, start = networks(content)
-            row |= looked(case, model, start)
-            if number < EXPLORED:
-                row |= blind(case, model, start) | forms(case, model)
-        done = pl.concat([done, pl.DataFrame([row])], how="diagonal_relaxed")
-        done.write_parquet(part := TABLE.with_suffix(".part"), compression="zstd")
+            row |= measure(*networks(content))
+        pl.DataFrame(list(rows.values()), infer_schema_length=None).write_parquet(part := TABLE.with_suffix(".part"))
         part.replace(TABLE)
-        print(number, row["source"], row["history"], row.get("errors"), row.get("fresh_errors"), flush=True)
+        print(number, column, row["source"], row["history"], flush=True)
     return True
 
 

@@ -3,13 +3,15 @@
 All compare a network with new networks on the same new targets. They differ in the optimizer (the user's own, or Adam
 at 1e-3), in the targets (what a random network makes of the inputs; or the user's own with another meaning: classes
 exchange their names, numbers go through a random function), and in what is learned (the targets; or a change of the
-present output by the squared error, whatever the user's loss).
+present output by the squared error, whatever the user's loss). `direct` is that of `neoteny.measures.trainability`:
+the user's optimizer, a random network's function, values around each network's own mean output.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from checkup_networks import Case, learn_together, order, recent
@@ -19,8 +21,8 @@ STEPS, REPEATS = 200, 5
 FORMS = ("own function", "own renamed", "adam function", "adam renamed", "adam change")
 
 
-def forms(case: Case, model: nn.Module) -> dict[str, list[list[float]]]:
-    """The errors of the network, then of new ones, by form and repetition; of each quarter of the steps."""
+def forms(case: Case, model: nn.Module, names: Sequence[str]) -> dict[str, list[list[float]]]:
+    """The errors of the network in each repetition, then of new ones, by form; of each quarter of the steps."""
     x, y = recent(case)
     new = [case.build(10**8 + 1_000 * case.number + k) for k in range(REPEATS)]
     chance = torch.Generator().manual_seed(case.number)
@@ -29,23 +31,28 @@ def forms(case: Case, model: nn.Module) -> dict[str, list[list[float]]]:
     change = taught / taught.square().mean((1, 2), keepdim=True).sqrt()
     equal = taught / (taught.square().mean(1, keepdim=True).sqrt() + 1e-9)
     function = change if y.is_floating_point() else equal.argmax(-1)
-    other = torch.stack([renamed(y, taught.shape[-1], chance) for _ in range(REPEATS)])
     students = [model] * REPEATS + new
-    inputs, rows = x.expand(2 * REPEATS, *x.shape), torch.stack([order(len(x), STEPS, 777 + k) for k in range(REPEATS)])
+    start = outputs(students, x)
+    targets = {
+        "direct": function, "function": function, "change": change,
+        "renamed": torch.stack([renamed(y, taught.shape[-1], chance) for _ in range(REPEATS)]),
+    }  # fmt: skip
+    starts = {
+        "change": start,
+        "direct": start.mean(1, keepdim=True).expand_as(start) if y.is_floating_point() else None,
+    }
+    rows = torch.stack([order(len(x), STEPS, 777 + k) for k in range(REPEATS)]).repeat(2, 1, 1)
 
-    def errors(target: Tensor, make: object, start: Tensor | None = None) -> list[list[float]]:
-        pair = (torch.cat([target, target]), torch.cat([rows, rows]))
-        course = learn_together(students, inputs, *pair, make, start)  # pyright: ignore[reportArgumentType]
-        return course.errors.view(2 * REPEATS, 4, -1).mean(-1).tolist()
-
-    def adam(parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, 1e-3, fused=True)
 
-    return {
-        "own function": errors(function, case.make), "own renamed": errors(other, case.make),
-        "adam function": errors(function, adam), "adam renamed": errors(other, adam),
-        "adam change": errors(change, adam, outputs(students, x)),
-    }  # fmt: skip
+    found = {}
+    for name in names:
+        what = name.split()[-1]
+        goal, make = targets[what].repeat(2, *[1] * (targets[what].dim() - 1)), adam if "adam" in name else case.make
+        course = learn_together(students, x.expand(2 * REPEATS, *x.shape), goal, rows, make, starts.get(what))
+        found[name] = course.errors.view(2 * REPEATS, 4, -1).mean(-1).tolist()
+    return found
 
 
 def outputs(models: Sequence[nn.Module], x: Tensor) -> Tensor:

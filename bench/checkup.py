@@ -74,7 +74,9 @@ def work(folder: Path, until: float) -> bool:
         row = rows[number] = row or {**content["case"], "finite": content["finite"], **content["truth"]}
         if content["finite"]:
             row |= measure(*networks(content))
-        pl.DataFrame(list(rows.values()), infer_schema_length=None).write_parquet(part := TABLE.with_suffix(".part"))
+        pl.DataFrame([rows[key] for key in sorted(rows)], infer_schema_length=None).write_parquet(
+            part := TABLE.with_suffix(".part")
+        )
         part.replace(TABLE)
         print(number, column, row["source"], row["history"], flush=True)
     return True

@@ -217,9 +217,11 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
     tokens, mask = generator.integers(0, 20, (30, 5)), np.ones((30, 5))
     classes = generator.integers(0, 2, 30)
     np.savez("tokens.npz", tokens=tokens.astype("uint16"), mask=mask, y=classes.astype("int8"))
-    shown = diagnose(mine, "a_network_of_mine:Reader", "--inputs", "tokens.npz", "--targets", "y", "--trainability")
+    told = ("--targets", "y", "--trainability", "--optimizer", "SGD", "--step-size", "0.05")
+    shown = diagnose(mine, "a_network_of_mine:Reader", "--inputs", "tokens.npz", *told)
     assert "|grad|" in shown
-    assert "times a freshly initialised copy's" in shown
+    assert "Verdict: " in shown
+    assert "2 classes by SGD at 0.05" in " ".join(shown.split())
     assert "up " in shown
 
 
@@ -233,6 +235,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("a_network_of_mine:nn.Linear --inputs probe.npz", "nn.Linear"),
         ("a_network_of_mine:three --inputs probe.npz", "without arguments"),
         ("a_network_of_mine:build --inputs none.npz", "none.npz"),
+        ("a_network_of_mine:build --inputs probe.npz --optimizer adan", "adan"),
         ("a_network_of_mine:build --inputs a_network_of_mine.py", "cannot be read"),
         ("a_network_of_mine:build --inputs two.npz", "holds the arrays a, b, but Sequential takes input"),
         ("a_network_of_mine:build --inputs two.npz --targets c", "none of them the targets 'c'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ from torch import nn
 
 import neoteny
 from measures.plastic import INPUTS, mlp, well, worn
-from neoteny.measures import SYMPTOMS, Report
+from neoteny.measures import SYMPTOMS, Report, Trainability, trainability
 from neoteny.measures.checkup import LayerReport
-from neoteny.measures.symptoms import GUESS, NOT_FINITE, SLOW_LEARNING, findings
+from neoteny.measures.symptoms import GUESS, NOT_FINITE, SLOW_LEARNING, UNREADY, findings
 from neoteny.registry import METHODS
 
 
@@ -19,7 +20,8 @@ def signs(now, then, **options):
 
 
 def test_every_symptom_names_registered_methods():
-    for symptom in (*SYMPTOMS, SLOW_LEARNING):
+    assert {"cbp", "l2-init"} <= set(SLOW_LEARNING) <= set(METHODS)
+    for symptom in (*SYMPTOMS, UNREADY):
         assert len(symptom.methods) == len(set(symptom.methods)) >= 4
         assert set(symptom.methods) <= set(METHODS)
     assert NOT_FINITE.methods == ("full-reset",)
@@ -110,6 +112,42 @@ def test_growth_is_against_what_is_given():
     assert not fresh.layers[0].guessed
     assert fresh.layers[1].guessed
     assert "~" in str(fresh)
+
+
+def test_the_verdict_comes_from_the_direct_measure_alone():
+    settings = {"steps": 100, "classes": 3, "optimizer": lambda parameters: torch.optim.SGD(parameters, 0.1)}
+    bare = neoteny.diagnose(worn(), INPUTS, reference=mlp())
+    assert bare.losing is None
+    assert bare.signs()
+    assert "Verdict: none, as it was not measured" in str(bare)
+    assert "Signs alone are no verdict" in " ".join(str(bare).split())
+    measured = neoteny.diagnose(worn(), INPUTS, reference=mlp(), trainability=settings)
+    assert measured.losing is measured.trainability.losing is True
+    assert "Verdict: slower than a new network" in str(measured)
+    assert "Acting on that: " + SLOW_LEARNING[0] in " ".join(str(measured).split())
+    healthy = neoteny.diagnose(well(), INPUTS, reference=mlp(), trainability=settings)
+    assert healthy.losing is not True
+    assert "Acting on that" not in str(healthy)
+
+
+def test_gradients_that_contradict_each_other_are_a_sign():
+    report = neoteny.diagnose(mlp(), INPUTS, reference=mlp())
+    for own, shown in ((0.3, True), (0.9, False), (float("nan"), False)):
+        direct = Trainability((0.1,), (0.1,), 10, readiness=(own,), fresh_readiness=(0.8,))
+        found = [(each.layer, each.symptom) for each in replace(report, trainability=direct).signs()]
+        assert found == ([("", UNREADY.name)] if shown else [])
+
+
+@pytest.mark.parametrize(
+    ("targets", "learns"),
+    [(torch.arange(256) % 3, "3 classes by Adam at 0.001"), (7 * INPUTS[:, :3], "values by Adam at 0.001")],
+)
+def test_copies_learn_what_the_targets_are(targets, learns):
+    quick = {"steps": 2, "repeats": 1}
+    direct = neoteny.diagnose(mlp(), INPUTS, targets=targets, trainability=quick).trainability
+    assert direct.learns == learns
+    told = {"classes": 3} if "classes" in learns else {"scale": float(targets.std(correction=0))}
+    assert direct.errors == trainability(mlp(), INPUTS, **told, **quick).errors
 
 
 def test_the_manual_says_the_same():

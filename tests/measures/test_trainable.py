@@ -96,7 +96,7 @@ def test_readiness_against_numpy():
 
 @pytest.mark.parametrize("targets", ["function", "noise"])
 def test_values_are_around_the_own_output_and_as_large_as_said(targets):
-    """Without a step worth the name the error is that of the start: 1, and the variance of the output over the scale's."""
+    """Without a step worth the name the error is that of the start: 1, and the variance of the output in scales."""
     net = mlp()
     with torch.no_grad():
         net[4].bias.add_(1e3)

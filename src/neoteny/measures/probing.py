@@ -26,7 +26,8 @@ output entry of every example, which can only be memorised."""
 Make = Callable[[Iterable["Tensor"]], "torch.optim.Optimizer"]
 
 DIVERGED = 4.0
-"""A loss from which on a copy counts as diverged, where one of 1 is to know nothing of the targets."""
+"""A loss from which on a copy counts as diverged: so many times that of knowing nothing of the targets, and of its
+own at the start."""
 READY = 8
 """Minibatches whose gradients are compared before the first step."""
 
@@ -37,7 +38,7 @@ class Course:
 
     Attributes:
         error: the share of wrong classes, or the squared error over the variance of the targets.
-        loss: the loss, over that of a copy that knows nothing of the targets.
+        loss: the loss, over that of knowing nothing of the targets, or over its own at the start if that is larger.
         readiness: |mean gradient|^2 / mean |gradient|^2 over minibatches, before the first step.
     """
 
@@ -120,18 +121,18 @@ class Probe:
         for number, (taught, own) in enumerate(zip(_outputs(teacher, self.inputs), outputs, strict=True)):
             output = taught.detach().float()
             noise = normal(fold_in(key, number).to(output.device), output.shape)
-            varied = output - output.mean(dim=0, keepdim=True)
-            size = varied.square().mean().sqrt()
             # An output that is the same for all examples (up to rounding) gives no function to learn: take noise.
-            flat = self.targets == "noise" or not size > 1e-5 * output.square().mean().sqrt()
-            where = _class_dimension(output, self.classes)
+            flat = not _spread(output) > 1e-5 * output.square().mean().sqrt()
+            answer = noise if self.targets == "noise" or flat else output
+            varied = answer - answer.mean(dim=0, keepdim=True)
+            size, where = varied.square().mean().sqrt(), _class_dimension(output, self.classes)
             if where is None:
-                spread = max(_spread(own), _spread(output)) or 1.0
-                goals.append(_Goal(noise if flat else varied / size, None, self.scale or spread))
+                scale = self.scale or max(_spread(own), _spread(output)) or 1.0
+                goals.append(_Goal(varied / size, None, scale))
             else:
                 # each class with an equal spread, or one of large outputs would be the answer to all
                 equal = varied / (varied.square().mean(dim=0, keepdim=True).sqrt() + 1e-5 * size)
-                goals.append(_Goal((noise if flat else equal).argmax(where), where, 1.0))
+                goals.append(_Goal(equal.argmax(where), where, 1.0))
         return goals
 
     def check(self) -> None:
@@ -265,10 +266,12 @@ def _learn(
 
         optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
         advance()
-    late = torch.stack([looks[0] for looks in seen[len(seen) // 4 :]])
-    share, error = late.mean(0).tolist()
-    sound = math.isfinite(share)
-    return Course(error if sound else math.inf, share if sound else math.inf, readiness)
+    shares, errors = torch.stack([looks[0] for looks in seen]).T
+    share, start, error = (
+        each.item() for each in (shares[len(seen) // 4 :].mean(), shares[0], errors[len(seen) // 4 :].mean())
+    )
+    grown = share / max(1.0, start)
+    return Course(error, grown, readiness) if math.isfinite(grown) else Course(math.inf, math.inf, readiness)
 
 
 def _readiness(

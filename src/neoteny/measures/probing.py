@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -275,24 +275,30 @@ def _learn(
 
 
 def _readiness(
-    loss: Callable[[Tensor | None], Tensor], parameters: list[Tensor], batches: list[Tensor | None]
+    loss: Callable[[Tensor | None], Tensor], parameters: Sequence[Tensor], batches: list[Tensor | None]
 ) -> float:
     """|mean g|^2 / mean |g|^2 of the gradients g of minibatches; NaN for a single one, 0 where there is no gradient."""
     import torch
 
     if len(batches) < 2 or batches[0] is None:
         return math.nan
-    total: list[Tensor] = [torch.zeros_like(parameter) for parameter in parameters]
+    total = [torch.zeros_like(parameter) for parameter in parameters]
     squares: list[Tensor] = []
     for rows in batches:
-        gradients = torch.autograd.grad(loss(rows), parameters, allow_unused=True)
-        found = [(sum_, own) for sum_, own in zip(total, gradients, strict=True) if own is not None]
-        for sum_, own in found:
-            sum_.add_(own)
-        squares.append(sum(((own.abs() ** 2).sum() for _, own in found), torch.zeros(())))
-    strength = sum(((each.abs() ** 2).sum() for each in total), torch.zeros(())) / len(batches) ** 2
-    mean = torch.stack(squares).mean().item()
-    return strength.item() / mean if mean > 0 else 0.0
+        gradients = torch.autograd.grad(loss(rows), parameters, allow_unused=True, materialize_grads=True)
+        for summed, own in zip(total, gradients, strict=True):
+            summed.add_(own)
+        squares.append(_square(gradients))
+    mean, strength = torch.stack(squares).mean().item(), _square(total).item() / len(batches) ** 2
+    return strength / mean if mean > 0 else 0.0
+
+
+def _square(tensors: Sequence[Tensor]) -> Tensor:
+    """The sum of the squared entries, on the device of the first."""
+    import torch
+
+    parts = [tensor.abs().square().sum() for tensor in tensors]
+    return torch.stack([part.to(parts[0].device) for part in parts]).sum()
 
 
 def _rows(value: Any, rows: Tensor | None) -> Any:

@@ -39,8 +39,8 @@ def judged(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 def measured(quarters: Any) -> Trainability:
     """The direct measure from the errors of each quarter of the steps, [the network, then new ones; quarters]."""
-    late = np.nan_to_num(np.array(quarters, float)[:, 1:].mean(1), nan=np.inf)
-    own, fresh = late.reshape(2, -1).tolist()
+    mean = np.nan_to_num(np.array(quarters, float).mean(1), nan=np.inf)
+    own, fresh = mean.reshape(2, -1).tolist()
     return Trainability(tuple(own), tuple(fresh), 200)
 
 
@@ -197,8 +197,8 @@ def _forms(rows: list[dict[str, Any]]) -> list[str]:
     values.append(("optimization readiness, below a new network's", [-_ready(row["readiness"]) for row in own]))
     lines = [
         "## Which form", "",
-        f"The form was chosen on the first {EXPLORED} networks. False alarms and misses are those at the best single "
-        "cut, so the least that a form can have there; errors are those after the first quarter of the steps.", "",
+        f"Measured on {len(own)} of the first {EXPLORED} networks. False alarms and misses are those at the best single "
+        "cut, so the least that a form can have there.", "",
         "| what is learned | rank correlation with the truth | false alarms | misses |", "|---|---:|---:|---:|",
         *(f"| {words} | {rank(found, own):.2f} | {best_cut(found, own)} |" for words, found in values),
     ]  # fmt: skip
@@ -214,7 +214,7 @@ def _forms(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _ratio(quarters: Any) -> float:
-    own, fresh = np.array(quarters, float)[:, 1:].mean(1).reshape(2, -1)
+    own, fresh = np.array(quarters, float).mean(1).reshape(2, -1)
     return float(np.nan_to_num(np.log((own + 1e-3) / (fresh + 1e-3)), nan=9.0, posinf=9.0).mean())
 
 

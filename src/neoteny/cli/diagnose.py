@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neoteny.checks import require_positive
+from neoteny.checks import require_count, require_positive
 from neoteny.cli.own import check_figure, imported, optimizer_named, read_arrays, show, write_figure
 from neoteny.cli.reading import parsed
 from neoteny.errors import CheckpointError, DataError, NetworkError
@@ -42,6 +42,8 @@ class DiagnoseOptions:
     """for that: the name of a class of torch.optim, such as adam, sgd or adamw"""
     step_size: float = 1e-3
     """its step size"""
+    steps: int = 200
+    """and how many steps, as many as it takes in your stream until something changes again"""
     figure: Path | None = Path("checkup.png")
     """draw it here, as .png, .pdf or .svg; None draws nothing"""
 
@@ -50,11 +52,11 @@ def main(arguments: Sequence[str]) -> None:
     """Print the check-up, and draw it."""
     options = parsed(DiagnoseOptions, arguments, "neoteny diagnose")
     require_positive(options, "step_size")
+    require_count(options, "steps", least=1)
     check_figure(options.figure)
     import neoteny
 
     optimizer = optimizer_named(options.optimizer)
-
     network = _network(options.network)
     inputs, targets = _inputs(options.inputs, network, options.targets)
     reference = None
@@ -65,7 +67,8 @@ def main(arguments: Sequence[str]) -> None:
         reference = _weights(options.reference)
     trained: bool | dict[str, Any] = False
     if options.trainability:
-        trained = {"optimizer": lambda parameters: optimizer(parameters, lr=options.step_size)}
+        make = lambda parameters: optimizer(parameters, lr=options.step_size)  # noqa: E731
+        trained = {"optimizer": make, "steps": options.steps}
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=trained)
     show(report)
     if options.figure is not None:

@@ -34,7 +34,7 @@ READY = 8
 
 @dataclass(frozen=True)
 class Course:
-    """How one copy learned, after the first quarter of the steps; infinite if that is not finite.
+    """How one copy learned, the mean over the steps; infinite if that is not finite.
 
     Attributes:
         error: the share of wrong classes, or the squared error over the variance of the targets.
@@ -267,9 +267,7 @@ def _learn(
         optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
         advance()
     shares, errors = torch.stack([looks[0] for looks in seen]).T
-    share, start, error = (
-        each.item() for each in (shares[len(seen) // 4 :].mean(), shares[0], errors[len(seen) // 4 :].mean())
-    )
+    share, start, error = (each.item() for each in (shares.mean(), shares[0], errors.mean()))
     grown = share / max(1.0, start)
     return Course(error, grown, readiness) if math.isfinite(grown) else Course(math.inf, math.inf, readiness)
 

@@ -1,8 +1,7 @@
 """The direct measure of plasticity: how well does the network, as it is now, still learn?
 
 A copy of the network and a new network are trained on the same new targets, by the user's own kind of loss and own
-optimizer, for the same number of steps. The first quarter of them, in which the network also has to unlearn what it
-answers now, does not count; over the others their errors are compared.
+optimizer, for the same number of steps. What is compared is what a user sees of it: the mean error while they learn.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def trainability(
 
     Classes are learned by cross-entropy, the error is the share of wrong answers. Values are learned by the squared
     error around each copy's own mean output, and the error is that over the variance of the targets. Both are the mean
-    before each step, from the end of the first quarter of the steps on.
+    before each step.
 
     The network itself is not changed. The copies are trained in evaluation mode (no dropout), but batch norms use the
     statistics of the batch, as in training. Outputs may have any structure and shape. If they are bounded
@@ -62,7 +61,7 @@ def trainability(
         model: any network; its hidden units need not be found.
         inputs: a batch on the model's device, as the network takes it: a tensor, a tuple of positional arguments, or a
             mapping of named ones; some hundred recent examples.
-        steps: number of training steps of each copy.
+        steps: number of training steps of each copy: as many as it takes in your stream until something changes again.
         targets: `function`: what another random network of the architecture makes of the inputs; `noise`: random
             numbers or classes, which can only be memorised.
         classes: the number of classes of a classifier. Outputs with so many entries in the last dimension, or else in

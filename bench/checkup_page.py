@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from checkup_forms import FORMS
 from checkup_networks import NEW_TASKS
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 
 from neoteny.measures import Trainability, verdict
 from neoteny.report.figures.style import COLOURS, drawing, new_figure, render
@@ -159,6 +159,17 @@ def _verdicts(choosing: Any, held: Any, worse: float, as_new: float) -> list[str
         values = [row["said"].difference for row in own]
         rho = f"{rank(values, own):.2f}" if len(own) > 4 else ""
         lines.append(f"| {name} | {len(own)} | {cells(own)} | {rho} |")
+    found = counts(held, verdict.WORSE, verdict.AS_NEW)
+    wrong = []
+    for name, of in (("false", "good"), ("missed", "bad")):
+        interval = binomtest(found[name], found[of]).proportion_ci()
+        wrong.append(f"{found[name] / found[of]:.1%} [{interval.low:.1%}, {interval.high:.1%}]")
+    said = found["good"] + found["bad"] - found["open"] - found["bad open"]
+    lines += [
+        "",
+        f"Held out, {wrong[0]} are false alarms and {wrong[1]} misses (exact 95% intervals). Of {said} verdicts that "
+        f'are not "undecided", {said - found["false"] - found["missed"]} are right. The aim was under 5% of each.',
+    ]
     return [*lines, "", "![The verdict's difference against the truth](checkup.png)"]
 
 
@@ -197,7 +208,7 @@ def _forms(rows: list[dict[str, Any]]) -> list[str]:
     values.append(("optimization readiness, below a new network's", [-_ready(row["readiness"]) for row in own]))
     lines = [
         "## Which form", "",
-        f"Measured on {len(own)} of the first {EXPLORED} networks. False alarms and misses are those at the best single "
+        f"On {len(own)} of the first {EXPLORED} networks. False alarms and misses are those at the best single "
         "cut, so the least that a form can have there.", "",
         "| what is learned | rank correlation with the truth | false alarms | misses |", "|---|---:|---:|---:|",
         *(f"| {words} | {rank(found, own):.2f} | {best_cut(found, own)} |" for words, found in values),

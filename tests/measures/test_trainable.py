@@ -23,7 +23,7 @@ def sgd(parameters):
 @pytest.mark.parametrize("kind", [{}, {"classes": 3}, {"classes": 3, "targets": "noise"}, {"scale": 2.0}], ids=str)
 def test_a_new_network_is_not_slower(kind):
     found = trainability(mlp(), INPUTS, steps=100, optimizer=sgd, **kind)
-    assert abs(found.difference) < 0.1
+    assert abs(found.difference) < 0.25
     assert found.losing is not True
     assert found.guessed == ()
     assert found.slowed == 1

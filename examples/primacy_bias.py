@@ -37,11 +37,9 @@ class Args:
 # [look]
 def look(q, states):
     """How fit a network is: its units on these states, and how fast it learns beside a new one of its kind."""
-    report = neoteny.diagnose(q, states)
-    found = neoteny.measures.trainability(q, states, steps=200)
+    report = neoteny.diagnose(q, states, trainability=True)
     print(report)
-    print(found)
-    return found
+    return report.trainability
     # [looked]
 
 

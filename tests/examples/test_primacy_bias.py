@@ -12,4 +12,4 @@ def test_a_primed_network_learns_more_slowly_than_a_plain_one(capsys):
     example = load("primacy_bias")
     plain, primed = example.main(example.Args(priming=3_000, updates=500))
     assert primed.difference > plain.difference
-    assert "freshly initialised copy" in capsys.readouterr().out
+    assert "its error on new targets" in capsys.readouterr().out

@@ -270,6 +270,9 @@ examples on {len(SEEDS)} other seeds, the same for all learners. Scores are mean
 examples. Differences are those of the same seeds; p-values are two-sided and corrected by Holm for all comparisons of a
 problem. **Bold**: first, or not distinguishable from the first (p >= {LEVEL}). "Worse than SGD": problems on which the
 difference to SGD is significant, or runs broke down. No learner is told when a task begins. Where classes are learned,
-learners with Autostep whose mu is not tuned have IDBD in its place ([why](../dynamic.md)).
+learners with Autostep whose mu is not tuned have IDBD in its place ([why](../dynamic.md)). The two learners called
+dynamic have the method's defaults, m = 300 and theta = 0.01, and eta is tuned; rows 1 to 1+2+3 have earlier ones,
+m = 1000 and eta = 0.999, and theta is tuned. So these rows compare with each other, and with the dynamic learner only
+up to that.
 
 ![Scores with intervals, by problem]({{figure}})"""

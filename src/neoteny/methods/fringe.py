@@ -62,7 +62,7 @@ class Fringe(UnitReset):
         SettingError: a setting outside its range.
 
     >>> Fringe(protection=0).threshold
-    0.03
+    0.01
     """
 
     name: ClassVar[str] = "fringe"
@@ -76,8 +76,8 @@ class Fringe(UnitReset):
     avoid: ClassVar[str] = "Where updates are few: no unit is replaced before it is older than the maturity."
 
     replacement_rate: float = 5e-4
-    threshold: float = 0.03
-    maturity: int = 1000
+    threshold: float = 0.01
+    maturity: int = 300
     decay_rate: float = 0.999
     protection: float = 0.5
 

@@ -183,7 +183,7 @@ def test_one_run_says_nothing(helped):
 def test_the_short_list_leaves_out_what_cannot_act():
     found = neoteny.compare(lambda: nn.Linear(4, 1), sgd, regression(8), seeds=2, points=1, fresh=0)
     assert {"cbp", "redo", "crelu"} <= set(found.left_out)
-    assert {"l2-init", "spectral", "normalise-and-project"} <= {entry.name for entry in found.entries}
+    assert {"l2-init", "spectral", "upgd"} <= {entry.name for entry in found.entries}
     assert any(line.startswith("Left out: cbp, which cannot act on this network") for line in found.says())
 
 

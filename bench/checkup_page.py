@@ -220,8 +220,20 @@ def _forms(rows: list[dict[str, Any]]) -> list[str]:
         *lines, "",
         "To measure many networks, the study trains stacks of networks side by side. With other random targets and new "
         f"networks the library, which trains one after the other, ranks these {len(own)} alike: rank correlation "
-        f"{agree:.2f}, median difference {np.median(np.abs(np.subtract(library, stacked))):.1%}.",
+        f"{agree:.2f}, median difference {np.median(np.abs(np.subtract(library, stacked))):.1%}. Its verdicts: "
+        f"{_said('library', own)} Told nothing, by Adam on values: {_said('blind', own)} That is why there is no "
+        "verdict without the user's optimizer.",
     ]  # fmt: skip
+
+
+def _said(name: str, rows: list[dict[str, Any]]) -> str:
+    found = counts(
+        [{**row, "said": Trainability(*map(tuple, row[name]), 200)} for row in rows], verdict.WORSE, verdict.AS_NEW
+    )
+    return (
+        f"{found['false']} of {found['good']} false alarms, {found['missed']} of {found['bad']} missed, "
+        f"{found['open'] + found['bad open']} undecided."
+    )
 
 
 def _ratio(quarters: Any) -> float:

@@ -37,7 +37,9 @@ class Args:
 # [look]
 def look(q, states):
     """How fit a network is: its units on these states, and how fast it learns beside a new one of its kind."""
-    report = neoteny.diagnose(q, states, trainability=True)
+    report = neoteny.diagnose(
+        q, states, trainability={"optimizer": lambda parameters: torch.optim.Adam(parameters, 1e-3)}
+    )
     print(report)
     return report.trainability
     # [looked]

@@ -38,8 +38,8 @@ class DiagnoseOptions:
     """the array of the inputs' file that holds the targets: whole numbers are classes"""
     trainability: tyro.conf.FlagCreatePairsOff[bool] = False
     """train copies on new targets beside new networks, for a verdict: does it still learn as well?"""
-    optimizer: str = "adam"
-    """for that: the name of a class of torch.optim, such as adam, sgd or adamw"""
+    optimizer: str | None = None
+    """yours, for that: the name of a class of torch.optim, such as adam or sgd; without it there is no verdict"""
     step_size: float = 1e-3
     """its step size"""
     steps: int = 200
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     check_figure(options.figure)
     import neoteny
 
-    optimizer = optimizer_named(options.optimizer)
+    optimizer = None if options.optimizer is None else optimizer_named(options.optimizer)
     network = _network(options.network)
     inputs, targets = _inputs(options.inputs, network, options.targets)
     reference = None
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
         reference = _weights(options.reference)
     trained: bool | dict[str, Any] = False
     if options.trainability:
-        make = lambda parameters: optimizer(parameters, lr=options.step_size)  # noqa: E731
+        make = optimizer and (lambda parameters: optimizer(parameters, lr=options.step_size))
         trained = {"optimizer": make, "steps": options.steps}
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=trained)
     show(report)

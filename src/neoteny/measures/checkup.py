@@ -176,7 +176,8 @@ class Report:
     def _verdict(self) -> str:
         if self.trainability is None:
             more = " Signs alone are no verdict: they are to be watched." if self.signs() else ""
-            return f"none, as it was not measured how the network learns (trainability=True).{more}".removesuffix(".")
+            how = "none, as it was not measured how the network learns (trainability={'optimizer': optimizer})."
+            return f"{how}{more}".removesuffix(".")
         acting = f". Acting on that: {', '.join(SLOW_LEARNING)}" if self.losing else ""
         return f"{self.trainability}{acting}"
 

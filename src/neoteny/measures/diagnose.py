@@ -59,7 +59,8 @@ def diagnose(
         targets: for gradient norms: those of the inputs. Without a loss, whole numbers mean cross-entropy and others
             the mean squared error.
         trainability: whether to measure how well the network still learns, by training copies of it, for a verdict; or
-            a mapping of settings for `neoteny.measures.trainability`. If there are targets and no loss, copies learn
+            a mapping of settings for `neoteny.measures.trainability`, such as the optimizer, without which there is
+            no verdict. If there are targets and no loss, copies learn
             what these are: so many classes, or values of their standard deviation.
         units: the unit layers, if they are known already.
 

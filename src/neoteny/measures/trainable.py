@@ -69,7 +69,7 @@ def trainability(
         scale: the standard deviation of your targets, where these are values; the new ones have the same. By default
             that of the outputs, of the network or of a new one, whichever is larger.
         optimizer: yours: a function from parameters to an optimizer; or an optimizer, of which class and settings are
-            taken (not its state). By default Adam with a step size of 1e-3.
+            taken (not its state). By default Adam with a step size of 1e-3, and then there is no verdict.
         repeats: number of repetitions, each with other targets and another new network.
         batch_size: examples in a step; all of them if the inputs' tensors differ in their first dimension.
         seed: equal seeds give equal numbers.
@@ -133,6 +133,7 @@ def trainability(
         tuple(each.readiness for each in own),
         tuple(each.readiness for each in fresh),
         slowed,
+        optimizer is not None,
         tuple(notes),
     )
 

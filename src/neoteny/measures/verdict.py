@@ -36,6 +36,8 @@ class Trainability:
             near 1 / batches: they contradict each other. NaN where all examples are one batch.
         fresh_readiness: the new networks'.
         slowed: by what the optimizer's step size was multiplied, for both networks, so that neither diverged.
+        own_optimizer: whether the optimizer is the user's. Without it there is no verdict: learning by another one says
+            little about it (docs/evidence/checkup.md).
         guessed: parameters whose initial distribution had to be guessed; new networks may differ there from the
             network at its start.
     """
@@ -47,6 +49,7 @@ class Trainability:
     readiness: tuple[float, ...] = ()
     fresh_readiness: tuple[float, ...] = ()
     slowed: float = 1.0
+    own_optimizer: bool = True
     guessed: tuple[str, ...] = ()
 
     @property
@@ -80,7 +83,9 @@ class Trainability:
 
     @property
     def losing(self) -> bool | None:
-        """Whether the network learns worse than a new one; None where the repetitions do not decide it."""
+        """Whether the network learns worse than a new one; None if undecided, or not measured by the own optimizer."""
+        if not self.own_optimizer:
+            return None
         low, high = self.interval
         if self.difference > WORSE and low > 0:
             return True
@@ -97,7 +102,8 @@ class Trainability:
         """Slower, as young as new, or undecided, with the numbers."""
         own, fresh = (sum(each) / len(each) for each in (self.errors, self.fresh_errors))
         low, high = self.interval
-        word = {True: "slower than a new network", False: "as young as new", None: "undecided"}[self.losing]
+        open_ = "undecided" if self.own_optimizer else "none without your optimizer, so give it"
+        word = {True: "slower than a new network", False: "as young as new", None: open_}[self.losing]
         return (
             f"{word}: its error on new targets is {own:.1%}, a new network's {fresh:.1%}, "
             f"{100 * self.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"

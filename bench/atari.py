@@ -9,11 +9,8 @@ cuda` measures five agents stacked on a GPU instead, and says how long 26 games 
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -21,6 +18,7 @@ import numpy as np
 import torch
 from plain_pixels import Network, PlainPixels, nature, shifted
 from replay import best
+from sections import Sections, measure
 
 from neoteny.rl import OneByOne, PixelDQN, PixelSettings
 from neoteny.rl.pixel_settings import BBF, DRQ, SPR
@@ -147,32 +145,11 @@ def stacked(rounds: int, device: str) -> list[str]:
     return [*lines, "", "The hours are those of the updates alone."]
 
 
-SECTIONS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
+SECTIONS: Sections = {
     "update": ("An update", update),
     "bfloat16": ("An update in bfloat16", coarse),
 }
 
 
-def main() -> None:
-    """Measure and print; with `--out`, also write the tables as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sections", default=",".join(SECTIONS))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="where to write the tables")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    text = ["# Agents that learn from pixels: what an update costs", ""]
-    if options.device != "cpu":
-        text += stacked(options.rounds, options.device)
-    else:
-        for name in options.sections.split(","):
-            title, section = SECTIONS[name]
-            text += [f"## {title}", "", *section(options.rounds), ""]
-    print("\n".join(text))
-    if options.out:
-        options.out.write_text("\n".join(text), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, "Agents that learn from pixels: what an update costs", SECTIONS, stacked)

@@ -9,7 +9,6 @@ cuda` measures ten agents stacked on a GPU instead.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import gymnasium
 import numpy as np
 import torch
 from plain_sac import PlainBuffer, PlainSAC
+from sections import Sections, measure
 
 from neoteny.envs import MujocoVectorEnv
 from neoteny.nn import SoftActorCritic
@@ -207,7 +207,7 @@ def stacked(rounds: int, device: str) -> list[str]:
     return [f"Ten agents stacked on {device}: {max(speeds):,.0f} updates a second."]
 
 
-SECTIONS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
+SECTIONS: Sections = {
     "update": ("An update", update),
     "bfloat16": ("An update in bfloat16", coarse),
     "end-to-end": ("A step with its updates", end_to_end),
@@ -215,26 +215,5 @@ SECTIONS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
 }
 
 
-def main() -> None:
-    """Measure and print; with `--out`, also write the tables as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sections", default=",".join(SECTIONS))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="where to write the tables")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    text = ["# Agents that learn from replay: what an update costs", ""]
-    if options.device != "cpu":
-        text += stacked(options.rounds, options.device)
-    else:
-        for name in options.sections.split(","):
-            title, section = SECTIONS[name]
-            text += [f"## {title}", "", *section(options.rounds), ""]
-    print("\n".join(text))
-    if options.out:
-        options.out.write_text("\n".join(text), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, "Agents that learn from replay: what an update costs", SECTIONS, stacked)

@@ -145,8 +145,8 @@ class Actors:
         self._friction = made.friction
         return made
 
-    def _as_seen(self, observations: NDArray[np.float64], learn: bool = True) -> NDArray[np.float32]:
-        """Observations [R E, observations] as the agents see them, [R, E, observations]."""
+    def _as_seen(self, observations: NDArray[Any], learn: bool = True) -> NDArray[Any]:
+        """Observations [R E, observations] as the agents see them, [R, E, observations]: float32, or bytes as bytes."""
         if not finite(observations):
             place = int(np.flatnonzero(~np.isfinite(observations).all(1))[0])
             raise SettingError(

@@ -265,13 +265,13 @@ class Board:
 
     def _improves(self, row: str) -> Interval | None:
         """How likely one of its runs is better than one of backpropagation's, over the benchmarks of the ranking."""
-        pairs = [[self.sample(name, one, "last") for one in (row, BASE)] for name in self.compared]
-        if any(sample is None for pair in pairs for sample in pair):
-            return None
-        signs = [self.better(name) for name in self.compared]
-        mine, theirs = (
-            [sign * pair[which].values for sign, pair in zip(signs, pairs, strict=True)] for which in (0, 1)
-        )
+        mine, theirs = [], []
+        for name in self.compared:
+            own, base = self.sample(name, row, "last"), self.sample(name, BASE, "last")
+            if own is None or base is None:
+                return None
+            mine.append(self.better(name) * own.values)
+            theirs.append(self.better(name) * base.values)
         return probability_of_improvement(mine, theirs, resamples=RESAMPLES)
 
     @property

@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -162,26 +162,22 @@ SYSTEMS: dict[str, System] = {
 RIVALS = tuple(SYSTEMS)
 _SIZES = {"step_size": "sizes"}
 _WIDE = {"step_size": "few", "mu": (0.01, _FAST)}
-_FRINGE = Fringe(threshold=0.03, maturity=1000)
-"""Levels below the whole have the settings that were the defaults when they were run."""
-_PROTECTED = replace(_FRINGE, replacement_rate=0.0)
+_PROTECTED = Fringe(replacement_rate=0.0)
 
 
 def _replacing(method: Fringe, optimizer: Optimizer, title: str) -> System:
-    axes = {"step_size": "few", "fringe.threshold": (0.03, 0.1)}
-    if isinstance(method, Dynamic):
-        axes = {"step_size": "few", "dynamic.decay_rate": (0.999, 0.99)}
+    axes = {"step_size": "few", f"{method.name}.decay_rate": (0.999, 0.99)}
     return System(title, optimizer, (method,), axes, _CLASSES if isinstance(optimizer, Autostep) else None)
 
 
-_UNPROTECTED, _AUTOSTEP = replace(_FRINGE, protection=0.0), Autostep(mu=_FAST)
+_UNPROTECTED, _AUTOSTEP = Fringe(protection=0.0), Autostep(mu=_FAST)
 SYSTEMS |= {
     "1-protected": System("1: SGD, protected", SGD(), (_PROTECTED,), _SIZES),
     "12-protected": System("1+2: Autostep, protected", Autostep(), (_PROTECTED,), _WIDE),
     "13": _replacing(_UNPROTECTED, SGD(), "1+3: SGD, fringe"),
-    "13-protected": _replacing(_FRINGE, SGD(), "1+3: SGD, fringe, protected"),
+    "13-protected": _replacing(Fringe(), SGD(), "1+3: SGD, fringe, protected"),
     "123": _replacing(_UNPROTECTED, _AUTOSTEP, "1+2+3: Autostep, fringe"),
-    "123-protected": _replacing(_FRINGE, _AUTOSTEP, "1+2+3: Autostep, fringe, protected"),
+    "123-protected": _replacing(Fringe(), _AUTOSTEP, "1+2+3: Autostep, fringe, protected"),
     "centring": System("Autostep, centred inputs", Autostep(), (Centring(),), _WIDE),
     "cbp-centring": System(
         "continual backpropagation, Autostep, centred inputs",

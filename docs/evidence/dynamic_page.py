@@ -132,7 +132,9 @@ def section(problem: str, rows: list[Standing]) -> str:
     for row in rows:
         beside = "better" if row.better_than_sgd else "worse" if row.worse_than_sgd else "no difference"
         mean = f"{row.mean:.4f} ± {row.half:.4f}" + (f", {row.broken} runs broke down" if row.broken else "")
-        cost = f"{float(found[row.system]['microseconds']):.2f} ({found[row.system]['strategy']})"
+        took = float(found[row.system]["microseconds"])
+        spent = f"{took:.2f}" if took > 0 else "-"  # the clock of a machine that was halted may have gone back
+        cost = f"{spent} ({found[row.system]['strategy']})"
         settings = f"{row.point}{', the end of its range' if row.edge else ''}"
         beside = "" if row.system == "sgd" else beside
         cells = (SYSTEMS[row.system].title, mean, row.to_first or "first", beside, settings, cost)
@@ -270,9 +272,6 @@ examples on {len(SEEDS)} other seeds, the same for all learners. Scores are mean
 examples. Differences are those of the same seeds; p-values are two-sided and corrected by Holm for all comparisons of a
 problem. **Bold**: first, or not distinguishable from the first (p >= {LEVEL}). "Worse than SGD": problems on which the
 difference to SGD is significant, or runs broke down. No learner is told when a task begins. Where classes are learned,
-learners with Autostep whose mu is not tuned have IDBD in its place ([why](../dynamic.md)). The two learners called
-dynamic have the method's defaults, m = 300 and theta = 0.01, and eta is tuned; rows 1 to 1+2+3 have earlier ones,
-m = 1000 and eta = 0.999, and theta is tuned. So these rows compare with each other, and with the dynamic learner only
-up to that.
+learners with Autostep whose mu is not tuned have IDBD in its place ([why](../dynamic.md)).
 
 ![Scores with intervals, by problem]({{figure}})"""

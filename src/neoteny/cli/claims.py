@@ -34,6 +34,8 @@ class ClaimsOptions:
     leaderboard: Path | None = None
     """the table of `neoteny leaderboard`, for the claims that it decides; by default leaderboard.parquet beside --out,
     if there is one"""
+    plan: tyro.conf.FlagCreatePairsOff[bool] = False
+    """which further runs would decide what is undecided, the cheapest first, and the commands that make them"""
     paper: str | None = None
     """only the claims of this paper, such as nature; none from the leaderboard unless --leaderboard is given"""
 
@@ -60,12 +62,28 @@ def main(arguments: Sequence[str]) -> None:
         from neoteny.report.leaderboard.claims import judge_board
 
         judgements += judge_board(read(table))
-    if options.out is None:
-        _show(judgements)
+    if options.plan or options.out is None:
+        (_plan if options.plan else _show)(judgements)
         return
     remarks = options.out.with_suffix(".remarks.md")
     text = markdown(judgements, remarks.read_text(encoding="utf-8") if remarks.exists() else "")
     print(write(options.out, text.encode()))
+
+
+def _plan(judgements: Sequence[Judgement]) -> None:
+    """The further runs, claim by claim."""
+    from neoteny.report.claims.planning import further_runs
+
+    found, total = further_runs(judgements), 0.0
+    for one in found:
+        total += one.hours
+        claim = one.judgement
+        print(f"{claim.benchmark}, {claim.scale}: {claim.claim}")
+        print(f"  {one.runs:,} more runs, {one.hours:.2g} hours ({total:.2g} with all before)")
+        for command in one.commands:
+            print(f"  {command}")
+    undecided = sum(one.outcome.verdict == "undecided" for one in judgements)
+    print(f"{len(found)} of {undecided} undecided claims, {total:.2g} hours in all.")
 
 
 def _show(judgements: Sequence[Judgement]) -> None:

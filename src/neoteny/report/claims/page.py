@@ -27,6 +27,9 @@ class Judgement:
         outcome: what was found.
         commands: what made the runs, or makes the missing ones.
         note: whose claim it is, if it is not the paper's own.
+        runs: the fewest that any of its curves has.
+        next_seed: the first that none of its curves has had.
+        seconds: what one further run of each of its curves takes; 0 where that is not known.
     """
 
     paper: str
@@ -38,6 +41,9 @@ class Judgement:
     outcome: Outcome
     commands: tuple[str, ...]
     note: str = ""
+    runs: int = 0
+    next_seed: int = 0
+    seconds: float = 0.0
 
 
 def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:

@@ -11,6 +11,7 @@ from neoteny.report.claims.page import Judgement
 from neoteny.report.papers.records import Paper, PaperFigure
 from neoteny.report.runs.archive import public_command
 from neoteny.report.runs.groups import Runs
+from neoteny.report.runs.series import Series
 
 __all__ = ["judge"]
 
@@ -55,6 +56,7 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
                 for source in found[condition].sources
                 if source.provenance.get("command")
             ]
+            there = [found[condition] for condition in conditions if condition in found]
             if missing := tuple(condition for condition in conditions if condition not in found):
                 made += figure.commands(scale, replace(selection, missing=missing), out)
             yield Judgement(
@@ -67,4 +69,13 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
                 outcome=TINY if scale == "tiny" else claim.judge(look),
                 commands=tuple(dict.fromkeys(made)),
                 note=paper.beyond.get(figure.benchmark, ""),
+                runs=min((len(series.seeds) for series in there), default=0),
+                next_seed=max((seed + 1 for series in there for seed in series.seeds), default=0),
+                seconds=sum(map(_seconds_a_run, there)),
             )
+
+
+def _seconds_a_run(series: Series) -> float:
+    """What a run took, by the folders that it comes from; 0 where they do not say."""
+    seconds = sum(float(source.provenance.get("seconds") or 0.0) for source in series.sources)
+    return seconds / sum(len(source.seeds) for source in series.sources)

@@ -105,7 +105,7 @@ def test_agents_are_evaluated_before_their_reset(monkeypatch, tmp_path):
     monkeypatch.setattr(Learner, "new_task", telling)
     monkeypatch.setattr(
         "neoteny.rl.training.evaluate",
-        lambda prefer, environments, seeds, step: (events.append(step), np.zeros((len(seeds), 2)))[1],
+        lambda prefer, environments, seeds, step, *_: (events.append(step), np.zeros((len(seeds), 2)))[1],
     )
     config = config_of(method="full-reset")
     lab.run(config, out=tmp_path, **EAGER)

@@ -11,17 +11,17 @@ import pytest
 from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegressionBenchmark
 from neoteny.lab.execution import Execution
 from neoteny.lab.executors import Executor, Here, Job, Worker
-from neoteny.leaderboard.rows import LeaderboardRow
 from neoteny.sweeps.planning import Plan
-from neoteny.sweeps.rows import Row
+from neoteny.sweeps.rows import Row, SweepRow
 from neoteny.sweeps.running import run as run_sweep
+from neoteny.sweeps.searching import Grid
 
 NAME = "slowly-changing-regression-v1"
 SCALE = "moment"
 ROWS = (
-    LeaderboardRow("backprop", "backprop", "reference", axes={}),
-    LeaderboardRow("adam", "backprop", "optimizer", {"optimizer": "adam"}, axes={"step_size": (1e-3, 1e-2)}),
-    LeaderboardRow("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-1)}),
+    SweepRow("backprop", "backprop", "reference"),
+    SweepRow("adam", "backprop", "optimizer", {"optimizer": "adam"}, tried=Grid({"step_size": (1e-3, 1e-2)})),
+    SweepRow("l2", "l2", "regulariser", tried=Grid({"l2.strength": (1e-3, 1e-1)})),
 )
 
 

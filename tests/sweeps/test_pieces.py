@@ -39,7 +39,7 @@ def test_a_search_of_several_batches_killed_and_resumed_elsewhere(tmp_path):
     for killed in range(100):  # each time on another machine, which has only the store
         here = tmp_path / str(killed)
         try:
-            minute.run(minute.plan(here), rows, stop_after=9, mirror=f"file://{tmp_path}/store")
+            minute.run(minute.plan(here), rows, stop_after=4, mirror=f"file://{tmp_path}/store")
             break
         except SystemExit:
             shutil.rmtree(here)

@@ -12,9 +12,10 @@ import pytest
 
 from neoteny.errors import RunFolderError
 from neoteny.lab.folder import RunFolder
-from neoteny.leaderboard.rows import LeaderboardRow
 from neoteny.sweeps.collecting import collect, write_table
 from neoteny.sweeps.reading import read_numbers
+from neoteny.sweeps.rows import SweepRow
+from neoteny.sweeps.searching import Grid
 from sweeps import minute
 
 
@@ -70,7 +71,7 @@ def test_what_is_reported_has_the_settings_that_were_best(whole):
         assert tuning is not None
         frame = RunFolder(tuning.stacks[0].folder).metrics().filter(metric="loss")
         means = frame.group_by("run").agg(pl.col("value").mean()).sort("run")["value"].to_numpy()
-        best = row.grid[setting][int(np.argmin(means.reshape(2, 2).mean(axis=1)))]  # points, seeds
+        best = row.tried.axes[setting][int(np.argmin(means.reshape(2, 2).mean(axis=1)))]  # points, seeds
         assert plan.chosen(minute.NAME, row) == {setting: best}
         reported = plan.reporting(minute.NAME, row)
         assert reported is not None
@@ -94,7 +95,7 @@ def test_the_table_holds_the_numbers_of_the_folders(whole):
 
 
 def test_a_row_that_cannot_be_run_is_named_and_the_others_are_run(whole, tmp_path):
-    bad = LeaderboardRow("impossible", "l2", "regulariser", {"step_size": -1.0}, axes={})
+    bad = SweepRow("impossible", "l2", "regulariser", {"step_size": -1.0})
     failures = minute.run(minute.plan(tmp_path), [bad, minute.ROWS[0]])
     assert "step_size" in failures[minute.NAME, "impossible"]
     frame = collect(minute.plan(tmp_path), [bad, minute.ROWS[0]])
@@ -102,7 +103,7 @@ def test_a_row_that_cannot_be_run_is_named_and_the_others_are_run(whole, tmp_pat
     assert "step_size" in frame.filter(phase="left out")["settings"][0]
     assert frame.filter(phase="reporting")["row"].unique().to_list() == ["backprop"]
 
-    put_right = LeaderboardRow("impossible", "l2", "regulariser", axes={})
+    put_right = SweepRow("impossible", "l2", "regulariser")
     assert minute.run(minute.plan(tmp_path), [put_right]) == {}
     frame = collect(minute.plan(tmp_path), [put_right, minute.ROWS[0]])
     assert frame.filter(phase="left out").is_empty()
@@ -111,7 +112,7 @@ def test_a_row_that_cannot_be_run_is_named_and_the_others_are_run(whole, tmp_pat
 
 def test_folders_of_another_grid_are_not_taken_for_this_one(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "copy")
-    other = LeaderboardRow("l2", "l2", "regulariser", axes={"l2.strength": (1e-3, 1e-2)})
+    other = SweepRow("l2", "l2", "regulariser", tried=Grid({"l2.strength": (1e-3, 1e-2)}))
     with pytest.raises(RunFolderError, match="other settings"):
         minute.run(minute.plan(tmp_path / "copy"), [other])
 
@@ -135,7 +136,7 @@ def test_a_stack_that_breaks_off_does_not_stop_the_others(tmp_path, monkeypatch)
         return start(config, *arguments, **options)
 
     monkeypatch.setattr(running, "start", break_off)
-    plain = LeaderboardRow("l2", "l2", "regulariser", axes={})
+    plain = SweepRow("l2", "l2", "regulariser")
     failures = minute.run(minute.plan(tmp_path), [plain, minute.ROWS[0]])
     assert list(failures) == [(minute.NAME, "l2")]
     frame = collect(minute.plan(tmp_path), [plain, minute.ROWS[0]])
@@ -144,7 +145,7 @@ def test_a_stack_that_breaks_off_does_not_stop_the_others(tmp_path, monkeypatch)
 
 
 def test_a_run_that_ended_has_no_numbers_and_is_never_chosen(tmp_path):
-    wild = LeaderboardRow("adam", "backprop", "optimizer", {}, axes={"step_size": (1e3, 1e-2)})
+    wild = SweepRow("adam", "backprop", "optimizer", {}, tried=Grid({"step_size": (1e3, 1e-2)}))
     plan = minute.plan(tmp_path)
     assert minute.run(plan, [wild]) == {}
     tuning = plan.tuning(minute.NAME, wild)
@@ -157,7 +158,7 @@ def test_a_run_that_ended_has_no_numbers_and_is_never_chosen(tmp_path):
 
 def test_rows_that_come_to_the_same_runs_share_them(tmp_path):
     trained: list[str] = []
-    rows = [minute.ROWS[0], LeaderboardRow("tuned", "backprop", "optimizer", axes={"step_size": (0.01,)})]
+    rows = [minute.ROWS[0], SweepRow("tuned", "backprop", "optimizer", tried=Grid({"step_size": (0.01,)}))]
     assert minute.run(minute.plan(tmp_path), rows, trained=trained) == {}
     assert trained.count("reporting backprop") == 1
     found = collect(minute.plan(tmp_path), rows).filter(phase="reporting", quantity="last").sort("row", "seed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -132,6 +132,7 @@ class Saved(ABC):
             )
         for name, method in self.methods.items():
             saved, now = state["methods"][name]["settings"], method.settings()
+            saved = {**{one.name: one.default for one in fields(method) if one.name in now}, **saved}  # older versions
             other = sorted(key for key in {*saved, *now} if saved.get(key) != now.get(key))
             if other:
                 was, is_now = ({key: settings.get(key) for key in other} for settings in (saved, now))

@@ -217,7 +217,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
     tokens, mask = generator.integers(0, 20, (30, 5)), np.ones((30, 5))
     classes = generator.integers(0, 2, 30)
     np.savez("tokens.npz", tokens=tokens.astype("uint16"), mask=mask, y=classes.astype("int8"))
-    told = ("--targets", "y", "--trainability", "--optimizer", "SGD", "--step-size", "0.05", "--steps", "20")
+    told = ("--targets", "y", "--optimizer", "SGD", "--step-size", "0.05", "--steps", "20")
     shown = diagnose(mine, "a_network_of_mine:Reader", "--inputs", "tokens.npz", *told)
     assert "|grad|" in shown
     assert "Verdict: " in shown

@@ -39,7 +39,7 @@ class DiagnoseOptions:
     trainability: tyro.conf.FlagCreatePairsOff[bool] = False
     """train copies on new targets beside new networks, for a verdict: does it still learn as well?"""
     optimizer: str | None = None
-    """yours, for that: the name of a class of torch.optim, such as adam or sgd; without it there is no verdict"""
+    """yours, for that: the name of a class of torch.optim, such as adam or sgd; without it there is no verdict, with it --trainability goes without saying"""
     step_size: float = 1e-3
     """its step size"""
     steps: int = 200
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.reference is not None:
         reference = _weights(options.reference)
     trained: bool | dict[str, Any] = False
-    if options.trainability:
+    if options.trainability or options.optimizer is not None:
         make = optimizer and (lambda parameters: optimizer(parameters, lr=options.step_size))
         trained = {"optimizer": make, "steps": options.steps}
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=trained)

@@ -39,7 +39,8 @@ class DiagnoseOptions:
     trainability: tyro.conf.FlagCreatePairsOff[bool] = False
     """train copies on new targets beside new networks, for a verdict: does it still learn as well?"""
     optimizer: str | None = None
-    """yours, for that: the name of a class of torch.optim, such as adam or sgd; without it there is no verdict, with it --trainability goes without saying"""
+    """yours, for that: the name of a class of torch.optim, such as adam or sgd; without it there is no verdict; it
+    implies --trainability"""
     step_size: float = 1e-3
     """its step size"""
     steps: int = 200

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from plain_pixels import Network, PlainPixels, nature, shifted
 from replay import best
-from sections import Sections, measure
+from sections import Sections, asked_and_measured, measure
 
 from neoteny.rl import OneByOne, PixelDQN, PixelSettings
 from neoteny.rl.pixel_settings import BBF, DRQ, SPR
@@ -111,8 +111,7 @@ def update(rounds: int) -> list[str]:
         "the tuned one / neoteny with a target network": (tuned / found["neoteny, with a target network"], ""),
         "drawing and shifting / update": (found["drawing and shifting a batch"] / own, f"<= {ASKED['sampling']}"),
     }
-    lines += ["", "| ratio | measured | asked |", "|---|---:|---:|"]
-    return [*lines, *(f"| {name} | {value:.2f} | {asked} |" for name, (value, asked) in ratios.items())]
+    return [*lines, *asked_and_measured(ratios)]
 
 
 def coarse(rounds: int) -> list[str]:

@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 import torch
 from plain_sac import PlainBuffer, PlainSAC
-from sections import Sections, measure
+from sections import Sections, asked_and_measured, measure
 
 from neoteny.envs import MujocoVectorEnv
 from neoteny.nn import SoftActorCritic
@@ -148,8 +148,7 @@ def update(rounds: int) -> list[str]:
         "neoteny / products": (own / found["matrix products alone"], f"<= {ASKED['products']}"),
         "drawing / update": (found["drawing a batch"] / own, f"<= {ASKED['sampling']}"),
     }
-    lines += ["", "| ratio | measured | asked |", "|---|---:|---:|"]
-    return [*lines, *(f"| {name} | {value:.2f} | {asked} |" for name, (value, asked) in ratios.items())]
+    return [*lines, *asked_and_measured(ratios)]
 
 
 def coarse(rounds: int) -> list[str]:

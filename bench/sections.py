@@ -12,6 +12,12 @@ Sections = Mapping[str, tuple[str, Callable[[int], list[str]]]]
 """A title and a function of the number of rounds that gives lines, by name."""
 
 
+def asked_and_measured(ratios: Mapping[str, tuple[float, str]]) -> list[str]:
+    """The table of ratios, each with what is asked of it."""
+    rows = (f"| {name} | {value:.2f} | {asked} |" for name, (value, asked) in ratios.items())
+    return ["", "| ratio | measured | asked |", "|---|---:|---:|", *rows]
+
+
 def measure(doc: str | None, title: str, sections: Sections, stacked: Callable[[int, str], list[str]]) -> None:
     """Measure and print; with `--out`, also write the tables as Markdown.
 

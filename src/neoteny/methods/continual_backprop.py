@@ -236,13 +236,13 @@ class ContinualBackprop(UnitReset):
             seen = sample.isfinite()
         if self.utility != "random":
             sample = 1.0
-            centre = new[mean] / new[share] if self.utility in _USES_MEAN else torch.zeros_like(new[share])
             if h is not None and sent is not None and self._by_position(layer):
                 (read,) = layer.outgoing
+                centre = new[mean] / new[share] if self.utility in _USES_MEAN else torch.zeros_like(new[share])
                 away = h.mean_abs_about(centre, read.block)
                 sample, sent = (away * read.by_position(step.tensors[read.name].to(away.dtype).abs())).sum(1), None
             elif h is not None and self.utility in _USES_MEAN:
-                sample = h.mean_abs_about(centre)
+                sample = h.mean_abs_about(new[mean] / new[share])
             elif h is not None and self.utility in _USES_ACTIVATION:
                 sample = h.mean_abs()
             if isinstance(sample, torch.Tensor):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Request", "Running", "parse"]
 
 _NAMED = ("--method", "--optimizer")
-Tracker = Literal["tensorboard", "wandb"]
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
 Strategy = Literal["auto", "stack", "loop", "rank-one", "lanes", "one-call"]
 
 
@@ -62,7 +62,7 @@ class Running(Placing):
     data_dir: Path | None = None
     """folder of data sets; otherwise NEOTENY_DATA, or they are downloaded once"""
     track: Tracker | None = None
-    """write metrics there too, while it trains: TensorBoard reads OUT/BENCHMARK/SYSTEM/tensorboard"""
+    """write metrics there too, while it trains: OUT/BENCHMARK/SYSTEM/tensorboard, or mlflow.db beside it"""
     config: Path | None = None
     """a YAML file with the same keys (step_size: 0.003, cbp: {replacement_rate: 1e-5}); options override it"""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False

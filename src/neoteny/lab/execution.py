@@ -34,8 +34,8 @@ class Execution(Settings):
         threads: CPU threads for each stack. The number changes the order of sums, so it does not depend on the machine.
         checkpoint_every: seconds between two checkpoints. If writing one takes long, they are written less often, so
             that they take at most a twentieth of the time.
-        track: where metrics are also written while it trains: `tensorboard`, `wandb`, or empty for nowhere; see
-            `neoteny.lab.tracking`.
+        track: where metrics are also written while it trains: `tensorboard`, `wandb`, `mlflow`, or empty for
+            nowhere; see `neoteny.lab.tracking`.
         mirror: URL of a store on which the directory of run folders is kept as well, such as `s3://bucket/runs`; empty
             for none; see `neoteny.lab.mirror`. A run folder's provenance has the URL of its own copy.
     """

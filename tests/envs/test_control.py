@@ -67,7 +67,7 @@ def test_a_restored_state_goes_on_as_it_would_have(name, tmp_path):
     lots = np.random.default_rng(0).uniform(-1, 1, (70, 2, *tasks.single_action_space.shape)).astype(np.float32)
     for lot in lots[:30]:
         tasks.step_arrays(lot)
-    for task in tasks._environments:
+    for task in tasks.envs:
         task._elapsed += 950  # so that the next episode, with its draws, begins soon
     checkpoint.save(tmp_path / "checkpoint.pt", tasks.state(), {})
     expected = [tasks.step_arrays(lot) for lot in lots[30:]]

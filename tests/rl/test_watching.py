@@ -19,7 +19,7 @@ from neoteny.envs import ConstantFriction, Slippery, camera
 from neoteny.envs.camera import Camera, backend
 from neoteny.errors import MissingPackageError, RunFolderError, SettingError
 from neoteny.lab import checkpoint
-from neoteny.rl import Episode, load_policy, record, watching
+from neoteny.rl import Episode, episode, load_policy, record, watching
 from neoteny.rl.filming import film, kind
 from neoteny.rl.normalise import ObservationNorm
 from neoteny.rl.watching import LoadedPolicy
@@ -159,7 +159,7 @@ def test_an_episode_is_gymnasiums(run):
         total += float(reward)
         seen.append(float(env.unwrapped.data.qpos[2]))
     assert (heights, episode.total) == (seen, total)
-    assert episode.fell == terminated
+    assert episode.over == terminated
     assert episode.length == 40 or terminated
     first = episode.total
     assert [float(data.qpos[2]) for data in episode] == heights  # played anew, the same
@@ -171,7 +171,7 @@ def test_an_episode_of_ones_own_policy_ends_with_a_fall():
     episode = Episode(lambda observation: np.zeros(3, np.float32), problem=HopperLocomotion())
     for _ in episode:
         pass
-    assert episode.fell
+    assert episode.over
     assert 1 < episode.length < 1_000
     assert episode.friction is None
     with pytest.raises(SettingError, match="give problem"):
@@ -192,7 +192,7 @@ def test_a_film_has_every_picture(run, tmp_path):
     assert (made.length, made.friction, made.policy.agent) == (sum(steps), 1.0, 0)
     played = Episode(load_policy(run.folder), friction=1.0, steps=12)
     heights = [float(data.qpos[2]) for data in played]
-    assert (made.length, made.total, made.fell) == (played.length, played.total, played.fell)
+    assert (made.length, made.total, made.over) == (played.length, played.total, played.over)
     with Image.open(made.path) as image:
         assert image.size == (32, 16)
         shown, seconds = [], 0.0
@@ -294,7 +294,7 @@ def test_the_camera_sees_the_robot(run):
 
 def test_the_command(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(watching, "Camera", StandIn)
+    monkeypatch.setattr(episode, "Camera", StandIn)
     monkeypatch.setattr(watching, "kind", lambda: ".gif")
     assert main(["watch", str(run.folder), "--agent", "1", "--steps", "6", "--size", "20x18", "--sampled"]) == 0
     told, name = capsys.readouterr().out.splitlines(), "slippery-ant-v1-l2-agent1.gif"

@@ -197,7 +197,7 @@ class PrimacyBias(Replaying, SACSettings):
 
         if self.task == GOAL_ANT:
             return OneByOne(lambda: GoalAnt(max_episode_steps=self.max_episode_steps), number)
-        return OneByOne(lambda: ControlTask(self.task), number)
+        return OneByOne(lambda: ControlTask(self.task, render_mode="rgb_array"), number)
 
     def network_settings(self) -> dict[str, Any]:
         """Actor and critics, of equal hidden layers."""

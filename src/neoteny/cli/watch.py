@@ -38,9 +38,9 @@ class WatchOptions:
     out: Path | None = None
     """the film, .mp4 or .gif; BENCHMARK-SYSTEM-agentN or -runN by default"""
     friction: float | None = None
-    """friction of the ground; by default the agent's at the checkpoint"""
+    """friction of the ground, for robots that walk; by default the agent's at the checkpoint"""
     size: str | None = None
-    """width and height in pixels; 480x480 by default, 640x480 for networks"""
+    """width and height in pixels; 480x480 by default, 640x480 for networks, of games what fits into 480x480"""
     steps: int = 1_000
     """steps after which the episode is cut off"""
     sampled: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -97,5 +97,5 @@ def _agent(options: WatchOptions, sides: dict[str, Any]) -> None:
         )
     ground = "" if film.friction is None else f", friction {film.friction:.3g}"
     print(f"agent {film.policy.agent} (seed {film.policy.seed}) after {film.policy.step:,} steps{ground}")
-    print(f"return {film.total:.4g} in {film.length:,} steps{', then it fell' * film.fell}")
+    print(f"return {film.total:.4g} in {film.length:,} steps{', then it was over' * film.over}")
     print(film.path)

@@ -20,6 +20,8 @@ from neoteny.errors import DataError, MissingPackageError, SettingError, Unknown
 
 __all__ = ["AtariGame", "atari_games"]
 
+FRAMES_A_SECOND = 60
+
 
 @cache
 def _package(name: str) -> Any:
@@ -126,6 +128,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._ale.setInt("max_num_frames_per_episode", max_frames)
         self._ale.loadROM(self._path)
         self._state = ale.ALEState
+        self.metadata = {**self.metadata, "render_fps": FRAMES_A_SECOND / skip}
         self._actions = self._ale.getLegalActionSet() if full_actions else self._ale.getMinimalActionSet()
         self._screens = np.zeros((2, *self._ale.getScreenDims()), dtype=np.uint8)
         self._seen = np.zeros((stack, size, size), dtype=np.uint8)

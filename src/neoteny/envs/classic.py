@@ -84,4 +84,5 @@ def make_classic(name: str, max_episode_steps: int | None = None) -> Classic:
     """
     if name not in CLASSIC:
         raise UnknownNameError(name, CLASSIC, "classic control problem")
-    return Classic(gymnasium.make(name, max_episode_steps=max_episode_steps, disable_env_checker=True))
+    options = {"max_episode_steps": max_episode_steps, "render_mode": "rgb_array", "disable_env_checker": True}
+    return Classic(gymnasium.make(name, **options))

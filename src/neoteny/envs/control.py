@@ -97,6 +97,7 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self._substeps, self._limit = made._n_sub_steps, made._step_limit
         cache_names(self._physics)
         self._pristine = _arrays(self._model)
+        self.metadata = {**self.metadata, "render_fps": 1 / (made.control_timestep() * action_repeat)}
         self._drawn_by = camera if camera is not None else _CAMERAS.get(domain, 0)
         self._camera, self._shown = None, None
         self._pixels, self._colour = pixels, colour
@@ -198,8 +199,8 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         return self._camera(self._data)
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture, [240, 240, 3], if the task was made with `render_mode="rgb_array"`."""
-        return self._picture(self._pixels or 240) if self.render_mode == "rgb_array" else None
+        """A picture, [480, 480, 3], if the task was made with `render_mode="rgb_array"`."""
+        return self._picture(self._pixels or 480) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Free OpenGL's memory."""

@@ -55,6 +55,21 @@ class GoalAnt(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (29,), np.float64)
         self.action_space = self._ant.action_space
 
+    @property
+    def model(self) -> Any:
+        """MuJoCo's model."""
+        return self._ant.model
+
+    @property
+    def data(self) -> Any:
+        """MuJoCo's simulation."""
+        return self._ant.data
+
+    @property
+    def dt(self) -> float:
+        """Seconds of a step."""
+        return self._ant.dt
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:

@@ -131,6 +131,21 @@ class Maze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         self.action_space = self._env.action_space
 
     @property
+    def model(self) -> Any:
+        """MuJoCo's model."""
+        return self._model
+
+    @property
+    def data(self) -> Any:
+        """MuJoCo's simulation."""
+        return self._data
+
+    @property
+    def dt(self) -> float:
+        """Seconds of a step."""
+        return self._robot.dt
+
+    @property
     def goal(self) -> NDArray[np.float64]:
         """Where it is, in m, [2]."""
         return self._env.goal

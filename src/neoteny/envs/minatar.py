@@ -30,6 +30,22 @@ GAMES = {
 }
 """How many kinds of objects each game shows, and how many actions do something in it."""
 SIDE = 10
+COLOURS = np.array(
+    [
+        [86, 180, 233],
+        [230, 159, 0],
+        [0, 158, 115],
+        [240, 228, 66],
+        [213, 94, 0],
+        [204, 121, 167],
+        [0, 114, 178],
+        [255, 255, 255],
+        [150, 150, 150],
+        [120, 80, 40],
+    ],
+    dtype=np.uint8,
+)
+"""Of kinds of objects: those of Okabe and Ito, which colour-blind people tell apart, and three more."""
 
 
 @cache
@@ -73,7 +89,8 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
     Source: Young & Tian, "MinAtar: an Atari-inspired testbed", arXiv 1903.03176, 2019.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - as Gymnasium has it
+    render_mode = "rgb_array"
 
     def __init__(self, game: str, sticky: float = 0.1, ramping: bool = True, max_episode_steps: int | None = None):
         if game not in GAMES:
@@ -113,6 +130,13 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     def _seen(self) -> NDArray[np.float32]:
         return self._env.state().transpose(2, 0, 1).reshape(-1).astype(np.float32)
+
+    def render(self) -> NDArray[np.uint8]:
+        """The grid in colour, [10, 10, 3]: a colour for each kind of object, of several in a cell the last one's."""
+        seen = self._env.state()
+        kinds = seen.shape[-1]
+        last = kinds - 1 - seen[..., ::-1].argmax(-1)
+        return np.where(seen.any(-1)[..., None], COLOURS[last], np.uint8(0))
 
     def saved_state(self) -> dict[str, Any]:
         """Everything that later steps depend on, in plain values and arrays.

@@ -42,10 +42,10 @@ class OneByOne:
     def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], number: int):
         if number < 1:
             raise SettingError(f"number = {number}: there must be at least one environment.")
-        self._environments = [make() for _ in range(number)]
+        self.envs = [make() for _ in range(number)]
         self.num_envs = number
-        self.single_observation_space = self._environments[0].observation_space
-        self.single_action_space = self._environments[0].action_space
+        self.single_observation_space = self.envs[0].observation_space
+        self.single_action_space = self.envs[0].action_space
         self._discrete = type(self.single_action_space).__name__ == "Discrete"
         pixels = getattr(self.single_observation_space, "dtype", None) == np.uint8
         self._dtype: Any = np.uint8 if pixels else np.float64
@@ -59,14 +59,14 @@ class OneByOne:
             raise SettingError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each.")
         first = [
             env.reset(seed=own, options=dict(options) if options else None)[0]
-            for env, own in zip(self._environments, seeds, strict=True)
+            for env, own in zip(self.envs, seeds, strict=True)
         ]
         return np.asarray(first, dtype=self._dtype), {}
 
     def step_arrays(self, actions: NDArray[Any]) -> Steps:
         """One step of each; discrete actions are whole numbers, [N]."""
         given = actions.tolist() if self._discrete else actions
-        rows = [self._step(env, action) for env, action in zip(self._environments, given, strict=True)]
+        rows = [self._step(env, action) for env, action in zip(self.envs, given, strict=True)]
         return Steps(*map(np.array, zip(*rows, strict=True)))
 
     def _step(self, env: gymnasium.Env[Any, Any], action: Any) -> Steps:
@@ -112,9 +112,9 @@ class OneByOne:
 
     def _each(self, name: str) -> list[Callable[..., Any]]:
         """A method of every environment."""
-        found = [getattr(env, name, None) for env in self._environments]
+        found = [getattr(env, name, None) for env in self.envs]
         if any(each is None for each in found):
-            env = self._environments[0]
+            env = self.envs[0]
             title = getattr(env.spec, "id", type(env.unwrapped).__name__)
             raise SettingError(
                 f"The state of {title} cannot be read, as Gymnasium's environments do not give it: train without "
@@ -125,5 +125,5 @@ class OneByOne:
 
     def close(self, **kwargs: Any) -> None:
         """Close every environment."""
-        for env in self._environments:
+        for env in self.envs:
             env.close()

@@ -2,6 +2,7 @@ from .agents import Agents as Agents
 from .avg import AVG as AVG
 from .dqn import DQN as DQN
 from .environments import OneByOne as OneByOne
+from .episode import Episode as Episode
 from .frames import FrameBuffer as FrameBuffer
 from .iql import IQL as IQL
 from .iql import BehaviourCloning as BehaviourCloning
@@ -23,6 +24,5 @@ from .stream_settings import AVGSettings as AVGSettings
 from .stream_settings import StreamACSettings as StreamACSettings
 from .stream_settings import StreamQSettings as StreamQSettings
 from .stream_settings import StreamSARSASettings as StreamSARSASettings
-from .watching import Episode as Episode
 from .watching import load_policy as load_policy
 from .watching import record as record

@@ -1,4 +1,4 @@
-"""An agent of a run after training: its policy as a function, an episode of it, a film of an episode."""
+"""An agent of a run after training: its policy as a function, a film of an episode."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from neoteny.envs.camera import Camera
 from neoteny.errors import RunFolderError, SettingError
 from neoteny.lab.folder import RunFolder
+from neoteny.rl.episode import Episode
 from neoteny.rl.filming import check, film, kind
 from neoteny.rl.settings import AgentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Episode", "Film", "LoadedPolicy", "load_policy", "record"]
+__all__ = ["Film", "LoadedPolicy", "load_policy", "record"]
 
 FRAME_RATE = 30  # pictures a second, at most about
 
@@ -139,88 +139,6 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
     )
 
 
-class Episode:
-    """An episode of an agent. Iterating plays it; the simulation is given before the first step and after each.
-
-    Args:
-        policy: from `load_policy`, or any function from an observation to an action.
-        problem: the benchmark of the robot, such as `neoteny.benchmarks.locomotion.AntLocomotion()`; not needed for a
-            loaded policy.
-        seed: of the initial state.
-        friction: of the ground; None for the policy's own.
-        steps: greatest length of the episode.
-
-    Raises:
-        SettingError: the friction is negative, `steps` is below 1, or `problem` is missing.
-
-    >>> episode = Episode(load_policy("runs/slippery-ant-v1/cbp"))  # doctest: +SKIP
-    >>> heights = [data.qpos[2] for data in episode]  # doctest: +SKIP
-    >>> episode.total, episode.length, episode.fell  # doctest: +SKIP
-    """
-
-    def __init__(
-        self,
-        policy: Callable[[NDArray[np.float64]], NDArray[np.float32]],
-        *,
-        problem: Any = None,
-        seed: int = 0,
-        friction: float | None = None,
-        steps: int = 1_000,
-    ):
-        import gymnasium
-
-        from neoteny.envs import ConstantFriction, Slippery
-        from neoteny.envs.robots import ROBOTS
-        from neoteny.envs.slippery import base_settings
-
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise SettingError(f"steps = {steps!r} is not a whole number >= 1; give one.")
-        problem = problem or getattr(policy, "problem", None)
-        if problem is None:
-            raise SettingError(
-                "A function does not say for which robot it is: give problem, such as "
-                "neoteny.benchmarks.locomotion.AntLocomotion()."
-            )
-        if problem.ROBOT not in ROBOTS:
-            raise SettingError(
-                f"an episode of {problem.ID} cannot be shown: only robots can, which are {', '.join(ROBOTS)}. Call the "
-                "policy with observations of your own environment."
-            )
-        friction = getattr(policy, "friction", None) if friction is None else friction
-        settings = base_settings(problem.ROBOT, **problem.options)
-        self._env: Any = gymnasium.make(problem.ROBOT, max_episode_steps=steps, disable_env_checker=True, **settings)
-        if friction is not None:
-            self._env = Slippery(self._env, ConstantFriction(friction))
-        self._policy, self._seed, self._steps = policy, seed, steps
-        self.friction, self.total, self.length, self.fell = friction, 0.0, 0, False
-
-    @property
-    def model(self) -> Any:
-        """MuJoCo's model of the robot."""
-        return self._env.unwrapped.model
-
-    @property
-    def rate(self) -> float:
-        """Steps a second of the robot's time."""
-        return 1 / self._env.unwrapped.dt
-
-    def __iter__(self) -> Iterator[Any]:
-        self.total, self.length, self.fell = 0.0, 0, False
-        observation, _ = self._env.reset(seed=self._seed)
-        yield self._env.unwrapped.data
-        over = False
-        while not over:
-            observation, reward, self.fell, cut, _ = self._env.step(self._policy(observation))
-            self.total += float(reward)
-            self.length += 1
-            over = self.fell or cut
-            yield self._env.unwrapped.data
-
-    def close(self) -> None:
-        """Close the environment."""
-        self._env.close()
-
-
 @dataclass(frozen=True)
 class Film:
     """A film of an episode.
@@ -230,7 +148,7 @@ class Film:
         policy: that acted.
         total: sum of the rewards.
         length: number of steps.
-        fell: whether the episode ended because the robot fell.
+        over: whether it ended by itself: a robot fell, a game was over, a goal was reached.
         friction: of the ground; None for the model's own.
     """
 
@@ -238,7 +156,7 @@ class Film:
     policy: LoadedPolicy
     total: float
     length: int
-    fell: bool
+    over: bool
     friction: float | None
 
 
@@ -249,7 +167,7 @@ def record(
     agent: int = 0,
     seed: int = 0,
     friction: float | None = None,
-    size: tuple[int, int] = (480, 480),
+    size: tuple[int, int] | None = None,
     steps: int = 1_000,
     sampled: bool = False,
     camera: Callable[[Any, int, int], Any] | None = None,
@@ -263,10 +181,10 @@ def record(
         agent: number of the agent, from 0.
         seed: of the initial state, and of the actions if they are sampled.
         friction: of the ground; by default the agent's at the checkpoint.
-        size: width and height in pixels.
+        size: width and height in pixels; by default 480 by 480, of games so many of their own pixels as fit into that.
         steps: greatest length of the episode.
         sampled: whether to sample actions, as in training, instead of taking the preferred ones.
-        camera: called with the model, the width and the height, gives an object that draws as
+        camera: draws simulations: called with the model, the width and the height, gives an object that draws as
             `neoteny.envs.camera.Camera`, the default, does.
         notify: called with the number of steps since the last call.
 
@@ -274,13 +192,13 @@ def record(
         RunFolderError, CheckpointError, SettingError: as `load_policy`, and for another suffix than .mp4 or .gif.
         MissingPackageError: no OpenGL works here, or the package that writes the film is missing.
     """
-    if len(size) != 2 or not all(isinstance(side, int) and 16 <= side <= 4_096 for side in size):
+    if size is not None and (len(size) != 2 or not all(isinstance(side, int) and 16 <= side <= 4_096 for side in size)):
         raise SettingError(f"size = {size!r}: give width and height in pixels, from 16 to 4096, such as 480x480.")
     policy = load_policy(run_dir, agent, sampled=sampled, seed=seed)
     path = Path(out) if out else Path(f"{policy.problem.ID}-{Path(run_dir).resolve().name}-agent{agent}{kind()}")
     check(path)
     episode = Episode(policy, seed=seed, friction=friction, steps=steps)
-    draw = (camera or Camera)(episode.model, *size)
+    draw = episode.screen(size, camera)
     every = max(1, round(episode.rate / FRAME_RATE))
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
@@ -294,4 +212,4 @@ def record(
     finally:
         draw.close()
         episode.close()
-    return Film(path, policy, episode.total, episode.length, episode.fell, episode.friction)
+    return Film(path, policy, episode.total, episode.length, episode.over, episode.friction)

@@ -20,6 +20,7 @@ from plain_pixels import Network, PlainPixels, nature, shifted
 from replay import best
 from sections import Sections, asked_and_measured, measure
 
+from neoteny.benchmarks.atari_100k import Atari100k
 from neoteny.rl import OneByOne, PixelDQN, PixelSettings
 from neoteny.rl.pixel_settings import BBF, DRQ, SPR
 
@@ -124,6 +125,17 @@ def coarse(rounds: int) -> list[str]:
     return [f"float32 {found['float32']:.2f} ms, bfloat16 {found['bfloat16']:.2f} ms."]
 
 
+def others(rounds: int) -> list[str]:
+    """One update of each agent at its published size, and what a run, a game and the table take of one core."""
+    lines = ["| agent | ms | a run: core-hours | 26 games, 5 seeds: core-days |", "|---|---:|---:|---:|"]
+    for name, settings in (("DrQ(eps)", DRQ), ("SPR", SPR), ("BBF", BBF)):
+        agents = ours(**settings)
+        found = best({name: partial(agents._learn, 1, agents._generators(0))}, rounds, 1)[name]
+        hours = found / 3.6e6 * STEPS * Atari100k.replay_ratio
+        lines.append(f"| {name} | {found:.0f} | {hours:.1f} | {hours * GAMES * SEEDS / 24:.0f} |")
+    return [*lines, "", "Of updates alone, two for each of 100,000 steps."]
+
+
 def stacked(rounds: int, device: str) -> list[str]:
     """Updates a second of five agents side by side on an accelerator, and what a table of 26 games takes."""
     lines = ["| agent | precision | updates a second | 26 games, 5 seeds: hours |", "|---|---|---:|---:|"]
@@ -139,7 +151,7 @@ def stacked(rounds: int, device: str) -> list[str]:
                 agents._learn(32, generators)
                 torch.accelerator.synchronize()
                 speeds.append(32 * SEEDS / (time.perf_counter() - begun))
-            updates = GAMES * SEEDS * STEPS * agents.settings.replay_ratio
+            updates = GAMES * SEEDS * STEPS * Atari100k.replay_ratio
             lines.append(f"| {name} | {precision} | {max(speeds):,.0f} | {updates / max(speeds) / 3600:.1f} |")
     return [*lines, "", "The hours are those of the updates alone."]
 
@@ -147,6 +159,7 @@ def stacked(rounds: int, device: str) -> list[str]:
 SECTIONS: Sections = {
     "update": ("An update", update),
     "bfloat16": ("An update in bfloat16", coarse),
+    "others": ("All agents at their published sizes", others),
 }
 
 

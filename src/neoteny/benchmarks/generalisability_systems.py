@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from neoteny.lab.benchmark import System
-from neoteny.methods.architecture import WithCReLU, WithLayerNorm
 from neoteny.methods.base import Method
 from neoteny.methods.continual_backprop import ContinualBackprop
+from neoteny.methods.crelu import WithCReLU
 from neoteny.methods.dash import DASH
 from neoteny.methods.effective_rank import EffectiveRank
 from neoteny.methods.ema import EMA
@@ -17,6 +17,7 @@ from neoteny.methods.hare_and_tortoise import HareAndTortoise
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.infer import InFeR
 from neoteny.methods.l2 import L2
+from neoteny.methods.layer_norm import WithLayerNorm
 from neoteny.methods.redo import ReDo
 from neoteny.methods.regenerative import L2Init
 from neoteny.methods.self_distillation import SelfDistillation

@@ -1,4 +1,4 @@
-# make demo | quick | test | lint | bench | overhead | docs | links | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
+# make demo | quick | test | lint | bench | gpu | overhead | docs | links | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo quick test lint bench overhead docs links evidence nature leaderboard architectures character-stream faults beside-jax clean
+.PHONY: demo quick test lint bench gpu overhead docs links evidence nature leaderboard architectures character-stream faults beside-jax clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo
@@ -37,6 +37,11 @@ bench: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
 	$(BIN)/python bench/one_call.py --out docs/evidence/one_call.md
 	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python bench/epochs.py --out docs/evidence/epochs.md
 	$(BIN)/python bench/agents.py --out docs/evidence/agents.md
+
+# Where there is a CUDA device: the tests that need one and the speed of stacks, in at most eight minutes. In an environment
+# of your own, `python bench/gpu.py` does the same.
+gpu: $(INSTALLED) $(if $(DATA),$(CACHE)/.unpacked)
+	$(if $(DATA),NEOTENY_DATA="$(CURDIR)/$(CACHE)") $(BIN)/python bench/gpu.py $(ARGS)
 
 # JAX is needed here alone.
 beside-jax: $(INSTALLED)

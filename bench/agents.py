@@ -8,14 +8,21 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sections import Row
 
 from neoteny.envs import MujocoVectorEnv
 from neoteny.methods import L2, ContinualBackprop
@@ -97,16 +104,25 @@ class Ordinary:
                 self.optimizer.step()
 
 
-def ours(agents: int, threads: int, hidden: int = 256, precision: str = "float32", replacing: bool = False) -> PPO:
+def ours(
+    agents: int,
+    threads: int,
+    hidden: int = 256,
+    precision: str = "float32",
+    replacing: bool = False,
+    settings: PPOSettings | None = None,
+    **options: Any,
+) -> PPO:
     environments = MujocoVectorEnv("Ant-v5", agents, threads=threads, observation="paper")
     cbp = ContinualBackprop(replacement_rate=1e-4, maturity_threshold=10_000, replacement="drawn")
     return PPO(
         environments,
-        settings=PPOSettings(),
+        settings=settings,
         hidden=(hidden, hidden),
         optimizer=Adam(step_size=1e-4, betas=(0.99, 0.99)),
         methods=[L2(strength=1e-4), cbp] if replacing else [],
         precision=precision,
+        **options,
     )
 
 
@@ -157,6 +173,27 @@ def our_turn(agents: PPO) -> dict[str, float]:
     agents.iterate()
     each = STEPS * agents.agents
     return {name: (value - before[name]) / each * 1e6 for name, value in agents.seconds.items()}
+
+
+def stacked(device: str, quick: bool) -> Iterator[Row]:
+    """Ten agents as one stack, whose robots all cores step: updates alone, and everything."""
+    count, steps = (2, 64) if quick else (10, STEPS)
+    settings = PPOSettings(rollout_steps=steps, batch_size=32 if quick else BATCH, epochs=1 if quick else EPOCHS)
+    agents = ours(count, 1 if quick else os.cpu_count() or 1, settings=settings, device=device, compile=not quick)
+    begun = time.perf_counter()
+    agents.iterate()
+    yield Row(
+        f"{count} agents as one stack: seconds of the first iteration, which compiles", time.perf_counter() - begun
+    )
+    turns = []
+    for _ in range(1 if quick else 3):
+        before, begun = agents.seconds["update"], time.perf_counter()
+        agents.iterate()
+        turns.append((time.perf_counter() - begun, agents.seconds["update"] - before))
+    whole, updating = map(min, zip(*turns, strict=True))
+    yield Row(f"{count} agents as one stack: updates a second", count * settings.updates / updating)
+    yield Row("steps a second, physics, policy and updates together", count * steps / whole)
+    yield Row("share of updates in that time", updating / whole)
 
 
 def main() -> None:

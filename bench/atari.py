@@ -4,12 +4,12 @@
     python bench/atari.py --sections update
 
 Sides take turns in one process; the seconds are those of the core, and of each side the best turn counts. `--device
-cuda` measures five agents stacked on a GPU instead, and says how long 26 games would take there.
+cuda` measures five agents stacked on a GPU instead, and says how long 26 games would take there (`stacked`).
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from plain_pixels import Network, PlainPixels, nature, shifted
 from replay import best
-from sections import Sections, asked_and_measured, measure
+from sections import Row, Sections, asked_and_measured, measure, speed
 
 from neoteny.benchmarks.atari_100k import Atari100k
 from neoteny.rl import OneByOne, PixelDQN, PixelSettings
@@ -45,18 +45,31 @@ class Noise(gymnasium.Env):
         return self._rng.integers(0, 256, SHAPE, dtype=np.uint8), 1.0, False, False, {}
 
 
-def ours(runs: int = 1, device: str = "cpu", precision: str = "float32", **settings: Any) -> PixelDQN:
+def ours(
+    runs: int = 1,
+    device: str = "cpu",
+    precision: str = "float32",
+    compile: bool = True,
+    held: int = HELD,
+    **settings: Any,
+) -> PixelDQN:
     """Agents that learn at once, with transitions in their buffer."""
-    own = PixelSettings(**{**settings, "learning_starts": 0, "segment": 10, "capacity": HELD, "storage": "uint8"})
+    own = PixelSettings(**{**settings, "learning_starts": 0, "segment": 10, "capacity": held, "storage": "uint8"})
     agents = PixelDQN(
-        OneByOne(Noise, runs), settings=own, seeds=range(runs), total=STEPS, device=device, precision=precision
+        OneByOne(Noise, runs),
+        settings=own,
+        seeds=range(runs),
+        total=STEPS,
+        device=device,
+        precision=precision,
+        compile=compile,
     )
-    rng, no = np.random.default_rng(0), np.zeros((runs, HELD), bool)
+    rng, half = np.random.default_rng(0), (runs, held // 2)
+    none = np.zeros(half, bool)
     for _ in range(2):
-        seen = rng.integers(0, 256, (runs, HELD // 2, int(np.prod(SHAPE))), dtype=np.uint8)
-        half, none = (runs, HELD // 2), no[:, : HELD // 2]
+        seen = rng.integers(0, 256, (*half, int(np.prod(SHAPE))), dtype=np.uint8)
         agents.buffer.add(seen, rng.integers(ACTIONS, size=half), rng.standard_normal(half), seen, none, none)
-        agents._remember(HELD // 2)
+        agents._remember(held // 2)
     return agents
 
 
@@ -136,24 +149,17 @@ def others(rounds: int) -> list[str]:
     return [*lines, "", "Of updates alone, two for each of 100,000 steps."]
 
 
-def stacked(rounds: int, device: str) -> list[str]:
-    """Updates a second of five agents side by side on an accelerator, and what a table of 26 games takes."""
-    lines = ["| agent | precision | updates a second | 26 games, 5 seeds: hours |", "|---|---|---:|---:|"]
-    for name, settings in (("DrQ(eps)", DRQ), ("SPR", SPR), ("BBF", BBF)):
-        for precision in ("float32", "bfloat16"):
-            agents = ours(SEEDS, device, precision, **settings)
-            generators = agents._generators(0)
-            agents._learn(8, generators)
-            speeds = []
-            for _ in range(rounds):
-                torch.accelerator.synchronize()
-                begun = time.perf_counter()
-                agents._learn(32, generators)
-                torch.accelerator.synchronize()
-                speeds.append(32 * SEEDS / (time.perf_counter() - begun))
-            updates = GAMES * SEEDS * STEPS * Atari100k.replay_ratio
-            lines.append(f"| {name} | {precision} | {max(speeds):,.0f} | {updates / max(speeds) / 3600:.1f} |")
-    return [*lines, "", "The hours are those of the updates alone."]
+def stacked(device: str, quick: bool) -> Iterator[Row]:
+    """Updates a second of five agents side by side on an accelerator, and the hours of updates of a table of games."""
+    runs, updates = (2, 1) if quick else (SEEDS, 32)
+    tiny = {"compile": False, "held": 64, "batch_size": 2, "width": 0.25, "hidden": (16,)} if quick else {}
+    for precision in ("float32", "bfloat16"):
+        for name, settings in (("DrQ(eps)", DRQ), ("SPR", SPR), ("BBF", BBF)):
+            agents = ours(runs, device, precision, **{**settings, **tiny})
+            work, what = partial(agents._learn, updates, agents._generators(0)), f"{name}, {runs} agents, {precision}"
+            rate = yield from speed(what, "updates", runs * updates, work, device)
+            hours = GAMES * SEEDS * STEPS * Atari100k.replay_ratio / rate / 3600
+            yield Row(f"{what}: hours of updates, {GAMES} games, {SEEDS} seeds", hours)
 
 
 SECTIONS: Sections = {

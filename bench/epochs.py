@@ -2,16 +2,18 @@
 
 `make bench` runs it: one run, one thread, real images if they are here, else made-up ones of the same sizes. Continual
 ImageNet is compared with the loop that a good user of PyTorch would write: in the same process, in turns, on the same
-batches, and with the same losses. On a GPU, a stack of 30 runs is compared with runs one after the other.
+batches, in seconds of the core, and with the same losses. Stacks of runs on a GPU are a part of `bench/gpu.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sections import Row, fastest, speed
 
 from neoteny import data
 from neoteny.errors import DataError
@@ -33,35 +38,17 @@ ROUNDS = 5
 
 
 def have_data() -> str:
-    """Use the real data if they are here, else noise of the same sizes; returns which."""
-    try:
-        data.cifar100()
-        return data.imagenet32().source
-    except DataError:
-        pass
+    """Use the real data that NEOTENY_DATA has, else noise of the same sizes; returns which."""
+    if os.environ.get("NEOTENY_DATA"):  # else they might be downloaded
+        with suppress(DataError):
+            data.cifar100()
+            return data.imagenet32().source
     rng = np.random.default_rng(0)
     classes = tuple(rng.integers(0, 256, (6, 700, 3, 32, 32), dtype=np.uint8))
     images, labels = rng.integers(0, 256, (50_000, 3, 32, 32), dtype=np.uint8), np.arange(50_000) % 100
     data.imagenet32 = lambda data_dir=None: data.ImageClasses(classes, "noise")
     data.cifar100 = lambda data_dir=None, train=True: (images, labels) if train else (images[:10_000], labels[:10_000])
     return "made-up images"
-
-
-def clock(device: torch.device) -> float:
-    """The time in seconds, after the device has done everything asked for."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-    return time.perf_counter()
-
-
-def best(work: Callable[[], object], rounds: int = ROUNDS, device: torch.device | None = None) -> float:
-    """Seconds of the fastest of several turns."""
-    device, times = device or torch.device("cpu"), []
-    for _ in range(rounds):
-        begun = clock(device)
-        work()
-        times.append(clock(device) - begun)
-    return min(times)
 
 
 def prepared(config: RunConfig, device: str = "cpu", strategy: str = "auto", compile: bool = True) -> Supervised:
@@ -90,7 +77,7 @@ class Ordinary:
 def product_rate() -> float:
     """FLOP/s of one thread's plain matrix product."""
     a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    return 2 * 1024**3 / best(lambda: a @ b, 20)
+    return 2 * 1024**3 / fastest(lambda: a @ b, rounds=20)
 
 
 def step_flops(network: nn.Module, x: Tensor, y: Tensor) -> int:
@@ -123,11 +110,11 @@ def continual_imagenet(steps: int, compile: bool) -> list[str]:
             effect = abs(coarse - fine)
     times: dict[str, list[float]] = {name: [] for name in ("ordinary", "ours", "data", *others)}
     for _ in range(ROUNDS):
-        times["ordinary"].append(best(lambda: ordinary.steps(x[0], y[0]), 1))
-        times["ours"].append(best(lambda: float(learner.advance(examples(x, y))["loss"]), 1))
-        times["data"].append(best(lambda: stream.next(steps), 1))
+        times["ordinary"].append(fastest(lambda: ordinary.steps(x[0], y[0]), rounds=1))
+        times["ours"].append(fastest(lambda: float(learner.advance(examples(x, y))["loss"]), rounds=1))
+        times["data"].append(fastest(lambda: stream.next(steps), rounds=1))
         for name, own in others.items():
-            times[name].append(best(lambda own=own: float(own.advance(examples(x, y))["loss"]), 1))
+            times[name].append(fastest(lambda own=own: float(own.advance(examples(x, y))["loss"]), rounds=1))
     one = {name: min(found) / steps for name, found in times.items()}
     rate = step_flops(network, x[0, 0], y[0, 0]) / one["ours"]
     return [
@@ -152,10 +139,10 @@ def incremental_cifar100(steps: int, compile: bool) -> list[str]:
     learner, stream, problem = training._learner, training._stream, config.problem
     x, y = stream.next(steps)
     learner.advance(examples(x, y))
-    step = best(lambda: float(learner.advance(examples(x, y))["loss"]), 3) / steps
-    prepare = best(lambda: stream.next(steps), ROUNDS) / steps
+    step = fastest(lambda: float(learner.advance(examples(x, y))["loss"])) / steps
+    prepare = fastest(lambda: stream.next(steps), rounds=ROUNDS) / steps
     probe = stream.probe(problem.probe_size)
-    look = best(lambda: measure(type(problem).MEASURES, learner, probe), 2)
+    look = fastest(lambda: measure(type(problem).MEASURES, learner, probe), rounds=2)
     line = problem.timeline()
     looked = look * len(line.looks) / (step * line.steps)
     return [
@@ -167,28 +154,48 @@ def incremental_cifar100(steps: int, compile: bool) -> list[str]:
     ]
 
 
-def on_a_gpu(runs: int = 30, steps: int = 24) -> list[str]:
-    """A stack of runs against the same runs one after the other, and how long the paper's Fig. 1c would take."""
-    config = resolve(IMAGENET, method="cbp", runs=runs, scale="paper", settings={"tasks": 5_000})
-    device = torch.device("cuda")
-    rates = {}
-    for name, strategy, count in (("stack", "stack", runs), ("loop", "loop", 3)):
-        own = config if count == runs else replace(config, runs=count, seeds=config.seeds[:count])
-        training = prepared(own, "cuda", strategy)
-        x, y = training._stream.next(steps)
-        for _ in range(2):
-            training._learner.advance(examples(x, y))
-        work = lambda training=training: training._learner.advance(examples(*training._stream.next(steps)))  # noqa: E731
-        rates[name] = count * steps / best(work, 3, device)
-    hours = runs * config.problem.steps / rates["stack"] / 3600
-    return [
-        f"| Continual ImageNet on {torch.cuda.get_device_name()} | measured | asked |",
-        "|---|---:|---:|",
-        f"| {runs} stacked runs, run-steps a second | {rates['stack']:,.0f} | |",
-        f"| one run after the other | {rates['loop']:,.0f} | |",
-        f"| ratio | {rates['stack'] / rates['loop']:.1f} | 8 |",
-        f"| one system of Fig. 1c ({runs} runs of 5,000 tasks), projected hours | {hours:.1f} | |",
-    ]
+def turn(training: Supervised, steps: int) -> None:
+    """Steps of every run, data and augmentation included."""
+    training.learner.advance(examples(*training._stream.next(steps)))
+
+
+def stacked(config: RunConfig, steps: int, alone: int, device: str, compile: bool) -> Iterator[Row]:
+    """A stack of runs against the same runs one after the other, and how long the whole would take.
+
+    Args:
+        config: of the stack.
+        steps: of each run in a turn.
+        alone: how many runs are trained one after the other.
+        device: where.
+        compile: whether steps are compiled.
+    """
+    rates = []
+    for what, strategy, count in (
+        (f"{config.runs} runs as one stack", "stack", config.runs),
+        ("one run after the other", "loop", alone),
+    ):
+        own = replace(config, runs=count, seeds=config.seeds[:count])
+        work = partial(turn, prepared(own, device, strategy, compile), steps)
+        rates.append((yield from speed(what, "run-steps", count * steps, work, device)))
+        del work  # and the memory of its runs
+    yield Row("ratio", rates[0] / rates[1], "8")
+    hours = config.runs * config.problem.steps / rates[0] / 3600
+    yield Row(f"{config.runs} runs of {config.problem.steps:,} steps: hours of training", hours)
+
+
+def imagenet(device: str, quick: bool) -> Iterator[Row]:
+    """Continual backpropagation in the 5,000 tasks of the paper's Fig. 1c."""
+    yield Row("images", have_data())
+    sizes = {"runs": 3, "scale": "tiny"} if quick else {"runs": 30, "scale": "paper", "settings": {"tasks": 5_000}}
+    config = resolve(IMAGENET, method="cbp", **sizes)
+    yield from stacked(config, 1 if quick else 24, 1 if quick else 3, device, compile=not quick)
+
+
+def cifar(device: str, quick: bool) -> Iterator[Row]:
+    """The base system of class-incremental CIFAR-100, ResNet-18."""
+    yield Row("images", have_data())
+    config = resolve(CIFAR, **({"runs": 2, "scale": "tiny"} if quick else {"runs": 30, "scale": "paper"}))
+    yield from stacked(config, 1 if quick else 4, 1 if quick else 2, device, compile=not quick)
 
 
 def main() -> None:
@@ -203,7 +210,6 @@ def main() -> None:
         continual_imagenet(options.steps, options.compile),
         incremental_cifar100(max(options.steps // 12, 1), options.compile),
     ]
-    tables.append(on_a_gpu() if torch.cuda.is_available() else ["No GPU here: its stacks were not measured."])
     text = "\n\n".join("\n".join(lines) for lines in tables) + "\n"
     sys.stdout.write(text)
     if options.out:

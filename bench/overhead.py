@@ -15,10 +15,9 @@ from __future__ import annotations
 import argparse
 import ctypes
 import sys
-import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from by_hand import BY_HAND
 from cases import OPTIMIZERS, Case, cases
 from overhead_page import page
+from sections import Row, clock
 
 import neoteny
 from neoteny import Plasticity, PlasticityWarning
@@ -46,6 +46,7 @@ OUT = Path(__file__).parents[1] / "docs" / "evidence"
 UPDATES = 10_000
 RATES = (1e-5, 1e-4, 1e-3)
 TURN, STEPS = 0.05, 128  # seconds of a turn, steps at most
+GPT = "GPT, 8 x 128 tokens"
 SB3 = "Stable-Baselines3's PPO"
 KEYS = ("network", "optimizer", "method")
 
@@ -95,8 +96,9 @@ class Loop:
                 go_on(self.plasticity, self.optimizer, method)
 
     def turn(self, steps: int) -> float:
-        """Seconds of the core for a step."""
-        start = time.process_time()
+        """Seconds for a step, of the core or of the accelerator."""
+        device = str(self.case.x.device)
+        start = clock(device)
         for _ in range(steps):
             self.optimizer.zero_grad()
             self.case.loss(self.model(self.case.x), self.case.y).backward()
@@ -106,7 +108,7 @@ class Loop:
                 self.rule.before()
                 self.optimizer.step()
                 self.rule.after()
-        return (time.process_time() - start) / steps
+        return (clock(device) - start) / steps
 
 
 def go_on(plasticity: Plasticity, optimizer: torch.optim.Optimizer, method: ContinualBackprop) -> None:
@@ -162,9 +164,9 @@ def in_sb3(method: Method, rounds: int, steps: int) -> dict[str, float | None]:
         return PPO("MlpPolicy", gymnasium.make("CartPole-v1"), seed=0, device="cpu", n_steps=steps)
 
     def turn(one: Any) -> float:
-        start = time.process_time()
+        start = clock()
         one.learn(steps, reset_num_timesteps=False)
-        return time.process_time() - start
+        return clock() - start
 
     bare, attached = agent(), agent()
     seen, _ = attached.policy.obs_to_tensor(attached.observation_space.sample())
@@ -176,6 +178,24 @@ def in_sb3(method: Method, rounds: int, steps: int) -> dict[str, float | None]:
         go_on(plasticity, attached.policy.optimizer, method)
     turns = [(turn(bare), turn(attached)) for _ in range(rounds)]
     return Measured([b for b, _ in turns], [a for _, a in turns], []).row()
+
+
+def stacked(device: str, quick: bool) -> Iterator[Row]:
+    """What continual backpropagation adds to a step of a GPT on an accelerator."""
+    warnings.simplefilter("ignore", PlasticityWarning)
+    torch.manual_seed(0)
+    name = "17-64-64-6, 64" if quick else GPT
+    case = cases()[name]
+    case = replace(
+        case,
+        make=lambda make=case.make: make().to(device),
+        **{part: getattr(case, part).to(device) for part in ("x", "y", "reference")},
+    )
+    for optimizer in ("Adam", "Adam, fused"):
+        for rate in RATES:
+            found = measure(case, optimizer, ContinualBackprop(replacement_rate=rate), 2 if quick else 5)
+            yield Row(f"{name}, {optimizer}: µs of a bare step, beside cbp at {rate:g}", found["bare_us"] or 0.0)
+            yield Row(f"{name}, {optimizer}: with cbp at {rate:g}, times a bare step", found["best"] or 0.0, "1.03")
 
 
 def planned(only: str, methods: list[str], quick: bool) -> Iterator[tuple[str, str, Case | None, str, Method]]:

@@ -4,14 +4,14 @@
     python bench/replay.py --sections update
 
 Sides take turns in one process; the seconds are those of the core, and of each side the best turn counts. `--device
-cuda` measures ten agents stacked on a GPU instead.
+cuda` measures ten agents stacked on a GPU instead (`stacked`).
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 import torch
 from plain_sac import PlainBuffer, PlainSAC
-from sections import Sections, asked_and_measured, measure
+from sections import Row, Sections, asked_and_measured, measure, speed
 
 from neoteny.envs import MujocoVectorEnv
 from neoteny.nn import SoftActorCritic
@@ -30,7 +30,7 @@ ROBOT, OBSERVATIONS, ACTIONS, HIDDEN, BATCH = "HalfCheetah-v5", 17, 6, 256, 256
 ASKED = {"ordinary": 1.5, "products": 1.5, "sampling": 0.05, "memory": 1.05}
 
 
-def ours(runs: int = 1, ratio: float = 1.0, device: str = "cpu", precision: str = "float32") -> SAC:
+def ours(runs: int = 1, ratio: float = 1.0, device: str = "cpu", precision: str = "float32", **options: Any) -> SAC:
     """Agents that learn at once, with transitions in their buffer."""
     settings = SACSettings(replay_ratio=ratio, learning_starts=0, segment=10, capacity=100_000)
     agents = SAC(
@@ -40,6 +40,7 @@ def ours(runs: int = 1, ratio: float = 1.0, device: str = "cpu", precision: str 
         seeds=range(runs),
         device=device,
         precision=precision,
+        **options,
     )
     rng, shape, no = np.random.default_rng(0), (runs, 10_000), np.zeros((runs, 10_000), bool)
     agents.buffer.add(
@@ -191,19 +192,12 @@ def _resident() -> float:
     return pages * resource.getpagesize()
 
 
-def stacked(rounds: int, device: str) -> list[str]:
+def stacked(device: str, quick: bool) -> Iterator[Row]:
     """Updates a second of ten agents side by side on an accelerator."""
-    agents = ours(runs=10, device=device)
-    generators = agents._generators(0)
-    agents._learn(64, generators)
-    speeds = []
-    for _ in range(rounds):
-        torch.accelerator.synchronize()
-        begun = time.perf_counter()
-        agents._learn(320, generators)
-        torch.accelerator.synchronize()
-        speeds.append(320 * 10 / (time.perf_counter() - begun))
-    return [f"Ten agents stacked on {device}: {max(speeds):,.0f} updates a second."]
+    runs, updates = (2, 2) if quick else (10, 320)
+    agents = ours(runs=runs, device=device, compile=not quick)
+    work = partial(agents._learn, updates, agents._generators(0))
+    yield from speed(f"{runs} agents as one stack", "updates", runs * updates, work, device)
 
 
 SECTIONS: Sections = {

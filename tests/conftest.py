@@ -15,6 +15,15 @@ settings.register_profile(
 settings.load_profile("neoteny")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that are marked `cuda` are skipped where they cannot run."""
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device, and this machine has none")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """One thread a test process: the workers share the cores, and sums keep their order."""

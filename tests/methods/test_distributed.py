@@ -257,7 +257,7 @@ def test_sharded_networks_want_their_units_found_before(monkeypatch):
         neoteny.attach(model, torch.optim.SGD(model.parameters(), 0.1), ReDo(), torch.zeros(2, 4))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="NCCL needs a GPU, and this machine has none")
+@pytest.mark.cuda
 def test_on_gpus():
     world = min(2, torch.cuda.device_count())
     results = run(world, _on_gpu, backend="nccl", start="spawn")

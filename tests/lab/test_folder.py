@@ -94,6 +94,17 @@ def test_provenance_has_the_command_without_the_programs_folder(monkeypatch, pro
     assert provenance()["command"] == "neoteny run x --grid 'a=1 2'"
 
 
+def test_provenance_has_a_script_with_its_place_below_the_working_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for typed, kept in (
+        ("docs/mine.py", "docs/mine.py"),
+        (str(tmp_path / "docs" / "mine.py"), "docs/mine.py"),
+        ("/elsewhere/mine.py", "mine.py"),
+    ):
+        monkeypatch.setattr("sys.argv", [typed, "--only", "a"])
+        assert provenance()["command"] == f"python {kept} --only a"
+
+
 def test_provenance_says_where_numbers_come_from(tmp_path, config):
     content = provenance("neoneny run x")
     assert {"torch", "numpy", "polars", "neoteny", "python"} <= content["versions"].keys()

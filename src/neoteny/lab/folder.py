@@ -292,10 +292,15 @@ def provenance(command: str | None = None) -> dict[str, Any]:
 
 
 def _command() -> str:
-    """The command that was typed, without the program's folder; `python -m neoteny` counts as `neoteny`."""
+    """The command that was typed, without folders outside the working one; `python -m neoteny` counts as `neoteny`."""
     program, *arguments = sys.argv or [""]
     path = Path(program)
-    return shlex.join([path.parent.name if path.name == "__main__.py" else path.name, *arguments])
+    if path.name == "__main__.py":
+        return shlex.join([path.parent.name, *arguments])
+    if path.suffix != ".py":
+        return shlex.join([path.name, *arguments])
+    here = path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path.name
+    return shlex.join(["python", str(here), *arguments])
 
 
 def _cpu() -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from neoteny.cli.main import main
 from neoteny.report.claims.criteria import Outcome
-from neoteny.report.claims.page import Judgement
+from neoteny.report.claims.page import Judgement, markdown
 from neoteny.report.claims.planning import further_runs
 
 
@@ -46,3 +48,13 @@ def test_the_command_plans_from_run_folders(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["claims", "--plan"]) == 0
     assert "undecided claims" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_figure_that_was_not_run_is_named_below_the_table_of_those_that_were():
+    made, missing = judgement("it holds", "holds"), judgement("it waits", "not yet run")
+    together = markdown([made, missing])
+    assert "| it waits |" in together  # its figure has another claim that was decided
+    apart = markdown([made, replace(missing, figure="g")])
+    assert "| it holds |" in apart
+    assert "it waits" not in apart
+    assert "- b, 1 claims: `neoteny figure g`." in apart

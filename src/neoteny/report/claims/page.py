@@ -71,9 +71,11 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
         waiting = {}
         for benchmark in dict.fromkeys(one.benchmark for one in mine):
             section = [one for one in mine if one.benchmark == benchmark]
-            if all(one.outcome.verdict == "not yet run" for one in section):
-                waiting[benchmark] = section
-            else:
+            begun = {one.figure for one in section if one.outcome.verdict != "not yet run"}
+            if any(one.figure not in begun for one in section):
+                waiting[benchmark] = [one for one in section if one.figure not in begun]
+            if begun:
+                section = [one for one in section if one.figure in begun]
                 parts += [f"{'###' if several else '##'} {benchmark}", *_notes(section), *_section(section)]
         parts += [_waiting(waiting)] if waiting else []
     if remarks.strip():
@@ -82,7 +84,7 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
 
 
 def _waiting(sections: Mapping[str, Sequence[Judgement]]) -> str:
-    """Benchmarks without any verdict, and how to see what their figures need."""
+    """Figures without any verdict, and how to see what they need."""
     lines = []
     for benchmark, section in sections.items():
         names = dict.fromkeys(one.figure for one in section)

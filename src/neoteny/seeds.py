@@ -13,7 +13,7 @@ import numpy as np
 
 from neoteny.errors import SettingError
 
-__all__ = ["DATA", "ENVIRONMENT", "METHOD", "WEIGHTS", "checked_seed", "generator", "run_seeds"]
+__all__ = ["DATA", "ENVIRONMENT", "FRESH", "METHOD", "WEIGHTS", "checked_seed", "generator", "run_seeds"]
 
 WEIGHTS = 0
 """Initial weights."""
@@ -23,6 +23,8 @@ METHOD = 2
 """What a method draws: fresh weights, perturbations, random choices."""
 ENVIRONMENT = 3
 """Environments and the actions taken in them."""
+FRESH = 4
+"""Networks that begin anew beside a run, one generator a task."""
 
 
 def generator(run_seed: int, purpose: int, *extra: int) -> np.random.Generator:
@@ -30,7 +32,7 @@ def generator(run_seed: int, purpose: int, *extra: int) -> np.random.Generator:
 
     Args:
         run_seed: the run's own seed, at least 0.
-        purpose: `WEIGHTS`, `DATA`, `METHOD` or `ENVIRONMENT`.
+        purpose: `WEIGHTS`, `DATA`, `METHOD`, `ENVIRONMENT` or `FRESH`.
         extra: further whole numbers, if a purpose needs several generators (a layer, a probe).
 
     The same arguments give the same numbers on every machine:

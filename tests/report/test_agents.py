@@ -152,8 +152,11 @@ def test_what_first_and_last_mean_is_the_figures_to_say(group):
     assert float(mine.mean) == pytest.approx((values[:, :2].mean(1) - values[:, -2:].mean(1)).mean())
     assert float(early.mean) == pytest.approx((values[:, 2:8].mean(1) - values[:, -4:].mean(1)).mean())
     assert claim.judge(told).verdict == "holds"
-    assert claim.describe(told) == "loss of standard PPO > 0 (first: 10% to 40%, last: 80% to 100% of the run)"
-    assert claim.describe(usual) == "loss of standard PPO > 0"
+    assert (
+        claim.describe(told)
+        == "loss of standard PPO, first to last, > 0 (first: 10% to 40%, last: 80% to 100% of the run)"
+    )
+    assert claim.describe(usual) == "loss of standard PPO, first to last, > 0"
 
 
 def test_the_claims_about_agents(tmp_path: Path):

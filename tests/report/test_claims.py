@@ -224,8 +224,8 @@ def test_a_curve_is_named_by_its_place_where_labels_differ():
     sizes = figure("nature-1b")
     larger = next(claim for claim in sizes.claims if claim.text == "A larger step size loses more")
     told = {scale: larger.describe(sizes.look(larger, scale, {})) for scale in ("paper", "small")}
-    assert told["paper"] == "loss of step size 0.01 - loss of step size 0.0001 > 0"
-    assert told["small"] == "loss of step size 0.02 - loss of step size 0.001 > 0"
+    assert told["paper"] == "loss of step size 0.01 - loss of step size 0.0001, first to last, > 0"
+    assert told["small"] == "loss of step size 0.02 - loss of step size 0.001, first to last, > 0"
 
 
 def test_judgements_from_runs(tmp_path: Path):
@@ -251,7 +251,7 @@ def test_judgements_from_runs(tmp_path: Path):
         line for line in page.splitlines() if line.startswith("| Continual backpropagation does not fall | small")
     )
     assert "**holds**" in row
-    assert "loss of cbp < 1 points" in row
+    assert "loss of cbp, first to last, < 1 points" in row
     number = row.split("|")[-2].strip()
     assert f"{number}. `{kept.commands[0]}`" in page
     assert page.rstrip().endswith("## Remarks\n\nBy hand.")

@@ -113,5 +113,5 @@ def test_the_page_says_whose_claims_they_are():
     page = markdown(entries)
     assert "## trainability\n\nNot the paper's" in page
     assert "[leaderboard](leaderboard.md)" in page
-    assert "loss of dropout > 2 points" in page
-    assert "loss of backprop > 0" in page
+    assert "loss of dropout, first to last, > 2 points" in page
+    assert "loss of backprop, first to last, > 0" in page

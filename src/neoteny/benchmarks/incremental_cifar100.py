@@ -193,6 +193,10 @@ class IncrementalCIFAR100(EpochBenchmark):
             rates=rates,
         )
 
+    def without_fresh(self) -> str:
+        """An increment has the classes of those before it, too."""
+        return "the system `retrained` has a new network for each increment: run it beside the others."
+
     def classes_seen(self, task: int) -> int:
         """The number of classes up to and including an increment."""
         return self.classes_per_increment * (task + 1)

@@ -144,6 +144,10 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
         """A new optimizer for each stage."""
         return (NewOptimizer(),)
 
+    def without_fresh(self) -> str:
+        """A stage has the images of the one before it, too."""
+        return "the system `fresh` has a new network for the last stage: run it beside the others."
+
     def network_settings(self) -> dict[str, Any]:
         """Kind and sizes."""
         inputs, classes = DATA[self.data].colours * self.pixels_of_side**2, DATA[self.data].classes

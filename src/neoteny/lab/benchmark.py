@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from neoteny.checks import require, require_count, require_positive
-from neoteny.errors import UnknownNameError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.kinds import Settings
 from neoteny.lab.overriding import override
 from neoteny.methods.base import Method  # needed at run time: the command line reads the class's annotations
@@ -109,12 +109,18 @@ class Benchmark(Settings, ABC):
     """examples in a step"""
     optimizer: Optimizer = SGD(step_size=0.01)
     """computes the update from the gradient"""
+    fresh_tasks: int = 0
+    """tasks at which a network that begins anew learns beside each run, evenly spread; 0: none"""
 
     def __post_init__(self) -> None:
         """Refuse settings that no benchmark can run with."""
         require_count(self, "tasks", "probe_size", "batch_size", least=1)
         require(self, "optimizer", isinstance(self.optimizer, Optimizer), "a neoteny.optim.Optimizer")
         require_positive(self, "step_size")
+        require_count(self, "fresh_tasks")
+        if self.fresh_tasks and (reason := self.without_fresh()):
+            raise SettingError(f"{self.ID}: fresh_tasks = {self.fresh_tasks} cannot be: {reason} Leave it at 0.")
+        require(self, "fresh_tasks", self.fresh_tasks <= self.tasks, f"at most the {self.tasks} tasks of the run")
 
     @property
     def step_size(self) -> float:
@@ -148,13 +154,20 @@ class Benchmark(Settings, ABC):
     def timeline(self) -> Timeline:
         """When tasks and bins end, and when the network is measured and tested."""
 
+    def without_fresh(self) -> str:
+        """Why no network that begins anew can learn a task beside the run (`fresh_tasks`); empty where one can."""
+        return "agents learn from what they do themselves, so a new one cannot learn from the same examples."
+
     def settings(self) -> dict[str, Any]:
-        """Every field and `steps` as a plain dict; for the optimizer its name and step size."""
+        """Every field and `steps` as a plain dict; for the optimizer its name and step size.
+
+        `fresh_tasks` is there only where there are some: without, a run is that of versions which had no such setting.
+        """
         found: dict[str, Any] = {}
         for one in fields(self):
             if one.name == "optimizer":
                 found |= {"optimizer": self.optimizer.name, "step_size": self.step_size}
-            else:
+            elif one.name != "fresh_tasks" or self.fresh_tasks:
                 found[one.name] = getattr(self, one.name)
         return {**found, "steps": self.steps}
 
@@ -218,6 +231,16 @@ class StreamBenchmark(Benchmark):
     def build_objective(self) -> Objective | None:
         """What is learned from the stream's batches, where it is not `LOSS` with the optimizer."""
         return None
+
+    def without_fresh(self) -> str:
+        """Why no network that begins anew can learn a task beside the run (`fresh_tasks`); empty where one can."""
+        if type(self).build_objective is not StreamBenchmark.build_objective:
+            return "what is predicted here comes later, and a stretch of the stream is no task of its own."
+        if self.goal is not None:
+            return "a run is done with a task at its own moment, and a new network with the same task at another."
+        if self.classes_seen(0) is not None:
+            return "a task goes on with the classes of those before it."
+        return ""
 
     @abstractmethod
     def build_stream(self, seeds: Sequence[int], data_dir: str | Path | None = None) -> Stream:

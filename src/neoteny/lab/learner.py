@@ -115,7 +115,8 @@ class Learner:
         self.device = torch.device(device)
         self.seeds = tuple(seeds)
         self.methods = tuple(methods)
-        modules = [seeded(build_network, self.methods, example, seed) for seed in self.seeds]
+        self._build = lambda seed: seeded(build_network, self.methods, example, seed)
+        modules = [self._build(seed) for seed in self.seeds]
         template = modules[0]
         with stage("finding units"):
             self.network = units_of(template, example, chain, needed=any(m.needs_units for m in methods))
@@ -144,23 +145,15 @@ class Learner:
             reference_pass=ReferencePass(template, self.network) if needs_reference else None,
             acting=self._outputs if objective.interaction is not None else None,
         )
-        before = None
+        self._before = None
         if needs_reference:
             given = example.expand(len(modules), *example.shape) if reference is None else reference
-            before = past(given).to(self.device)
+            self._before = past(given).to(self.device)
         if objective.interaction is not None:
             _ = self._acting
-        hyper = settings_of_runs(varied or {}, objective, methods, len(modules), self.device)
-        carries = [
-            step.init(
-                tensors_of(module, self.device),
-                {name: value[run] for name, value in hyper.items()},
-                None if before is None else before[run],
-            )
-            for run, module in enumerate(modules)
-        ]
-        self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
-        self._clocks = Clocks([self._schedules(method, varied or {}) for method in self.methods])
+        self._varied = dict(varied or {})
+        hyper = settings_of_runs(self._varied, objective, methods, len(modules), self.device)
+        carries = self._carries(step, modules, hyper)
         compile = compile and (self.device.type != "cpu" or compiling.available())
         self._step_sizes: dict[str, Tensor] = {}
         if rated:  # tensors from the start: compiled graphs are always called with the same structure
@@ -176,15 +169,46 @@ class Learner:
             step,
             carries,
             hyper,
-            torch.stack([random.key(method_seed(seed), self.device) for seed in self.seeds]),
+            self._keys(),
             unroll if unroll is not None else kind.unroll_for(template, first),
             compile,
         )
         self.strategy.use(template, first)
 
-    def _schedules(self, method: Method, varied: Mapping[str, Sequence[float]]) -> list[Schedule] | None:
+    def _carries(
+        self, step: TrainingStep, modules: Sequence[nn.Module], hyper: Mapping[str, Tensor]
+    ) -> list[dict[str, Any]]:
+        """The carry of each run before its first step; the clocks and the initial weights are set to it."""
+        before = self._before
+        carries = [
+            step.init(
+                tensors_of(module, self.device),
+                {name: value[run] for name, value in hyper.items()},
+                None if before is None else before[run],
+            )
+            for run, module in enumerate(modules)
+        ]
+        self.initial_weights = stack([{n: c["tensors"][n].clone() for n in self.parameters} for c in carries])
+        self._clocks = Clocks([self._schedules(method) for method in self.methods])
+        return carries
+
+    def _keys(self) -> Tensor:
+        return torch.stack([random.key(method_seed(seed), self.device) for seed in self.seeds])
+
+    def begin_anew(self, seeds: Sequence[int]) -> None:
+        """Begin again, with the networks, keys, clocks and states of a learner of these seeds; what is compiled stays.
+
+        Args:
+            seeds: the run seed of each run; as many as before.
+        """
+        self.seeds = tuple(seeds)
+        strategy, self._best = self.strategy, None
+        strategy.keys, strategy.dropped = self._keys(), set()
+        strategy.load(stack(self._carries(strategy.step, [self._build(seed) for seed in seeds], strategy.hyper)))
+
+    def _schedules(self, method: Method) -> list[Schedule] | None:
         """The clock of every run, with the run's own settings; None for a method that needs none."""
-        own = {name.partition(".")[2]: v for name, v in varied.items() if name.startswith(f"{method.name}.")}
+        own = {name.partition(".")[2]: v for name, v in self._varied.items() if name.startswith(f"{method.name}.")}
         clocks = [
             method.bind({name: values[run] for name, values in own.items()}).schedule(self.network, seed)
             for run, seed in enumerate(self.seeds)

@@ -16,6 +16,7 @@ import torch
 from neoteny.lab.building import REFERENCES
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
+from neoteny.lab.fresh import Fresh, beside
 from neoteny.lab.learner import Learner
 from neoteny.lab.recorder import Unrecorded
 from neoteny.lab.training import Training
@@ -56,16 +57,20 @@ class Supervised(Training):
             learning |= {"objective": objective, "optimizer": None}
         else:
             learning["loss"] = problem.LOSS
+        learning["chain"], learning["precision"] = problem.CHAIN, getattr(problem, "precision", "float32")
+        learning["reference"] = self._stream.probe(REFERENCES)
         self._learner = Learner(
             problem.build_network,
             example,
             **learning,
-            chain=problem.CHAIN,
-            precision=getattr(problem, "precision", "float32"),
             rated=bool(self._timeline.rates),
             classes=problem.classes_seen(0),
-            reference=self._stream.probe(REFERENCES),
         )
+        self._fresh: Fresh | None = None
+        if problem.fresh_tasks:
+            protocol = (*type(problem).PROTOCOL, *problem.implied())
+            anew = Learner(problem.build_network, example, **beside(learning, protocol, self._learner.strategy.name))
+            self._fresh = Fresh(anew, config.seeds, problem.fresh_tasks, self._timeline)
         most = _SEGMENT_BYTES if device.type == "cpu" else _SEGMENT_BYTES_ELSEWHERE
         self._segment_steps = segment_length(4 * example.numel() * config.runs, most)
         self._position = 0
@@ -99,7 +104,7 @@ class Supervised(Training):
         Yields:
             The step, first 0, and the mean over the runs in the last bin.
         """
-        self._recorder, longest = Unrecorded(), self._segment_steps
+        self._recorder, self._fresh, longest = Unrecorded(), None, self._segment_steps
         yield 0, self._progress.value
         for end in np.unique(np.linspace(0, self._timeline.steps, moments + 1).round().astype(int))[1:]:
             while self._position < end:
@@ -118,8 +123,11 @@ class Supervised(Training):
             self._learner.scale_step_size(line.rates[start])
         stop = line.next_stop(start, self._segment_steps)
         batches = dict(zip(self._stream.PARTS, self._stream.next(stop - start), strict=True))
-        for metric, value in self._learner.advance(batches).items():
+        found = self._learner.advance(batches)
+        for metric, value in found.items():
             self._sums[metric] = self._sums[metric] + value if metric in self._sums else value
+        if self._fresh is not None:
+            self._fresh.advance(line.task(start), batches, found)
         self._position = stop
         if line.among(stop, line.bins):
             self._end_bin(line.bin_size(stop))
@@ -151,7 +159,7 @@ class Supervised(Training):
             self._bins[:], self._reached[:] = 0, False
 
     def _judge(self) -> None:
-        """Do what is due between two segments: validation, the best weights at the end of a task, a test, measures."""
+        """Do what is due between two segments: validation, best weights, tests, fresh networks, measures."""
         line, position = self._timeline, self._position
         if line.among(position, line.validations):
             self._learner.keep_best(self._test("validation"))
@@ -159,6 +167,11 @@ class Supervised(Training):
                 self._learner.restore_best()
         if line.among(position, line.tests):
             self._test("test")
+        if self._fresh is not None and line.among(position, line.tasks):
+            task = line.task(position - 1)
+            test = self._stream.held_out("test", task) if len(line.tests) else None
+            for metric, values in self._fresh.finish(task, self._learner, test).items():
+                self._record(metric, values)
         if line.among(position, line.looks):
             self._look((type(self._problem).MEASURES, self._stream.probe(self._problem.probe_size)))
 
@@ -176,11 +189,14 @@ class Supervised(Training):
             "goal": {"bins": self._bins, "reached": self._reached},
             "learner": self._learner.state_dict(),
             "stream": self._stream.state_dict(),
+            **({} if self._fresh is None else {"fresh": self._fresh.state_dict()}),
         }
 
     def _load_state(self, state: Mapping[str, Any]) -> None:
         self._learner.load_state_dict(state["learner"])
         self._stream.load_state_dict(state["stream"])
+        if self._fresh is not None:
+            self._fresh.load_state_dict(state["fresh"])
         self._position = int(state["position"])
         goal = state.get("goal", {})  # earlier versions had none
         self._bins, self._reached = (

@@ -7,10 +7,12 @@
 
 Effects within a curve are differences run by run; effects between two curves are differences between runs of the same
 seeds (Student's t), or between independent runs where no seeds are shared (Welch's t). "First" and "last" are the
-first and the last tenth of a run unless the figure says otherwise.
+first and the last tenth of a run unless the figure says otherwise. A loss is how much worse a run is at last than
+fresh networks at the same tasks, where these were recorded beside all curves of the criterion; otherwise how much worse
+it is at last than at first. The criterion's words say which.
 
 >>> Claim("Continual backpropagation does not fall", Keeps("cbp", 0.01)).describe(Look({}, "accuracy"))
-'loss of cbp < 1 points'
+'loss of cbp, first to last, < 1 points'
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class Criterion(ABC):
     """What decides a claim.
 
     Attributes:
-        words: the criterion in words, with `{}` for the label of each curve.
+        words: the criterion in words, with `{}` for the label of each curve, and `{against}` for what a loss is
+            counted from.
     """
 
     words: ClassVar[str] = ""
@@ -94,7 +97,8 @@ class Criterion(ABC):
         """What is compared with what; the series of `look` are not needed."""
         level = f"{100 * self.threshold:g}%" if look.share else f"{self.threshold:g}"
         labels, difference = map(look.label, self.curves), look.difference(self.threshold)
-        return self.words.format(*labels, metric=look.metric, difference=difference, level=level)
+        against = "last, beside fresh networks" if look.has_fresh(self.curves) else "first to last"
+        return self.words.format(*labels, metric=look.metric, difference=difference, level=level, against=against)
 
     @abstractmethod
     def judge(self, look: Look, level: float = 0.95) -> Outcome:
@@ -182,28 +186,28 @@ class _OfTwo(Criterion):
 
 class _Loss(Effect):
     def quantity(self, look: Look, curve: CurveName) -> Sample:
-        """How much worse each run is at last than at first."""
-        return look.change(curve) * -look.better
+        """How much worse each run is at last than fresh networks, or than at first; see the module."""
+        return look.loss(curve, look.has_fresh(self.curves))
 
 
 class Falls(_OfOne, _Loss):
-    """A curve is worse at last than at first."""
+    """A curve loses: it is worse at last."""
 
-    words = "loss of {} > 0"
+    words = "loss of {}, {against}, > 0"
 
 
 class FallsMore(_OfTwo, _Loss):
     """One curve loses more than another."""
 
-    words = "loss of {} - loss of {} > 0"
+    words = "loss of {} - loss of {}, {against}, > 0"
 
 
 @dataclass(frozen=True)
 class Loses(Falls):
-    """A curve is worse at last than at first by more than a margin."""
+    """A curve loses more than a margin."""
 
     margin: float
-    words = "loss of {} > {difference}"
+    words = "loss of {}, {against}, > {difference}"
 
     @property
     def threshold(self) -> float:
@@ -212,9 +216,9 @@ class Loses(Falls):
 
 
 class Keeps(Loses):
-    """A curve is at last as good as at first, up to a margin."""
+    """A curve loses nothing, up to a margin."""
 
-    words = "loss of {} < {difference}"
+    words = "loss of {}, {against}, < {difference}"
     below = True
 
 

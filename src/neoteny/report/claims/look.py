@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from neoteny.report.runs.curve import Curve
+from neoteny.report.runs.curve import FIRST, LAST, Curve, Window
 from neoteny.report.runs.metrics import direction, is_share
 from neoteny.report.runs.series import Axis, Series, curve_of
+from neoteny.report.statistics.plasticity import has_fresh, loss_of_plasticity
 from neoteny.report.statistics.sample import Sample
 
 __all__ = ["FIRST", "LAST", "CurveName", "Look", "Window", "percent"]
 
-Window = tuple[float, float]
-"""A part of a run, as shares of it."""
-FIRST, LAST = (0.0, 0.1), (0.9, 1.0)
 CurveName = str | int
 """A curve of a figure: its label, or its place from 0 on where the labels differ from scale to scale."""
 
@@ -68,12 +64,7 @@ class Look:
 
     def sample(self, curve: CurveName, window: Window) -> Sample:
         """The mean of each run over a window."""
-        recorded = self._curve(self.label(curve))
-        start, stop = (share * int(recorded.steps[-1]) for share in window)
-        inside = (recorded.steps > start) & (recorded.steps <= stop)
-        if not inside.any():
-            inside[np.argmin(np.abs(recorded.steps - (start + stop) / 2))] = True
-        return Sample(recorded.values[:, inside].mean(axis=1), self.series[self.label(curve)].seeds)
+        return Sample(self._curve(self.label(curve)).over(window), self.series[self.label(curve)].seeds)
 
     def length(self, curve: CurveName) -> float:
         """Where a curve ends on the axis."""
@@ -82,6 +73,19 @@ class Look:
     def change(self, curve: CurveName) -> Sample:
         """Last minus first, run by run."""
         return self.sample(curve, self.last) - self.sample(curve, self.first)
+
+    def has_fresh(self, curves: Iterable[CurveName]) -> bool:
+        """Whether fresh networks were recorded beside all of these curves."""
+        labels = [self.label(curve) for curve in curves]
+        return not self.layer and all(
+            label in self.series and has_fresh(self.series[label], self.metric) for label in labels
+        )
+
+    def loss(self, curve: CurveName, fresh: bool) -> Sample:
+        """How much worse each run is at last than a fresh network at the same tasks, or else than it was at first."""
+        if fresh:
+            return loss_of_plasticity(self.series[self.label(curve)], self.metric, self.last, self.axis)
+        return self.change(curve) * -self.better
 
     def difference(self, value: float) -> str:
         """A difference of the metric, as text."""
@@ -92,7 +96,7 @@ class Look:
         used = [
             f"{name}: {percent(own)}"
             for name, own, usual in (("first", self.first, FIRST), ("last", self.last, LAST))
-            if own != usual and (name in text or "loss of" in text)
+            if own != usual and name in text
         ]
         return f" ({', '.join(used)} of the run)" if used else ""
 

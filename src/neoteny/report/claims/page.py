@@ -60,8 +60,12 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
         "A claim *holds* if the whole 95% interval of the effect lies on its side of the threshold, *does not hold* if "
         "it lies on the other side, and is *undecided* if the threshold lies within. Effects are differences within "
         "runs or between runs of the same seeds (Student's t), or between independent runs (Welch's t). First and last "
-        "are the first and the last tenth of a run, or what the test says in brackets; a loss is how much worse it is "
-        "at last. The intervals are not corrected for the number of claims.",
+        "are the first and the last tenth of a run, or what the test says in brackets. The intervals are not corrected "
+        "for the number of claims.",
+        "A loss says what it is counted from. *Last, beside fresh networks*: how much worse the run is at its last "
+        "tasks than networks that begin anew at these tasks and learn from the same examples with the same optimizer. "
+        "*First to last*: how much worse it is at last than at first, where no fresh networks were recorded "
+        "(`--fresh-tasks`). A run that still learns from scratch in its first tenth gains there, whatever it loses.",
     ]
     papers = dict.fromkeys(one.paper for one in judgements)
     several = len([paper for paper in papers if paper]) > 1

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from neoteny.errors import RunFolderError
+from neoteny.report.figures.fresh import draw_fresh
 from neoteny.report.figures.layout import (
     EDGE,
     direct_labels,
@@ -93,6 +94,7 @@ def learning_curves(
         figure = axes.get_figure(root=True) if axes is not None else None
         if axes is not None and isinstance(figure, Figure):
             draw_lines(axes, metric, curves, bands, hues)
+            draw_fresh(axes, group.series, metric, hues, theme, kind=interval)
             axes.set_xlabel(AXES[group.unit])
             axes.legend(handles=line_handles(group.series, hues), frameon=False)
         else:
@@ -102,6 +104,7 @@ def learning_curves(
             lost = draw_lines(axes, metric, curves, bands, hues, ticks=4 if narrow else 6)
             axes.set_xlabel(AXES[group.unit])
             notes = small_print(group.series, curves, interval, [group.series[index].label for index in lost])
+            notes += draw_fresh(axes, group.series, metric, hues, theme, kind=interval)
             notes += mark_changes(axes, group.series, theme)
             lay_out(figure, axes, group, bands, hues, notes, theme, height, direct=not narrow)
     return figure

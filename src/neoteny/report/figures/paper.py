@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.report.figures.curves import AXES, WIDE, draw_lines, last_step, lay_out, mark_changes, small_print
+from neoteny.report.figures.fresh import draw_fresh
 from neoteny.report.figures.panels import measures
 from neoteny.report.figures.style import LIGHT, Theme, colours, count, drawing, new_figure
 from neoteny.report.papers.records import PaperFigure
@@ -99,6 +100,8 @@ def _curves(
             series, curves, figure.interval, [series[index].label for index in lost],
             what=_points(figure), unit=figure.axis,
         )  # fmt: skip
+        if not figure.minus and not figure.at_end:
+            what += draw_fresh(axes, series, figure.metric, hues, theme, kind=figure.interval, axis=figure.axis)
         if figure.minus:
             what.append(f"Differences are taken between runs of the same seed, from {figure.minus.label}.")
         late = [one.label for one in series if one.label in figure.at_end]

@@ -69,7 +69,8 @@
     const most = trim && wide > 0 ? part(sorted, 0.98) + 0.25 * wide : Infinity;
     const room = 0.5 * (Math.min(high, most) - low) || 0.1 * Math.abs(high) || 0.05;
     let bottom = low, top = Math.min(high, most);
-    const bounds = lines.flatMap((line) => [...within(line, "low"), ...within(line, "high")]).sort(ascending);
+    const circles = lines.flatMap((line) => (line.fresh ? within(line.fresh, "mean") : []));
+    const bounds = [...circles, ...lines.flatMap((line) => [...within(line, "low"), ...within(line, "high")])].sort(ascending);
     if (bounds.length) {
       bottom = Math.min(low, Math.max(bounds[0], low - room));
       top = Math.min(most, Math.max(high, Math.min(bounds[bounds.length - 1], high + room)));
@@ -249,6 +250,16 @@
           shape(ctx, line.mark, plot.valToPos(line.x[at], "x", true), plot.valToPos(line.mean[at], "y", true), size);
         }
       });
+      for (const { fresh, hue } of this.drawn.filter((line) => line.fresh)) { // networks that begin anew at a task
+        ctx.strokeStyle = hue;
+        ctx.lineWidth = 1.5 * ratio;
+        fresh.x.forEach((x, at) => {
+          if (x < from || x > to || fresh.mean[at] == null) return;
+          ctx.beginPath();
+          ctx.arc(plot.valToPos(x, "x", true), plot.valToPos(fresh.mean[at], "y", true), size, 0, 2 * Math.PI);
+          ctx.stroke();
+        });
+      }
       const { min, max } = plot.scales.y;
       const beyond = this.drawn.filter((line) => !line.mean.some((value, at) => value >= min && value <= max && line.x[at] >= from && line.x[at] <= to));
       if (beyond.length) { // never out of sight without a word

@@ -17,8 +17,10 @@ from neoteny.report.figures.panels import layers_of
 from neoteny.report.figures.style import DARK, LIGHT, colours
 from neoteny.report.runs.curve import Curve, rebin
 from neoteny.report.runs.groups import Group
-from neoteny.report.runs.metrics import in_words, is_share
+from neoteny.report.runs.metrics import FRESH, in_words, is_share
+from neoteny.report.runs.series import Series
 from neoteny.report.statistics.intervals import Kind, mean_interval
+from neoteny.report.statistics.plasticity import has_fresh
 
 __all__ = ["Chart", "Look", "chart", "charts", "data", "looks", "panel"]
 
@@ -104,6 +106,7 @@ def chart(group: Group, metric: str, layer: str, interval: Kind, bin_size: int |
             "system": place,
             "x": _steps(curve),
             **{key: _short(getattr(band, key)) for key in ("mean", "low", "high")},
+            **_circles(group.series[place], metric, layer),
         }
         for place, (curve, band) in enumerate(zip(curves, bands, strict=True))
         if np.isfinite(band.mean).any()
@@ -157,6 +160,14 @@ def panel(place: int, about: str, kind: str = "", only: int | None = None) -> st
     """
     own = "" if only is None else f' data-only="{only}"'
     return f'<div class="panel {kind}" data-chart="{place}"{own} role="img" aria-label="{escape(about)}"></div>'
+
+
+def _circles(series: Series, metric: str, layer: str) -> dict[str, Any]:
+    """The means of fresh networks, where they were recorded."""
+    if layer or not has_fresh(series, metric):
+        return {}
+    curve = series.curve(f"{FRESH}{metric}")
+    return {"fresh": {"x": curve.steps.tolist(), "mean": _short(mean_interval(curve.values).mean)}}
 
 
 def _steps(curve: Curve) -> Any:

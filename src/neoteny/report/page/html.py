@@ -18,11 +18,12 @@ from string import Template
 from typing import Any
 
 from neoteny.report.figures.curves import AXES, learning_curves
+from neoteny.report.figures.fresh import WORDS
 from neoteny.report.figures.panels import measures, sheets
 from neoteny.report.figures.style import DARK, LIGHT, render
 from neoteny.report.files import write
 from neoteny.report.page import charts
-from neoteny.report.page.sentences import amount, reference, same_stream, sentences, verdict
+from neoteny.report.page.sentences import against_fresh, amount, reference, same_stream, sentences, verdict
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, Runs, load
 from neoteny.report.runs.metrics import direction, in_words, is_performance
@@ -138,6 +139,7 @@ class _Section:
         parts = [f"<h2>{escape(group.title)}</h2>", f'<p class="lead">{escape(_what_was_run(group))}</p>']
         if self.tables:
             said = sentences(group, self.tables[0], self.base, self.found[0])
+            said += against_fresh(group, self.tables[0].metric)
             parts.append(f'<ul class="said">{"".join(f"<li>{escape(one)}</li>" for one in said)}</ul>')
         warnings = [f"{one.label}: {_ended(one)}" for one in group.series if one.ended]
         warnings += [f"{one.label}: {_unstable(one)}" for one in group.series if one.unstable]
@@ -241,7 +243,8 @@ class _Section:
         joined = max(one.joined for one in shown)
         points = f"; bins of {' or '.join(f'{size:,}' for size in sizes)} {self.group.unit}" * bool(sizes)
         points += f", up to {joined} of them joined to a point" * (joined > 1)
-        return f"{band}{points}. {HOW_TO}"
+        circles = f" {WORDS}" * any("fresh" in line for one in shown for line in one.content["lines"])
+        return f"{band}{points}.{circles} {HOW_TO}"
 
     def _table(self, table: FinalTable, found: Mapping[str, Difference]) -> str:
         csv = table.write(self.to / "figures" / f"{self.slug}-{_file_name(table.metric)}.csv")

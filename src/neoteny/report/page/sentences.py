@@ -1,7 +1,8 @@
 """What a group's runs show, in sentences: how the reference went, and how the others ended beside it.
 
 All systems are compared with one reference, seed by seed, in the last tenth of the stream. Whether one is better is
-said only where the paired test says so after Holm's correction for the number of comparisons.
+said only where the paired test says so after Holm's correction for the number of comparisons. Where fresh networks were
+recorded, each system is also held against them.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import math
 from collections.abc import Mapping
 
 from neoteny.report.runs.groups import Group
-from neoteny.report.runs.metrics import direction, in_words
+from neoteny.report.runs.metrics import direction, in_words, is_share
 from neoteny.report.runs.series import Series, settings_of
 from neoteny.report.statistics.cell import Cell
 from neoteny.report.statistics.final_table import FinalRow, FinalTable
 from neoteny.report.statistics.paired import Difference
+from neoteny.report.statistics.plasticity import has_fresh, loss_of_plasticity
 
-__all__ = ["ALPHA", "amount", "beside", "reference", "same_stream", "sentences", "verdict"]
+__all__ = ["ALPHA", "against_fresh", "amount", "beside", "reference", "same_stream", "sentences", "verdict"]
 
 ALPHA = 0.05
 BASE = "backprop"
@@ -85,6 +87,28 @@ def sentences(group: Group, table: FinalTable, base: int, found: Mapping[str, Di
         worst = [order[-1]] if verdict(found[order[-1]], metric) < 0 else []
         order = [*order[: EACH - 1], *worst]
     return [*said, *(beside(name, found[name], table, reference.system) for name in order)]
+
+
+def against_fresh(group: Group, metric: str) -> list[str]:
+    """How each system learns its last tasks beside networks that begin anew there; nothing where none were recorded."""
+    said = []
+    for one in group.series:
+        if not has_fresh(one, metric):
+            continue
+        lost, share = loss_of_plasticity(one, metric), is_share(metric)
+        cell = Cell.of(lost.interval())
+        if not math.isfinite(cell.mean):
+            continue
+        size, points = amount(cell, share).lstrip("+−"), " points" * share
+        where = "behind" if cell.mean > 0 else "ahead of"
+        verdict = "plasticity was lost" if cell.low > 0 else "what it had learned helps" if cell.high < 0 else ""
+        verdict = verdict or "whether plasticity was lost cannot be told"
+        sure = f"95% interval of the loss {_interval(cell, share)}, " if math.isfinite(cell.low) else ""
+        said.append(
+            f"{one.label}: at its last tasks its {in_words(metric)} is {size}{points} {where} that of networks that "
+            f"begin anew there; {verdict} ({sure}{_runs(cell.n)})."
+        )
+    return said
 
 
 def _course(row: FinalRow, table: FinalTable, best_of: str) -> str:

@@ -25,7 +25,9 @@ from neoteny.report.runs.settings import differing, flatten
 
 __all__ = ["LENGTHS", "Selection", "select", "uncommon"]
 
-LENGTHS = frozenset({"tasks", "increments", "steps", "bin_size", "test_every", "measure_every", "probe_size"})
+LENGTHS = frozenset(
+    {"tasks", "increments", "steps", "bin_size", "test_every", "measure_every", "probe_size", "fresh_tasks"}
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def select(group: Group | None, conditions: Sequence[Condition]) -> Selection:
     apart = differing([_fixed(condition) for condition in conditions])
     found = {}
     for condition, several in candidates[best].items():
-        one = max(several, key=lambda series: (series.runs, series.frame["step"].max()))
+        one = max(several, key=lambda one: (one.runs, one.frame["step"].max(), settings_of(one).get("fresh_tasks", 0)))
         own = {key: value for key, value in _fixed(condition).items() if key in apart}
         found[condition] = replace(one, label=condition.label, apart=own)
     return Selection(found, tuple(one for one in conditions if one not in found), settings[best])

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from neoteny.errors import SettingError
 
-__all__ = ["Curve", "rebin", "spacing"]
+__all__ = ["FIRST", "LAST", "Curve", "Window", "rebin", "spacing"]
+
+Window = tuple[float, float]
+"""A part of a run, as shares of it."""
+FIRST, LAST = (0.0, 0.1), (0.9, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,18 @@ class Curve:
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     bin_size: int
+
+    def over(self, window: Window) -> NDArray[np.float64]:
+        """The mean of each run over a window, [runs]; where nothing was recorded in it, what is nearest to its middle.
+
+        >>> Curve(np.array([10, 20, 30, 40]), np.array([[1.0, 2.0, 3.0, 5.0]]), 10).over((0.5, 1.0))
+        array([4.])
+        """
+        start, stop = (share * int(self.steps[-1]) for share in window)
+        inside = (self.steps > start) & (self.steps <= stop)
+        if not inside.any():
+            inside[np.argmin(np.abs(self.steps - (start + stop) / 2))] = True
+        return self.values[:, inside].mean(axis=1)
 
 
 def spacing(steps: NDArray[np.int64]) -> int:

@@ -17,7 +17,7 @@ from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.registry import base_and_version
 from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
-from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN, is_performance
+from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN, is_beside, is_performance
 from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
 from neoteny.report.runs.settings import differing, format_number
 from neoteny.report.runs.tidy import as_pandas, tidy
@@ -31,7 +31,7 @@ __all__ = ["Group", "Runs", "group_frames", "load", "load_any", "series_of"]
 ORDER = (
     "linear", "backprop", "tuned-adam", "l2", "l2-init", "shrink-and-perturb", "redo", "head-reset", "full-reset", "cbp"
 )  # fmt: skip
-RECORDING = ("bin_size", "measure_every")
+RECORDING = ("bin_size", "measure_every", "fresh_tasks")
 SCALES = ("paper", "small", "tiny")
 """The order of scales: the one that says most comes first."""
 
@@ -73,12 +73,14 @@ class Group:
         def order(name: str) -> tuple[bool, bool, str]:
             return not name.startswith("test_"), "accuracy" not in name, name
 
-        return tuple(sorted(filter(is_performance, self._recorded), key=order))
+        return tuple(
+            sorted((name for name in filter(is_performance, self._recorded) if not is_beside(name)), key=order)
+        )
 
     @property
     def measures(self) -> tuple[str, ...]:
         """What was measured on the networks: everything else."""
-        names = self._recorded - {*self.metrics, *self.diagnostics, *EVENTS, "friction"}
+        names = self._recorded - {*self.metrics, *self.diagnostics, *self._others}
         return tuple(sorted(names, key=lambda name: (name == "units_replaced", name)))
 
     @property
@@ -92,6 +94,11 @@ class Group:
         return tuple({id(source): source for series in self.series for source in series.sources}.values())
 
     @property
+    def _others(self) -> set[str]:
+        """What is neither a metric nor a measure."""
+        return {name for name in self._recorded if name in EVENTS or name == "friction" or is_beside(name)}
+
+    @property
     def _recorded(self) -> set[str]:
         return {name for series in self.series for name in series.frame["metric"].unique()}
 
@@ -102,7 +109,7 @@ class Group:
             UnknownNameError: it was not recorded.
             RunFolderError: none was.
         """
-        known = (*self.metrics, *self.measures, *self.diagnostics, *({"friction"} & self._recorded))
+        known = (*self.metrics, *self.measures, *self.diagnostics, *(self._others - EVENTS))
         if not known:
             raise RunFolderError(f"{self.title}: no metric was recorded; train for at least one bin.")
         if name is None:

@@ -8,9 +8,12 @@ __all__ = [
     "DIAGNOSTICS",
     "EVALUATION",
     "EVENTS",
+    "FRESH",
+    "OWN",
     "RETURN",
     "direction",
     "in_words",
+    "is_beside",
     "is_performance",
     "is_share",
     "layer_order",
@@ -24,6 +27,18 @@ EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_u
 """Recorded when they happen, not at set steps: they make no curves."""
 DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")
 """How the learning of agents went."""
+
+FRESH, OWN = "fresh_", "task_"
+"""Before the name of a metric: that of a network which began anew at a task, and the run's own over the same task."""
+
+
+def is_beside(metric: str) -> bool:
+    """Whether a metric was recorded to compare a run with fresh networks; see `neoteny.lab.fresh`.
+
+    >>> [is_beside(name) for name in ("fresh_loss", "task_test_accuracy", "loss")]
+    [True, True, False]
+    """
+    return metric.startswith((FRESH, OWN)) and is_performance(metric)
 
 
 def is_performance(metric: str) -> bool:

@@ -1,4 +1,4 @@
-"""`bench/gpu.py`: every part works at a tiny size on a CPU, and the page keeps what was measured before a cut."""
+"""`bench/gpu.py` and `bench/cost.py`: parts work at a tiny size on a CPU, and pages say what is missing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+import cost
 import gpu
 from sections import Row
 
@@ -73,3 +74,20 @@ def test_without_a_gpu_it_says_what_it_would_do(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu"])
     with pytest.raises(SystemExit):
         gpu.main()
+
+
+def test_costs_are_measured_steps_times_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "GPU", tmp_path / "gpu.json")
+    works = {work.name.partition(":")[0]: work for work in cost.experiments()}
+    assert works["Fig. 1c"].steps == 5 * 30 * 5_000 * 250 * 12 and works["Fig. 1c"].gpu is None
+    assert works["Fig. 1c"].row().endswith("|  |  |")
+    rows = {"30 runs as one stack: run-steps a second": [1e6, ""]}
+    cost.GPU.write_text(json.dumps({"device": "a GPU", "parts": {"imagenet": {"rows": rows}}}), "utf-8")
+    work = next(cost.experiments())
+    assert work.row().endswith(f"| {2.25e9 / 1e6 / 3600:.3g} | {2.25e9 / 1e6 / 3600 / 8 / 24:.3g} |")
+    page = tmp_path / "page.md"
+    page.write_text("| case | ms |\n|---|---:|\n| a | 1 |\n\n| side | ms a step |\n|---|---:|\n| a | 2,500.5 us |\n")
+    monkeypatch.setattr(cost, "EVIDENCE", tmp_path)
+    assert cost.cell("page.md", "side", "a", "ms a step") == 2_500.5
+    with pytest.raises(SystemExit, match=r"page\.md has no number for 'b'"):
+        cost.cell("page.md", "side", "b", "ms a step")

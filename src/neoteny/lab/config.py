@@ -10,21 +10,29 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from hashlib import sha256
 from typing import Any, TypeVar
 
 from neoteny import registry
 from neoteny.checks import known_keywords, shown
-from neoteny.errors import NeotenyError, SettingError, UnknownNameError
+from neoteny.errors import NeotenyError, SettingError
 from neoteny.kinds import with_kinds
 from neoteny.lab.benchmark import Benchmark
+from neoteny.lab.config_file import (
+    by_part,
+    import_class,
+    made,
+    optimizer_of,
+    own_methods,
+    require_whole_file,
+    target_of,
+)
 from neoteny.lab.former_names import SCHEMA, brought_up_to_date
+from neoteny.lab.labels import flat, label
 from neoteny.lab.overriding import Overrides, override
 from neoteny.lab.plain import plain, read_yaml, write_yaml
-from neoteny.lab.presets import Asked, Classes, asked, axes_of, method_name, system_of
+from neoteny.lab.presets import Asked, asked, axes_of, method_name, system_of
 from neoteny.methods.base import Method
 from neoteny.notebook import table
 from neoteny.optim.base import Optimizer
@@ -36,7 +44,6 @@ DEFAULT_SCALE = "small"
 DEFAULT_RUNS = 10
 MOST_RUNS = 100_000  # of a stack: each has its line in metrics and configurations
 MOST_SEED = 2**62
-LONGEST_LABEL = 200  # file systems allow names of 255 bytes; films and archives make the name longer
 
 T = TypeVar("T")
 System = str | Method | Sequence[str | Method]
@@ -127,7 +134,7 @@ class RunConfig:
     def _repr_html_(self) -> str:
         """Every setting, as a table for notebooks."""
         caption = f"{self.benchmark} at scale {self.scale}: {self.label}, {self.runs} runs from seed {self.seed}"
-        rows = _flat(self.problem, {method.name: method for method in self.interventions}).items()
+        rows = flat(self.problem, {method.name: method for method in self.interventions}).items()
         return table(caption, ("setting", "value"), [row for row in rows if row[0] not in self.varied])
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,10 +156,10 @@ class RunConfig:
         """
         content = {"classes": {}, **brought_up_to_date(content)}
         content.pop("execution", None)  # of the folder, which reads it itself
-        _require_whole_file(content)
+        require_whole_file(content, _KEYS)
         entry, benchmark = _benchmark_of(content)
-        own = _own_methods(content["classes"])
-        usual = _preset(benchmark, Asked(content["method"], classes=_by_part(own, benchmark)), content["scale"])
+        own = own_methods(content["classes"])
+        usual = _preset(benchmark, Asked(content["method"], classes=by_part(own, benchmark)), content["scale"])
         settings = {key: value for key, value in content["settings"].items() if key != "steps"}
         methods = content["methods"].items()
         config = _record(
@@ -160,8 +167,8 @@ class RunConfig:
             content["method"],
             content["scale"],
             usual,
-            override(usual[0], {**settings, "optimizer": _optimizer_of(content)}, entry.name),
-            {name: override(_made(own.get(name) or registry.method(name).load()), v, name) for name, v in methods},
+            override(usual[0], {**settings, "optimizer": optimizer_of(content)}, entry.name),
+            {name: override(made(own.get(name) or registry.method(name).load()), v, name) for name, v in methods},
             seed=content["seed"],
             seeds=tuple(content["seeds"]),
             varied={key: tuple(values) for key, values in content["varied"].items()},
@@ -381,45 +388,9 @@ def _record(
         network=problem.network_settings(),
         optimizer=problem.optimizer_settings(),
         methods={name: method.settings() for name, method in active.items()},
-        classes={key: target for key, owner in owners if (target := _target(owner))},
-        resolved=Resolved(problem, tuple(active.values()), entry, _label(system, usual, problem, active, varied)),
+        classes={key: target for key, owner in owners if (target := target_of(owner))},
+        resolved=Resolved(problem, tuple(active.values()), entry, label(system, usual, problem, active, varied)),
     )
-
-
-def _label(
-    system: str,
-    usual: tuple[Benchmark, tuple[Method, ...]],
-    problem: Benchmark,
-    active: Mapping[str, Method],
-    varied: Mapping[str, Any],
-) -> str:
-    base, acting = usual
-    before, here = _flat(base, {m.name: m for m in acting}), _flat(problem, active)
-    if base.optimizer.name != problem.optimizer.name:  # for another optimizer, what differs from its own defaults
-        before = {**_flat_optimizer(_made(type(problem.optimizer))), **before}
-    changed = {key: value for key, value in here.items() if plain(value) != plain(before.get(key))}
-    words = [f"{key}={_short(value)}" for key, value in changed.items()]
-    label = ",".join([system, *words, *(f"by-{key}" for key in varied)])
-    allowed = re.sub(r"[^\w.,=+~-]", "_", label)  # a single name that every file system takes
-    if allowed == label and len(label.encode()) <= LONGEST_LABEL:
-        return label
-    digest = sha256(label.encode(errors="replace")).hexdigest()[:8]
-    return f"{allowed.encode()[: LONGEST_LABEL - 9].decode(errors='ignore')}~{digest}"
-
-
-def _flat(problem: Benchmark, active: Mapping[str, Method]) -> dict[str, Any]:
-    """Every setting by its full name."""
-    found: dict[str, Any] = {}
-    for key, value in problem.settings().items():
-        found[key] = value
-        if key == "step_size":
-            found |= _flat_optimizer(problem.optimizer)
-    del found["steps"]
-    return found | {f"{name}.{key}": value for name, m in active.items() for key, value in m.settings().items()}
-
-
-def _flat_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    return {f"optimizer.{name}": value for name, value in optimizer.settings().items() if name != "step_size"}
 
 
 def _method_name(name: str, active: Mapping[str, Any]) -> str:
@@ -433,77 +404,12 @@ def _owner(key: str, anywhere: Mapping[str, Any]) -> str:
     return _method_name(owner, anywhere) if dot and owner != "optimizer" else ""
 
 
-def _target(owner: Any) -> str:
-    """Where to import a class that another program would not find by its name; empty if it would find it."""
-    entry = registry.entry_of(type(owner))
-    return "" if registry.table_of(type(owner)).everywhere(entry.name) else entry.target
-
-
 def _benchmark_of(content: Mapping[str, Any]) -> tuple[registry.Entry, type[Benchmark]]:
     """The benchmark that a file names."""
     name, target = content["benchmark"], content["classes"].get("benchmark")
-    return _benchmark(name if target is None or name in registry.BENCHMARKS else _import(target, f"benchmark {name!r}"))
-
-
-def _own_methods(targets: Mapping[str, str]) -> dict[str, type[Method]]:
-    """The classes of a file's methods that are not registered, by name."""
-    names = {key.removeprefix("methods."): target for key, target in targets.items() if key.startswith("methods.")}
-    return {name: _import(target, f"method {name!r}") for name, target in names.items() if name not in registry.METHODS}
-
-
-def _by_part(own: Mapping[str, type[Method]], benchmark: type[Benchmark]) -> Classes:
-    """Classes by the part of a system's name that stands for each; see `neoteny.lab.presets.asked`."""
-    return {(kind.__name__ if name in benchmark.SYSTEMS else name): kind for name, kind in own.items()}
-
-
-def _made(cls: type[T]) -> T:
-    """An instance with its defaults."""
-    try:
-        return cls()
-    except TypeError as error:
-        raise SettingError(
-            f"{cls.__name__} cannot be made without arguments ({error}): give each of its settings a default."
-        ) from error
-
-
-def _optimizer_of(content: Mapping[str, Any]) -> Optimizer | dict[str, Any]:
-    """The optimizer that a file states: its name and options, or an instance of a class that is not registered."""
-    stated = dict(content["optimizer"])
-    target = content["classes"].get("optimizer")
-    if target is None or stated.get("name") in registry.OPTIMIZERS:
-        return stated
-    name = stated.pop("name", "")
-    return override(_made(_import(target, f"optimizer {name!r}")), stated, name)
-
-
-def _import(target: str, what: str) -> Any:
-    try:
-        return registry.import_target(target)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(
-            f"The {what} is not registered, and its class {target} cannot be imported ({error}): define it at the top "
-            "level of an importable module, or register it with @neoteny.register first."
-        ) from error
-
-
-def _require_whole_file(content: Mapping[str, Any]) -> None:
-    """Refuse missing and unknown keys, and values of the wrong type."""
-    for key in content:
-        if key not in _KEYS:
-            raise UnknownNameError(key, _KEYS, "key in config.yaml")
-    missing = [name for name in _KEYS if name not in content]
-    if missing:
-        raise SettingError(f"config.yaml has no {', '.join(missing)}: it is incomplete, or not written by neoteny.")
-    if content["schema"] != SCHEMA:
-        raise SettingError(
-            f"config.yaml has schema {content['schema']!r}, this version of neoteny reads up to {SCHEMA}: "
-            "use the version that wrote it (see provenance.json)."
-        )
-    kinds = {"seed": int, "runs": int, "schema": int, "seeds": list, "benchmark": str, "scale": str, "method": str}
-    for name in _KEYS:
-        kind = kinds.get(name, Mapping)
-        if not isinstance(content[name], kind) or isinstance(content[name], bool):
-            raise SettingError(f"config.yaml: {name} is {content[name]!r}, which has the wrong type: restore the file.")
+    if target is None or name in registry.BENCHMARKS:
+        return _benchmark(name)
+    return _benchmark(import_class(target, f"benchmark {name!r}"))
 
 
 def _require_consistent(config: RunConfig, content: Mapping[str, Any]) -> None:
@@ -527,13 +433,3 @@ def _require_consistent(config: RunConfig, content: Mapping[str, Any]) -> None:
 def _require_between(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise SettingError(f"{name} = {shown(value)} is not a whole number from {least} to {most:,}; give one.")
-
-
-def _short(value: Any) -> str:
-    return (
-        "-".join(map(_short, value))
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )

@@ -51,7 +51,7 @@ def test_the_table_grows_and_is_drawn_anew_from_itself(neoteny):
 def test_what_would_be_run(neoteny):
     shown = neoteny("--method", "backprop,adam", *SHORT, "--dry-run")
     row = next(line for line in shown.splitlines() if " adam " in line)
-    assert "step_size 3e-05 to 0.01" in row
+    assert "step_size 5e-05 to 0.02" in row
     assert not Path("runs").exists()
 
 

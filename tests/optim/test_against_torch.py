@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from neoteny.errors import SettingError
-from neoteny.optim import SGD, Adam, Muon
+from neoteny.lab.learner import Learner
+from neoteny.lab.objective import examples
+from neoteny.optim import SGD, Adam, AdamW, Muon
 from neoteny.optim.base import Optimizer
 from neoteny.units import Network, Slices, UnitLayer
 from neoteny.units.counts import entry_counts
@@ -44,6 +46,32 @@ def test_two_hundred_steps_equal_torchs(optimizer, kind, settings):
     torch.testing.assert_close(
         ours(optimizer, start, grads), torchs(kind, start, grads, **settings), rtol=1e-6, atol=1e-6
     )
+
+
+def test_decays_that_differ_between_runs_are_each_runs_own():
+    """One learner of three runs against torch's AdamW run by run."""
+    x, y = torch.randn(3, 20, 2, 4), torch.randn(3, 20, 2, 1)
+    decays = [0.0, 0.1, 3.0]
+    learner = Learner(
+        lambda: torch.nn.Linear(4, 1, bias=False),
+        x[0, 0],
+        loss="mse",
+        optimizer=AdamW(step_size=0.01),
+        seeds=range(3),
+        varied={"optimizer.weight_decay": decays},
+        strategy="stack",
+        compile=False,
+    )
+    before = learner.weights()["weight"].clone()
+    learner.advance(examples(x, y))
+    for run, decay in enumerate(decays):
+        w = before[run].clone().requires_grad_()
+        optimizer = torch.optim.AdamW([w], lr=0.01, weight_decay=decay)
+        for inputs, targets in zip(x[run], y[run], strict=True):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(inputs @ w.T, targets).backward()
+            optimizer.step()
+        torch.testing.assert_close(learner.weights()["weight"][run], w.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_new_units_entries_count_from_their_reset():

@@ -38,13 +38,17 @@ def test_a_whole_file(read):
     assert said.benchmarks == ("slowly-changing-regression-v1", "trainability-v1")
     assert (said.scale, said.runs, said.tuning_runs, said.budget) == ("tiny", 4, 3, 2.0)
     backprop, adam, cbp = said.rows
-    assert (backprop.system, backprop.settings, bool(backprop.search())) == ("backprop", {"tasks": 5}, False)
+    assert (backprop.system, backprop.settings, bool(backprop.search("trainability", "small"))) == (
+        "backprop",
+        {"tasks": 5},
+        False,
+    )
     assert adam.settings == {"tasks": 6, "optimizer": "adam"}
-    assert adam.search() == Grid({"step_size": [1e-3, 1e-2]})
+    assert adam.search("trainability", "small") == Grid({"step_size": [1e-3, 1e-2]})
     assert cbp.methods == {"cbp": {"maturity_threshold": 9}}
-    assert cbp.search() == Drawn({"cbp.replacement_rate": Range(1e-6, 1e-4, log=True)})
+    assert cbp.search("trainability", "small") == Drawn({"cbp.replacement_rate": Range(1e-6, 1e-4, log=True)})
     said = read(WHOLE)
-    assert [row.search().most for row in said.rows] == [0, 6, 6]
+    assert [row.search("trainability", "small").most for row in said.rows] == [0, 6, 6]
     assert [row.name for row in read("benchmark: trainability\nrows: [l2, cbp]").rows] == ["l2", "cbp"]
 
 

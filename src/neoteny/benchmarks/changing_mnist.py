@@ -67,6 +67,7 @@ class InputPermutedMNIST(OnlinePermutedMNIST):
     }
     SYSTEMS: ClassVar[Mapping[str, System]] = {
         "backprop": System("stochastic gradient descent alone"),
+        "linear": System("a linear network: it cannot lose plasticity", overrides={"depth": 0}),
         "l2": System("L2 regularisation in the gradient", (L2(strength=1e-4),)),
         "shrink-and-perturb": System(
             "L2 and noise on every weight, at every step", (ShrinkAndPerturb(weight_decay=1e-4, sigma=1e-5),)
@@ -126,7 +127,8 @@ class LabelPermutedMNIST(InputPermutedMNIST):
     Known (in words, Elsayed & Mahmood, Fig. 4, on other images): methods that keep useful features gain from task to
     task; SGD and Adam lose.
 
-    Scales: `paper` is 400 tasks; `small` is 40; `tiny` is for tests.
+    Scales: `paper` is 400 tasks; `small` is 40; `table`, that of the leaderboard, is 100 tasks of 100 batches of 16,
+    with a 784-100-50-10 network; `tiny` is for tests.
 
     Versions:
         v1: as published, with MNIST.
@@ -140,6 +142,21 @@ class LabelPermutedMNIST(InputPermutedMNIST):
 
     ID: ClassVar[str] = "label-permuted-mnist-v1"
     PERMUTED: ClassVar[Permute] = "labels"
+    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"tasks": 40},
+        "table": {
+            "tasks": 100,
+            "task_length": 100,
+            "bin_size": 100,
+            "measure_every": 5_000,
+            "probe_size": 512,
+            "batch_size": 16,
+            "width": 100,
+            "step_size": 0.1,
+        },
+        "tiny": InputPermutedMNIST.SCALES["tiny"],
+    }
 
     tasks: int = 400
     """number of tasks (permutations)"""

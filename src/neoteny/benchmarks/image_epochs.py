@@ -39,19 +39,19 @@ def systems(
     tuned_adam: tuple[float, float],
     muon: tuple[float, float] = (0.02, 0.05),
 ) -> dict[str, System]:
-    """The systems of such a benchmark, with strengths for the paper's scale and for scale `fast`.
+    """The systems of such a benchmark, with strengths for the paper's scale and for `table` and `fast`.
 
     Args:
         pull: strength of L2 towards the initial weights.
-        period: updates between two resets by ReDo, at the paper's scale and at `fast`.
+        period: updates between two resets by ReDo, at the paper's scale and at the short ones.
         adam: step sizes of Adam, likewise.
         tuned_adam: step sizes of tuned Adam, likewise.
         muon: step sizes of Muon, likewise.
     """
 
     def both(summary: str, make: Callable[[Any], dict[str, Any]], values: tuple[Any, Any]) -> System:
-        paper, fast = (System(summary, **make(value)) for value in values)
-        return replace(paper, scaled={"fast": fast})
+        paper, short = (System(summary, **make(value)) for value in values)
+        return replace(paper, scaled={"table": short, "fast": short})
 
     def optimizer(settings: Mapping[str, Any]) -> Callable[[float], dict[str, Any]]:
         return lambda step_size: {"overrides": {**settings, "step_size": step_size}}

@@ -402,7 +402,7 @@ class SlipperyHalfCheetah(SlipperyAnt):
     Known: not in the paper; the settings are those of `slippery-ant-v1`.
 
     Scales: `paper` as for the ant; `small` is 20 stretches of 100,000 steps with 64 units a layer and a larger step
-    size; `tiny` is for tests.
+    size; `table`, that of the leaderboard, is 10 of them; `tiny` is for tests.
 
     Versions:
         v1: the first.
@@ -419,5 +419,6 @@ class SlipperyHalfCheetah(SlipperyAnt):
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {"tasks": 20, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
+        "table": {"tasks": 10, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
         "tiny": {**_TINY, "tasks": 3, "task_length": 300},
     }

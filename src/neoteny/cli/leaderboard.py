@@ -1,4 +1,4 @@
-"""`neoteny leaderboard`: every method on the fast benchmarks, one row a method."""
+"""`neoteny leaderboard`: every method on the benchmarks of the table, one row a method."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROFILES = "leaderboard-profiles.png"
 
 @dataclass(frozen=True)
 class LeaderboardOptions(Placing):
-    """Run every method on the fast benchmarks, choose hyper-parameters on seeds of their own, and make the table.
+    """Run every method on the benchmarks of the table, choosing hyper-parameters on seeds of their own.
 
     Run any part of it, and stop it whenever you like. What is finished is not run again; each call adds to the table.
     """
@@ -34,10 +34,10 @@ class LeaderboardOptions(Placing):
     method: str = ""
     """rows, with commas between; all by default (--dry-run lists them)"""
     benchmark: str = ""
-    """benchmarks, with commas between; all four fast ones by default"""
-    scale: str = "fast"
-    """scale of the benchmarks"""
-    runs: int = 30
+    """benchmarks, with commas between; by default all of the table that have the scale"""
+    scale: str = "table"
+    """scale of the benchmarks; fast has small pictures and takes minutes a row"""
+    runs: int = 10
     """reported runs of each row"""
     tuning_runs: int = 3
     """runs at each point that a row tries, with seeds of their own"""
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
     from neoteny.sweeps.planning import Plan
 
     plan = Plan(out=options.out, scale=options.scale, runs=options.runs, tuning_runs=options.tuning_runs)
-    benchmarks = rows.benchmarks(_names(options.benchmark))
+    benchmarks = rows.benchmarks(_names(options.benchmark), options.scale)
     chosen = rows.find(_names(options.method))
     if options.dry_run:
         _list(plan, benchmarks, chosen)
@@ -152,8 +152,8 @@ def _list(plan: Plan, benchmarks: Sequence[str], chosen: Sequence[Any]) -> None:
             if not row.on(registry.benchmark(name).load()):
                 continue
             tuning, settings = plan.tuning(name, row), plan.chosen(name, row)
-            reporting = plan.reporting(name, row)
-            grid = "; ".join(f"{key.rpartition('.')[2]} {_said(values)}" for key, values in row.space.items())
+            reporting, space = plan.reporting(name, row), row.space(name, plan.scale)
+            grid = "; ".join(f"{key.rpartition('.')[2]} {_said(values)}" for key, values in space.items())
             shown = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in (settings or {}).items())
             table.add_row(
                 row.name,

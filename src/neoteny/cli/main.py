@@ -21,7 +21,7 @@ COMMANDS = {
     "figure": "draw figures of papers, or list what they need: neoteny figure NAME [RUNS_DIR]",
     "claims": "which claims of the papers hold in these runs: neoteny claims [RUNS_DIR]",
     "sweep": "rows with grids or search spaces, tuned and reported: neoteny sweep FILE.yaml",
-    "leaderboard": "every method on the fast benchmarks, tuned and reported: neoteny leaderboard [--method a,b]",
+    "leaderboard": "every method on several benchmarks, tuned and reported: neoteny leaderboard [--method a,b]",
     "watch": "film an agent, or a network that learns: neoteny watch RUN_DIR",
     "archive": "slim copies of finished run folders, to commit: neoteny archive RUN_DIR... --to DIR",
     "diagnose": "check up on a network of your own: neoteny diagnose MODULE:FACTORY --inputs F.npz",

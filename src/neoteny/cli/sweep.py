@@ -109,7 +109,7 @@ def _list(plan: Plan, said: SweepFile) -> None:
             if not row.on(registry.benchmark(name).load()):
                 table.add_row(row.name, "-", "-", "not on this benchmark", "-")
                 continue
-            tuning, chosen, most = plan.tuning(name, row), plan.chosen(name, row), row.search().most
+            tuning, chosen, most = plan.tuning(name, row), plan.chosen(name, row), row.search(name, plan.scale).most
             reporting = plan.reporting(name, row)
             table.add_row(
                 row.name,

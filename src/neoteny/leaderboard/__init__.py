@@ -1,4 +1,4 @@
-"""The rows of the table of all methods on the fast benchmarks; `neoteny leaderboard` runs them as a sweep.
+"""The rows of the table of all methods on its benchmarks; `neoteny leaderboard` runs them as a sweep.
 
 From the sweep's table alone `neoteny.report.leaderboard` draws the figure and the page.
 """

@@ -2,13 +2,16 @@
 
 Every row chooses its step size together with its own settings: from `POINTS` points that spread evenly over their
 ranges, and half as many again where the best of them lies at an end (`neoteny.sweeps.widening`). Ranges span the values
-that a method declares (`Method.grid`). The first setting is always the step size, and its values are the same for all
-rows of an optimizer: a method that does nothing has the scores of plain backpropagation to the bit, which the page
-says.
+that a method declares (`Method.grid`).
+
+The first setting is always the step size. It is chosen from a range around the benchmark's own, or around an
+optimizer's default where this is another one than the benchmark's. Its values are so the same for all rows of an
+optimizer: a method that does nothing has the scores of plain backpropagation to the bit, which the page says.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,17 +24,23 @@ from neoteny.sweeps.rows import find as find_rows
 from neoteny.sweeps.searching import Range
 from neoteny.sweeps.widening import Bounds, Widening
 
-__all__ = ["BENCHMARKS", "POINTS", "LeaderboardRow", "benchmarks", "find", "rows", "spread"]
+__all__ = ["BENCHMARKS", "POINTS", "LeaderboardRow", "benchmarks", "find", "rows", "spread", "step_sizes"]
 
-BENCHMARKS = ("slowly-changing-regression", "online-permuted-mnist", "trainability", "shuffled-labels")
-"""The fast benchmarks, in the order of the page."""
+BENCHMARKS = (
+    "slowly-changing-regression",
+    "online-permuted-mnist",
+    "label-permuted-mnist",
+    "trainability",
+    "continual-imagenet",
+    "incremental-cifar100",
+    "slippery-half-cheetah",
+    "shuffled-labels",
+)
+"""In the order of the page; those that have the scale of the table are its benchmarks."""
 POINTS = 12
 """The points that every row tries, before its range is widened."""
-STEPS_OF_SGD = Range(1e-3, 0.3, log=True)
-STEP_SIZES = Range(3e-5, 1e-2, log=True)
-"""Of Adam."""
-MUONS = Range(1e-3, 0.3, log=True)
-"""Of Muon; its Adam for input and output layers has 0.015 of them."""
+REACH = 20
+"""Step sizes are tried from so small a part of the usual one to so many times it."""
 
 Values = Range | Sequence[Any]
 
@@ -41,41 +50,56 @@ class LeaderboardRow(Row):
     """One way of learning, whose settings are chosen.
 
     Attributes:
-        steps: of which the step size is chosen.
         axes: values of its own settings to choose from; None for those that the method declares.
     """
 
-    steps: Range = STEPS_OF_SGD
     axes: Mapping[str, Values] | None = field(default=None, hash=False)
 
-    def search(self) -> Widening:
+    def search(self, benchmark: str, scale: str) -> Widening:
         """As many points as every other row's."""
-        return Widening(self.space, POINTS, self.bounds)
+        space = self.space(benchmark, scale)
+        return Widening(space, POINTS, self.bounds(space))
 
-    @property
-    def space(self) -> dict[str, Values]:
+    def space(self, benchmark: str, scale: str) -> dict[str, Values]:
         """What is chosen: the step size, then its own settings, by their full names.
 
-        >>> LeaderboardRow("l2", "l2").space["l2.strength"]
+        >>> LeaderboardRow("l2", "l2").space("trainability", "table")["l2.strength"]
         Range(low=1e-05, high=0.01, log=True, whole=False, near_one=False)
         """
         own = self.axes
         if own is None:
             method = registry.METHODS[self.system].load()
             own = {f"{self.system}.{name}": spread(values) for name, values in method.grid.items()}
-        return {"step_size": self.steps, **own}
+        return {"step_size": step_sizes(benchmark, scale, self.settings.get("optimizer", "")), **own}
 
-    @property
-    def bounds(self) -> dict[str, Bounds]:
+    def bounds(self, space: Mapping[str, Values]) -> dict[str, Bounds]:
         """How far the range of each setting could be made longer before the method refuses a value."""
         found = {}
-        for full, values in self.space.items():
+        for full, values in space.items():
             owner, _, name = full.rpartition(".")
             if isinstance(values, Range) and owner in registry.METHODS:
                 given = dict(self.methods.get(owner, {}))
                 low, high = (_allowed(owner, name, values, end, given) for end in (-0.5, 1.5))
                 found[full] = (low, high)
         return found
+
+
+@functools.cache
+def step_sizes(benchmark: str, scale: str, optimizer: str = "") -> Range:
+    """The range that the rows of an optimizer choose their step size from.
+
+    Args:
+        benchmark: a name or an id.
+        scale: of the benchmark.
+        optimizer: its name; by default the benchmark's own.
+
+    >>> step_sizes("online-permuted-mnist", "table"), step_sizes("online-permuted-mnist", "table", "adam")
+    (Range(low=0.0015, high=0.6, log=True, ...), Range(low=5e-05, high=0.02, log=True, ...))
+    """
+    own = registry.benchmark(benchmark).load().preset(scale).optimizer
+    usual = own if optimizer in ("", own.name) else registry.optimizer(optimizer).load()()
+    low, high = (float(f"{usual.step_size * factor:.5g}") for factor in (1 / REACH, REACH))
+    return Range(low, high, log=True)
 
 
 def spread(values: Sequence[Any]) -> Values:
@@ -115,23 +139,23 @@ def _allowed(system: str, name: str, values: Range, end: float, given: Mapping[s
     return last
 
 
+ADAM = {"optimizer": "adam"}
 REFERENCES = (
     LeaderboardRow("backprop", "backprop", "reference", axes={}),
     LeaderboardRow("linear", "linear", "reference", axes={}),
 )
 OPTIMIZERS = (
     LeaderboardRow("momentum", "backprop", "optimizer", settings={"optimizer.momentum": 0.9}, axes={}),
-    LeaderboardRow("adam", "adam", "optimizer", steps=STEP_SIZES, axes={}),
+    LeaderboardRow("adam", "backprop", "optimizer", settings=ADAM, axes={}),
     LeaderboardRow(
         "adamw",
-        "adam+l2",
+        "backprop",
         "optimizer",
-        methods={"l2": {"decoupled": True}},
-        steps=STEP_SIZES,
-        axes={"l2.strength": Range(1e-4, 1.0, log=True)},
+        settings={"optimizer": "adamw"},
+        axes={"optimizer.weight_decay": Range(1e-4, 1.0, log=True)},
     ),
-    LeaderboardRow("tuned-adam", "tuned-adam", "optimizer", steps=STEP_SIZES, axes={}),
-    LeaderboardRow("muon", "muon", "optimizer", steps=MUONS, axes={}),
+    LeaderboardRow("tuned-adam", "backprop", "optimizer", settings={**ADAM, "optimizer.betas": (0.99, 0.99)}, axes={}),
+    LeaderboardRow("muon", "backprop", "optimizer", settings={"optimizer": "muon"}, axes={}),
 )
 
 
@@ -181,16 +205,19 @@ def find(names: Sequence[str]) -> tuple[LeaderboardRow, ...]:
     return find_rows(names, rows())
 
 
-def benchmarks(names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Ids of the benchmarks of these names, in the table's order; without names, all its benchmarks.
+def benchmarks(names: Sequence[str] = (), scale: str = "table") -> tuple[str, ...]:
+    """Ids of the benchmarks of these names, in the table's order; without names, all of them that have the scale.
 
     Raises:
         UnknownNameError: there is no such benchmark.
 
     >>> benchmarks(["slowly-changing-regression"])
     ('slowly-changing-regression-v1',)
+    >>> len(benchmarks()), len(benchmarks(scale="fast"))
+    (7, 4)
     """
-    found = [registry.benchmark(name).name for name in names or BENCHMARKS]
+    known = map(registry.benchmark, names or BENCHMARKS)
+    found = [entry.name for entry in known if names or scale in entry.load().SCALES]
 
     def place(name: str) -> int:
         base = name.rpartition("-v")[0]

@@ -68,7 +68,7 @@ def hessian_rank(model: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]
         return grad(lambda trained: logits(trained, x) @ column)(trained)
 
     rows = vmap(vmap(along, in_dims=(None, 1)))(inputs, roots)
-    flat = torch.cat([value.flatten(0, 1).flatten(1) for value in rows.values()], 1).double()
-    values = torch.linalg.eigvalsh(flat @ flat.mT).clamp_min(0).flip(0)
+    products = (flat @ flat.mT for flat in (value.flatten(0, 1).flatten(1) for value in rows.values()))
+    values = torch.linalg.eigvalsh(sum(product.double() for product in products)).clamp_min(0).flip(0)
     within = values.cumsum(0) < 0.99 * values.sum()
     return (within.sum() + (values.sum() > 0)).to(outputs.dtype)

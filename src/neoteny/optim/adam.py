@@ -82,7 +82,7 @@ class Adam(Optimizer):
             optim[name] = {"exp_avg": m, "exp_avg_sq": v, "step": optim[name]["step"] + 1}
             first, second = average_weight(b1, count[name]), average_weight(b2, count[name])
             theta = tensors[name]
-            if self.weight_decay:
+            if "weight_decay" in self.varies or self.weight_decay:  # where runs differ in it, it is a tensor
                 theta = theta * (1 - self.step_size * self.weight_decay)
             tensors[name] = theta - self.step_size * (m / first) / ((v / second).sqrt() + self.eps)
 

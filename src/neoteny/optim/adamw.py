@@ -31,3 +31,4 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
     name: ClassVar[str] = "adamw"
+    varies: ClassVar[tuple[str, ...]] = ("step_size", "weight_decay")

@@ -150,7 +150,7 @@ class Plan:
     """
 
     out: Path
-    scale: str = "fast"
+    scale: str = "table"
     runs: int = 30
     tuning_runs: int = 5
 
@@ -165,7 +165,7 @@ class Plan:
 
     def tuning(self, benchmark: str, row: Row) -> Tuning | None:
         """The search of a row as far as it is; None if there is nothing to choose."""
-        search = row.search()
+        search = row.search(benchmark, self.scale)
         if not search:
             return None
         stacks: list[PlannedStack] = []

@@ -38,8 +38,8 @@ class Row(ABC):
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @abstractmethod
-    def search(self) -> Search:
-        """Which points are tried before the row is reported."""
+    def search(self, benchmark: str, scale: str) -> Search:
+        """Which points are tried on a benchmark before the row is reported there."""
 
     def on(self, benchmark: type[Benchmark]) -> bool:
         """Whether the benchmark has this row."""
@@ -57,8 +57,8 @@ class SweepRow(Row):
 
     tried: Search = field(default_factory=Grid, hash=False)
 
-    def search(self) -> Search:
-        """Which points are tried."""
+    def search(self, benchmark: str, scale: str) -> Search:
+        """The same points everywhere."""
         return self.tried
 
 

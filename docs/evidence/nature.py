@@ -28,12 +28,15 @@ COMMANDS = {
     "slowly-changing-regression": [
         f"--scale paper --runs 30 {rest}"
         for rest in (
-            "--method linear",
-            "--method backprop --grid step_size=0.01,0.003,0.001",
-            "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1",
-            "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1",
-            "--method cbp --grid cbp.replacement_rate=1e-6,1e-5,1e-4,1e-3,1e-2",
-            *(f"--method backprop --activation {name}" for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")),
+            "--method linear --fresh-tasks 50",
+            "--method backprop --grid step_size=0.01,0.003,0.001 --fresh-tasks 50",
+            "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1 --fresh-tasks 50",
+            "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1 --fresh-tasks 50",
+            "--method cbp --grid cbp.replacement_rate=1e-6,1e-5,1e-4,1e-3,1e-2 --fresh-tasks 50",
+            *(
+                f"--method backprop --activation {name} --fresh-tasks 50"
+                for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")
+            ),
             *(
                 f"--method backprop --optimizer adam --activation {name}"
                 for name in ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")

@@ -17,7 +17,7 @@ __all__ = ["WORDS", "draw_fresh"]
 
 WORDS = (
     "Circles: networks that begin anew at that task and learn it with the same optimizer, without the system's "
-    "methods; mean over the same runs."
+    "methods (so systems may share them); mean over the same runs."
 )
 """What the circles are, for the small print."""
 

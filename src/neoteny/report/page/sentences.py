@@ -101,8 +101,8 @@ def against_fresh(group: Group, metric: str) -> list[str]:
             continue
         size, points = amount(cell, share).lstrip("+−"), " points" * share
         where = "behind" if cell.mean > 0 else "ahead of"
-        verdict = "plasticity was lost" if cell.low > 0 else "what it had learned helps" if cell.high < 0 else ""
-        verdict = verdict or "whether plasticity was lost cannot be told"
+        verdict = "its past costs it" if cell.low > 0 else "its past helps it" if cell.high < 0 else ""
+        verdict = verdict or "which is better cannot be told"
         sure = f"95% interval of the loss {_interval(cell, share)}, " if math.isfinite(cell.low) else ""
         said.append(
             f"{one.label}: at its last tasks its {in_words(metric)} is {size}{points} {where} that of networks that "

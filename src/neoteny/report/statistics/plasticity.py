@@ -22,7 +22,9 @@ def loss_of_plasticity(series: Series, metric: str, window: Window = LAST, axis:
         the mean over the tasks of the window of  (run - fresh network),  with the sign with which more is worse
 
     Both learned from the same examples with the same optimizer, so what is left is what the run's past costs it; below
-    0 the past helps. The first tenth of a run cannot tell it: there the run, too, learns from scratch.
+    0 the past helps. The first tenth of a run cannot tell it: there the run, too, learns from scratch. It is the sum of
+    what was lost and of what former tasks give to or take from the beginning of a new one. Where tasks end before a new
+    network has learned them, what they give is large and hides a loss.
 
     Args:
         series: the runs, with fresh networks at some tasks.

@@ -254,7 +254,7 @@ def test_judgements_from_runs(tmp_path: Path):
     assert "loss of cbp, first to last, < 1 points" in row
     number = row.split("|")[-2].strip()
     assert f"{number}. `{kept.commands[0]}`" in page
-    assert page.rstrip().endswith("## Remarks\n\nBy hand.")
+    assert page.partition("\n\n[^")[0].endswith("## Remarks\n\nBy hand.")
     assert "Remarks" not in markdown(judge(runs, find()))
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables} == {9}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_ind, ttest_rel
 
+from neoteny.report.claims.marks import CHANGED
 from neoteny.report.claims.page import markdown
 from neoteny.report.leaderboard.claims import judge_board
 from report import made_up_board as made_up
@@ -90,6 +91,66 @@ def test_how_much_a_rate_matters(levels, gain, verdict):
         grid(levels),
     ]
     assert verdicts(*parts)["Continual backpropagation hardly depends on its replacement rate"] == verdict
+
+
+def test_values_that_do_not_differ_are_rarely_refused():
+    """Eight equal values, five seeds: the best and the worst of them, as picked, differ "for sure" in many samples."""
+    rng, rates = np.random.default_rng(3), [f"1e-0{k}" for k in range(1, 9)]
+    gain = 1e-4 + 1e-7 * rng.normal(size=10)
+    refused = picked = 0
+    for _ in range(100):
+        points = {
+            f"cbp.replacement_rate={rate}, cbp.decay_rate=0.99": 0.9 + 0.01 * rng.normal(size=5) for rate in rates
+        }
+        entries = judge_board(
+            made_up.board(
+                made_up.reported(MNIST, "backprop", [0.8] * 10),
+                made_up.reported(MNIST, "cbp", (0.8 + gain).tolist(), settings=CHOSEN),
+                made_up.tuned(MNIST, "cbp", points),
+            )
+        )
+        (entry,) = [one for one in entries if "hardly depends" in one.claim]
+        refused += entry.outcome.verdict == "does not hold"
+        best, worst = (pick(points.values(), key=np.mean) for pick in (max, min))
+        picked += ttest_rel(best, worst).confidence_interval(0.95).low > 0
+    assert picked > 20  # what the picked ones alone would say
+    assert refused <= 10  # of 100, of which 5 are expected at most
+
+
+def test_two_values_are_compared_with_the_gain_of_other_seeds():
+    settings = [f"cbp.replacement_rate={rate}, cbp.decay_rate=0.99" for rate in RATES[:2]]
+    points = {text: near(0.9 - 0.05 * place, 5, place) for place, text in enumerate(settings)}
+    base, row = near(0.8, 8, 5), near(0.9, 8, 6)
+    entries = judge_board(
+        made_up.board(
+            made_up.reported(MNIST, "backprop", base),
+            made_up.reported(MNIST, "cbp", row, settings=CHOSEN),
+            made_up.tuned(MNIST, "cbp", points),
+        )
+    )
+    (entry,) = [one for one in entries if "hardly depends" in one.claim]
+    high, low = points.values()
+    test = ttest_ind(high - low, 0.5 * (row - base), equal_var=False).confidence_interval(0.95)
+    assert test.low < 0 < test.high
+    assert entry.outcome.verdict == "undecided"
+    bounds = ttest_rel(high, low).confidence_interval(0.95)  # a single pair: no correction
+    gain = ttest_rel(row, base).confidence_interval(0.95)
+    shown = [f"[{100 * one.low:.2f}, {100 * one.high:.2f}] points" for one in (bounds, gain)]
+    assert entry.outcome.effect.replace(", gain", "").count("points") == 2
+    assert all(one in entry.outcome.effect for one in shown), entry.outcome.effect
+    assert entry.outcome.n == "5 pairs and 8"
+
+
+def test_rows_that_no_commit_makes_again_are_marked():
+    lines = made_up.reported(MNIST, "backprop", near(0.8)) + made_up.reported(MNIST, "l2", near(0.9))
+    told = {"backprop": "torch 2.13; commit 0123abc; a processor", "l2": "torch 2.13; commit 0123abc+; a processor"}
+    for line in lines:
+        line["made_with"] = told[line["row"]]
+    entries = judge_board(made_up.board(lines))
+    found = {entry.claim: entry.marks for entry in entries}
+    assert found["L2 regularisation helps"] == (CHANGED,)
+    assert found["Adam loses more than SGD"] == ()
+    assert entries[0].commands[0] in entries[0].made
 
 
 def test_trainability_is_held_or_lost_by_two_points():

@@ -101,5 +101,8 @@ def _show(judgements: Sequence[Judgement]) -> None:
             table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
         for one in mine:
             row = (one.claim, one.scale, one.outcome.effect, one.outcome.n)
-            table.add_row(*map(Text, row), Text(one.outcome.verdict, STYLE[one.outcome.verdict]))
+            verdict = one.outcome.verdict
+            table.add_row(*map(Text, row), Text(verdict + "*" * bool(one.marks), STYLE[verdict]))
         console.print(table)
+        for mark in dict.fromkeys(mark for one in mine for mark in one.marks):
+            console.print(Text(f"* {mark}", "dim"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from neoteny.report.claims.criteria import Outcome
 from neoteny.report.statistics.cell import markdown_table
@@ -30,6 +30,8 @@ class Judgement:
         runs: the fewest that any of its curves has.
         next_seed: the first that none of its curves has had.
         seconds: what one further run of each of its curves takes; 0 where that is not known.
+        made: what is to be said of the runs that single commands made.
+        chosen: what is to be said of how settings were chosen.
     """
 
     paper: str
@@ -44,6 +46,13 @@ class Judgement:
     runs: int = 0
     next_seed: int = 0
     seconds: float = 0.0
+    made: Mapping[str, str] = field(default_factory=dict)
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader should know of its runs and settings, each once."""
+        return tuple(dict.fromkeys((*self.chosen, *self.made.values())))
 
 
 def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
@@ -66,7 +75,10 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
         "tasks than networks that begin anew at these tasks and learn from the same examples with the same optimizer. "
         "*First to last*: how much worse it is at last than at first, where no fresh networks were recorded "
         "(`--fresh-tasks`). A run that still learns from scratch in its first tenth gains there, whatever it loses.",
+        "Footnotes mark verdicts that rest on settings chosen on the seeds that are reported, and on runs that no "
+        "commit makes again.",
     ]
+    notes: dict[str, int] = {}  # footnotes by their text
     papers = dict.fromkeys(one.paper for one in judgements)
     several = len([paper for paper in papers if paper]) > 1
     for paper in papers if several else [None]:
@@ -80,10 +92,11 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
                 waiting[benchmark] = [one for one in section if one.figure not in begun]
             if begun:
                 section = [one for one in section if one.figure in begun]
-                parts += [f"{'###' if several else '##'} {benchmark}", *_notes(section), *_section(section)]
+                parts += [f"{'###' if several else '##'} {benchmark}", *_notes(section), *_section(section, notes)]
         parts += [_waiting(waiting)] if waiting else []
     if remarks.strip():
         parts += ["## Remarks", remarks.strip()]
+    parts += [f"[^{number}]: {text}" for text, number in notes.items()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,8 +116,12 @@ def _notes(judgements: Sequence[Judgement]) -> list[str]:
     return [] if "" in notes else [*notes]
 
 
-def _section(judgements: Sequence[Judgement]) -> list[str]:
-    """The table of a benchmark, and the commands of its runs, which the table names by number."""
+def _section(judgements: Sequence[Judgement], notes: dict[str, int]) -> list[str]:
+    """The table of a benchmark, and the commands of its runs, which the table names by number; adds to the notes."""
+
+    def marked(texts: Iterable[str]) -> str:
+        return "".join(f"[^{notes.setdefault(text, len(notes) + 1)}]" for text in texts)
+
     made = dict.fromkeys(command for one in judgements for command in one.commands)
     numbers = {command: number for number, command in enumerate(made, start=1)}
     rows = [HEADINGS, ("---",) * len(HEADINGS)]
@@ -113,6 +130,11 @@ def _section(judgements: Sequence[Judgement]) -> list[str]:
         found, verdict = one.outcome, f"**{one.outcome.verdict}**"
         if found.enough:
             verdict += f", about {found.enough:,} runs would decide"
+        verdict += marked(one.marks)
         rows.append((one.claim, one.scale, one.criterion, found.effect, found.n, verdict, one.figure, by))
-    listed = "\n".join(f"{number}. `{command}`" for command, number in numbers.items())
+    made = {command: text for one in judgements for command, text in one.made.items()}
+    listed = "\n".join(
+        f"{number}. `{command}`{marked([made[command]] if command in made else [])}"
+        for command, number in numbers.items()
+    )
     return [markdown_table(rows), f"Commands:\n\n{listed}"]

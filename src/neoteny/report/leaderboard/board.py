@@ -11,6 +11,7 @@ better or worse than backpropagation is a paired t test, with Holm's correction 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,12 @@ class Board:
     def made_with(self) -> list[str]:
         """Versions, processors and commits that the runs were made with."""
         return sorted(self.frame["made_with"].drop_nulls().unique())
+
+    def commits(self, benchmark: str, rows: Sequence[str]) -> list[str | None]:
+        """The commits that rows were made at, each once: with a `+` if files were changed, None if it is not known."""
+        made = self.frame.filter((pl.col("benchmark") == benchmark) & pl.col("row").is_in(list(rows)))["made_with"]
+        found = (re.search(r"; commit (\S+);", one) for one in made.drop_nulls().unique().sort())
+        return list(dict.fromkeys(None if one is None or one[1] == "unknown" else one[1] for one in found))
 
     def standings(self, benchmark: str) -> list[Standing]:
         """The rows of a benchmark, the best first."""

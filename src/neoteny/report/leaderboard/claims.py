@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -23,8 +24,10 @@ from neoteny.report.claims.criteria import (
     effect_text,
 )
 from neoteny.report.claims.look import FIRST, LAST, CurveName, Look, Window
+from neoteny.report.claims.marks import mark_of
 from neoteny.report.claims.page import Judgement
 from neoteny.report.leaderboard.board import Board, settings_of
+from neoteny.report.statistics.intervals import welch_interval
 from neoteny.report.statistics.sample import Sample
 
 __all__ = ["BoardLook", "Insensitive", "claims_of", "judge_board"]
@@ -68,9 +71,15 @@ class BoardLook(Look):
 class Insensitive(Criterion):
     """A row hardly depends on one of its settings.
 
-    The worst value of its grid is compared with the best one, over the whole stream of the tuning seeds and with the
-    other settings as chosen. The difference has to be less than a share of what the row gains over another row, over
-    the whole stream of the reported seeds. A value under which a run turned non-finite is beyond every share.
+    Any two values of its grid differ by less than a share of what the row gains over another row. They are compared
+    over the whole stream of the tuning seeds, with the other settings as chosen; the gain is that of the reported
+    seeds, so both have errors of their own:
+
+        mean(a - b) - share * mean(gain) < 0  for each two values a, b    (Welch's t, of independent runs)
+
+    No best and no worst value is picked on the seeds that judge them. It holds if every pair keeps to the bound, and
+    does not if one of k pairs is beyond it by an interval of the level 1 - 0.05 / k (Bonferroni), as for `All`. A value
+    under which a run turned non-finite is beyond every share.
 
     Attributes:
         row: whose setting.
@@ -93,10 +102,10 @@ class Insensitive(Criterion):
         """In words."""
         name = self.setting.rpartition(".")[2]
         gain = f"{self.row} gains over {self.other}"
-        return f"best - worst {name} of the grid, whole stream, < {self.share:.0%} of what {gain}"
+        return f"each two values of {name} in the grid, whole stream, apart by < {self.share:.0%} of what {gain}"
 
     def judge(self, look: Look, level: float = 0.95) -> Outcome:
-        """Compare the spread over the grid with the gain."""
+        """Compare each two values of the grid with the gain; the effect shown is that of the two furthest apart."""
         assert isinstance(look, BoardLook)
         points = self._points(look)
         if len(points) < 2:
@@ -104,18 +113,22 @@ class Insensitive(Criterion):
         ended = [value for value, sample in points.items() if not np.isfinite(sample.values).all()]
         if ended:
             return Outcome("does not hold", f"runs turned non-finite at {', '.join(ended)}")
-        ordered = sorted(points.values(), key=lambda sample: look.better * float(sample.values.mean()))
-        difference = ordered[-1] - ordered[0]
-        interval = (difference * look.better).interval(level)
-        gained = look.sample(self.row, WHOLE) - look.sample(self.other, WHOLE)
-        gain = look.better * float(gained.interval().mean)
-        text = f"{effect_text(interval, look.share, signed=True)}, gain {look.difference(float(f'{gain:.3g}'))}"
+        gain = (look.sample(self.row, WHOLE) - look.sample(self.other, WHOLE)) * look.better
+        ordered = sorted(points.values(), key=lambda sample: float(sample.values.mean()))
+        pairs = [high - low for low, high in combinations(ordered, 2)]
+        strict = 1 - (1 - level) / len(pairs)
+        beyond = [
+            [welch_interval(pair.values, self.share * gain.values, level=each) for pair in pairs]
+            for each in (level, strict)
+        ]
         verdict: Verdict = "undecided"
-        if gain > 0 and float(interval.high) < self.share * gain:
+        if all(float(one.high) < 0 for one in beyond[0]):
             verdict = "holds"
-        elif gain > 0 and float(interval.low) > self.share * gain:
+        elif float(gain.interval(level).low) > 0 and any(float(one.low) > 0 for one in beyond[1]):
             verdict = "does not hold"
-        return Outcome(verdict, text, f"{len(difference.seeds)} pairs")
+        widest = ordered[-1] - ordered[0]
+        effects = [effect_text(one, look.share, True) for one in (widest.interval(strict), gain.interval(level))]
+        return Outcome(verdict, ", gain ".join(effects), f"{len(widest.seeds)} pairs and {len(gain.seeds)}")
 
     def _points(self, look: BoardLook) -> dict[str, Sample]:
         """The tuning samples by value of the setting, the other settings being those chosen."""
@@ -163,7 +176,9 @@ def judge_board(board: Board) -> list[Judgement]:
         base = benchmark.rpartition("-v")[0]
         look = BoardLook({}, board.metric(benchmark), board=board, benchmark=benchmark)
         for claim in claims_of(base):
-            names = ",".join(claim.criterion.labels(look))
+            labels = claim.criterion.labels(look)
+            command = f"neoteny leaderboard --benchmark {base} --method {','.join(labels)}"
+            marks = list(filter(None, map(mark_of, board.commits(benchmark, labels))))
             judgements.append(
                 Judgement(
                     paper="",
@@ -173,8 +188,9 @@ def judge_board(board: Board) -> list[Judgement]:
                     scale=board.scale(benchmark),
                     criterion=f"{look.metric}: {claim.describe(look)}",
                     outcome=claim.judge(look),
-                    commands=(f"neoteny leaderboard --benchmark {base} --method {names}",),
+                    commands=(command,),
                     note=NOTE,
+                    made={command: marks[0]} if marks else {},
                 )
             )
     return judgements

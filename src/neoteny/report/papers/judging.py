@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from neoteny.report.claims.criteria import Outcome
+from neoteny.report.claims.marks import Chosen, mark_of
 from neoteny.report.claims.page import Judgement
 from neoteny.report.papers.records import Paper, PaperFigure
 from neoteny.report.runs.archive import public_command
@@ -49,14 +50,11 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
             conditions = sorted(
                 (one for one in figure.needs(scale) if one.label in labels), key=lambda one: labels.index(one.label)
             )
-            made = [
-                public_command(str(source.provenance["command"]))
-                for condition in conditions
-                if condition in found
-                for source in found[condition].sources
-                if source.provenance.get("command")
-            ]
             there = [found[condition] for condition in conditions if condition in found]
+            provenances = [source.provenance for series in there for source in series.sources]
+            recorded = [(public_command(str(one["command"])), one) for one in provenances if one.get("command")]
+            marks = {command: mark for command, one in recorded if (mark := mark_of(one.get("git_commit")))}
+            made = [command for command, _ in recorded]
             if missing := tuple(condition for condition in conditions if condition not in found):
                 made += figure.commands(scale, replace(selection, missing=missing), out)
             yield Judgement(
@@ -72,7 +70,16 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
                 runs=min((len(series.seeds) for series in there), default=0),
                 next_seed=max((seed + 1 for series in there for seed in series.seeds), default=0),
                 seconds=sum(map(_seconds_a_run, there)),
+                made=marks,
+                chosen=tuple(
+                    filter(None, (one.note(_seeds(one, there)) for one in figure.chosen if one.scale == scale))
+                ),
             )
+
+
+def _seeds(chosen: Chosen, there: Sequence[Series]) -> set[int]:
+    """The seeds of the runs that have the settings."""
+    return {seed for series in there if series.label in (chosen.curves or (series.label,)) for seed in series.seeds}
 
 
 def _seconds_a_run(series: Series) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neoteny.report.claims.criteria import Claim
 from neoteny.report.claims.look import FIRST, LAST, Look, Window
+from neoteny.report.claims.marks import Chosen
 from neoteny.report.papers.commands import commands
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.selection import Selection, select
@@ -15,7 +16,7 @@ from neoteny.report.runs.groups import Group
 from neoteny.report.runs.series import Axis, Series
 from neoteny.report.statistics.intervals import Kind
 
-__all__ = ["Paper", "PaperFigure"]
+__all__ = ["Chosen", "Paper", "PaperFigure"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class PaperFigure:
             differ from scale to scale.
         first: what "first" means in the claims, as shares of a run.
         last: what "last" means.
+        chosen: settings of the runs that were chosen here, and on which seeds; where these are among those reported,
+            the page of claims says so.
     """
 
     name: str
@@ -70,6 +73,7 @@ class PaperFigure:
     claims: tuple[Claim, ...] = ()
     first: Window = FIRST
     last: Window = LAST
+    chosen: tuple[Chosen, ...] = ()
 
     def conditions_at(self, scale: str) -> tuple[Condition, ...]:
         """The curves at a scale, without the one that is subtracted from them."""

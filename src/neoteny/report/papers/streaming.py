@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from neoteny.report.claims.criteria import Ahead, All, Beats, Claim, EndsAbove, EndsBelow, Grows
 from neoteny.report.papers.condition import Condition, vary
-from neoteny.report.papers.records import Paper, PaperFigure
+from neoteny.report.papers.records import Chosen, Paper, PaperFigure
 
 __all__ = ["STREAMING"]
 
 _SETTLED = (2 / 3, 1.0)
+_SWEEP = "as the best of its sweep (docs/evidence/tracking.py)"
 _MILLION = 1_000_000
 
 TRACKING = PaperFigure(
@@ -34,6 +35,10 @@ TRACKING = PaperFigure(
     axis="examples",
     published={"LMS": {30_000: 3.5}, "IDBD": {30_000: 1.5}},
     last=_SETTLED,
+    chosen=tuple(
+        Chosen(said=f"The setting of {label} was chosen {_SWEEP}", seeds=range(30), scale="paper", curves=(label,))
+        for label in ("LMS", "NLMS", "IDBD")
+    ),
     claims=(
         Claim("Adapting the step sizes beats the best fixed one: tracking, IDBD", Beats("IDBD", "LMS", by=1.0)),
         Claim("The same, untuned: Autostep", Beats("Autostep", "LMS")),
@@ -87,6 +92,10 @@ GAIN = PaperFigure(
     axis="examples",
     published={label: {30_000: root**2} for label, root in _ROOTS.items()},
     last=_SETTLED,
+    chosen=tuple(
+        Chosen(said=f"The setting of {label} was chosen {_SWEEP}", seeds=range(30), scale="paper", curves=(label,))
+        for label in ("K1", "IDBD", "NLMS")
+    ),
     claims=(
         Claim("Adapting the step sizes beats the best fixed one: gain adaptation, K1", Beats("K1", "LMS")),
         Claim("K1 follows more closely than IDBD", Beats("K1", "IDBD")),
@@ -134,7 +143,6 @@ MEMORY = PaperFigure(
 )
 
 _WHOLE = (0.0, 1.0)
-# The settings were chosen on later flights and other seeds; see docs/evidence/flights.py.
 FLIGHTS = PaperFigure(
     name="streaming-flights",
     title="A million flights in time order",
@@ -149,6 +157,11 @@ FLIGHTS = PaperFigure(
     metric="loss",
     bin=10_000,
     axis="examples",
+    chosen=(
+        Chosen(
+            said="All settings were chosen on later flights (docs/evidence/flights.py)", seeds=(100, 101), scale="paper"
+        ),
+    ),
     claims=(
         Claim(
             "Adapting the step sizes beats the best fixed one: flights, Autostep, over the whole run",
@@ -186,6 +199,14 @@ def _robot(robot: str, published: dict[str, dict[float, float]]) -> PaperFigure:
         bin=10_000,
         axis="steps",
         published=published,
+        chosen=(
+            Chosen(
+                said="The step sizes without ObGD were chosen as the best of five pairs on the hopper",
+                seeds=(100, 101),
+                scale="small",
+                curves=("no ObGD",),
+            ),
+        ),
         claims=(
             Claim(
                 f"The stream barrier, {name}: a policy is learned from every step once, without a buffer",

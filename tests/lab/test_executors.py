@@ -169,6 +169,14 @@ def test_jobs_follow_jobs_and_some_are_never_begun(tmp_path):
     assert list(outcomes) == ["a", "c"]
 
 
+def test_what_follows_comes_before_what_waits(tmp_path):
+    first, second, *later = jobs(tmp_path, *"abcde")
+    executor = Pretended({label: [Outcome("done")] for label in "abcde"}, jobs=1)
+    follows = {"a": later[:2], "c": later[2:]}
+    outcomes = train([first, second], executor, then=lambda job, outcome: follows.get(job.label, []))
+    assert list(outcomes) == ["a", "c", "e", "d", "b"]
+
+
 class Endless(Ending):
     """Goes on until it is asked to stop; Ctrl-C comes at the third look."""
 

@@ -39,7 +39,7 @@ def train(
         hear: is called with the progress.
         retries: how often a job whose worker was lost goes on from its last checkpoint.
         admit: is asked for each job right before it is begun; those for which it says no are left out.
-        then: is told how each job ended; returns further jobs.
+        then: is told how each job ended; returns further jobs, which come before those that wait.
 
     Returns:
         How each job ended, by its label; those that were left out are missing.
@@ -74,7 +74,7 @@ def train(
                 if outcome.kind == "done":
                     fetched(job.execution.mirror, job.folder)  # it may have been trained where other disks are
                 outcomes[job.label] = outcome
-                waiting.extend(then(job, outcome))
+                waiting.extendleft(reversed([*then(job, outcome)]))  # so that what is begun is whole first
             if not ended:
                 time.sleep(executor.every)
     finally:

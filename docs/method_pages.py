@@ -14,7 +14,7 @@ from docstrings import before, escaped, examples, markdown, section
 from neoteny.methods import Method
 from neoteny.methods.base import Stage
 from neoteny.registry import METHODS, Entry
-from neoteny.report.leaderboard.page import USUAL
+from neoteny.report.leaderboard.costs import USUAL
 
 COSTS = Path(__file__).parent / "evidence" / "overhead.parquet"
 STAGES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +54,21 @@ def test_what_would_be_run(neoteny):
     row = next(line for line in shown.splitlines() if " adam " in line)
     assert "step_size 5e-05 to 0.02" in row
     assert not Path("runs").exists()
+
+
+def test_what_is_left_is_said_and_stands_on_the_page(neoteny):
+    neoteny("--method", "backprop", *SHORT, *HERE, "--to", "there")
+    shown = neoteny("--method", "backprop,momentum", *SHORT, "--no-compile", "--plan", "--to", "there")
+    assert "slowly-changing-regression-v1 momentum: at most 38 runs" in shown  # (12 + 6) points twice, and two
+    assert "slowly-changing-regression-v1: 1 of 2 rows left" in shown
+    page = Path("there/leaderboard.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("| momentum |"))
+    assert "## What was not run" in page and float(line.split("|")[2]) > 0
+    neoteny("--method", "momentum", *SHORT, *HERE, "--to", "there")
+    page = Path("there/leaderboard.md").read_text()
+    assert "## What was not run" not in page
+    line = next(line for line in page.splitlines() if "| momentum |" in line)
+    assert re.search(r"\| - \| \d+\.\d\d \| \d\.\d\d \|", line)  # compiled, and memory
 
 
 def test_what_cannot_be(neoteny):

@@ -12,9 +12,11 @@ import pytest
 from scipy.stats import ttest_rel
 
 from neoteny.errors import RunFolderError
+from neoteny.registry import METHODS
 from neoteny.report.leaderboard.board import normalised_ranks, read, stratified_mean
+from neoteny.report.leaderboard.costs import COSTED, Cost, Costs, read_costs, read_run_costs, write_run_costs
 from neoteny.report.leaderboard.figure import KINDS, forest, limits, order
-from neoteny.report.leaderboard.page import COSTED, markdown, read_costs
+from neoteny.report.leaderboard.page import markdown
 from neoteny.report.leaderboard.profile import drawn, normalised, profiles
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
@@ -170,13 +172,13 @@ def test_ends_of_ranges_and_rows_that_did_nothing_are_marked():
     assert found.all_tuned
     assert [found.did_nothing(MNIST, row) for row in chosen] == [False, True, False]
     assert [found.at_an_end(MNIST, row) for row in chosen] == [[], [], ["step_size", "l2.strength"]]
-    page = markdown(found, {}, "it.png")
+    page = markdown(found, Costs(), "it.png")
     assert "Every row, plain backprop as well, chooses its step size" in page
     assert "| redo ∅ |" in page and "step_size 0.1 ‡, strength 0.0003" in page
 
 
 def test_the_page_says_all_of_it(board):
-    page = markdown(board, {"cbp": 1.3456}, "it.png", "A remark.")
+    page = markdown(board, Costs({"cbp": 1.3456}), "it.png", "A remark.")
     assert "![The last tenth of the stream, method by method](it.png)" in page
     assert "A remark." in page
     lines = [line for line in page.splitlines() if line.startswith("|")]
@@ -185,12 +187,12 @@ def test_the_page_says_all_of_it(board):
         assert text in cbp
     assert any("| adam |" in line and "6 of 8" in line for line in lines)
     (backprop,) = [line for line in lines if "25.0%" in line]
-    assert "| 0.5 | - | - | 8 |" in backprop  # neither a cost nor anything chosen
+    assert "| 0.5 | - | - | - | - | 8 |" in backprop  # neither a cost nor anything chosen
     assert "batch-norm on online-permuted-mnist-v1: batches of one" in page
     assert "2 tuning seeds (from 1000 on)" in page
     assert "not ranked: linear" in page
     assert "(overhead.md)" in page
-    assert "not measured yet" in markdown(board, {}, "it.png")
+    assert "(not measured)" in markdown(board, Costs(), "it.png")
     tables = re.split(r"\n\n(?!\|)", page)
     for table in (part for part in tables if part.lstrip().startswith("|")):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}
@@ -200,7 +202,7 @@ def test_the_page_says_all_of_it(board):
 def test_the_parquet_alone_makes_the_same_page_and_figure(board, tmp_path):
     path = tmp_path / "leaderboard.parquet"
     board.frame.write_parquet(path)
-    assert markdown(read(path), {}, "it.png") == markdown(board, {}, "it.png")
+    assert markdown(read(path), Costs(), "it.png") == markdown(board, Costs(), "it.png")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunFolderError, match="leaderboard.parquet cannot be read"):
         read(path)
@@ -226,6 +228,52 @@ def test_costs_are_geometric_means_over_networks(tmp_path):
     path.write_text("no table")
     with pytest.raises(RunFolderError, match="measure them anew"):
         read_costs(path)
+
+
+RUNS = [
+    Cost(benchmark=MNIST, row="backprop", seconds=2.0, memory=100),
+    Cost(benchmark=MNIST, row="cbp", seconds=3.0, memory=130),
+    Cost(benchmark=REGRESSION, row="backprop", seconds=1.0, memory=50),
+    Cost(benchmark=REGRESSION, row="cbp", seconds=6.0, memory=50),
+    Cost(benchmark=REGRESSION, row="l2", seconds=5.0, known="measured"),
+    Cost(benchmark="own-v1", row="backprop", seconds=9.0, known="measured", runs=64, hours=0.16),
+    Cost(benchmark="own-v1", row="cbp", seconds=12.0, known="compared", runs=64, hours=0.215),
+    Cost(benchmark=MNIST, row="crelu", seconds=12.0, known="compared", runs=10, hours=2.0),
+    Cost(benchmark=MNIST, row="l2", seconds=2.0, known="measured", runs=10, hours=7.0),  # it was run since
+]
+
+
+def test_compiled_costs_and_memory_are_relative_to_backprop_on_the_same_benchmark():
+    costs = Costs({"cbp": 1.25}, RUNS)
+    assert costs.cells("cbp", [MNIST])[:2] == ("1.25", "1.50")
+    assert costs.cells("cbp", [MNIST, REGRESSION, "own-v1"])[1] == f"{math.sqrt(1.5 * 6):.2f}"
+    assert costs.cells("cbp", [MNIST])[2] == f"1.30 + {METHODS['cbp'].load().memory[1]:g}"
+    assert costs.cells("backprop", [MNIST]) == ("-", "1.00", "1.00")
+    assert costs.cells("l2", [REGRESSION]) == ("-", "-", "-")  # no run was finished
+
+
+def test_what_was_not_run_is_listed_with_its_cost(board):
+    page = markdown(board, Costs(runs=RUNS), "it.png")
+    section = page[page.index("## What was not run") : page.index("## Left out")]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    assert lines[0] == f"| row | own-v1 | {MNIST} |"
+    assert lines[2:] == [
+        "| backprop | 0.16 |  |",
+        "| cbp | 0.21 ~ |  |",
+        "| crelu |  | 2 ~ |",
+        "| **all** | **0.375** | **2** |",
+    ]
+    assert "not run" not in markdown(board, Costs(), "it.png")
+
+
+def test_the_file_of_costs_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "costs.json"
+    assert read_run_costs(path) == []
+    write_run_costs(RUNS, path)
+    assert read_run_costs(path) == RUNS
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(RunFolderError, match="no costs of runs"):
+        read_run_costs(path)
 
 
 def test_the_figure_draws_every_row_where_it_is(board):

@@ -9,7 +9,7 @@ import pytest
 from neoteny.registry import METHODS
 from neoteny.registry.ranking import RANKING, SHORT_LIST, WITH_TASKS
 from neoteny.report.leaderboard.board import read
-from neoteny.report.leaderboard.page import read_costs
+from neoteny.report.leaderboard.costs import read_costs
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +16,14 @@ from neoteny.errors import NeotenyError, SettingError, Stopped
 
 if TYPE_CHECKING:
     from neoteny.report.leaderboard.board import Board
+    from neoteny.report.leaderboard.costs import Cost
+    from neoteny.sweeps.estimating import Estimates
     from neoteny.sweeps.planning import Plan
 
 __all__ = ["main"]
 
 TABLE, PAGE, FIGURE, COSTS = "leaderboard.parquet", "leaderboard.md", "leaderboard.png", "overhead.parquet"
-PROFILES = "leaderboard-profiles.png"
+PROFILES, RUN_COSTS = "leaderboard-profiles.png", "leaderboard-costs.json"
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,19 @@ class LeaderboardOptions(Placing):
     """CPU threads for each stack"""
     data_dir: Path | None = None
     """folder of data sets; otherwise NEOTENY_DATA, or they are downloaded once"""
+    budget: float | None = None
+    """core-hours; a stack that would exceed them is not begun"""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """list the stacks and their state, and stop"""
+    plan: tyro.conf.FlagCreatePairsOff[bool] = False
+    """say what is left in core-hours, and stop; a row of which nothing is known is tried out for some seconds"""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing, then write the table and, if asked, the page."""
     options = read_options(LeaderboardOptions, arguments, "neoteny leaderboard")
     if options.draw is not None:
-        from neoteny.report.leaderboard.board import read
-
-        _write(read(options.draw), options.to or options.draw.parent, options)
+        _redraw(options.draw, options.to or options.draw.parent)
         return
     from neoteny.leaderboard import rows
     from neoteny.sweeps.planning import Plan
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str]) -> None:
         _list(plan, benchmarks, chosen)
         return
     from neoteny.lab.execution import Execution
+    from neoteny.sweeps.estimating import Estimates
     from neoteny.sweeps.running import run
 
     execution = Execution(
@@ -89,8 +94,16 @@ def main(arguments: Sequence[str]) -> None:
         data_dir=options.data_dir and str(options.data_dir),
         mirror=options.mirror,
     )
+    if options.plan:
+        costs = _plan(Estimates(plan, benchmarks, chosen, execution))
+        if options.to is not None:
+            _add_costs(costs, options.to)
+            if (options.to / TABLE).exists():
+                _redraw(options.to / TABLE, options.to)
+        return
+    place = options.place()
     try:
-        failures = run(plan, benchmarks, chosen, options.place(), execution, retries=options.retries)
+        failures = run(plan, benchmarks, chosen, place, execution, retries=options.retries, budget=options.budget)
     except KeyboardInterrupt as error:
         raise Stopped("the same command goes on from here") from error
     from neoteny.report.leaderboard.board import Board
@@ -100,7 +113,8 @@ def main(arguments: Sequence[str]) -> None:
     print(write_table(frame, plan.out / plan.scale / TABLE))
     if options.to is not None:
         write_table(frame, options.to / TABLE)
-        _write(Board(frame), options.to, options)
+        _add_costs(Estimates(plan, benchmarks, chosen, execution).done(), options.to)
+        _write(Board(frame), options.to)
     if failures:
         listed = "\n".join(f"{row} on {benchmark}: {reason.strip()}" for (benchmark, row), reason in failures.items())
         raise NeotenyError(f"{len(failures)} rows could not be run; the others are finished.\n{listed}")
@@ -110,12 +124,20 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _write(board: Board, to: Path, options: LeaderboardOptions) -> None:
+def _redraw(table: Path, to: Path) -> None:
+    """The page of a table that was written before."""
+    from neoteny.report.leaderboard.board import read
+
+    _write(read(table), to)
+
+
+def _write(board: Board, to: Path) -> None:
     """The page and its figure."""
     from neoteny.report.figures.style import render
     from neoteny.report.files import write
+    from neoteny.report.leaderboard.costs import Costs, read_costs, read_run_costs
     from neoteny.report.leaderboard.figure import forest
-    from neoteny.report.leaderboard.page import markdown, read_costs
+    from neoteny.report.leaderboard.page import markdown
     from neoteny.report.leaderboard.profile import profiles
 
     if not board.benchmarks:
@@ -123,11 +145,39 @@ def _write(board: Board, to: Path, options: LeaderboardOptions) -> None:
     remarks = (to / PAGE).with_suffix(".remarks.md")
     said = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
     drawn = profiles(board)
-    text = markdown(board, read_costs(to / COSTS), FIGURE, said, "" if drawn is None else PROFILES)
+    costs = Costs(read_costs(to / COSTS), read_run_costs(to / RUN_COSTS))
+    text = markdown(board, costs, FIGURE, said, "" if drawn is None else PROFILES)
     print(write(to / FIGURE, render(forest(board), "png")))
     if drawn is not None:
         print(write(to / PROFILES, render(drawn, "png")))
     print(write(to / PAGE, text.encode()))
+
+
+def _add_costs(costs: Iterable[Cost], to: Path) -> None:
+    """Put them into the file beside the table, where they replace older ones of the same rows."""
+    from neoteny.report.leaderboard.costs import read_run_costs, write_run_costs
+
+    known = {(cost.benchmark, cost.row): cost for cost in [*read_run_costs(to / RUN_COSTS), *costs]}
+    print(write_run_costs(known.values(), to / RUN_COSTS))
+
+
+def _plan(estimates: Estimates) -> list[Cost]:
+    """Say what is left, row by row as it becomes known, then benchmark by benchmark."""
+    costs = []
+    for cost in estimates.left():
+        costs.append(cost)
+        if cost.runs:
+            took = f"{cost.seconds:.3g} s a run ({cost.known}), {cost.begin:.0f} s before each stack"
+            print(
+                f"{cost.benchmark} {cost.row}: at most {cost.runs} runs, {cost.hours:.2g} core-hours; {took}",
+                flush=True,
+            )
+    for name in dict.fromkeys(cost.benchmark for cost in costs):
+        mine = [cost for cost in costs if cost.benchmark == name]
+        rows = sum(cost.runs > 0 for cost in mine)
+        print(f"{name}: {rows} of {len(mine)} rows left, {sum(cost.hours for cost in mine):.3g} core-hours")
+    print(f"All: {sum(cost.hours for cost in costs):.3g} core-hours")
+    return costs
 
 
 def _said(values: Any) -> str:

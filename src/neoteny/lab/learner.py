@@ -403,13 +403,16 @@ class Learner:
         return total
 
     def describe(self) -> dict[str, Any]:
-        """How the runs are trained: strategy, unrolled steps, whether compiled, and the seconds of compiling."""
+        """How the runs are trained: strategy, unrolled steps, whether compiled, the seconds of compiling, and what a
+        run keeps between steps.
+        """
         return {
             "strategy": self.strategy.name,
             "unroll": self.strategy.unroll,
             "compiled": self.strategy.compile,
             "compile_seconds": round(self.strategy.compile_seconds, 3),
             "device": str(self.device),
+            "bytes_a_run": sum(leaf.nbytes for leaf in tree_leaves(self.strategy.carry())) // self.runs,
             "parameters": sum(value[0].numel() for value in self.initial_weights.values()),
         }
 

@@ -6,6 +6,8 @@ the clock; they happen between segments and change no number.
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 import warnings
@@ -26,12 +28,17 @@ from neoteny.lab.folder import RunFolder, provenance
 from neoteny.lab.learner import Learner
 from neoteny.lab.measuring import measure
 from neoteny.lab.mirror import Mirror
-from neoteny.lab.recorder import Recorder
+from neoteny.lab.recorder import Recorder, Unrecorded
 from neoteny.lab.structure import structure
 from neoteny.lab.tracking import tracked
 from neoteny.progress import stage
 
-__all__ = ["Training"]
+__all__ = ["Training", "core_seconds"]
+
+
+def core_seconds() -> float:
+    """Seconds of the core that this process has taken, with those of the compilers that it started."""
+    return sum(os.times()[:4])
 
 
 class Training(ABC):
@@ -66,7 +73,24 @@ class Training(ABC):
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._alive = np.ones(config.runs, dtype=bool)
         self._seconds, self._began = 0.0, time.monotonic()
+        self._paced, self._steps_paced = 0.0, 0
         self._progress = Progress(config.label, 0, config.problem.total, config.runs, metric, unit=unit)
+
+    def try_out(self, seconds: float) -> tuple[float, float]:
+        """Train for some seconds without a folder, to see what it would take; nothing is recorded or saved.
+
+        Args:
+            seconds: of the core, after everything has been compiled; at least one segment is trained.
+
+        Returns:
+            Seconds of the core that compiling took, with the segments that compiled; and those that a whole run would
+            take, as in the provenance. Measures and tests are a part of the latter only if they were due.
+        """
+        unrecorded: Any = Unrecorded()
+        self._recorder, began = unrecorded, core_seconds()
+        while self._advance() and self._paced < (seconds if self._steps_paced else math.inf):
+            pass
+        return max(core_seconds() - began - self._paced, 0.0), self._core_seconds()
 
     @property
     def _varied(self) -> dict[str, list[Any]]:
@@ -174,11 +198,7 @@ class Training(ABC):
         saved = told = time.monotonic()
         cost = 0.0
         self._tell()
-        while True:
-            self._judge()
-            if self._over or not self._alive.any():
-                break
-            self._segment()
+        while self._advance():
             now = time.monotonic()
             if now - told >= 0.1:
                 told = now
@@ -192,6 +212,24 @@ class Training(ABC):
                 saved = time.monotonic()
                 cost = saved - now
         self._tell()
+
+    def _advance(self) -> bool:
+        """Do what is due and train a segment; false at the end. Its time is kept where nothing was compiled."""
+        strategy, step, begun = self.learner.strategy, self._step, time.process_time()
+        compiled = strategy.compile_seconds
+        self._judge()
+        more = not self._over and bool(self._alive.any())
+        if more:
+            self._segment()
+        if strategy.compile_seconds == compiled:
+            self._paced += time.process_time() - begun
+            self._steps_paced += self._step - step
+        return more
+
+    def _core_seconds(self) -> float:
+        """Seconds of the core that a whole run takes at the pace so far, compiling not counted; NaN if unknown."""
+        each = self._paced / self._steps_paced if self._steps_paced else math.nan
+        return each * self.config.problem.total / self.config.runs
 
     def _end_runs(self, broken: np.ndarray) -> None:
         """End runs that turned non-finite; the others go on."""
@@ -234,6 +272,7 @@ class Training(ABC):
             "alive": self._alive,
             "value": self._progress.value,
             "seconds": self._elapsed(),
+            "pace": (self._paced, self._steps_paced),
             "strategy": self.learner.describe()["strategy"],
             "recorder": self._recorder.state_dict(),
             **self._state(),
@@ -252,12 +291,18 @@ class Training(ABC):
             self._recorder.load_state_dict(state["recorder"])
             self._alive = np.array(state["alive"], dtype=bool)
             self._seconds = float(state["seconds"])
+            self._paced, self._steps_paced = state.get("pace", (0.0, 0))  # earlier versions had none
             self._progress = replace(self._progress, value=float(state["value"]))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{self._folder.checkpoint} is incomplete ({type(error).__name__}: {error}): delete it to start this "
                 "run again from the beginning, or restore an intact copy."
             ) from error
+
+    def _cost(self) -> dict[str, float]:
+        """What a run takes of a core, once it is known."""
+        seconds = self._core_seconds()
+        return {"core_seconds_a_run": round(seconds, 6)} if math.isfinite(seconds) else {}
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._began
@@ -269,7 +314,7 @@ class Training(ABC):
             {
                 **known,
                 "execution": asdict(self.execution),
-                "training": self.learner.describe(),
+                "training": self.learner.describe() | self._cost(),
                 **self._describe(),
                 "seconds": round(self._elapsed(), 3),
                 **more,

@@ -1,73 +1,48 @@
-"""The page of the leaderboard: its rules, its tables, from the tidy table and the measured costs alone."""
+"""The page of the leaderboard: its rules, its tables, from the tidy table and the files of costs alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import polars as pl
 
-from neoteny.errors import RunFolderError
 from neoteny.registry import METHODS
 from neoteny.report.leaderboard.board import BASE, MEASURED, Board, settings_of
+from neoteny.report.leaderboard.costs import Costs, not_run
 from neoteny.report.runs.metrics import is_share
 from neoteny.report.statistics.cell import Cell, markdown_table
 from neoteny.report.statistics.profiles import critical_difference
 
-__all__ = ["markdown", "read_costs"]
+__all__ = ["markdown"]
 
-COSTED = ("17-64-64-6, 64", "784-3x100-10, 32")
-"""The networks of `bench/overhead.py` on which every method is measured."""
-USUAL = {"cbp, 0.0001": "cbp"}
-"""Rows of `bench/overhead.py` with a method's default settings, where there are others."""
-
+COSTS = ("eager", "compiled", "memory")
 COMMANDS = (
     "neoteny leaderboard --to docs/evidence",
     "neoteny leaderboard --draw docs/evidence/leaderboard.parquet  # from the table alone",
 )
 
 
-def read_costs(path: Path) -> dict[str, float]:
-    """Seconds a step relative to backpropagation, by row; empty where nothing was measured.
-
-    Args:
-        path: the table of `bench/overhead.py`; used are its figures of gradient descent on the networks in `COSTED`,
-            of which the mean is geometric.
-
-    Raises:
-        RunFolderError: it cannot be used.
-    """
-    if not path.exists():
-        return {}
-    try:
-        frame = pl.read_parquet(path.read_bytes()).filter(optimizer="SGD").filter(pl.col("network").is_in(COSTED))
-        frame = frame.select(pl.col("method").replace(USUAL), pl.col("best").cast(pl.Float64))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunFolderError(f"{path} is no table of costs ({error}): measure them anew, or delete it.") from error
-    means = frame.group_by("method").agg(pl.col("best").log().mean().exp())
-    return dict(sorted(means.iter_rows()))
-
-
-def markdown(board: Board, costs: Mapping[str, float], figure: str, remarks: str = "", profiles: str = "") -> str:
+def markdown(board: Board, costs: Costs, figure: str, remarks: str = "", profiles: str = "") -> str:
     """The page.
 
     Args:
         board: from `read`.
-        costs: seconds a step relative to backpropagation, by row; a row without one shows `-`.
+        costs: what methods cost; what is not known shows as `-`.
         figure: file name of the figure.
         remarks: Markdown to put before the tables.
         profiles: file name of the figure of performance profiles, if there is one.
     """
     parts = [
         "# The leaderboard",
-        "Every method on the fast benchmarks. `neoteny leaderboard` makes this page, the figure and the tidy table "
+        "Every method on several benchmarks. `neoteny leaderboard` makes this page, the figure and the tidy table "
         "`leaderboard.parquet` from run folders, and from that table alone it draws them anew.",
-        _rules(board, bool(costs)),
+        _rules(board, bool(costs.eager)),
         f"![The last tenth of the stream, method by method]({figure})",
         *([remarks.strip()] if remarks.strip() else []),
         *_overall(board, costs, profiles),
         *(part for name in board.benchmarks for part in _of_one(board, name, costs)),
+        *not_run(board, costs.runs),
         *_left_out(board),
         "## Made by",
         "```sh\n" + "\n".join(COMMANDS) + "\n```",
@@ -93,8 +68,11 @@ def _rules(board: Board, measured: bool) -> str:
             "change from the first to the last tenth is taken run by run. Dead units, `srank_99` (mean over the "
             "hidden layers) and the mean absolute weight are means at the end. Runs that turned non-finite are left "
             "out of means, and rows with such runs stand after the others (n says how many runs are left).",
-            "- **Cost**: seconds a step relative to backpropagation, measured by themselves, the geometric mean over "
-            f"{'[two small networks](overhead.md)' if measured else 'networks (not measured yet)'}.",
+            "- **Cost**: seconds relative to backpropagation. *Eager*: of a step of a user's loop, measured by itself, "
+            f"the geometric mean over {'[two networks](overhead.md)' if measured else 'networks (not measured)'}. "
+            "*Compiled*: of a core for the runs of this table, without compiling; over several benchmarks the "
+            "geometric mean. *Memory*: what a run keeps between steps relative to backpropagation, weights included; "
+            "after the + what a step allocates at most beside it, in units of the parameters' memory.",
             "- **Rank**: for each benchmark and seed, rows are ranked by the last tenth, from 0 for the best to 1 for "
             "the worst, non-finite runs behind all others; the mean over seeds and benchmarks, with a bootstrap "
             "interval stratified by benchmark. Better or worse than backprop: paired t tests seed by seed in the last "
@@ -129,18 +107,19 @@ def _marked(board: Board, row: str, benchmarks: Sequence[str]) -> str:
     return f"{row}{' †' * told}{' ∅' * nothing}"
 
 
-def _overall(board: Board, costs: Mapping[str, float], profiles: str) -> list[str]:
+def _overall(board: Board, costs: Costs, profiles: str) -> list[str]:
     ranking = board.ranking()
     if len(board.compared) < 2 or not ranking:
         return []
-    heading = ("", "row", "kind", "rank", *board.compared, "better / worse / neither", "better run", "cost")
+    heading = ("", "row", "kind", "rank", *board.compared, "better / worse / neither", "better run", *COSTS)
     lines: list[tuple[str, ...]] = [heading, ("---:", "---", "---", *["---:"] * (len(heading) - 3))]
     for place, one in enumerate(ranking, 1):
         rank = f"{float(one.rank.mean):.3f} [{float(one.rank.low):.3f}, {float(one.rank.high):.3f}]"
         against = " / ".join(map(str, one.against)) if one.row != BASE else "-"
         odds = "-" if one.improves is None else Cell.of(one.improves).text(share=True)
         name = _marked(board, one.row, board.compared)
-        lines.append((str(place), name, one.kind, rank, *map(str, one.places), against, odds, _cost(costs, one.row)))
+        spent = costs.cells(one.row, board.compared)
+        lines.append((str(place), name, one.kind, rank, *map(str, one.places), against, odds, *spent))
     ranked = {one.row for one in ranking}
     others = sorted({row for name in board.benchmarks for row in board.rows(name)} - ranked)
     note = f" Not on all of them, and so not ranked: {', '.join(others)}." if others else ""
@@ -158,7 +137,7 @@ def _overall(board: Board, costs: Mapping[str, float], profiles: str) -> list[st
     ]
 
 
-def _of_one(board: Board, benchmark: str, costs: Mapping[str, float]) -> list[str]:
+def _of_one(board: Board, benchmark: str, costs: Costs) -> list[str]:
     metric = board.metric(benchmark)
     share = is_share(metric)
     unit, better = (f"{metric} in %" if share else metric), "higher" if board.better(benchmark) > 0 else "lower"
@@ -171,7 +150,7 @@ def _of_one(board: Board, benchmark: str, costs: Mapping[str, float]) -> list[st
         "first tenth",
         "change",
         *MEASURED.values(),
-        "cost",
+        *COSTS,
         "chosen",
         "n",
     )
@@ -185,7 +164,7 @@ def _of_one(board: Board, benchmark: str, costs: Mapping[str, float]) -> list[st
                 *(Cell.of(interval).text(share) for interval in (one.last, one.iqm, one.first)),
                 Cell.of(one.change).text(share, signed=True),
                 *(_number(one.measures.get(name, math.nan), is_share(name)) for name in MEASURED),
-                _cost(costs, one.row),
+                *costs.cells(one.row, [benchmark]),
                 _chosen(one.chosen, board.at_an_end(benchmark, one.row)),
                 str(one.runs) if not one.ended else f"{one.last.n} of {one.runs}",
             )
@@ -204,10 +183,6 @@ def _left_out(board: Board) -> list[str]:
 
 def _number(value: float, share: bool) -> str:
     return "-" if not math.isfinite(value) else f"{100 * value:.1f}%" if share else f"{value:.3g}"
-
-
-def _cost(costs: Mapping[str, float], row: str) -> str:
-    return f"{costs[row]:.2f}" if row in costs else "-"
 
 
 def _chosen(settings: str, at_an_end: Sequence[str] = ()) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -49,6 +50,24 @@ def test_the_table_grows_and_is_drawn_anew_from_itself(neoteny):
     assert "## The leaderboard" in page and "claims: `neoteny leaderboard`" in page  # rows of the methods are missing
 
 
+def test_rows_of_a_table_are_kept_and_not_run_again(neoteny):
+    rows = ("--method", "backprop,linear", *SHORT, *HERE)
+    neoteny("--method", "backprop", *SHORT, *HERE, "--to", "there")
+    first = pl.read_parquet("there/leaderboard.parquet")
+    shutil.rmtree("runs")  # another machine has the table alone
+    assert "there has 1 of these rows" in neoteny(*rows, "--plan", "--to", "there")
+    assert "there has 1 of these rows" in neoteny(*rows, "--to", "there")
+    assert not [path for path in Path("runs").rglob("reporting/*/*") if path.name.startswith("backprop")]
+    both = pl.read_parquet("there/leaderboard.parquet")
+    assert both.filter(row="backprop").equals(first)
+    assert both["row"].unique().sort().to_list() == ["backprop", "linear"]
+    neoteny(*rows, "--to", "there", "--anew")
+    assert [path for path in Path("runs").rglob("reporting/*/*") if path.name.startswith("backprop")]
+    again = pl.read_parquet("there/leaderboard.parquet")
+    assert again.drop("made_with").equals(both.drop("made_with"))
+    assert "of these rows" not in neoteny(*rows, "--runs", "3", "--out", "more", "--to", "there")  # too few runs
+
+
 def test_what_would_be_run(neoteny):
     shown = neoteny("--method", "backprop,adam", *SHORT, "--dry-run")
     row = next(line for line in shown.splitlines() if " adam " in line)
@@ -60,7 +79,7 @@ def test_what_is_left_is_said_and_stands_on_the_page(neoteny):
     neoteny("--method", "backprop", *SHORT, *HERE, "--to", "there")
     shown = neoteny("--method", "backprop,momentum", *SHORT, "--no-compile", "--plan", "--to", "there")
     assert "slowly-changing-regression-v1 momentum: at most 38 runs" in shown  # (12 + 6) points twice, and two
-    assert "slowly-changing-regression-v1: 1 of 2 rows left" in shown
+    assert "slowly-changing-regression-v1: 1 of 1 rows left" in shown
     page = Path("there/leaderboard.md").read_text()
     line = next(line for line in page.splitlines() if line.startswith("| momentum |"))
     assert "## What was not run" in page and float(line.split("|")[2]) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,8 @@ from neoteny.cli.reading import read_options
 from neoteny.errors import NeotenyError, SettingError, Stopped
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from neoteny.report.leaderboard.board import Board
     from neoteny.report.leaderboard.costs import Cost
     from neoteny.sweeps.estimating import Estimates
@@ -46,7 +49,10 @@ class LeaderboardOptions(Placing):
     out: Path = Path("runs/leaderboard")
     """where run folders go"""
     to: Path | None = None
-    """write the page, its figure and its table here, such as docs/evidence"""
+    """write the page, its figure and its table here, such as docs/evidence; rows that the table there has are kept, and
+    not run again"""
+    anew: tyro.conf.FlagCreatePairsOff[bool] = False
+    """run them again all the same"""
     draw: Path | None = None
     """run nothing: write page and figure again from this table, beside it or to --to"""
     device: str = "cpu"
@@ -83,6 +89,8 @@ def main(arguments: Sequence[str]) -> None:
         _list(plan, benchmarks, chosen)
         return
     from neoteny.lab.execution import Execution
+    from neoteny.report.leaderboard.board import Board
+    from neoteny.sweeps.collecting import collect, joined, whole, write_table
     from neoteny.sweeps.estimating import Estimates
     from neoteny.sweeps.running import run
 
@@ -94,26 +102,31 @@ def main(arguments: Sequence[str]) -> None:
         data_dir=options.data_dir and str(options.data_dir),
         mirror=options.mirror,
     )
+    known = None if options.to is None or options.anew else _known(options.to / TABLE)
+    at_hand = (
+        set() if known is None else whole(known, plan) & {(name, row.name) for name in benchmarks for row in chosen}
+    )
+    if at_hand:
+        print(f"{options.to} has {len(at_hand)} of these rows, which are not run again (--anew: they are).")
+    estimates = partial(Estimates, plan, benchmarks, chosen, execution, at_hand=at_hand)
     if options.plan:
-        costs = _plan(Estimates(plan, benchmarks, chosen, execution))
+        costs = _plan(estimates())
         if options.to is not None:
             _add_costs(costs, options.to)
             if (options.to / TABLE).exists():
                 _redraw(options.to / TABLE, options.to)
         return
-    place = options.place()
+    place, limits = options.place(), {"retries": options.retries, "budget": options.budget}
     try:
-        failures = run(plan, benchmarks, chosen, place, execution, retries=options.retries, budget=options.budget)
+        failures = run(plan, benchmarks, chosen, place, execution, at_hand=at_hand, **limits)
     except KeyboardInterrupt as error:
         raise Stopped("the same command goes on from here") from error
-    from neoteny.report.leaderboard.board import Board
-    from neoteny.sweeps.collecting import collect, write_table
-
     frame = collect(plan, rows.rows())
     print(write_table(frame, plan.out / plan.scale / TABLE))
     if options.to is not None:
+        frame = frame if known is None else joined(frame, known, plan)
         write_table(frame, options.to / TABLE)
-        _add_costs(Estimates(plan, benchmarks, chosen, execution).done(), options.to)
+        _add_costs(estimates().done(), options.to)
         _write(Board(frame), options.to)
     if failures:
         listed = "\n".join(f"{row} on {benchmark}: {reason.strip()}" for (benchmark, row), reason in failures.items())
@@ -122,6 +135,13 @@ def main(arguments: Sequence[str]) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _known(table: Path) -> DataFrame | None:
+    """A table that was written before, if there is one."""
+    from neoteny.report.leaderboard.board import read
+
+    return read(table).frame if table.exists() else None
 
 
 def _redraw(table: Path, to: Path) -> None:

@@ -32,7 +32,7 @@ from neoteny.sweeps.reading import Numbers
 from neoteny.sweeps.rows import Row
 from neoteny.sweeps.searching import Point
 
-__all__ = ["collect", "write_table"]
+__all__ = ["collect", "joined", "whole", "write_table"]
 
 TUNED = ("mean", "first", "last")
 """Quantities that are recorded of the tuning."""
@@ -58,6 +58,35 @@ def collect(plan: Plan, rows: Sequence[Row]) -> pl.DataFrame:
                 places: dict[str, int] = {}  # of points, over all batches
                 frames += [_tidy(*found, places) for found in _finished(plan, name, row)]
     return pl.concat(frames).sort(SORT, nulls_last=True)
+
+
+def whole(table: pl.DataFrame, plan: Plan) -> set[tuple[str, str]]:
+    """The benchmarks and rows that a table has reported, at the plan's scale and with as many runs or more.
+
+    Args:
+        table: from `collect`, perhaps of another machine.
+        plan: how the table is made.
+    """
+    reported = table.filter(pl.col("phase") == "reporting", pl.col("scale") == plan.scale)
+    runs = reported.group_by("benchmark", "row").agg(pl.col("seed").n_unique())
+    return {(benchmark, row) for benchmark, row, seeds in runs.iter_rows() if seeds >= plan.runs}
+
+
+def joined(table: pl.DataFrame, known: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """A table, and what another one has reported that it has not.
+
+    Args:
+        table: from `collect`.
+        known: another one; of it only what is `whole` counts.
+        plan: how the table is made.
+    """
+    pairs = whole(known, plan) - whole(table, plan)
+    if not pairs:
+        return table
+    keys = ["benchmark", "row"]
+    other = pl.DataFrame(sorted(pairs), schema=keys, orient="row")
+    kept = known.filter(pl.col("scale") == plan.scale).join(other, on=keys, how="semi")
+    return pl.concat([table.join(other, on=keys, how="anti"), kept]).sort(SORT, nulls_last=True)
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> Path:

@@ -7,7 +7,7 @@ few segments of its first stack are trained, once: what was measured is kept in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -34,13 +34,25 @@ class Estimates:
         rows: those of the table.
         execution: how stacks are trained.
         seconds: how long a stack is trained of which nothing is known.
+        at_hand: benchmarks and rows that are not run, as for `neoteny.sweeps.running.run`.
     """
 
     def __init__(
-        self, plan: Plan, benchmarks: Sequence[str], rows: Sequence[Row], execution: Execution, seconds: float = 2.0
+        self,
+        plan: Plan,
+        benchmarks: Sequence[str],
+        rows: Sequence[Row],
+        execution: Execution,
+        seconds: float = 2.0,
+        at_hand: Container[tuple[str, str]] = frozenset(),
     ):
         self._plan, self._execution, self._seconds = plan, execution, seconds
-        self._pairs = [(name, row) for name in benchmarks for row in rows if row.on(registry.benchmark(name).load())]
+        self._pairs = [
+            (name, row)
+            for name in benchmarks
+            for row in rows
+            if (name, row.name) not in at_hand and row.on(registry.benchmark(name).load())
+        ]
         self._file = plan.out / plan.scale / "costs.json"
         self.known = {(cost.benchmark, cost.row): cost for cost in read_run_costs(self._file)}
         """What was measured or recorded."""

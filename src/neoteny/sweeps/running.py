@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def run(
     progress: bool = True,
     retries: int = RETRIES,
     budget: float | None = None,
+    at_hand: Container[Pair] = frozenset(),
 ) -> dict[Pair, str]:
     """Run what is not finished of these rows on these benchmarks.
 
@@ -47,6 +48,7 @@ def run(
         progress: whether to show the progress.
         retries: as for `neoteny.lab.compare`.
         budget: core-hours of everything that the plan's folders hold; a stack that would exceed it is not begun.
+        at_hand: benchmarks and rows that are not run, since their numbers are at hand (`whole` of `collecting`).
 
     Returns:
         Why rows could not be run, by benchmark and name; the others are finished.
@@ -55,7 +57,12 @@ def run(
         RunFolderError: a folder holds other runs.
         KeyboardInterrupt: Ctrl-C was pressed; the same call goes on.
     """
-    pairs = {(name, row.name): row for name in benchmarks for row in rows if row.on(registry.benchmark(name).load())}
+    pairs = {
+        (name, row.name): row
+        for name in benchmarks
+        for row in rows
+        if (name, row.name) not in at_hand and row.on(registry.benchmark(name).load())
+    }
     failures: dict[Pair, str] = {}
     fetch_below(execution.mirror, plan.out)
     work = dict(_work(plan, pairs, failures))

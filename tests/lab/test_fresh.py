@@ -37,6 +37,7 @@ from neoteny.streams.timeline import Timeline, every
 
 REGRESSION = "slowly-changing-regression"
 EAGER: dict[str, Any] = {"compile": False, "progress": False}
+SHORT = {"task_length": 20, "bin_size": 15, "measure_every": 40}
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +107,9 @@ def test_both_means_are_those_of_numpy(tmp_path: Path):
 @pytest.mark.parametrize(
     ("benchmark", "method", "settings"),
     [
-        (REGRESSION, "cbp", {}),
-        ("online-permuted-mnist", "shrink-and-perturb", {"dropout": 0.2}),
-        ("label-permuted-mnist", "adam", {}),
+        (REGRESSION, "cbp", SHORT),
+        ("online-permuted-mnist", "shrink-and-perturb", {**SHORT, "dropout": 0.2}),
+        ("label-permuted-mnist", "adam", SHORT),
         ("continual-imagenet", "redo", {}),
         ("trainability", "l2-init", {}),
         ("shuffled-labels", "layer-norm", {}),
@@ -206,8 +207,8 @@ def cuts(config: RunConfig, out: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("benchmark", "settings"),
     [
-        (REGRESSION, {"tasks": 2}),
-        ("online-permuted-mnist", {"tasks": 3, "dropout": 0.2, "task_length": 20, "bin_size": 15}),
+        (REGRESSION, {**SHORT, "tasks": 2}),
+        ("online-permuted-mnist", {**SHORT, "tasks": 2, "dropout": 0.2}),
     ],
 )
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(tmp_path: Path, benchmark: str, settings: dict[str, Any]):
@@ -243,7 +244,10 @@ class Deadening(BoundaryReset):
 def behind(out: Path, method: Method | str) -> Look:
     """What claims about forty runs are judged on."""
     settings = {"fresh_tasks": 2, "tasks": 4, "task_length": 200, "bin_size": 400, "measure_every": 800}
-    run = lab.run(REGRESSION, method=method, runs=40, scale="tiny", settings=settings, out=out, **EAGER)
+    run = lab.run(
+        REGRESSION, method=method, runs=40, scale="tiny", settings=settings, out=out,
+        compile=True, strategy="lanes", progress=False,
+    )  # fmt: skip
     (group,) = group_frames([read_folder(run.folder)])
     return Look({"run": group.series[0]}, "loss")
 

@@ -1,9 +1,9 @@
 """What the papers' figures and the tables cost, on paper: from what was measured of their steps.
 
     python bench/cost.py                # writes docs/evidence/cost.md
-    python bench/cost.py --measure      # first measures a row of the leaderboard anew: some minutes of a core
 
-Seconds of a core come from the pages of evidence, and those of a GPU from what `make gpu` has measured, if it has.
+Seconds of a core come from the pages of evidence and from the leaderboard's file of costs, and those of a GPU from what
+`make gpu` has measured, if it has.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from statistics import fmean
 from textwrap import fill
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,14 +23,14 @@ from sections import said
 
 from neoteny.benchmarks.atari_100k import Atari100k
 from neoteny.lab.config import resolve
-from neoteny.leaderboard.rows import BENCHMARKS, POINTS, rows
+from neoteny.leaderboard.rows import POINTS, rows
+from neoteny.report.leaderboard.costs import Cost, read_run_costs
 from neoteny.report.papers import figure
 
 EVIDENCE = Path(__file__).parents[1] / "docs" / "evidence"
-PAGE, NUMBERS, GPU = EVIDENCE / "cost.md", EVIDENCE / "cost.json", EVIDENCE / "gpu.json"
-RUNS = (
-    3 * POINTS * 3 // 2 + 30
-)  # of a row: three at each point, where its range is widened, and those that are reported
+PAGE, GPU = EVIDENCE / "cost.md", EVIDENCE / "gpu.json"
+RUN_COSTS = "leaderboard-costs.json"
+RUNS = 3 * POINTS * 3 // 2 + 10  # of a row: three at each point of a range that is widened, and those reported
 STACKS = 3  # of a row
 CORES, GPUS = 64, 8
 GAMES, SEEDS = 26, 5
@@ -116,31 +114,17 @@ def experiments() -> Iterator[Work]:
     yield Work(
         f"Atari-100k, DrQ(ε): {GAMES} games, {SEEDS} seeds, updates alone", GAMES, updates, core, "atari_speed.md", rate
     )
-    if NUMBERS.exists():
-        yield from leaderboard(json.loads(NUMBERS.read_text("utf-8")))
+    yield from leaderboard(read_run_costs(EVIDENCE / RUN_COSTS))
 
 
-def leaderboard(seconds: dict[str, float]) -> Iterator[Work]:
-    """Every row as continual backpropagation."""
+def leaderboard(costs: list[Cost]) -> Iterator[Work]:
+    """All rows of each benchmark; those whose runs are not known as the mean of the others."""
     count = len(rows())
-    for benchmark in BENCHMARKS:
-        steps = RUNS * resolve(benchmark, scale="fast").problem.steps
-        title = f"Leaderboard: {benchmark}, {count} rows"
-        yield Work(title, count * STACKS, count * steps, seconds[benchmark] / steps, "cost.json")
-
-
-def measure() -> None:
-    """Seconds of a core that the row of continual backpropagation takes, choosing included."""
-    found = {}
-    for benchmark in BENCHMARKS:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with TemporaryDirectory() as out:
-            row = ["--benchmark", benchmark, "--method", "cbp", "--executor", "here", "--out", out]
-            short = ["--no-compile"] * (resolve(benchmark, scale="fast").problem.steps < 10_000)
-            subprocess.run([sys.executable, "-m", "neoteny", "leaderboard", *row, *short], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found[benchmark] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
-        NUMBERS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    for benchmark in dict.fromkeys(one.benchmark for one in costs):
+        seconds = [one.seconds for one in costs if one.benchmark == benchmark]
+        steps = resolve(benchmark, scale="table").problem.steps
+        title = f"Leaderboard: {benchmark.rpartition('-v')[0]}, {count} rows ({len(seconds)} known)"
+        yield Work(title, count * STACKS, count * RUNS * steps, fmean(seconds) / steps, RUN_COSTS)
 
 
 def page() -> str:
@@ -163,9 +147,9 @@ def page() -> str:
     )
     table = ["| " + " | ".join(heading) + " |", "|---|" + "---:|" * 7, *(work.row() for work in experiments())]
     remarks = (
-        "Tests, measures and checkpoints come on top, a few per cent. Systems are taken to cost alike. Rows of the "
-        "leaderboard are taken to cost what that of continual backpropagation does from beginning to end, with its "
-        f"{RUNS} runs; their networks are too small for a GPU."
+        "Tests, measures and checkpoints come on top, a few per cent. Systems are taken to cost alike, and rows of the "
+        f"leaderboard to have {RUNS} runs each, those beyond the ends of ranges included; rows whose cost is not known "
+        "are taken to cost the mean of the others. Compiling comes on top as well, ten to a hundred seconds a stack."
     )
     return (
         "\n\n".join(["# What the figures and tables cost", fill(about, 160), "\n".join(table), fill(remarks, 160)])
@@ -176,10 +160,7 @@ def page() -> str:
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measure", action="store_true", help="measure a row of the leaderboard anew")
-    options = parser.parse_args()
-    if options.measure:
-        measure()
+    parser.parse_args()
     PAGE.write_text(page(), "utf-8")
     print(page())
 

@@ -261,7 +261,7 @@ def test_what_was_not_run_is_listed_with_its_cost(board):
         "| backprop | 0.16 |  |",
         "| cbp | 0.21 ~ |  |",
         "| crelu |  | 2 ~ |",
-        "| **all** | **0.375** | **2** |",
+        "| **together** | **0.375** | **2** |",
     ]
     assert "not run" not in markdown(board, Costs(), "it.png")
 

@@ -65,10 +65,12 @@ class Estimates:
         return [cost for cost in self.known.values() if cost.known == "recorded"]
 
     def left(self) -> Iterator[Cost]:
-        """What is left of each row that can be set up; those that are finished, with nothing left, as well."""
+        """What is left of each row that can be set up; of those that are finished, with nothing left, what is known."""
         for name, row in self._pairs:
             try:
                 runs, stacks, first = _left(self._plan, name, row)
+                if not runs and (name, row.name) not in self.known:  # finished before costs were recorded
+                    continue
                 cost = self._cost(name, row, first)
             except (RunFolderError, DataError):
                 raise

@@ -157,5 +157,5 @@ def not_run(board: Board, costs: Iterable[Cost]) -> list[str]:
         "## What was not run",
         "Core-hours that these rows would take, points beyond the ends of ranges included, by a few segments of a "
         "stack; ~ by how a row compares with others on other benchmarks. `neoteny leaderboard --plan` says it.",
-        markdown_table([*lines, ("**all**", *(f"**{total:.3g}**" for total in totals))]),
+        markdown_table([*lines, ("**together**", *(f"**{total:.3g}**" for total in totals))]),
     ]

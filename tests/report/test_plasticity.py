@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from neoteny.report.papers import figure, find
 from neoteny.report.papers.judging import judge
 from neoteny.report.papers.records import PaperFigure
 from neoteny.report.runs.folders import RunFrame
-from neoteny.report.runs.groups import group_frames
+from neoteny.report.runs.groups import Group, group_frames
 from neoteny.report.runs.series import Series
 from neoteny.report.statistics.plasticity import has_fresh, loss_of_plasticity
 from report import made_up
@@ -196,3 +197,14 @@ def test_the_page_says_who_lost_and_draws_circles(tmp_path: Path):
     for line in shown["lines"]:
         assert line["fresh"]["x"][-1] == 40_000
         np.testing.assert_allclose(line["fresh"]["mean"], FRESH.mean(axis=0), rtol=1e-4)
+
+
+def test_of_many_systems_those_are_named_that_lose_most_and_the_one_that_loses_least():
+    losses = {"a": 0.1, "b": 0.3, "c": -0.2, "d": 0.2, "e": 0.0, "f": 0.05}
+    noise = np.array([-0.01, 0.01, 0.01, -0.01])[:, None]  # of the runs: sums to 0, so that "e" is level
+    systems = [replace(series(0.0, FRESH - lost + noise, FRESH), label=name) for name, lost in losses.items()]
+    said = against_fresh(Group("b-v1", "small", tuple(systems)), "accuracy")
+    assert said[0].startswith(
+        "Of 6 systems 4 are behind networks that begin anew at their last tasks, 1 ahead of them, and of 1 neither"
+    )
+    assert [one.partition(":")[0] for one in said[1:]] == ["b", "d", "a", "c"]

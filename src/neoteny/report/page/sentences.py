@@ -90,25 +90,46 @@ def sentences(group: Group, table: FinalTable, base: int, found: Mapping[str, Di
 
 
 def against_fresh(group: Group, metric: str) -> list[str]:
-    """How each system learns its last tasks beside networks that begin anew there; nothing where none were recorded."""
-    said = []
-    for one in group.series:
-        if not has_fresh(one, metric):
-            continue
-        lost, share = loss_of_plasticity(one, metric), is_share(metric)
-        cell = Cell.of(lost.interval())
-        if not math.isfinite(cell.mean):
-            continue
+    """How systems learn their last tasks beside networks that begin anew there; nothing where none were recorded.
+
+    Of more than a few systems it is those that lose most, and the one that loses least.
+    """
+    share = is_share(metric)
+    cells = {
+        one.label: Cell.of(loss_of_plasticity(one, metric).interval()) for one in group.series if has_fresh(one, metric)
+    }
+    lost = {label: cell for label, cell in cells.items() if math.isfinite(cell.mean)}
+    order, said = list(lost), []
+    if len(order) > EACH:
+        behind, ahead = (sum(test(cell) for cell in lost.values()) for test in (_costs, _helps))
+        said.append(
+            f"Of {len(order)} systems {behind} are behind networks that begin anew at their last tasks, {ahead} ahead "
+            f"of them, and of {len(order) - behind - ahead} neither can be told (95% intervals)."
+        )
+        order.sort(key=lambda label: -lost[label].mean)
+        order = [*order[: EACH - 1], order[-1]]
+    for label in order:
+        cell = lost[label]
         size, points = amount(cell, share).lstrip("+−"), " points" * share
         where = "behind" if cell.mean > 0 else "ahead of"
-        verdict = "its past costs it" if cell.low > 0 else "its past helps it" if cell.high < 0 else ""
-        verdict = verdict or "which is better cannot be told"
+        found = "its past costs it" if _costs(cell) else "its past helps it" if _helps(cell) else ""
+        found = found or "which is better cannot be told"
         sure = f"95% interval of the loss {_interval(cell, share)}, " if math.isfinite(cell.low) else ""
         said.append(
-            f"{one.label}: at its last tasks its {in_words(metric)} is {size}{points} {where} that of networks that "
-            f"begin anew there; {verdict} ({sure}{_runs(cell.n)})."
+            f"{label}: at its last tasks its {in_words(metric)} is {size}{points} {where} that of networks that "
+            f"begin anew there; {found} ({sure}{_runs(cell.n)})."
         )
     return said
+
+
+def _costs(cell: Cell) -> bool:
+    """Whether a loss is one for sure."""
+    return cell.low > 0
+
+
+def _helps(cell: Cell) -> bool:
+    """Whether a loss is a gain for sure."""
+    return cell.high < 0
 
 
 def _course(row: FinalRow, table: FinalTable, best_of: str) -> str:

@@ -119,6 +119,20 @@ def test_a_stack_is_tried_out_without_a_folder(tmp_path):
     ]
 
 
+def test_what_is_known_from_elsewhere_is_not_tried_out(tmp_path, priced):
+    costs = [
+        made_up(minute.NAME, "backprop", 4.0, known="measured", runs=9, hours=1.0),
+        made_up("elsewhere-v1", "backprop", 2.0),
+        made_up("elsewhere-v1", "adam", 3.0),
+        made_up(minute.NAME, "l2", 5.0, known="compared"),
+    ]
+    given = Estimates(minute.plan(tmp_path), (minute.NAME,), minute.ROWS, EXECUTION, known=costs)
+    found = {cost.row: cost for cost in given.left()}
+    assert priced == ["l2"]  # what was compared before is not known
+    assert (found["backprop"].seconds, found["backprop"].runs) == (4.0, 3)
+    assert (found["adam"].seconds, found["adam"].known) == (6.0, "compared")
+
+
 def test_rows_that_cannot_be_set_up_are_left_to_the_run_and_missing_data_are_told(tmp_path, monkeypatch, priced):
     impossible = replace(minute.ROWS[0], name="impossible", settings={"hidden": 0})
     assert set(left(minute.plan(tmp_path), [impossible, minute.ROWS[0]])) == {"backprop"}

@@ -90,6 +90,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     from neoteny.lab.execution import Execution
     from neoteny.report.leaderboard.board import Board
+    from neoteny.report.leaderboard.costs import read_run_costs
     from neoteny.sweeps.collecting import collect, joined, whole, write_table
     from neoteny.sweeps.estimating import Estimates
     from neoteny.sweeps.running import run
@@ -108,7 +109,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     if at_hand:
         print(f"{options.to} has {len(at_hand)} of these rows, which are not run again (--anew: they are).")
-    estimates = partial(Estimates, plan, benchmarks, chosen, execution, at_hand=at_hand)
+    costs_known = [] if options.to is None else read_run_costs(options.to / RUN_COSTS)
+    estimates = partial(Estimates, plan, benchmarks, chosen, execution, at_hand=at_hand, known=costs_known)
     if options.plan:
         costs = _plan(estimates())
         if options.to is not None:

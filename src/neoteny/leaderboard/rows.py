@@ -7,6 +7,10 @@ that a method declares (`Method.grid`).
 The first setting is always the step size. It is chosen from a range around the benchmark's own, or around an
 optimizer's default where this is another one than the benchmark's. Its values are so the same for all rows of an
 optimizer: a method that does nothing has the scores of plain backpropagation to the bit, which the page says.
+
+Where a benchmark has a system of a row's name, its paper's settings are taken that are not chosen. (So on the robot L2,
+continual backpropagation and ReDo have averages of equal length in Adam.) Elsewhere a method joins what plain
+backpropagation has there, such as the weight decay of class-incremental CIFAR-100.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neoteny import registry
 from neoteny.checks import is_number
@@ -23,6 +27,9 @@ from neoteny.sweeps.rows import Row
 from neoteny.sweeps.rows import find as find_rows
 from neoteny.sweeps.searching import Range
 from neoteny.sweeps.widening import Bounds, Widening
+
+if TYPE_CHECKING:
+    from neoteny.lab.benchmark import Benchmark
 
 __all__ = ["BENCHMARKS", "POINTS", "LeaderboardRow", "benchmarks", "find", "rows", "spread", "step_sizes"]
 
@@ -54,6 +61,17 @@ class LeaderboardRow(Row):
     """
 
     axes: Mapping[str, Values] | None = field(default=None, hash=False)
+
+    def system_on(self, benchmark: type[Benchmark]) -> str:
+        """Its system, with the methods of plain backpropagation where the benchmark has some and no system for the row.
+
+        >>> from neoteny.benchmarks.incremental_cifar100 import IncrementalCIFAR100
+        >>> [row.system_on(IncrementalCIFAR100) for row in find(["redo", "cbp", "l2"])]
+        ['l2', 'cbp', 'backprop+redo']
+        """
+        base = {method.name for method in benchmark.SYSTEMS["backprop"].methods}
+        alone = not base or self.system in benchmark.SYSTEMS or self.system in base
+        return self.system if alone else f"backprop+{self.system}"
 
     def search(self, benchmark: str, scale: str) -> Widening:
         """As many points as every other row's."""

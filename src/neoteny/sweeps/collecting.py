@@ -97,10 +97,12 @@ def write_table(frame: pl.DataFrame, path: Path) -> Path:
 
 
 def _begun(plan: Plan, benchmark: str, row: Row) -> bool:
-    """Whether there may be a folder of the row; its method is imported only then."""
-    return any((plan.out / plan.scale).glob(f"*/{benchmark}/{row.system}*")) and row.on(
-        registry.benchmark(benchmark).load()
-    )
+    """Whether there may be a folder of the row; the benchmark is imported only then."""
+    where = plan.out / plan.scale
+    if not any(where.glob(f"*/{benchmark}")):
+        return False
+    cls = registry.benchmark(benchmark).load()
+    return row.on(cls) and any(where.glob(f"*/{benchmark}/{row.system_on(cls)}*"))
 
 
 def _finished(plan: Plan, benchmark: str, row: Row) -> Iterator[tuple[PlannedStack, Numbers, Point]]:

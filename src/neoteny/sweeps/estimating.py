@@ -35,6 +35,7 @@ class Estimates:
         execution: how stacks are trained.
         seconds: how long a stack is trained of which nothing is known.
         at_hand: benchmarks and rows that are not run, as for `neoteny.sweeps.running.run`.
+        known: what is known from elsewhere.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Estimates:
         execution: Execution,
         seconds: float = 2.0,
         at_hand: Container[tuple[str, str]] = frozenset(),
+        known: Sequence[Cost] = (),
     ):
         self._plan, self._execution, self._seconds = plan, execution, seconds
         self._pairs = [
@@ -54,7 +56,11 @@ class Estimates:
             if (name, row.name) not in at_hand and row.on(registry.benchmark(name).load())
         ]
         self._file = plan.out / plan.scale / "costs.json"
-        self.known = {(cost.benchmark, cost.row): cost for cost in read_run_costs(self._file)}
+        self.known = {
+            (cost.benchmark, cost.row): replace(cost, runs=0, hours=0.0)
+            for cost in [*known, *read_run_costs(self._file)]
+            if cost.known != "compared"
+        }
         """What was measured or recorded."""
         for name, row in self._pairs:
             if (found := recorded(plan, name, row)) is not None:

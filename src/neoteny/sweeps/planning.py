@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from neoteny import registry
 from neoteny.errors import RunFolderError, SettingError
 from neoteny.lab.config import RunConfig, resolve
 from neoteny.sweeps.choosing import TUNING_SEED, best_point
@@ -232,7 +233,7 @@ class Plan:
         grid = [{name: value for name, value in point.items() if name not in same} for point in points]
         config = resolve(
             benchmark,
-            **_settled(row, same),
+            **_settled(benchmark, row, same),
             runs=self.runs if batch is None else batch.seeds,
             scale=self.scale,
             seed=0 if batch is None else TUNING_SEED + batch.first,
@@ -251,7 +252,7 @@ class Plan:
         return self.out / self.scale / "left-out.json"
 
 
-def _settled(row: Row, chosen: Point) -> dict[str, Any]:
+def _settled(benchmark: str, row: Row, chosen: Point) -> dict[str, Any]:
     """Arguments of `resolve` for a row with settings that were chosen."""
     settings, methods = dict(row.settings), {name: dict(own) for name, own in row.methods.items()}
     for key, value in chosen.items():
@@ -260,13 +261,14 @@ def _settled(row: Row, chosen: Point) -> dict[str, Any]:
             methods.setdefault(owner, {})[name] = value
         else:
             settings[key] = value
-    return {"method": row.system, "settings": settings, "methods": methods}
+    system = row.system_on(registry.benchmark(benchmark).load())
+    return {"method": system, "settings": settings, "methods": methods}
 
 
 def _varies(benchmark: str, row: Row, name: str, value: Any) -> bool:
     """Whether a setting can differ within a stack."""
     try:
-        resolve(benchmark, **_settled(row, {}), grid={name: [value]})
+        resolve(benchmark, **_settled(benchmark, row, {}), grid={name: [value]})
     except SettingError:
         return False  # or the setting itself is wrong: then the stack's own configuration says so
     return True

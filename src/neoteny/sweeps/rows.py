@@ -41,6 +41,10 @@ class Row(ABC):
     def search(self, benchmark: str, scale: str) -> Search:
         """Which points are tried on a benchmark before the row is reported there."""
 
+    def system_on(self, benchmark: type[Benchmark]) -> str:
+        """Its system there."""
+        return self.system
+
     def on(self, benchmark: type[Benchmark]) -> bool:
         """Whether the benchmark has this row."""
         parts = self.system.split("+")

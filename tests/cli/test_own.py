@@ -170,11 +170,11 @@ def test_ones_own_is_run_drawn_and_resumed(neoteny):
     assert "fade" in neoteny("results", "runs")
 
 
-def test_ones_own_side_by_side_in_a_file_and_as_a_paper_s_figure(neoteny):
+def test_ones_own_in_a_file_and_as_a_paper_s_figure(neoteny):
     missing = neoteny("figure", "own_of_tests:OWN_1", status=2)
     assert f"neoteny run {OWN} --scale small --runs 10 --method backprop,own_of_tests:Fade" in missing
     Path("mine.yaml").write_text("method: [backprop, own_of_tests:Fade]\nscale: tiny\nruns: 2\n")
-    shown = neoteny("run", OWN, "--config", "mine.yaml")
+    shown = neoteny("run", OWN, "--config", "mine.yaml", "--executor", "here")
     assert "runs/changing-signs/backprop" in shown and "runs/changing-signs/fade" in shown
     assert neoteny("figure", "own_of_tests:OWN_1", "runs", "--out", "own.svg").strip() == "own.svg"
     assert Path("own.svg").read_text().startswith("<?xml")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # finding units imports it, which takes a second: here once, and not in every child
 
 from neoteny import data, lab
 from neoteny.errors import NeotenyError
@@ -32,6 +33,9 @@ if find_spec("gymnasium") and find_spec("mujoco"):
     from neoteny.rl import training  # noqa: F401
 
     MujocoVectorEnv("Ant-v5", 1).close()
+if find_spec("ale_py") and find_spec("cv2"):
+    import ale_py  # noqa: F401
+    import cv2  # noqa: F401
 
 
 def made_up_mnist(data_dir=None, train=True):

@@ -24,35 +24,34 @@ TINY = {"runs": 2, "scale": "tiny"}
 EAGER = {"compile": False, "progress": False, "device": "cpu"}
 
 
-def long(systems=("backprop", "l2")):
-    """Runs that take longer than any test."""
-    return lab.resolve_all(REGRESSION, systems, runs=2, scale="tiny", settings={"tasks": 10_000})
-
-
-def test_side_by_side_is_the_same_as_one_by_one(tmp_path):
-    configs = lab.resolve_all(REGRESSION, ["backprop", "cbp", "l2"], **TINY)
+def test_side_by_side_is_the_same_as_one_by_one_and_one_that_fails_does_not_lose_the_others(tmp_path):
+    (tmp_path / "nothing").mkdir()
+    configs = [*lab.resolve_all(REGRESSION, ["backprop", "cbp"], **TINY), lab.resolve("online-permuted-mnist", **TINY)]
     heard = []
-    runs = lab.compare(configs, out=tmp_path / "side", jobs=2, **{**EAGER, "progress": heard.append})
-    assert [run.config for run in runs] == configs
+    how = {**EAGER, "progress": heard.append, "data_dir": str(tmp_path / "nothing")}
+    with pytest.raises(CompareError, match=r"1 of 3 .*\n.*online-permuted-mnist-v1/backprop: .*is missing") as caught:
+        lab.compare(configs, out=tmp_path / "side", jobs=2, **how)
+    assert "Traceback" not in str(caught.value)
+    runs = caught.value.runs
+    assert [run.config for run in runs] == configs[:2]
     alone = lab.run(configs[1], out=tmp_path / "alone", **EAGER)
     assert (runs[1].folder / "metrics.parquet").read_bytes() == (alone.folder / "metrics.parquet").read_bytes()
-    assert {progress.label for progress in heard if progress.examples == 400} == {"backprop", "cbp", "l2"}
+    finished = {progress.label for progress in heard if progress.examples == 400}
+    assert finished == {f"{REGRESSION}-v1/backprop", f"{REGRESSION}-v1/cbp"}
     command = RunFolder(runs[0].folder).read_provenance()["command"]
     assert "worker" not in command  # what the user typed
     with pytest.raises(RunFolderError, match="never overwritten"):
         lab.compare(configs, out=tmp_path / "side", **EAGER)
-    again = lab.compare(configs, out=tmp_path / "side", resume=True, **EAGER)
-    assert again[2].metrics.equals(runs[2].metrics)
 
 
-def test_one_that_fails_does_not_lose_the_others(tmp_path):
-    (tmp_path / "nothing").mkdir()
-    configs = [lab.resolve(REGRESSION, **TINY), lab.resolve("online-permuted-mnist", **TINY)]
-    with pytest.raises(CompareError, match=r"1 of 2 .*\n.*online-permuted-mnist-v1/backprop: .*is missing") as caught:
-        lab.compare(configs, out=tmp_path / "runs", data_dir=str(tmp_path / "nothing"), **EAGER)
-    assert [run.config.benchmark for run in caught.value.runs] == ["slowly-changing-regression-v1"]
-    assert caught.value.runs[0].metrics.height
-    assert "Traceback" not in str(caught.value)
+def test_what_is_finished_is_checked_without_a_worker(tmp_path):
+    config = lab.resolve(REGRESSION, **TINY)
+    lab.run(config, out=tmp_path, **EAGER)
+    (run,) = lab.compare([config], out=tmp_path, resume=True, executor=Pretended({}), **EAGER)
+    assert run.metrics.height
+    (run.folder / "config.yaml").write_text(lab.resolve(REGRESSION, **TINY, settings={"tasks": 3}).to_yaml())
+    with pytest.raises(CompareError, match="holds a run of another configuration"):
+        lab.compare([config], out=tmp_path, resume=True, executor=Pretended({}), **EAGER)
 
 
 class Killing(Local):
@@ -81,7 +80,7 @@ class Killing(Local):
 
 
 def test_a_process_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
-    config = lab.resolve(REGRESSION, method="cbp", runs=2, scale="tiny", settings={"tasks": 20})
+    config = lab.resolve(REGRESSION, method="cbp", runs=2, scale="tiny", settings={"tasks": 10})
     often = {**EAGER, "checkpoint_every": 0.0}
     killing = Killing(1)
     (run,) = lab.compare([config], out=tmp_path / "killed", executor=killing, **often)
@@ -252,9 +251,9 @@ def test_ctrl_c_leaves_folders_that_can_be_resumed(tmp_path):
         if progress.examples > 0:
             raise KeyboardInterrupt
 
-    configs = long()
+    configs = lab.resolve_all(REGRESSION, ["backprop"], **TINY, settings={"tasks": 10_000})  # longer than any test
     with pytest.raises(KeyboardInterrupt):
-        lab.compare(configs, out=tmp_path, jobs=2, **{**EAGER, "progress": interrupt})
+        lab.compare(configs, out=tmp_path, **{**EAGER, "progress": interrupt})
     states = [RunFolder(lab.folder_of(config, tmp_path)) for config in configs]
     started = [folder for folder in states if folder.status != "absent"]
     assert started

@@ -29,9 +29,9 @@ def data(runs, batch=1):
     return x, torch.randn(runs, STEPS, batch, 2, generator=generator)
 
 
-def learner(methods, strategy="one-call", optimizer=None, runs=2, compile=False, batch=1, **more):
+def learner(methods, strategy="one-call", optimizer=None, runs=2, compile=False, batch=1, hidden=(8, 7), **more):
     return Learner(
-        lambda: MLP(6, [8, 7], 2, activation="tanh"),
+        lambda: MLP(6, list(hidden), 2, activation="tanh"),
         data(1, batch)[0][0, 0],
         loss="mse",
         optimizer=optimizer or SGD(step_size=0.02),
@@ -118,7 +118,7 @@ def test_methods_act_as_in_a_stack(name):
 )
 def test_compiled_it_gives_the_same(optimizer, method):
     x, y = data(2)
-    more = {"varied": {"step_size": [0.01, 0.02]}, "rated": True}
+    more = {"varied": {"step_size": [0.01, 0.02]}, "rated": True, "hidden": (8,)}  # fewer layers compile sooner
     plain, compiled = (
         learner((method,), strategy, optimizer, compile=strategy == "one-call", **more)
         for strategy in ("loop", "one-call")

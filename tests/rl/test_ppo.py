@@ -112,7 +112,7 @@ def test_an_agent_alone_is_that_agent_in_the_stack(strategy):
 @pytest.mark.slow
 def test_compiled_updates_are_the_same():
     s, methods = settings(epochs=1, max_grad_norm=0.5), busy()[:1]  # three updates, so one graph
-    compiled, plain = (agents(s=s, compile=compile, methods=methods) for compile in (True, False))
+    compiled, plain = (agents(s=s, compile=compile, methods=methods, hidden=(16,)) for compile in (True, False))
     for _ in range(2):
         compiled.iterate(), plain.iterate()
     for k in range(2):

@@ -69,7 +69,7 @@ def require_close(mine, theirs, rtol=1e-7, atol=1e-9):
 
 @pytest.mark.parametrize(
     ("other", "steps"),
-    [({}, 1_000), ({"reward_moment": "mean", "bootstrap_timeouts": True, "entropy": 0.1}, 200)],
+    [({}, 400), ({"reward_moment": "mean", "bootstrap_timeouts": True, "entropy": 0.1}, 200)],
     ids=["paper", "other"],
 )
 def test_stream_ac_is_a_plain_loop(other, steps):
@@ -98,9 +98,9 @@ def test_stream_ac_is_a_plain_loop(other, steps):
 @pytest.mark.parametrize(
     ("kind", "plain", "settings", "steps"),
     [
-        (StreamQ, ordinary.Q, StreamQSettings(), 1_000),
+        (StreamQ, ordinary.Q, StreamQSettings(), 400),
         (StreamQ, ordinary.Q, StreamQSettings(cut="after"), 200),
-        (StreamSARSA, ordinary.SARSA, StreamSARSASettings(exploration=0.2), 1_000),
+        (StreamSARSA, ordinary.SARSA, StreamSARSASettings(exploration=0.2), 400),
         (StreamSARSA, ordinary.SARSA, StreamSARSASettings(first_action="carried", normalise_rewards=True), 200),
     ],
     ids=["q", "q-cut-after", "sarsa", "sarsa-carried"],

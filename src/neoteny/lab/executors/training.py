@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from neoteny.errors import SettingError
+from neoteny.errors import NeotenyError, SettingError
 from neoteny.lab.execution import Progress
+from neoteny.lab.executors.local import Here
 from neoteny.lab.executors.protocol import Executor, Job, Outcome, Worker
+from neoteny.lab.folder import RunFolder
 from neoteny.lab.mirror import fetched
 
 __all__ = ["RETRIES", "require_retries", "train"]
@@ -60,7 +62,8 @@ def train(
             if waiting and _room(executor, waiting[0], len(running)):
                 job = waiting.popleft()
                 if job.attempt or admit(job):
-                    running[executor.start(job, told)] = job
+                    where = Here() if _finished(job) else executor  # it is only checked: no process, no queue
+                    running[where.start(job, told)] = job
                 continue
             ended = [(worker, outcome) for worker in running if (outcome := worker.outcome()) is not None]
             for worker, outcome in ended:
@@ -82,6 +85,13 @@ def train(
         _stop(list(running))
         executor.close()
     return outcomes
+
+
+def _finished(job: Job) -> bool:
+    """Whether the job is to keep a run that has finished."""
+    with suppress(NeotenyError):
+        return job.resume and RunFolder(job.folder).status == "finished"
+    return False
 
 
 def require_retries(retries: int) -> None:

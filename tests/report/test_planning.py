@@ -43,8 +43,10 @@ def test_the_cheapest_claim_comes_first_and_what_is_known_of_none_is_left_out():
 def test_the_command_plans_from_run_folders(tmp_path, monkeypatch, capsys):
     """Two runs that differ leave claims open; their folders say what a run took."""
     monkeypatch.chdir(tmp_path)
-    run = ["run", "slowly-changing-regression", "--scale", "small", "--runs", "2", "--no-compile", "--tasks", "2"]
-    assert main([*run, "--task-length", "1000", "--bin-size", "100", "--method", "backprop,linear"]) == 0
+    run = ["run", "slowly-changing-regression", "--scale", "small", "--runs", "2", "--no-compile", "--executor", "here"]
+    assert (
+        main([*run, "--tasks", "2", "--task-length", "1000", "--bin-size", "100", "--method", "backprop,linear"]) == 0
+    )
     capsys.readouterr()
     assert main(["claims", "--plan"]) == 0
     assert "undecided claims" in capsys.readouterr().out.splitlines()[-1]

@@ -93,6 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     from neoteny.report.leaderboard.costs import read_run_costs
     from neoteny.sweeps.collecting import collect, joined, whole, write_table
     from neoteny.sweeps.estimating import Estimates
+    from neoteny.sweeps.rows import pairs_of
     from neoteny.sweeps.running import run
 
     execution = Execution(
@@ -104,9 +105,7 @@ def main(arguments: Sequence[str]) -> None:
         mirror=options.mirror,
     )
     known = None if options.to is None or options.anew else _known(options.to / TABLE)
-    at_hand = (
-        set() if known is None else whole(known, plan) & {(name, row.name) for name in benchmarks for row in chosen}
-    )
+    at_hand = set() if known is None else whole(known, plan) & pairs_of(benchmarks, chosen).keys()
     if at_hand:
         print(f"{options.to} has {len(at_hand)} of these rows, which are not run again (--anew: they are).")
     costs_known = [] if options.to is None else read_run_costs(options.to / RUN_COSTS)

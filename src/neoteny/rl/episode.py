@@ -60,7 +60,8 @@ class Episode:
                 "neoteny.benchmarks.locomotion.AntLocomotion()."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
-        self._env: Any = (_robot if problem.ROBOT in ROBOTS else _environment)(problem, seed, friction, steps)
+        walks = problem.ROBOT in ROBOTS
+        self._env: Any = _robot(problem, friction, steps) if walks else _environment(problem, seed, friction)
         self._discrete = type(self._env.action_space).__name__ == "Discrete"
         self._policy, self._seed, self._steps = policy, seed, steps
         self.friction, self.total, self.length, self.over = friction, 0.0, 0, False
@@ -144,7 +145,7 @@ class Screen:
         """Nothing is held."""
 
 
-def _robot(problem: Any, seed: int, friction: float | None, steps: int) -> Any:
+def _robot(problem: Any, friction: float | None, steps: int) -> Any:
     """A robot of Gymnasium's, on the ground of the benchmark or another."""
     import gymnasium
 
@@ -156,7 +157,7 @@ def _robot(problem: Any, seed: int, friction: float | None, steps: int) -> Any:
     return env if friction is None else Slippery(env, ConstantFriction(friction))
 
 
-def _environment(problem: Any, seed: int, friction: float | None, steps: int) -> Any:
+def _environment(problem: Any, seed: int, friction: float | None) -> Any:
     """The environment in which the benchmark evaluates an agent, or else trains it."""
     if friction is not None:
         raise SettingError(f"friction = {friction!r}: nothing slips in {problem.ID}; leave it out.")

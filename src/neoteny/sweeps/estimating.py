@@ -11,14 +11,13 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from neoteny import registry
 from neoteny.errors import DataError, NeotenyError, RunFolderError
 from neoteny.lab.execution import Execution, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.training import core_seconds
 from neoteny.report.leaderboard.costs import Cost, read_run_costs, write_run_costs
 from neoteny.sweeps.planning import Plan, PlannedStack
-from neoteny.sweeps.rows import Row
+from neoteny.sweeps.rows import Pair, Row, pairs_of
 
 __all__ = ["Estimates", "compared", "measured", "recorded"]
 
@@ -45,16 +44,11 @@ class Estimates:
         rows: Sequence[Row],
         execution: Execution,
         seconds: float = 2.0,
-        at_hand: Container[tuple[str, str]] = frozenset(),
+        at_hand: Container[Pair] = frozenset(),
         known: Sequence[Cost] = (),
     ):
         self._plan, self._execution, self._seconds = plan, execution, seconds
-        self._pairs = [
-            (name, row)
-            for name in benchmarks
-            for row in rows
-            if (name, row.name) not in at_hand and row.on(registry.benchmark(name).load())
-        ]
+        self._pairs = [(name, row) for (name, _), row in pairs_of(benchmarks, rows, at_hand).items()]
         self._file = plan.out / plan.scale / "costs.json"
         self.known = {
             (cost.benchmark, cost.row): replace(cost, runs=0, hours=0.0)

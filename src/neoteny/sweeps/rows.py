@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +14,11 @@ from neoteny.sweeps.searching import Grid, Search
 if TYPE_CHECKING:
     from neoteny.lab.benchmark import Benchmark
 
-__all__ = ["Row", "SweepRow", "find"]
+__all__ = ["Pair", "Row", "SweepRow", "find", "pairs_of"]
 
 R = TypeVar("R", bound="Row")
+Pair = tuple[str, str]
+"""A benchmark and the name of a row."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,13 @@ def find(names: Sequence[str], among: Iterable[R]) -> tuple[R, ...]:
         if name not in known:
             raise UnknownNameError(name, known, "row")
     return tuple(row for name, row in known.items() if not names or name in names)
+
+
+def pairs_of(benchmarks: Sequence[str], rows: Sequence[Row], at_hand: Container[Pair] = frozenset()) -> dict[Pair, Row]:
+    """The rows that each benchmark has, without those that are at hand; benchmark by benchmark, in their order."""
+    return {
+        (name, row.name): row
+        for name in benchmarks
+        for row in rows
+        if (name, row.name) not in at_hand and row.on(registry.benchmark(name).load())
+    }

@@ -7,7 +7,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from neoteny import registry
 from neoteny.errors import NeotenyError, RunFolderError
 from neoteny.lab.execution import Execution
 from neoteny.lab.executors.protocol import Executor, Job, Outcome
@@ -17,12 +16,9 @@ from neoteny.progress import live
 from neoteny.report.files import write
 from neoteny.sweeps.budget import Budget
 from neoteny.sweeps.planning import Plan, PlannedStack, left_out
-from neoteny.sweeps.rows import Row
+from neoteny.sweeps.rows import Pair, Row, pairs_of
 
 __all__ = ["run"]
-
-Pair = tuple[str, str]
-"""A benchmark and the name of a row."""
 
 
 def run(
@@ -57,12 +53,7 @@ def run(
         RunFolderError: a folder holds other runs.
         KeyboardInterrupt: Ctrl-C was pressed; the same call goes on.
     """
-    pairs = {
-        (name, row.name): row
-        for name in benchmarks
-        for row in rows
-        if (name, row.name) not in at_hand and row.on(registry.benchmark(name).load())
-    }
+    pairs = pairs_of(benchmarks, rows, at_hand)
     failures: dict[Pair, str] = {}
     fetch_below(execution.mirror, plan.out)
     work = dict(_work(plan, pairs, failures))

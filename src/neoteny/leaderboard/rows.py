@@ -8,9 +8,9 @@ The first setting is always the step size. It is chosen from a range around the 
 optimizer's default where this is another one than the benchmark's. Its values are so the same for all rows of an
 optimizer: a method that does nothing has the scores of plain backpropagation to the bit, which the page says.
 
-Where a benchmark has a system of a row's name, its paper's settings are taken that are not chosen. (So on the robot L2,
-continual backpropagation and ReDo have averages of equal length in Adam.) Elsewhere a method joins what plain
-backpropagation has there, such as the weight decay of class-incremental CIFAR-100.
+Where a benchmark has a system of a row's name, its paper's settings of the method are taken that are not chosen; the
+optimizer stays plain backpropagation's (the paper gives Adam on the robot averages of equal length with a method).
+Elsewhere a method joins what plain backpropagation has there, such as the weight decay of class-incremental CIFAR-100.
 """
 
 from __future__ import annotations
@@ -72,6 +72,17 @@ class LeaderboardRow(Row):
         base = {method.name for method in benchmark.SYSTEMS["backprop"].methods}
         alone = not base or self.system in benchmark.SYSTEMS or self.system in base
         return self.system if alone else f"backprop+{self.system}"
+
+    def settings_on(self, benchmark: type[Benchmark]) -> dict[str, Any]:
+        """The optimizer is plain backpropagation's, also where the paper gave a method another one.
+
+        >>> from neoteny.benchmarks.locomotion import SlipperyHalfCheetah
+        >>> [row.settings_on(SlipperyHalfCheetah) for row in find(["tuned-adam", "cbp"])]
+        [{'optimizer': 'adam', 'optimizer.betas': (0.99, 0.99)}, {'optimizer.betas': (0.9, 0.999)}]
+        """
+        system, usual = benchmark.SYSTEMS.get(self.system, benchmark.SYSTEMS["backprop"]), benchmark().optimizer
+        paper = (name.removeprefix("optimizer.") for name in system.overrides if name.startswith("optimizer."))
+        return {**{f"optimizer.{name}": getattr(usual, name) for name in paper}, **self.settings}
 
     def search(self, benchmark: str, scale: str) -> Widening:
         """As many points as every other row's."""

@@ -254,15 +254,15 @@ class Plan:
 
 def _settled(benchmark: str, row: Row, chosen: Point) -> dict[str, Any]:
     """Arguments of `resolve` for a row with settings that were chosen."""
-    settings, methods = dict(row.settings), {name: dict(own) for name, own in row.methods.items()}
+    kind = registry.benchmark(benchmark).load()
+    settings, methods = row.settings_on(kind), {name: dict(own) for name, own in row.methods.items()}
     for key, value in chosen.items():
         owner, dot, name = key.rpartition(".")
         if dot and owner != "optimizer":
             methods.setdefault(owner, {})[name] = value
         else:
             settings[key] = value
-    system = row.system_on(registry.benchmark(benchmark).load())
-    return {"method": system, "settings": settings, "methods": methods}
+    return {"method": row.system_on(kind), "settings": settings, "methods": methods}
 
 
 def _varies(benchmark: str, row: Row, name: str, value: Any) -> bool:

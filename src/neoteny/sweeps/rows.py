@@ -47,6 +47,10 @@ class Row(ABC):
         """Its system there."""
         return self.system
 
+    def settings_on(self, benchmark: type[Benchmark]) -> dict[str, Any]:
+        """The settings of the benchmark that it changes there."""
+        return dict(self.settings)
+
     def on(self, benchmark: type[Benchmark]) -> bool:
         """Whether the benchmark has this row."""
         parts = self.system.split("+")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from curves import HERE, SEEDS, Curve, draw, main
+from pieces import remarks
 
 from neoteny.report import load
 from neoteny.report.figures.agents import draw_table
@@ -56,7 +57,7 @@ def verdicts(done: Sequence[Curve]) -> list[str]:
             continue
         cells = []
         for differences in np.concatenate([found[game, one] - found[game, other] for game in games], axis=1):
-            interval = mean_interval(differences[:, None])
+            interval = mean_interval(differences[:, None], level=1 - 0.05 / len(CLAIMS))
             mean, low, high = (float(bound[0]) for bound in (interval.mean, interval.low, interval.high))
             verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
             cells.append(f"**{verdict}**: {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
@@ -83,11 +84,14 @@ def report(done: Sequence[Curve]) -> None:
         "",
         "## Verdicts at this scale",
         "",
-        "Differences of human-normalised scores between runs with the same seeds, with 95 % intervals.",
+        "Differences of human-normalised scores between runs with the same seeds. Intervals hold for all four claims",
+        "at once with 95 % (Bonferroni's correction). In one game alone, claims are judged by [the ledger](claims.md).",
         "",
         *verdicts(done),
         "",
         *(f"![{game}]({STUDY}-{game}.png)" for game in dict.fromkeys(curve.part for curve in done)),
+        "",
+        remarks(STUDY),
     ]
     (HERE / f"{STUDY}.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))

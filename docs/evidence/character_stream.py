@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
+from pieces import remarks
 
 from neoteny.report.statistics.intervals import Interval, mean_interval
 
@@ -88,9 +89,7 @@ def page(curves: dict[str, Interval], seeds: int, tasks: int, steps: int) -> str
     table = "\n".join([heading, "|---|---:|---:|---:|", *rows])
     title, figure = "# A transformer on a stream of texts", "![Loss at the end of each task](character-stream.png)"
     parts = [title, figure, about, table]
-    remarks = HERE / "character-stream.remarks.md"
-    if remarks.exists():
-        parts.append(remarks.read_text(encoding="utf-8").strip())
+    parts += filter(None, [remarks("character-stream")])
     version = f"Python {platform.python_version()} (whose library is the text), torch {torch.__version__}"
     parts.append(f"Made by `make character-stream` with {version}.")
     return "\n\n".join(parts) + "\n"

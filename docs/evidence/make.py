@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pieces import remarks
+
 from neoteny import report
 from neoteny.report import Group, final_table, learning_curves, measures
 
@@ -141,12 +143,6 @@ def made_with(provenance: Mapping[str, Any]) -> str:
     """Packages and processor of a run."""
     packages = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
     return f"{packages} on {provenance.get('cpu', 'an unknown processor')}"
-
-
-def remarks(name: str) -> str:
-    """What was written by hand about a page's numbers, if anything."""
-    path = HERE / f"{name}.remarks.md"
-    return path.read_text().strip() if path.exists() else ""
 
 
 def comparison(page: Evidence, group: Group) -> str:

@@ -1,4 +1,4 @@
-"""The pieces of a study: files that several processes may make side by side."""
+"""The pieces of a study: files that several processes may make side by side, and what was written about them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def claimed(path: Path, claims: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def remarks(name: str) -> str:
+    """What was written by hand about a page's numbers, if anything."""
+    path = Path(__file__).with_name(f"{name}.remarks.md")
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def save(path: Path, found: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from curves import HERE, Curve, draw, main
+from pieces import remarks
 
 from neoteny.report.statistics.aggregate import aggregate, area
 
@@ -58,7 +59,7 @@ def report(done: Sequence[Curve]) -> None:
         lines.append(f"| {curve.part} | {curve.problem} | {curve.name} | {' | '.join(cells)} |")
     draw(done)
     lines += ["", *(f"![{part}](replay-{part}.png)" for part in dict.fromkeys(curve.part for curve in done))]
-    lines += ["", (HERE / "replay.remarks.md").read_text(encoding="utf-8").strip()]
+    lines += ["", remarks("replay")]
     (HERE / "replay.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from neoteny import lab
-from neoteny.benchmarks.locomotion import HopperLocomotion, SlipperyAnt
+from neoteny.benchmarks.ant import HopperLocomotion
+from neoteny.benchmarks.slippery_ant import SlipperyAnt
 from neoteny.cli.main import main
 from neoteny.envs import ConstantFriction, Slippery, camera
 from neoteny.envs.camera import Camera, backend

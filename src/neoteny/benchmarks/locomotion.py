@@ -1,4 +1,4 @@
-"""Robots that learn to walk, on ground that does not change or whose friction changes.
+"""Robots that learn to walk: what the benchmarks of `ant.py` and `slippery_ant.py` share.
 
 Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024, Figs. 3 and 4, Extended Data Figs. 5
 and 6, and Methods.
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from neoteny.checks import is_finite, require, require_count, require_positive
+from neoteny.checks import require, require_count
 from neoteny.errors import SettingError
 from neoteny.lab.benchmark import Benchmark, System
 from neoteny.methods.continual_backprop import ContinualBackprop
@@ -29,15 +29,7 @@ if TYPE_CHECKING:
     from neoteny.rl.ppo import PPO
     from neoteny.streams.timeline import Timeline
 
-__all__ = [
-    "AntLocomotion",
-    "HopperLocomotion",
-    "Locomotion",
-    "PPOLocomotion",
-    "SlipperyAnt",
-    "SlipperyHalfCheetah",
-    "Walker2dLocomotion",
-]
+__all__ = ["TINY", "Locomotion", "PPOLocomotion"]
 
 ROBOTS = {"Ant-v5": (27, 8), "Hopper-v5": (11, 3), "Walker2d-v5": (17, 6), "HalfCheetah-v5": (17, 6)}
 """How many values each observes, and how many torques it has; the ant without its contact forces."""
@@ -241,7 +233,7 @@ class PPOLocomotion(Locomotion, PPOSettings):
         )
 
 
-_TINY = {
+TINY: Mapping[str, Any] = {
     "task_length": 512,
     "rollout_steps": 128,
     "bin_size": 256,
@@ -252,173 +244,3 @@ _TINY = {
     "max_episode_steps": 50,
     "probe_size": 100,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class AntLocomotion(PPOLocomotion):
-    """An ant with eight torques learns to walk, and goes on learning long after that.
-
-    It observes 27 values and pays no contact cost: in the Ant-v3 that the authors ran, contact forces were always 0.
-    This is Gymnasium's Ant-v5 without them. Ant-v3 also gave the reward for being upright in the step of falling.
-
-    Known (paper, 30 runs, 50 M steps, return an episode; read off the figures): standard PPO reaches about 2,600, then
-    0 or less by 17 M steps; tuned Adam about 3,950, then 0 by 40 M; L2 ends at 4,000, continual backpropagation with L2
-    at 4,900. Dormant units at the end 58, 57, 5.5 and 4.5 %, srank_99 83 % of the units with continual
-    backpropagation, 71 % with L2 and below 27 % without, mean |w| 0.115, 0.104, 0.008 and 0.03.
-
-    Scales: `paper` is 50 M steps; `small` is 2 M steps with 64 units a layer; `tiny` is for tests.
-
-    Versions:
-        v1: as published.
-
-    Raises:
-        SettingError: a setting is outside its range.
-
-    >>> AntLocomotion.preset("small").network_settings()["sizes"]
-    [27, 64, 64, 8]
-    """
-
-    ID: ClassVar[str] = "ant-v1"
-    ROBOT: ClassVar[str] = "Ant-v5"
-    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "small": {"task_length": 2_000_000, "hidden": (64, 64), "step_size": 3e-4},
-        "tiny": {**_TINY, "task_length": 1_024},
-    }
-
-    task_length: int = 50_000_000
-    """steps of a run"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HopperLocomotion(AntLocomotion):
-    """A robot with one leg and three torques learns to hop, and goes on learning.
-
-    Known (paper, 30 runs): as for the ant, standard PPO falls after a peak, less steeply; continual backpropagation
-    with L2 does not. The settings are the ant's.
-
-    Scales: as for the ant.
-
-    Versions:
-        v1: as published.
-
-    Raises:
-        SettingError: a setting is outside its range.
-
-    >>> HopperLocomotion().network_settings()["sizes"]
-    [11, 256, 256, 3]
-    """
-
-    ID: ClassVar[str] = "hopper-v1"
-    ROBOT: ClassVar[str] = "Hopper-v5"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Walker2dLocomotion(AntLocomotion):
-    """A robot with two legs and six torques learns to walk, and goes on learning.
-
-    Known (paper, 30 runs): as for the ant, standard PPO falls after a peak; continual backpropagation with L2 does not.
-    The settings are the ant's.
-
-    Scales: as for the ant.
-
-    Versions:
-        v1: as published.
-
-    Raises:
-        SettingError: a setting is outside its range.
-
-    >>> Walker2dLocomotion().network_settings()["sizes"]
-    [17, 256, 256, 6]
-    """
-
-    ID: ClassVar[str] = "walker2d-v1"
-    ROBOT: ClassVar[str] = "Walker2d-v5"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlipperyAnt(PPOLocomotion):
-    """An ant learns to walk on ground whose friction changes, as between ice and rubber.
-
-    Friction is drawn log-uniformly from [0.02, 2] for each agent separately. After `task_length` steps it changes at
-    the end of the current episode. Ant and agents are those of `ant-v1`.
-
-    Known (paper, 100 runs, 20 M steps): standard PPO fails, tuned Adam less severely; L2 and continual backpropagation
-    with L2 go on improving.
-
-    Scales: `paper` is 10 stretches of 2 M steps; `small` is 10 of 100,000 with 64 units a layer and a larger step size;
-    `tiny` is for tests.
-
-    Versions:
-        v1: as published.
-
-    Raises:
-        SettingError: a setting is outside its range.
-
-    >>> SlipperyAnt.preset("small").steps
-    1001472
-    """
-
-    ID: ClassVar[str] = "slippery-ant-v1"
-    ROBOT: ClassVar[str] = "Ant-v5"
-    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "small": {"task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
-        "tiny": {**_TINY, "tasks": 3, "task_length": 300},
-    }
-
-    tasks: int = 10
-    """stretches between two changes of the friction"""
-    task_length: int = 2_000_000
-    """steps of a stretch; the friction changes at the end of the current episode"""
-    least_friction: float = 0.02
-    """the smallest friction that is drawn"""
-    greatest_friction: float = 2.0
-    """the greatest friction that is drawn"""
-
-    def __post_init__(self) -> None:
-        """Check the friction as well."""
-        super().__post_init__()
-        least, greatest = self.least_friction, self.greatest_friction
-        require_positive(self, "least_friction")
-        range_ = f"a finite number >= least_friction = {least!r}"
-        require(self, "greatest_friction", is_finite(greatest) and greatest >= least, range_)
-
-    def friction(self) -> Any:
-        """A new draw for every stretch."""
-        from neoteny.envs import LogUniformFriction
-
-        every = math.ceil(self.task_length / self.environments)
-        return LogUniformFriction(self.least_friction, self.greatest_friction, every)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlipperyHalfCheetah(SlipperyAnt):
-    """A robot with two legs in a plane learns to run on ground whose friction changes.
-
-    Its physics cost a sixth of the ant's, so a laptop simulates many changes in an hour. It cannot fall, so all
-    episodes have the same length.
-
-    Known: not in the paper; the settings are those of `slippery-ant-v1`.
-
-    Scales: `paper` as for the ant; `small` is 20 stretches of 100,000 steps with 64 units a layer and a larger step
-    size; `table`, that of the leaderboard, is 10 of them; `tiny` is for tests.
-
-    Versions:
-        v1: the first.
-
-    Raises:
-        SettingError: a setting is outside its range.
-
-    >>> SlipperyHalfCheetah().network_settings()["sizes"]
-    [17, 256, 256, 6]
-    """
-
-    ID: ClassVar[str] = "slippery-half-cheetah-v1"
-    ROBOT: ClassVar[str] = "HalfCheetah-v5"
-    SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "small": {"tasks": 20, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
-        "table": {"tasks": 10, "task_length": 100_000, "hidden": (64, 64), "step_size": 1e-3},
-        "tiny": {**_TINY, "tasks": 3, "task_length": 300},
-    }

@@ -84,7 +84,9 @@ def _plan(judgements: Sequence[Judgement]) -> None:
             print(f"  {command}")
     undecided = sum(one.outcome.verdict == "undecided" for one in judgements)
     if found:
-        print("Start all runs of a claim and judge it once, at their end: who stops at the first verdict finds too many.")
+        print(
+            "Start all runs of a claim and judge it once, at their end: who stops at the first verdict finds too many."
+        )
     print(f"{len(found)} of {undecided} undecided claims, {total:.2g} hours in all.")
 
 

@@ -76,7 +76,7 @@ class LeaderboardRow(Row):
     def settings_on(self, benchmark: type[Benchmark]) -> dict[str, Any]:
         """The optimizer is plain backpropagation's, also where the paper gave a method another one.
 
-        >>> from neoteny.benchmarks.locomotion import SlipperyHalfCheetah
+        >>> from neoteny.benchmarks.slippery_ant import SlipperyHalfCheetah
         >>> [row.settings_on(SlipperyHalfCheetah) for row in find(["tuned-adam", "cbp"])]
         [{'optimizer': 'adam', 'optimizer.betas': (0.99, 0.99)}, {'optimizer.betas': (0.9, 0.999)}]
         """

@@ -25,7 +25,7 @@ class Episode:
 
     Args:
         policy: from `load_policy`, or any function from an observation to an action.
-        problem: the benchmark of the agent, such as `neoteny.benchmarks.locomotion.AntLocomotion()`; not needed for a
+        problem: the benchmark of the agent, such as `neoteny.benchmarks.ant.AntLocomotion()`; not needed for a
             loaded policy.
         seed: of the initial state.
         friction: of the ground, for robots that walk; None for the policy's own.
@@ -57,7 +57,7 @@ class Episode:
         if problem is None:
             raise SettingError(
                 "A function does not say in which environment it acts: give problem, such as "
-                "neoteny.benchmarks.locomotion.AntLocomotion()."
+                "neoteny.benchmarks.ant.AntLocomotion()."
             )
         friction = getattr(policy, "friction", None) if friction is None else friction
         walks = problem.ROBOT in ROBOTS

@@ -33,7 +33,8 @@ from neoteny.lab.building import (
 from neoteny.lab.clocks import Clocks
 from neoteny.lab.gradients import Gradients
 from neoteny.lab.losses import LOSSES, Loss
-from neoteny.lab.objective import Batch, ErrorPrediction, Objective, Prediction, only, supervised
+from neoteny.lab.objective import Batch, Objective
+from neoteny.lab.prediction import ErrorPrediction, Prediction, only, supervised
 from neoteny.lab.step import TrainingStep
 from neoteny.lab.strategies import Strategy, choose
 from neoteny.lab.strategies.base import stack

@@ -15,7 +15,8 @@ from torch import Tensor
 from neoteny.checks import is_number
 from neoteny.errors import SettingError
 from neoteny.lab.losses import Loss
-from neoteny.lab.objective import Batch, Evaluation, Forward, Objective, Phase, supervised
+from neoteny.lab.objective import Batch, Evaluation, Forward, Objective, Phase
+from neoteny.lab.prediction import supervised
 from neoteny.optim.base import Optimizer
 from neoteny.optim.own_steps import FACTORS
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of

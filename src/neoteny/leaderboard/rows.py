@@ -80,7 +80,10 @@ class LeaderboardRow(Row):
         >>> [row.settings_on(SlipperyHalfCheetah) for row in find(["tuned-adam", "cbp"])]
         [{'optimizer': 'adam', 'optimizer.betas': (0.99, 0.99)}, {'optimizer.betas': (0.9, 0.999)}]
         """
-        system, usual = benchmark.SYSTEMS.get(self.system, benchmark.SYSTEMS["backprop"]), benchmark().optimizer
+        system, usual = (
+            benchmark.SYSTEMS.get(self.system, benchmark.SYSTEMS["backprop"]),
+            benchmark.preset("paper").optimizer,
+        )
         paper = (name.removeprefix("optimizer.") for name in system.overrides if name.startswith("optimizer."))
         return {**{f"optimizer.{name}": getattr(usual, name) for name in paper}, **self.settings}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neoteny import compiling
 from neoteny.lab.losses import MeanSquaredError
-from neoteny.lab.objective import ErrorPrediction, Prediction
+from neoteny.lab.prediction import ErrorPrediction, Prediction
 from neoteny.lab.step import Carry, TrainingStep
 from neoteny.lab.strategies.acting import KNOWN, UTILITIES, Judge, judging, within
 from neoteny.lab.strategies.rules import rule_of

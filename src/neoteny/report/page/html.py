@@ -15,7 +15,6 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from neoteny.report.figures.curves import AXES, learning_curves
 from neoteny.report.figures.fresh import WORDS
@@ -23,12 +22,11 @@ from neoteny.report.figures.panels import measures, sheets
 from neoteny.report.figures.style import DARK, LIGHT, render
 from neoteny.report.files import write
 from neoteny.report.page import charts
+from neoteny.report.page.details import many, name_of, provenance, settings, what_was_run
 from neoteny.report.page.sentences import against_fresh, amount, reference, same_stream, sentences, verdict
-from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, Runs, load
 from neoteny.report.runs.metrics import direction, in_words, is_performance
-from neoteny.report.runs.series import Series, settings_of
-from neoteny.report.runs.settings import differing, format_number
+from neoteny.report.runs.series import Series
 from neoteny.report.statistics.cell import Cell
 from neoteny.report.statistics.final_table import FinalTable, final_table
 from neoteny.report.statistics.intervals import Kind, interval_name
@@ -85,7 +83,7 @@ def build(
 def _page(directory: Path, runs: Runs, sections: Iterable[str]) -> str:
     systems = sum(len(group.series) for group in runs)
     total = sum(one.runs for group in runs for one in group.series)
-    lead = ", ".join([_many(len(runs), "benchmark"), _many(systems, "system"), _many(total, "run")]) + "."
+    lead = ", ".join([many(len(runs), "benchmark"), many(systems, "system"), many(total, "run")]) + "."
     contents = ""
     if len(runs) > 1:
         links = (f'<li><a href="#{_slug(group)}">{escape(group.title)}</a></li>' for group in runs)
@@ -136,14 +134,14 @@ class _Section:
     def html(self, figures: bool, alone: bool) -> str:
         """Headings, sentences, charts, tables, then what is folded."""
         group = self.group
-        parts = [f"<h2>{escape(group.title)}</h2>", f'<p class="lead">{escape(_what_was_run(group))}</p>']
+        parts = [f"<h2>{escape(group.title)}</h2>", f'<p class="lead">{escape(what_was_run(group))}</p>']
         if self.tables:
             said = sentences(group, self.tables[0], self.base, self.found[0])
             said += against_fresh(group, self.tables[0].metric)
             parts.append(f'<ul class="said">{"".join(f"<li>{escape(one)}</li>" for one in said)}</ul>')
         warnings = [f"{one.label}: {_ended(one)}" for one in group.series if one.ended]
         warnings += [f"{one.label}: {_unstable(one)}" for one in group.series if one.unstable]
-        warnings += [f"{_name(source, self.directory)}: {note}" for source in group.sources for note in source.notes]
+        warnings += [f"{name_of(source, self.directory)}: {note}" for source in group.sources for note in source.notes]
         if warnings:
             parts.append(_note("Please note:", warnings))
         parts.append(self._board(alone))
@@ -151,7 +149,7 @@ class _Section:
             parts.append(self._table(table, found))
         if figures:
             parts.append(f'<p class="small">Static figures: {" ".join(self._static())}</p>')
-        parts += [_settings(group), _provenance(group, self.directory)]
+        parts += [settings(group), provenance(group, self.directory)]
         return f'<section id="{self.slug}">\n{chr(10).join(parts)}\n</section>'
 
     def _compared(self, table: FinalTable) -> dict[str, Difference]:
@@ -340,98 +338,19 @@ def _breakable(name: str) -> str:
     return re.sub("([=_,])", r"\1<wbr>", escape(name))
 
 
-def _what_was_run(group: Group) -> str:
-    counts = sorted({one.runs for one in group.series})
-    runs = _many(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
-    end = max((int(one.frame["step"].to_numpy().max(initial=0)) for one in group.series), default=0)
-    scale = f"{group.scale} scale, " if group.scale else ""
-    return f"{scale}{_many(len(group.series), 'system')}, {runs} each, {end:,} {group.unit} a run."
-
-
-def _settings(group: Group) -> str:
-    """Settings that all systems share, then those in which they differ."""
-    each = [settings_of(one) for one in group.series]
-    apart = differing(each)
-    body = _facts((key, _plain(value)) for key, value in each[0].items() if key not in apart)
-    own = []
-    for one, settings in zip(group.series, each, strict=True):
-        text = ", ".join(f"{key} = {_plain(settings[key])}" for key in apart if key in settings)
-        own += [(one.label, text)] * bool(text)
-    if own:
-        body += f'<p class="small">Where the systems differ:</p>{_facts(own)}'
-    seeds: dict[str, list[str]] = {}
-    for one in group.series:
-        seeds.setdefault(_ranges(one.seeds), []).append(one.label)
-    who = ((", ".join(labels) if len(seeds) > 1 else "all systems", numbers) for numbers, labels in seeds.items())
-    body += f'<p class="small">Seeds:</p>{_facts(who)}'
-    return f"<details><summary>Settings</summary>{body}</details>"
-
-
-def _provenance(group: Group, directory: Path) -> str:
-    """What all folders share, then what is each one's own."""
-    each = [source.provenance for source in group.sources]
-    apart = differing(each)
-    body = _facts((key, _plain(value, key)) for key, value in each[0].items() if key not in apart)
-    for source in group.sources:
-        rows = [(key, _plain(source.provenance[key], key)) for key in apart if key in source.provenance]
-        rows = rows or [("", "as above" if source.provenance else "not recorded")]
-        body += f'<p class="small"><code>{escape(_name(source, directory))}</code></p>{_facts(rows)}'
-    return f"<details><summary>Where it was run</summary>{body}</details>"
-
-
-def _name(source: RunFrame, directory: Path) -> str:
-    """The folder as seen from the report; the system where it is the report's own."""
-    inside = source.path is not None and source.path != directory and source.path.is_relative_to(directory)
-    return str(source.path.relative_to(directory)) if source.path and inside else source.system
-
-
-def _plain(value: Any, key: str = "") -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
-    if key == "seconds" and isinstance(value, int | float):
-        return f"{value:.1f}" if value < 120 else f"{value:.0f} ({value / 60:.0f} minutes)"
-    if isinstance(value, int) and abs(value) >= 10_000:
-        return f"{value:,}"
-    return "none" if value is None else format_number(value)
-
-
-def _facts(rows: Iterable[tuple[str, str]]) -> str:
-    body = "".join(f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in rows)
-    return f'<table class="facts"><tbody>{body}</tbody></table>'
-
-
 def _note(title: str, items: Iterable[str]) -> str:
     return f'<div class="note">{escape(title)}<ul>{"".join(f"<li>{escape(item)}</li>" for item in items)}</ul></div>'
 
 
 def _ended(series: Series) -> str:
     runs = ", ".join(f"seed {seed} by {series.unit.removesuffix('s')} {step:,}" for seed, step in series.ended)
-    which = f"{len(series.ended)} of {_many(series.runs, 'run')}"
+    which = f"{len(series.ended)} of {many(series.runs, 'run')}"
     return f"{which} became non-finite and ended ({runs}); n is smaller from there on"
 
 
 def _unstable(series: Series) -> str:
-    ended = f"{_many(series.unstable, 'episode')} ended"
+    ended = f"{many(series.unstable, 'episode')} ended"
     return f"{ended} because the simulation became unstable; the reward of that step counts as 0"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Numbers as text, with consecutive ones as a range.
-
-    >>> _ranges([0, 1, 2, 5, 7, 8])
-    '0-2, 5, 7-8'
-    """
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _link(path: Path, text: str) -> str:

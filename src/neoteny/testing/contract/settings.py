@@ -24,7 +24,7 @@ def bad_settings_are_refused(trial: Trial) -> None:
     for field in dataclasses.fields(trial.method):
         for bad in _bad_values(field, hints.get(field.name, type(getattr(trial.method, field.name)))):
             given = {**trial.method.settings(), field.name: bad}
-            cure = "check it in __post_init__, say with neoteny.methods.base.require_fraction"
+            cure = "check it in __post_init__, say with neoteny.checks.require_fraction"
             expected = f"a SettingError that names {field.name} and shows {bad!r}"
             try:
                 type(trial.method)(**given)

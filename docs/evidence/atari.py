@@ -2,7 +2,7 @@
 
     python docs/evidence/atari.py --plan               # measures a few steps of each curve, and says what all will take
     python docs/evidence/atari.py                      # goes on where it was stopped
-    python docs/evidence/atari.py --only krull         # one game; several may run side by side
+    python docs/evidence/atari.py --only assault       # one game; several may run side by side
 
 Runs are trained and archived as `curves.py` says, in `.cache/atari` and `runs/atari`. At the end, or with `--report`,
 table, verdicts and figures are written beside this file from the runs that are complete.
@@ -22,7 +22,7 @@ from neoteny.report.papers.atari_100k import SCORES, scores
 from neoteny.report.statistics.aggregate import area
 from neoteny.report.statistics.intervals import mean_interval
 
-STUDY, GAMES = "atari", ("krull", "road_runner")
+STUDY, GAMES = "atari", ("assault", "road_runner")
 SYSTEMS = ("backprop", "head-reset", "shrink-and-perturb", "hare-and-tortoise", "hare-and-tortoise-head-reset")
 CLAIMS = (
     ("C21a", "Head resets raise DrQ's score", "head-reset", "backprop"),

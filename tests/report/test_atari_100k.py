@@ -39,11 +39,11 @@ def runs():
     frames = [
         evaluated(system, game, between(game, *shares))
         for system, game, shares in (
-            ("backprop", "krull", (0.1, 0.3)),
+            ("backprop", "assault", (0.1, 0.3)),
             ("backprop", "road_runner", (0.2, 0.4)),
-            ("head-reset", "krull", (0.5, 0.7)),
+            ("head-reset", "assault", (0.5, 0.7)),
             ("head-reset", "road_runner", (0.6, 0.8)),
-            ("head-reset-40k", "krull", (0.3, 0.5)),
+            ("head-reset-40k", "assault", (0.3, 0.5)),
             ("head-reset-40k", "road_runner", (0.4, 0.6)),
         )
     ]
@@ -66,7 +66,7 @@ def test_scores_are_normalised_and_stand_beside_the_published_ones(runs):
     assert ours["head-reset"].whole.mean == pytest.approx(0.325)
     assert {row.system: row.published for row in table.rows} == pytest.approx(PUBLISHED_ROWS)
     assert "normalised, at the last evaluation" in table.markdown() and "0.243" in table.markdown()
-    with pytest.raises(SettingError, match="game = 'krull' has no returns"):
+    with pytest.raises(SettingError, match="game = 'assault' has no returns"):
         agents_table(runs["atari-100k-v1"], task="game", between={"pong": (-20.7, 14.6)}, resamples=200)
 
 
@@ -83,5 +83,5 @@ def test_the_table_as_a_figure(runs):
 def test_claims_name_the_runs_that_are_missing(runs):
     verdicts = {one.claim: one.outcome.verdict for one in judge(runs, [ATARI_100K])}
     assert len(verdicts) == sum(len(figure.claims) for figure in ATARI_100K.figures)
-    assert verdicts["Krull: DrQ gains by Hare & Tortoise, at the end"] == "not yet run"
-    assert verdicts["Krull: DrQ gains by head reset, at the end"] != "not yet run"
+    assert verdicts["Assault: DrQ gains by Hare & Tortoise, at the end"] == "not yet run"
+    assert verdicts["Assault: DrQ gains by head reset, at the end"] != "not yet run"

@@ -141,8 +141,8 @@ class Atari100k(Replaying, PixelSettings):
     layers behind the encoder, weights shrink to 0.8, DrQ has a target network, and BBF's hare and tortoise take the
     place of its shrinking.
 
-    Scales: `paper` is 100,000 steps; `small` is 30,000 with pictures of 42x42, a quarter of the maps, 128 hidden units,
-    one update a step and games that are cut off after 1,500 steps; `tiny` is for tests.
+    Scales: `paper` is 100,000 steps; `small` is 30,000 with pictures of 42x42, shifted by up to 2 pixels, a quarter
+    of the maps, 128 hidden units, one update a step and games that are cut off after 1,500 steps; `tiny` is for tests.
 
     Versions:
         v1: the first.
@@ -159,8 +159,9 @@ class Atari100k(Replaying, PixelSettings):
     SCALES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "small": {
-            "game": "krull",
+            "game": "assault",
             "size": 42,
+            "shift": 2,
             "task_length": 30_000,
             "capacity": 30_000,
             **SMALL,

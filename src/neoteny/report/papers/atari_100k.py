@@ -138,5 +138,5 @@ ATARI_100K = Paper(
     name="atari-100k",
     title="Slow and steady wins the race, on Atari-100k",
     reference="Lee et al., ICML 2024, arXiv 2406.02596, and Lee's talk",
-    figures=tuple(map(_figure, ("krull", "road_runner"))),
+    figures=tuple(map(_figure, ("assault", "road_runner"))),
 )

@@ -23,6 +23,7 @@ from neoteny.lab.execution import Execution
 from neoteny.lab.running import folder_of, start
 from neoteny.report.runs.archive import archive
 from neoteny.report.runs.groups import series_of
+from neoteny.report.statistics.intervals import mean_interval
 
 HERE = Path(__file__).parent
 SEEDS = 5
@@ -131,7 +132,7 @@ def make(curves: Sequence[Curve]) -> None:
 
 
 def draw(curves: Sequence[Curve]) -> None:
-    """A figure for each part, with marks at resets."""
+    """A figure for each part: means with 95% intervals, and marks at resets."""
     import matplotlib.pyplot as plt
 
     for part in dict.fromkeys(curve.part for curve in curves):
@@ -141,7 +142,10 @@ def draw(curves: Sequence[Curve]) -> None:
         for curve in own:
             steps, values = curve.evaluations()
             ax = axes[0, problems.index(curve.problem)]
-            (line,) = ax.plot(steps, np.nanmean(values, axis=0), label=curve.name, linewidth=1.2)
+            name = curve.name.removeprefix(f"{curve.problem} ")
+            (line,) = ax.plot(steps, np.nanmean(values, axis=0), label=name, linewidth=1.2)
+            interval = mean_interval(values)
+            ax.fill_between(steps, interval.low, interval.high, color=line.get_color(), alpha=0.12, linewidth=0)
             every = curve.config(curve.first_seed).problem.reset_every
             if curve.config(curve.first_seed).interventions:
                 for step in range(every, int(steps[-1]), every):
@@ -149,7 +153,8 @@ def draw(curves: Sequence[Curve]) -> None:
             ax.set(title=curve.problem, xlabel="steps")
         axes[0, 0].set_ylabel("return of an evaluation")
         for ax in axes[0]:
-            ax.legend(fontsize=7)
+            ax.locator_params(axis="x", nbins=6)
+            ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
         figure.tight_layout()
         figure.savefig(HERE / f"{own[0].study}-{part}.png", dpi=150)
         plt.close(figure)

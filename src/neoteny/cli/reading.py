@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +71,8 @@ def _in_a_line(box: str) -> str:
 
     >>> _in_a_line("╭─ Value error ──╮\n│ Error parsing --runs: invalid literal for int() with base 10: 'x' │\n╰──╯")
     "--runs: 'x' is not a whole number"
+    >>> _in_a_line("invalid choice 'pongg' for argument '--game'. Expected one of ('boxing', 'pong').")
+    "--game: 'pongg' is none of boxing, pong; did you mean 'pong'?"
     """
     inside = [line.strip().strip("│").strip() for line in box.splitlines() if not line.strip().startswith(("╭", "╰"))]
     first = " ".join(takewhile(lambda line: not line.startswith("──"), inside))
@@ -78,7 +81,9 @@ def _in_a_line(box: str) -> str:
         kind = "whole number" if found[2].startswith("int") else "number"
         return f"{found[1]}: {found[3]} is not a {kind}"
     if found := re.fullmatch(r"invalid choice ('.*') for argument '(.+)'\. Expected one of \((.+?),?\)", text):
-        return f"{found[2]}: {found[1]} is none of {found[3].replace(chr(39), '').removeprefix('None, ')}"
+        known = found[3].replace("'", "").removeprefix("None, ")
+        near = get_close_matches(found[1].strip("'"), known.split(", "), n=1)
+        return f"{found[2]}: {found[1]} is none of {known}" + "".join(f"; did you mean {name!r}?" for name in near)
     if found := re.fullmatch(r"Missing from .+?: (.+) \(required\)", text):
         return f"missing: {found[1]}"
     if found := re.fullmatch(r"Missing value for argument '(.+)'\. Expected .+", text):

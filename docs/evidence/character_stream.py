@@ -89,7 +89,8 @@ def page(curves: dict[str, Interval], seeds: int, tasks: int, steps: int) -> str
     table = "\n".join([heading, "|---|---:|---:|---:|", *rows])
     title, figure = "# A transformer on a stream of texts", "![Loss at the end of each task](character-stream.png)"
     parts = [title, figure, about, table]
-    parts += filter(None, [remarks("character-stream")])
+    if said := remarks("character-stream"):
+        parts.append(said)
     version = f"Python {platform.python_version()} (whose library is the text), torch {torch.__version__}"
     parts.append(f"Made by `make character-stream` with {version}.")
     return "\n\n".join(parts) + "\n"

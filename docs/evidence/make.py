@@ -126,8 +126,8 @@ def draw(page: Evidence, runs: Path) -> None:
     parts = [f"# {page.title}", f"![Learning curves]({curves.name})", table.markdown()]
     if page.known:
         parts.append(comparison(page, group))
-    if remarks(page.name):
-        parts.append(remarks(page.name))
+    if said := remarks(page.name):
+        parts.append(said)
     if page.measured:
         path = HERE / f"{page.name}-measures.png"
         measures(group, [name for name in page.measured if name in group.measures]).savefig(path, dpi=150)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from neoteny.checks import require_choice
 from neoteny.optim.autostep import NormalisedStepSizes, normalised
 from neoteny.optim.base import Counts
 from neoteny.optim.own_steps import falling
-from neoteny.optim.signals import DELTA, SIGNALS, kept, trace
+from neoteny.optim.signals import DELTA, kept, trace
 from neoteny.optim.sums import sum_over
-from neoteny.optim.tidbd import FOLLOWING, of_errors
+from neoteny.optim.tidbd import ErrorTraces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +22,7 @@ Tensors = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoTIDBD(NormalisedStepSizes):
+class AutoTIDBD(NormalisedStepSizes, ErrorTraces):
     """TIDBD whose product delta x h is divided by its running maximum v, with M = max(sum alpha x z, 1).
 
     z <- gamma lambda z + x; v <- max(|delta x h|, v + alpha x z (|delta x h| - v) / tau);
@@ -53,20 +52,8 @@ class AutoTIDBD(NormalisedStepSizes):
     temporal-difference learning", arXiv 1903.03252, 2019.
     """
 
-    gradient: Literal["semi", "ordinary"] = "semi"
     name: ClassVar[str] = "auto-tidbd"
-    follows: ClassVar[Literal["loss", "prediction", "either"]] = "prediction"
-    reads: ClassVar[tuple[str, ...]] = SIGNALS
     metrics: ClassVar[tuple[str, ...]] = ("effective_step", "trace_norm", "bounded")
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        super().__post_init__()
-        require_choice(self, "gradient", ("semi", "ordinary"))
-
-    def needs(self) -> tuple[str, ...]:
-        """The value of the next state, if its gradient is used."""
-        return (*self.reads, *((FOLLOWING,) if self.gradient == "ordinary" else ()))
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """alpha_0; h, v and the trace are 0."""
@@ -82,7 +69,7 @@ class AutoTIDBD(NormalisedStepSizes):
     ) -> Mapping[str, Tensor]:
         """One update."""
         assert signals is not None
-        delta, of_error = signals[DELTA], of_errors(grads, signals)
+        delta, of_error = signals[DELTA], self.of_errors(grads, signals)
         alphas, traces = {}, {}
         for name, x in of_error.items():
             state = optim[name]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from neoteny.checks import require_choice
 from neoteny.optim.base import Counts
 from neoteny.optim.idbd import LogStepSizes
-from neoteny.optim.own_steps import falling
+from neoteny.optim.own_steps import OwnStepSizes, falling
 from neoteny.optim.signals import DELTA, SIGNALS, kept, trace
 from neoteny.optim.sums import sum_over
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FOLLOWING", "TIDBD", "of_errors"]
+__all__ = ["FOLLOWING", "TIDBD", "ErrorTraces"]
 
 Tensors = dict[str, "Tensor"]
 FOLLOWING = "following"
@@ -24,7 +24,38 @@ FOLLOWING = "following"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TIDBD(LogStepSizes):
+class ErrorTraces(OwnStepSizes):
+    """Base of TIDBD and AutoTIDBD: they follow the error of a prediction along an eligibility trace of each weight.
+
+    Args:
+        step_size: alpha_0.
+        newborn_step: see `OwnStepSizes`.
+        gradient: of the error, as the step sizes follow it: `semi` or `ordinary`.
+    """
+
+    gradient: Literal["semi", "ordinary"] = "semi"
+    follows: ClassVar[Literal["loss", "prediction", "either"]] = "prediction"
+    reads: ClassVar[tuple[str, ...]] = SIGNALS
+    metrics: ClassVar[tuple[str, ...]] = ("effective_step", "trace_norm")
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require_choice(self, "gradient", ("semi", "ordinary"))
+
+    def needs(self) -> tuple[str, ...]:
+        """The value of the next state, if its gradient is used."""
+        return (*self.reads, *((FOLLOWING,) if self.gradient == "ordinary" else ()))
+
+    @staticmethod
+    def of_errors(grads: Tensors, signals: Mapping[str, Any]) -> Tensors:
+        """-d delta / dw: the prediction's gradients, or x - gamma x' where the next value's gradients are given."""
+        following = signals.get(FOLLOWING)
+        return grads if following is None else {name: x - following[name] for name, x in grads.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TIDBD(LogStepSizes, ErrorTraces):
     """beta <- beta + theta delta x h; z <- gamma lambda z + x; w <- w + alpha delta z; h <- h [1 - alpha x z]_+ + alpha delta z.
 
     x is the gradient of the prediction v. Without traces it is IDBD. With `gradient="ordinary"` x - gamma x' stands in
@@ -53,20 +84,7 @@ class TIDBD(LogStepSizes):
     stochastic meta-descent", arXiv 1804.03334, 2018, Algorithms 1 and 2.
     """  # noqa: E501 - the rule on one line
 
-    gradient: Literal["semi", "ordinary"] = "semi"
     name: ClassVar[str] = "tidbd"
-    follows: ClassVar[Literal["loss", "prediction", "either"]] = "prediction"
-    reads: ClassVar[tuple[str, ...]] = SIGNALS
-    metrics: ClassVar[tuple[str, ...]] = ("effective_step", "trace_norm")
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        super().__post_init__()
-        require_choice(self, "gradient", ("semi", "ordinary"))
-
-    def needs(self) -> tuple[str, ...]:
-        """The value of the next state, if its gradient is used."""
-        return (*self.reads, *((FOLLOWING,) if self.gradient == "ordinary" else ()))
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The logarithm of alpha_0, h = 0 and the trace 0."""
@@ -82,7 +100,7 @@ class TIDBD(LogStepSizes):
     ) -> Mapping[str, Tensor]:
         """One update."""
         assert signals is not None
-        delta, of_error = signals[DELTA], of_errors(grads, signals)
+        delta, of_error = signals[DELTA], self.of_errors(grads, signals)
         shares, traces = {}, {}
         for name, x in of_error.items():
             h, z = optim[name]["h"], trace(optim[name]["trace"], grads[name], signals)
@@ -95,9 +113,3 @@ class TIDBD(LogStepSizes):
             "effective_step": sum_over(shares, lambda _, share: share),
             "trace_norm": sum_over(traces, lambda _, z: z.abs()),
         }
-
-
-def of_errors(grads: Tensors, signals: Mapping[str, Any]) -> Tensors:
-    """-d delta / dw: the prediction's gradients, or x - gamma x' where the next value's gradients are given."""
-    following = signals.get(FOLLOWING)
-    return grads if following is None else {name: x - following[name] for name, x in grads.items()}

@@ -1,8 +1,8 @@
 """The leaderboard as a figure: one line a method, one narrow panel a benchmark, as wide as a column of text.
 
-A dot is the mean over the last tenth of the stream with its 95% bootstrap interval, a pale tick the first tenth. The
-vertical line is backpropagation's. A row far behind all others would squeeze them together: it is cut, and its value
-stands at the edge. All panels have the same order of rows, so that a method is found once.
+A dot is the mean over the last tenth of the stream with its 95% interval (Student's t), a pale tick the first tenth.
+The vertical line is backpropagation's. A row far behind all others would squeeze them together: it is cut, and its
+value stands at the edge. All panels have the same order of rows, so that a method is found once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS = {
     "architecture": ("#D55E00", "X"),
 }
 """The colour and the mark of each kind of row."""
-WIDTH, COLUMNS = 5.0, 3  # inches; benchmarks beside each other
+WIDTH, COLUMNS = 5.0, 3  # inches; at most so many benchmarks beside each other
 ROW, FOOT, BETWEEN = 0.16, 0.46, 0.16  # inches: a line, below a panel, between panels
 SIZE = 8.0  # points of the names
 
@@ -58,14 +58,15 @@ def forest(board: Board, theme: Theme = LIGHT) -> Figure:
         ]
         legend, legend_height = fit_legend(figure, handles, WIDTH - 2 * EDGE)
         scales = sorted({board.scale(name) for name in names})
-        scale = " and ".join(scales).capitalize()
+        scale = " and ".join(scales)
         note = (
-            f"{scale} scale; sorted by the mean place. Mark: mean over the last tenth of the stream with its 95% "
-            "bootstrap interval; pale tick: first tenth; vertical line: backprop. A number at the "
+            f"Scale: {scale}; sorted by the mean place. Mark: mean over the last tenth of the stream with its 95% "
+            "interval (Student's t); pale tick: first tenth; vertical line: backprop. A number at the "
             "edge: further out than the panel shows. Hollow: some runs turned non-finite, the mean is of the others."
         )
         small = wrap(figure, note, WIDTH - 2 * EDGE)
-        blocks = [names[start : start + COLUMNS] for start in range(0, len(names), COLUMNS)]
+        beside = -(-len(names) // -(-len(names) // COLUMNS))  # four are two and two, not three and one
+        blocks = [names[start : start + beside] for start in range(0, len(names), beside)]
         rows = [[row for row in order(board) if any(row in standings[name] for name in block)] for block in blocks]
         left = EDGE + max(text_width(figure, row, SIZE) for block in rows for row in block) + 0.08
         width = (WIDTH - left - 2 * EDGE - (len(blocks[0]) - 1) * BETWEEN) / len(blocks[0])

@@ -9,15 +9,15 @@ import re
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 
 from neoteny.errors import RunFolderError
 from neoteny.registry import METHODS
-from neoteny.report.leaderboard.board import normalised_ranks, read, stratified_mean
+from neoteny.report.leaderboard.board import Board, normalised_ranks, read, stratified_mean
 from neoteny.report.leaderboard.costs import COSTED, Cost, Costs, read_costs, read_run_costs, write_run_costs
 from neoteny.report.leaderboard.figure import KINDS, forest, limits, order
 from neoteny.report.leaderboard.page import markdown
-from neoteny.report.leaderboard.profile import drawn, normalised, profiles
+from neoteny.report.leaderboard.profile import drawn, normalised, profiles, scaled
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
 
@@ -104,16 +104,15 @@ def test_the_stratified_bootstrap_of_a_mean_against_all_resamples():
 def test_the_ranking_against_ranks_by_hand(board):
     ranking = {one.row: one for one in board.ranking()}
     assert set(ranking) == {"backprop", "cbp", "l2", "adam"}  # linear was on one benchmark alone
-    rows = {name: board.rows(name) for name in board.benchmarks}
     by_hand: dict[str, list[float]] = {row: [] for row in ranking}
     for name in board.benchmarks:
         sign = 1 if name == MNIST else -1
         for row in ranking:
             ranks = []
             for seed in range(8):
-                scores = [sign * board.sample(name, other, "last").values[seed] for other in rows[name]]
+                scores = [sign * board.sample(name, other, "last").values[seed] for other in ranking]
                 mine = sign * board.sample(name, row, "last").values[seed]
-                behind = len(scores) - 1 if math.isnan(mine) else sum(score > mine for score in scores)
+                behind = len(scores) - 1 if math.isnan(mine) else sum(score > mine for score in scores)  # no ties
                 ranks.append(behind / (len(scores) - 1))
             by_hand[row].append(float(np.mean(ranks)))
     for row, one in ranking.items():
@@ -150,10 +149,59 @@ def test_better_or_worse_than_backprop_is_a_paired_test_corrected_for_the_rows(b
             p = max(p, (len(order) - place) * tests[row].pvalue)
             if row in signs:
                 signs[row].append(0 if p > 0.05 else int(np.sign(sign * tests[row].statistic)))
+            (one,) = [one for one in board.standings(name) if one.row == row]
+            assert one.beside.p == pytest.approx(min(p, 1.0))
+            bounds = tests[row].confidence_interval()
+            assert (one.beside.low, one.beside.high) == pytest.approx((bounds.low, bounds.high))
+        if name == MNIST:  # two of its runs ended, so the others do not make it better
+            assert signs["adam"] == [1]
+            signs["adam"] = [0]
     for row in ("cbp", "l2", "adam"):
         assert ranking[row].against == (signs[row].count(1), signs[row].count(-1), signs[row].count(0))
     assert ranking["cbp"].against == (2, 0, 0)
     assert float(ranking["cbp"].improves.mean) == 1.0 and ranking["backprop"].improves is None
+
+
+def test_intervals_of_means_are_students(board):
+    """Percentiles of a bootstrap over ten runs cover the mean in nine of ten cases only."""
+    one = board.standings(MNIST)[0]
+    last = board.sample(MNIST, "cbp", "last").values
+    bounds = ttest_1samp(last, 0.0).confidence_interval()
+    assert (float(one.last.low), float(one.last.high)) == pytest.approx((bounds.low, bounds.high))
+
+
+def test_runs_that_survived_do_not_make_a_row_better_or_worse():
+    rng = np.random.default_rng(0)
+    low, high = 0.5 + 0.01 * rng.normal(size=10), 0.9 + 0.01 * rng.normal(size=10)
+    ended = np.where(np.arange(10) < 3, high, NAN)
+    for base, row, sign in (
+        (low, high, 1),
+        (low, ended, 0),
+        (high, low, -1),
+        (ended, low, 0),
+        (ended, ended - 0.2, -1),
+    ):
+        found = made_up.board(made_up.reported(MNIST, "backprop", base), made_up.reported(MNIST, "cbp", row))
+        assert {one.row: one.sign for one in found.standings(MNIST)} == {"backprop": 0, "cbp": sign}
+
+
+def test_rows_are_ranked_among_those_that_all_benchmarks_have():
+    """Rows on one benchmark alone take no places from the others: ranks go from 0 to 1 on each."""
+    few = [made_up.reported(REGRESSION, row, [0.5 + k, 0.6 + k]) for k, row in enumerate(("l2", "cbp"))]
+    many = [made_up.reported(MNIST, f"own-{k}", [0.91, 0.92]) for k in range(2)]
+    many += [made_up.reported(MNIST, row, [0.9 - 0.1 * k] * 2) for k, row in enumerate(("l2", "cbp"))]
+    ranking = made_up.board(*few, *many).ranking()
+    assert [(one.row, float(one.rank.mean), one.places) for one in ranking] == [
+        ("l2", 0.0, (3, 1)),
+        ("cbp", 1.0, (4, 2)),
+    ]
+
+
+def test_a_single_row_has_a_page():
+    rows = [made_up.reported(name, "cbp", [0.5, 0.6]) for name in (MNIST, REGRESSION)]
+    page = markdown(made_up.board(*rows), Costs(), "it.png")
+    assert "critical difference" not in page
+    assert "| 1 | cbp | reset |" in page
 
 
 def test_ends_of_ranges_and_rows_that_did_nothing_are_marked():
@@ -197,6 +245,21 @@ def test_the_page_says_all_of_it(board):
     for table in (part for part in tables if part.lstrip().startswith("|")):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}
         assert len(widths) == 1
+
+
+def test_which_rows_were_made_at_which_commit_is_said(board):
+    made = (
+        pl.when(pl.col("row") == "l2")
+        .then(pl.lit("neoteny 0.1.0; commit 0123abc+; a processor"))
+        .otherwise(pl.lit("neoteny 0.1.0; commit 4567def; a processor"))
+    )
+    found = Board(board.frame.with_columns(made_with=made))
+    page = markdown(found, Costs(), "it.png")
+    assert "commit 0123abc+; a processor: l2\n" in page and "A + after a commit" in page
+    assert "commit 4567def; a processor: adam, backprop, batch-norm, cbp, linear\n" in page
+    assert "neoteny leaderboard --scale fast --runs 8 --tuning-runs 2 --to docs/evidence" in page
+    one = found.frame.filter(pl.col("row") != "l2")
+    assert "A + after" not in markdown(Board(one), Costs(), "it.png")
 
 
 def test_the_parquet_alone_makes_the_same_page_and_figure(board, tmp_path):
@@ -333,6 +396,9 @@ def test_many_benchmarks_stand_in_several_blocks():
         True,
         False,
     ]
+    four = forest(made_up.board(*(one for one in rows if one[0]["benchmark"] != "own-4-v1")))
+    named = [any(label.get_text() for label in axes.get_yticklabels()) for axes in four.axes]
+    assert named == [True, False, True, False]  # two and two, not three and one
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     assert max(box.x1 for box in boxes) <= figure.bbox.width
     assert boxes[3].y1 < boxes[0].y0  # the second block is below the first
@@ -352,3 +418,20 @@ def test_profiles_show_backprop_and_the_best_of_each_kind(board):
     assert all((np.diff(share) <= 0).all() for share in lines.values())
     assert (lines["cbp"] >= lines["backprop"]).all()
     assert profiles(made_up.board(made_up.reported(MNIST, "cbp", [0.1, 0.2]))) is None
+
+
+def test_a_benchmark_on_which_no_row_beats_backprop_has_no_scale():
+    runs = {"backprop": (0.9, 0.5, 0.5), "cbp": (0.8, 0.9, 0.9), "l2": (0.85, 0.8, 0.8)}
+    rows = [
+        made_up.reported(f"own-{k}-v1", row, [levels[k] - 0.01, levels[k] + 0.01])
+        for row, levels in runs.items()
+        for k in range(3)
+    ]
+    found = made_up.board(*rows)
+    assert scaled(found) == ["own-1-v1", "own-2-v1"]
+    figure = profiles(found)
+    assert figure is not None
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert lines["cbp"].get_ydata()[60] == 1.0  # at 0.25, where the other benchmark is not in the way
+    assert lines["backprop"].get_marker() != lines["cbp"].get_marker()
+    assert profiles(made_up.board(*(one for one in rows if one[0]["benchmark"] == "own-1-v1"))) is None

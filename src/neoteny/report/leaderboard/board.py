@@ -2,10 +2,12 @@
 
 A benchmark's table is sorted by the last tenth of the stream. Rows with a run that turned non-finite come after rows
 whose runs all came to the end, however well their other runs did. All rows have the same seeds, that is the same
-problems, so rows are compared seed by seed. For the overall ranking, the rows of each benchmark and seed are ranked by
-the last tenth, from 0 for the best to 1 for the worst: equal ones share the mean of their ranks, and a run that turned
-non-finite comes after all that did not. A row's rank is the mean of these over seeds and benchmarks. Whether a row is
-better or worse than backpropagation is a paired t test, with Holm's correction for the number of rows on the benchmark.
+problems, so rows are compared seed by seed. For the overall ranking, the rows that are on all of its benchmarks are
+ranked by the last tenth for each benchmark and seed, from 0 for the best to 1 for the worst: equal ones share the mean
+of their ranks, and a run that turned non-finite comes after all that did not. A row's rank is the mean of these over
+seeds and benchmarks. Whether a row is better or worse than backpropagation is a paired t test, with Holm's correction
+for the number of rows on the benchmark. It compares the runs that came to the end, so a row that lost more of its runs
+than backpropagation is never called better, and one that lost fewer never worse.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ from numpy.typing import NDArray
 from neoteny.errors import RunFolderError
 from neoteny.report.runs.metrics import direction
 from neoteny.report.statistics.intervals import Interval, iqm_interval, mean_interval, stratified_interval
-from neoteny.report.statistics.paired import paired_differences
+from neoteny.report.statistics.paired import Difference, paired_differences
 from neoteny.report.statistics.profiles import probability_of_improvement
 from neoteny.report.statistics.sample import Sample
 
-__all__ = ["BASE", "COLUMNS", "MEASURED", "SORT", "Board", "Ranked", "Standing", "read"]
+__all__ = ["BASE", "COLUMNS", "MEASURED", "SORT", "Board", "Ranked", "Standing", "finite_mean", "read"]
 
 COLUMNS: dict[str, Any] = {
     "benchmark": pl.String,
@@ -62,13 +64,16 @@ class Standing:
         row: its name.
         kind: of method, such as "regulariser".
         runs: that were started.
-        last: mean over the last tenth of the stream, with a 95% bootstrap interval over the runs.
+        last: mean over the last tenth of the stream, with its 95% Student t interval.
         iqm: interquartile mean of the same, with a stratified bootstrap interval.
         first: as `last`, of the first tenth.
         change: as `last`, from the first to the last tenth, run by run.
         whole: as `last`, of the whole stream.
         measures: means of what was measured at the end, by name.
         chosen: the settings that were chosen for it; empty where there was nothing to choose.
+        beside: its last tenth minus backpropagation's, seed by seed; None for backpropagation itself, and where fewer
+            than two seeds are shared.
+        sign: 1 where it is better than backpropagation, -1 where it is worse, 0 where that cannot be told.
     """
 
     row: str
@@ -81,6 +86,8 @@ class Standing:
     whole: Interval
     measures: Mapping[str, float]
     chosen: str
+    beside: Difference | None = None
+    sign: int = 0
 
     @property
     def ended(self) -> int:
@@ -174,9 +181,10 @@ class Board:
         part = self.frame.filter(pl.col("phase") == "left out")
         return list(part.select("benchmark", "row", "settings").sort("benchmark", "row").iter_rows())
 
-    def made_with(self) -> list[str]:
-        """Versions, processors and commits that the runs were made with."""
-        return sorted(self.frame["made_with"].drop_nulls().unique())
+    def made_with(self) -> dict[str, list[str]]:
+        """Versions, processors and commits that the runs were made with, and the rows that were made with each."""
+        made = self.frame.filter(pl.col("made_with").is_not_null()).group_by("made_with").agg(pl.col("row").unique())
+        return {text: sorted(rows) for text, rows in sorted(made.iter_rows())}
 
     def commits(self, benchmark: str, rows: Sequence[str]) -> list[str | None]:
         """The commits that rows were made at, each once: with a `+` if files were changed, None if it is not known."""
@@ -191,7 +199,7 @@ class Board:
         return self._standings[benchmark]
 
     def _sorted(self, benchmark: str) -> list[Standing]:
-        found = [self._standing(benchmark, row) for row in self.rows(benchmark)]
+        found = self._beside_base(benchmark, [self._standing(benchmark, row) for row in self.rows(benchmark)])
         better = self.better(benchmark)
 
         def order(one: Standing) -> tuple[int, bool, float, str]:
@@ -209,19 +217,19 @@ class Board:
 
     def ranking(self) -> list[Ranked]:
         """The rows that were run on every benchmark of the ranking, the best first."""
-        ranks = {name: self._ranks(name) for name in self.compared}
-        shared = set.intersection(*(set(rows) for rows, _ in ranks.values())) if ranks else set()
-        places = {name: {one.row: place for place, one in enumerate(self.standings(name), 1)} for name in ranks}
-        signs_of = {name: self._signs(name) for name in ranks}
+        names = self.compared
+        shared = sorted(set.intersection(*(set(self.rows(name)) for name in names))) if names else []
+        ranks = [self._ranks(name, shared) for name in names] if shared else []
+        listed = {name: [one.row for one in self.standings(name)] for name in names}
         kinds = dict(self._reported.select("row", "kind").unique().iter_rows())
         found = []
-        for row in sorted(shared):
-            tables = [table[rows.index(row)] for rows, table in ranks.values()]
-            signs = [signs_of[name].get(row, 0) for name in ranks]
+        for at, row in enumerate(shared):
+            tables = [table[at] for table in ranks]
+            places = tuple(listed[name].index(row) + 1 for name in names)
+            signs = [self.standings(name)[place - 1].sign for name, place in zip(names, places, strict=True)]
             against = (signs.count(1), signs.count(-1), signs.count(0))
-            where = tuple(places[name][row] for name in ranks)
             improves = self._improves(row) if row != BASE else None
-            found.append(Ranked(row, str(kinds[row]), stratified_mean(tables), where, against, improves))
+            found.append(Ranked(row, str(kinds[row]), stratified_mean(tables), places, against, improves))
         return sorted(found, key=lambda one: (float(one.rank.mean), one.row))
 
     def _of(self, benchmark: str) -> pl.DataFrame:
@@ -231,44 +239,47 @@ class Board:
         part = self._of(benchmark).filter(pl.col("row") == row)
         values = {name: self._samples[benchmark, row, name].values for name in part["quantity"].unique()}
 
-        def mean(name: str) -> Interval:
-            return mean_interval(values[name], kind="percentile", resamples=RESAMPLES)
-
         with np.errstate(invalid="ignore"):
-            measures = {name: _finite_mean(values[name]) for name in MEASURED if name in values}
+            measures = {name: finite_mean(values[name]) for name in MEASURED if name in values}
         return Standing(
             row=row,
             kind=str(part["kind"][0]),
             runs=len(values["last"]),
-            last=mean("last"),
+            last=mean_interval(values["last"]),
             iqm=iqm_interval(values["last"], resamples=RESAMPLES),
-            first=mean("first"),
-            change=mean("change"),
-            whole=mean("mean"),
+            first=mean_interval(values["first"]),
+            change=mean_interval(values["change"]),
+            whole=mean_interval(values["mean"]),
             measures=measures,
             chosen=str(part["settings"][0]),
         )
 
-    def _ranks(self, benchmark: str) -> tuple[list[str], NDArray[np.float64]]:
-        """Names of the rows, and their normalised ranks [rows, seeds], over the seeds that all of them have."""
-        samples = {row: self._samples[benchmark, row, "last"] for row in self.rows(benchmark)}
-        seeds = sorted(set.intersection(*(set(sample.seeds) for sample in samples.values())))
-        table = np.stack([[one.values[one.seeds.index(seed)] for seed in seeds] for one in samples.values()])
+    def _ranks(self, benchmark: str, rows: Sequence[str]) -> NDArray[np.float64]:
+        """The normalised ranks of some rows among each other, [rows, seeds], over the seeds that all of them have."""
+        samples = [self._samples[benchmark, row, "last"] for row in rows]
+        seeds = sorted(set.intersection(*(set(sample.seeds) for sample in samples)))
+        table = np.array([[one.values[one.seeds.index(seed)] for seed in seeds] for one in samples])
         table = np.where(np.isfinite(table), -self.better(benchmark) * table, np.inf)
-        return list(samples), normalised_ranks(table)
+        return normalised_ranks(table)
 
-    def _signs(self, benchmark: str, level: float = 0.05) -> dict[str, int]:
-        """1 for rows whose last tenth is better than backpropagation's, -1 for worse ones, 0 if it cannot be told."""
-        samples = {row: self._samples[benchmark, row, "last"] for row in self.rows(benchmark)}
+    def _beside_base(self, benchmark: str, standings: Sequence[Standing], level: float = 0.05) -> list[Standing]:
+        """Standings with their differences to backpropagation."""
+        samples = {one.row: self._samples[benchmark, one.row, "last"] for one in standings}
         if BASE not in samples:
-            return {}
+            return list(standings)
         scores = {
-            row: {seed: value for seed, value in zip(one.seeds, one.values, strict=True) if np.isfinite(value)}
+            row: {seed: float(value) for seed, value in zip(one.seeds, one.values, strict=True) if np.isfinite(value)}
             for row, one in samples.items()
         }
-        found = paired_differences(scores, to=BASE)
-        better = self.better(benchmark)
-        return {row: int(np.sign(better * one.mean)) if one.p < level else 0 for row, one in found.items()}
+        differences, better = paired_differences(scores, to=BASE), self.better(benchmark)
+        lost = {one.row: one.ended / one.runs for one in standings}
+        found = []
+        for one in standings:
+            beside = differences.get(one.row)
+            sign = 0 if beside is None or beside.p >= level else int(np.sign(better * beside.mean))
+            survivors = sign * (lost[one.row] - lost[BASE]) > 0  # what they say may be due to those that ended
+            found.append(replace(one, beside=beside, sign=0 if survivors else sign))
+        return found
 
     def _improves(self, row: str) -> Interval | None:
         """How likely one of its runs is better than one of backpropagation's, over the benchmarks of the ranking."""
@@ -377,6 +388,7 @@ def read(path: Path) -> Board:
     return Board(frame)
 
 
-def _finite_mean(values: NDArray[np.float64]) -> float:
+def finite_mean(values: NDArray[np.float64]) -> float:
+    """The mean of the runs that came to the end; NaN where none did."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else math.nan

@@ -65,7 +65,15 @@ def test_rows_of_a_table_are_kept_and_not_run_again(neoteny):
     assert [path for path in Path("runs").rglob("reporting/*/*") if path.name.startswith("backprop")]
     again = pl.read_parquet("there/leaderboard.parquet")
     assert again.drop("made_with").equals(both.drop("made_with"))
-    assert "of these rows" not in neoteny(*rows, "--runs", "3", "--out", "more", "--to", "there")  # too few runs
+    shutil.rmtree("runs")
+    neoteny("--method", "linear", *SHORT, *HERE, "--to", "there", "--anew")  # the other row stays
+    assert pl.read_parquet("there/leaderboard.parquet").drop("made_with").equals(both.drop("made_with"))
+    more = ("--method", "linear", *SHORT, *HERE, "--runs", "3", "--out", "more", "--to", "there")
+    assert "of these rows" not in neoteny(*more)  # too few runs
+    runs = pl.read_parquet("there/leaderboard.parquet").filter(phase="reporting", quantity="last").group_by("row").len()
+    assert dict(runs.iter_rows()) == {"backprop": 2, "linear": 3}
+    other = ("--method", "linear", "--benchmark", "slowly-changing-regression", "--scale", "fast", "--to", "there")
+    assert f"there/leaderboard.parquet is of the scale {minute.SCALE}, and fast" in neoteny(*other, status=2)
 
 
 def test_what_would_be_run(neoteny):

@@ -52,7 +52,7 @@ class LeaderboardOptions(Placing):
     """write the page, its figure and its table here, such as docs/evidence; rows that the table there has are kept, and
     not run again"""
     anew: tyro.conf.FlagCreatePairsOff[bool] = False
-    """run them again all the same"""
+    """run those asked for again all the same; a table there of another scale is replaced"""
     draw: Path | None = None
     """run nothing: write page and figure again from this table, beside it or to --to"""
     device: str = "cpu"
@@ -104,8 +104,8 @@ def main(arguments: Sequence[str]) -> None:
         data_dir=options.data_dir and str(options.data_dir),
         mirror=options.mirror,
     )
-    known = None if options.to is None or options.anew else _known(options.to / TABLE)
-    at_hand = set() if known is None else whole(known, plan) & pairs_of(benchmarks, chosen).keys()
+    known = None if options.to is None else _known(options.to / TABLE, options.scale, options.anew or options.plan)
+    at_hand = set() if known is None or options.anew else whole(known, plan) & pairs_of(benchmarks, chosen).keys()
     if at_hand:
         print(f"{options.to} has {len(at_hand)} of these rows, which are not run again (--anew: they are).")
     costs_known = [] if options.to is None else read_run_costs(options.to / RUN_COSTS)
@@ -138,11 +138,24 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _known(table: Path) -> DataFrame | None:
-    """A table that was written before, if there is one."""
+def _known(table: Path, scale: str, other: bool) -> DataFrame | None:
+    """A table of the scale that was written before, if there is one.
+
+    Raises:
+        SettingError: there is one of another scale, and `other` is not allowed.
+    """
     from neoteny.report.leaderboard.board import read
 
-    return read(table).frame if table.exists() else None
+    if not table.exists():
+        return None
+    frame = read(table).frame
+    others = sorted(set(frame["scale"].unique()) - {scale})
+    if others and not other:
+        raise SettingError(
+            f"{table} is of the scale {', '.join(others)}, and {scale} is asked for: give --scale {others[0]}, another "
+            "--to, or --anew to replace it."
+        )
+    return None if others else frame
 
 
 def _redraw(table: Path, to: Path) -> None:

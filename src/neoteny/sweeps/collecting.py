@@ -73,20 +73,26 @@ def whole(table: pl.DataFrame, plan: Plan) -> set[tuple[str, str]]:
 
 
 def joined(table: pl.DataFrame, known: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """A table, and what another one has reported that it has not.
+    """A table, and what another one has that it has not: nothing of the other one is lost but what was run again.
 
     Args:
         table: from `collect`.
-        known: another one; of it only what is `whole` counts.
+        known: another one of the same scale. Its rows with fewer runs than the plan's, and what could not be run there,
+            are kept where the table has nothing reported.
         plan: how the table is made.
     """
-    pairs = whole(known, plan) - whole(table, plan)
+    pairs = (whole(known, plan) - whole(table, plan)) | (_told(known) - _told(table))
     if not pairs:
         return table
     keys = ["benchmark", "row"]
     other = pl.DataFrame(sorted(pairs), schema=keys, orient="row")
-    kept = known.filter(pl.col("scale") == plan.scale).join(other, on=keys, how="semi")
+    kept = known.join(other, on=keys, how="semi")
     return pl.concat([table.join(other, on=keys, how="anti"), kept]).sort(SORT, nulls_last=True)
+
+
+def _told(table: pl.DataFrame) -> set[tuple[str, str]]:
+    """The benchmarks and rows that a table says anything of but their tuning."""
+    return set(table.filter(pl.col("phase") != "tuning").select("benchmark", "row").unique().iter_rows())
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> Path:

@@ -274,6 +274,14 @@ def test_the_parquet_alone_makes_the_same_page_and_figure(board, tmp_path):
         read(path)
     with pytest.raises(RunFolderError, match="cannot be read"):
         read(tmp_path / "elsewhere.parquet")
+    for two, said in (
+        (board.frame, "run of adam on online-permuted-mnist-v1 with the seed 0 twice"),
+        (board.frame.with_columns(scale=pl.lit("table")), "with the scales fast and table"),
+        (board.frame.with_columns(metric=pl.lit("other")), "with the metrics .* and other"),
+    ):
+        pl.concat([board.frame, two]).write_parquet(path)
+        with pytest.raises(RunFolderError, match=said):
+            read(path)
 
 
 def test_costs_are_geometric_means_over_networks(tmp_path):

@@ -32,6 +32,14 @@ def test_returns_of_agents():
     np.testing.assert_allclose(numbers.values["change"], [900.0, 900.0, np.nan])
 
 
+def test_the_last_tenth_has_whole_bins_where_the_last_one_is_shorter():
+    """Of 48.9 bins a tenth is four: a bin that begins before the last tenth is not in it."""
+    steps = [*range(20, 961, 20), 978]
+    numbers = numbers_of(frame("slowly-changing-regression-v1", [(0, step, "loss", float(step)) for step in steps], 1))
+    np.testing.assert_allclose(numbers.values["first"], np.mean(steps[:4]))
+    np.testing.assert_allclose(numbers.values["last"], np.mean(steps[-4:]))
+
+
 def test_losses_by_point():
     rows = [(run, step, "loss", float(run)) for run in range(4) for step in (10, 20)]
     rows = [row for row in rows if row[:2] != (3, 20)]  # it was ended without a word

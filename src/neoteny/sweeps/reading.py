@@ -101,7 +101,7 @@ def _tenth(curve: Curve, end: int) -> int:
 
 def _over(curve: Curve, start: int, stop: int) -> NDArray[np.float64]:
     """Mean of each run over the bins in (start, stop]."""
-    inside = curve.values[:, (curve.steps > start) & (curve.steps <= stop)]
+    inside = curve.values[:, curve.inside(start, stop)]
     there = np.isfinite(inside)
     sums = np.where(there, inside, 0.0).sum(axis=1)
     return np.divide(sums, there.sum(axis=1), out=np.full(len(inside), np.nan), where=there.any(axis=1))

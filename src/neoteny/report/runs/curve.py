@@ -30,6 +30,15 @@ class Curve:
     values: NDArray[np.float64]
     bin_size: int
 
+    def inside(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which bins lie wholly in (start, stop], [bins]; the last one of a stream may be shorter than the others.
+
+        >>> Curve(np.array([10, 20, 30, 35]), np.zeros((1, 4)), 10).inside(15, 35)
+        array([False, False,  True,  True])
+        """
+        begins = np.maximum(self.steps - self.bin_size, np.concatenate([[0], self.steps[:-1]]))
+        return (begins >= start) & (self.steps <= stop)
+
     def over(self, window: Window) -> NDArray[np.float64]:
         """The mean of each run over a window, [runs]; where nothing was recorded in it, what is nearest to its middle.
 

@@ -283,6 +283,6 @@ def p_value(p: float) -> str:
 
 def _window(curve: Curve, start: int, stop: int) -> NDArray[np.float64]:
     """Mean of each run over the bins in (start, stop]; NaN for a run that did not go through all of it."""
-    inside = (curve.steps > start) & (curve.steps <= stop)
+    inside = curve.inside(start, stop)
     whole = inside.any() and curve.steps[inside][-1] == stop
     return curve.values[:, inside].mean(axis=1) if whole else np.full(len(curve.values), np.nan)

@@ -59,8 +59,8 @@ class Outcome:
         verdict: see the module.
         effect: with its interval, as text.
         n: number of runs that it was found from.
-        enough: how many runs would decide what is undecided, if effect and spread stay as they are; 0 where that is not
-            known.
+        enough: how many runs would decide what is undecided in four of five cases, if effect and spread are as they
+            were found; 0 where that is not known.
     """
 
     verdict: Verdict

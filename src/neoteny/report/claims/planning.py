@@ -19,7 +19,8 @@ class Further:
 
     Attributes:
         judgement: the claim, which is undecided.
-        runs: how many more of each of its curves would decide it, if effect and spread stay as they are.
+        runs: how many more of each of its curves would decide it in four of five cases, if effect and spread are as
+            they were found.
         hours: what they take, in hours of the stacks that made the others.
         commands: that make them.
     """

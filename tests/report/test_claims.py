@@ -66,6 +66,7 @@ DOWN = series([0.90, 0.91, 0.92], [0.80, 0.82, 0.81])
 UP = series([0.90, 0.91, 0.92], [0.95, 0.97, 0.96])
 WILD = series([0.90, 0.91, 0.92], [0.80, 0.99, 0.92])
 LEVEL = series([0.90, 0.91, 0.92], [0.901, 0.909, 0.92])
+ENDED = series([0.90, 0.91, 0.92, 0.91], [0.901, 0.909, 0.92, float("nan")])
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,10 @@ LEVEL = series([0.90, 0.91, 0.92], [0.901, 0.909, 0.92])
         (Level(A, B, 0.02), {"a": DOWN, "b": UP}, "does not hold"),
         (Level(A, B, 0.02), {"a": WILD, "b": LEVEL}, "undecided"),
         (Level(A, B, 0.02), {"a": series([0.9], [0.9]), "b": DOWN}, "undecided"),
+        (Keeps(A, 0.01), {"a": ENDED}, "undecided"),  # the others kept it
+        (Beats(A, B), {"a": ENDED, "b": DOWN}, "undecided"),
+        (Beats(A, B), {"a": DOWN, "b": ENDED}, "undecided"),
+        (Level(A, B, 0.02), {"a": ENDED, "b": LEVEL}, "undecided"),
         (All((Falls(A), Falls(B))), {"a": DOWN, "b": DOWN}, "holds"),
         (All((Falls(A), Falls(B))), {"a": DOWN, "b": WILD}, "undecided"),
         (All((Falls(A), Falls(B), Falls(C))), {"a": UP, "b": WILD, "c": DOWN}, "does not hold"),

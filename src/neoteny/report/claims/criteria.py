@@ -2,7 +2,8 @@
 
     holds            the whole interval lies on the claimed side of the threshold
     does not hold    the whole interval lies on the other side
-    undecided        the threshold lies in the interval, or there is one run and so no interval
+    undecided        the threshold lies in the interval, or there is one run and so no interval, or a run turned
+                     non-finite: the interval is that of the others, which came to the end for a reason
     not yet run      runs that the claim is about are missing or not finished
 
 Effects within a curve are differences run by run; effects between two curves are differences between runs of the same
@@ -21,6 +22,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from neoteny.report.claims.look import CurveName, Look, Window, percent
 from neoteny.report.statistics.cell import Cell
@@ -147,6 +150,10 @@ class Effect(Criterion):
     def quantity(self, look: Look, curve: CurveName) -> Sample:
         """One value a run."""
 
+    def whole(self, look: Look) -> bool:
+        """Whether every run has a value."""
+        return all(np.isfinite(self.quantity(look, curve).values).all() for curve in self.curves)
+
     def effect(self, look: Look, level: float = 0.95) -> tuple[Interval, str]:
         """The effect with its interval, and n."""
         one, *others = (self.quantity(look, curve) for curve in self.curves)
@@ -160,6 +167,8 @@ class Effect(Criterion):
             low, high = -high, -low
         verdict: Verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
         enough = runs_to_decide(interval, self.threshold) if verdict == "undecided" else 0
+        if not self.whole(look):
+            verdict, enough = "undecided", 0
         return Outcome(verdict, effect_text(interval, look.share, self.signed), n, enough)
 
 
@@ -330,6 +339,8 @@ class Level(_OfTwo, Effect):
             verdict = "holds"
         elif low > self.margin or high < -self.margin:
             verdict = "does not hold"
+        if not self.whole(look):
+            verdict = "undecided"
         return Outcome(verdict, effect_text(interval, look.share, self.signed), n)
 
 

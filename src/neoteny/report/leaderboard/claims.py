@@ -122,7 +122,9 @@ class Insensitive(Criterion):
             for each in (level, strict)
         ]
         verdict: Verdict = "undecided"
-        if all(float(one.high) < 0 for one in beyond[0]):
+        if not np.isfinite(gain.values).all():  # of the runs that are reported some ended
+            pass
+        elif all(float(one.high) < 0 for one in beyond[0]):
             verdict = "holds"
         elif float(gain.interval(level).low) > 0 and any(float(one.low) > 0 for one in beyond[1]):
             verdict = "does not hold"

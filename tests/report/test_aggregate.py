@@ -120,6 +120,9 @@ def test_the_table_has_a_row_for_each_system_over_all_tasks():
     assert "| published IQM |" in text and "| 501 |" in text and "Published: a paper." in text
     assert text.splitlines()[3].rstrip().endswith("| - |")
     assert text.splitlines()[4].startswith("| another | - |") and "| 7 |" in text
+    frames[0] = evaluated("backprop", "cheetah-run", [[100, 300], [200, math.nan]])
+    plain = agents_table(group_frames(frames)[0], resamples=200).markdown().splitlines()[2]
+    assert plain.endswith("| 2 | 1 of 2 |")  # a run that ended early is not in the numbers
     frames = [evaluated("backprop", "hopper-hop", [[0, 20], [0, 40]], replay_ratio=ratio) for ratio in (1.0, 32.0)]
     names = [row.system for row in agents_table(group_frames(frames)[0], resamples=200).rows]
     assert names == ["backprop, replay_ratio 1", "backprop, replay_ratio 32"]

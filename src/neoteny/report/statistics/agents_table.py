@@ -18,6 +18,7 @@ from neoteny.report.runs.settings import format_number
 from neoteny.report.statistics.aggregate import AGGREGATES, aggregate, area
 from neoteny.report.statistics.cell import Cell, markdown_table
 from neoteny.report.statistics.intervals import interval_name
+from neoteny.report.statistics.sample import count
 
 __all__ = ["AgentsRow", "AgentsTable", "agents_table"]
 
@@ -31,7 +32,8 @@ class AgentsRow:
         last: the aggregates of the last evaluation, by name.
         whole: the IQM of the areas under the runs' curves.
         tasks: how many.
-        runs: of the task with the fewest.
+        runs: of the task with the fewest; those that ended early are left out of the aggregates, whose n says how many
+            are left in one.
         published: what a paper has for it; NaN where it has nothing.
     """
 
@@ -73,7 +75,8 @@ class AgentsTable:
         for row in self.rows:
             cells = [str(row.last[name]) for name in AGGREGATES]
             value = ("-" if np.isnan(row.published) else f"{row.published:g}",) * bool(self.published)
-            lines.append((row.system, *cells, str(row.whole), str(row.tasks), str(row.runs), *value))
+            runs = count(row.last["IQM"].n, row.runs)
+            lines.append((row.system, *cells, str(row.whole), str(row.tasks), runs, *value))
         metric = f"{self.metric}, normalised," if self.normalised else self.metric
         caption = (
             f"{self.title}: {metric} at the last evaluation, after {self.step:,} steps, and the mean height of the "

@@ -84,6 +84,7 @@ def test_two_stacks_are_compared_on_the_seeds_that_came_to_their_end(folders):
     assert found.difference.mean == pytest.approx((means["cbp"] - means["backprop"]).mean())
     assert found.difference.p == pytest.approx(ttest_rel(means["cbp"], means["backprop"]).pvalue)
     assert str(found).startswith("cbp ends 0.") and " below backprop" in str(found) and "n = 3" in str(found)
+    assert str(found).endswith("Left out, as they did not come to the end: 1 of 4 runs of cbp.")
     assert neoteny.compare_runs(folders / "backprop", folders / "cbp").difference.mean > 0
 
 

@@ -160,7 +160,13 @@ def beside(name: str, found: Difference, table: FinalTable, base: str) -> str:
     elif direction(table.metric) < 0:
         ends += f", which is {'better' if decided > 0 else 'worse'}"
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.2g}"
-    return f"{ends} (95% interval {_interval(cell, table.share)}, {p}, n = {found.n})."
+    early = [
+        f"{row.runs - row.last.n} of {row.runs} runs of {row.system}"
+        for row in table.rows
+        if row.system in (name, base) and row.last.n < row.runs
+    ]
+    left = f" Left out, as they did not come to the end: {' and '.join(early)}." if early else ""
+    return f"{ends} (95% interval {_interval(cell, table.share)}, {p}, n = {found.n}).{left}"
 
 
 def amount(cell: Cell, share: bool) -> str:

@@ -222,6 +222,7 @@ def test_ends_of_ranges_and_rows_that_did_nothing_are_marked():
     assert [found.at_an_end(MNIST, row) for row in chosen] == [[], [], ["step_size", "l2.strength"]]
     page = markdown(found, Costs(), "it.png")
     assert "Every row, plain backprop as well, chooses its step size" in page
+    assert "each end is tried with one step size only" in page
     assert "| redo ∅ |" in page and "step_size 0.1 ‡, strength 0.0003" in page
 
 

@@ -85,7 +85,8 @@ def _rules(board: Board, measured: bool) -> str:
             "included; after the + what a step allocates at most beside it, in units of the parameters' memory.",
             *([_RANK] if len(board.compared) > 1 else []),
             "- **Marks**: † is told when tasks change; ‡ the best value of a setting lies at an end of all that were "
-            "tried, so better ones may lie beyond; ∅ it had the scores of backprop to the bit at every step size.",
+            "tried, so better ones may lie beyond (each end is tried with one step size only, so they may also where "
+            "there is no mark); ∅ it had the scores of backprop to the bit at every step size.",
         ]
     )
 

@@ -88,6 +88,29 @@ def test_compiled_as_one_graph_and_once(method):
     assert counters["stats"]["unique_graphs"] == 1
 
 
+def test_a_compiled_step_of_the_optimizer():
+    """The optimizer's own part is compiled, and what methods do is not."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    plain = attached(make=torch.optim.SGD, methods=[L2(strength=0.01), CBP])
+    compiled = attached(make=torch.optim.SGD, methods=[L2(strength=0.01), CBP])
+    train(plain[0], plain[1], batches(12))
+    model, optimizer, plasticity = compiled
+    step = torch.compile(lambda: optimizer.step(), backend=count)
+    for x, y in batches(12):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        step()
+    assert_alike(plain[2], plasticity)
+    assert plasticity.counters()["cbp"]["first"]["units_replaced"] > 0
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize("backward", ["each", "once"])
 def test_accumulated_gradients(backward):
     """Parts of a batch, each with a backward pass of its own or one for all, count as the whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -143,6 +143,7 @@ class Plasticity(Steps):
         always = processes.several or any(self.methods[name].acts_always for name in watching)
         self._waiting = [] if always else [clock for name in watching if (clock := self._clocks[name]) is not None]
         self._rest()
+        self._uncompiled = torch.compiler.disable(_called)  # here, as it imports what only an optimizer needs
         self._handles = [
             handle
             for optimizer in optimizers
@@ -355,6 +356,10 @@ class Plasticity(Steps):
                 PlasticityWarning,
                 stacklevel=4,  # the line that calls load_state_dict()
             )
+
+
+def _called(function: Callable[..., Any], *given: Any) -> Any:
+    return function(*given)
 
 
 def _named(methods: Iterable[Method]) -> dict[str, Method]:

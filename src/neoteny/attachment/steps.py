@@ -71,6 +71,7 @@ class Steps(Saved):
     _waiting: list[Clock]
     _blind: bool
     _rests: bool
+    _uncompiled: Callable[..., Any]  # calls a function outside of what is compiled
 
     @property
     def _since(self) -> Tensors:
@@ -87,6 +88,8 @@ class Steps(Saved):
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: regularise the gradients; with a closure, let the closure do so once it has computed them."""
+        if torch.compiler.is_compiling():  # of a step that is compiled, the optimizer's own part is
+            return self._uncompiled(self._before, optimizer, args, kwargs)
         if is_nested(optimizer):
             return None
         self._follow()
@@ -165,6 +168,9 @@ class Steps(Saved):
 
         Steps within a backward pass (an optimizer for each parameter) come in any order: then once the pass has ended.
         """
+        if torch.compiler.is_compiling():
+            self._uncompiled(self._after, optimizer, args, kwargs)
+            return
         if is_nested(optimizer):
             return
         if self._added:

@@ -327,7 +327,26 @@ def test_a_warning_where_nothing_is_seen():
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert not plasticity._state["cbp"]["0/utility"].any()
+    assert plasticity.counters()["cbp"]["0"]["units_replaced"] == 0
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_a_layer_of_which_nothing_is_seen_stays_as_it_is_and_is_named():
+    """A part in evaluation mode: its units would be replaced in their order, as if all were useless."""
+    model = nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    method = ContinualBackprop(replacement_rate=0.1, maturity_threshold=3)
+    plasticity = neoteny.attach(model, optimizer, method, torch.zeros(1, 4))
+    model[2].eval()  # which reads layer 0
+    before = model[0].weight.clone()
+    data = [(torch.randn(6, 4), torch.randn(6, 3)) for _ in range(20)]
+    with pytest.warns(PlasticityWarning, match="Units of 0 are due.*evaluation mode") as caught:
+        train(model, optimizer, data)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert torch.equal(model[0].weight, before)
+    model.train()
+    train(model, optimizer, data)
+    assert all(told["units_replaced"] > 0 for told in plasticity.counters()["cbp"].values())
 
 
 def test_two_methods_of_one_kind():

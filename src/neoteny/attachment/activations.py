@@ -33,6 +33,9 @@ class TrainingActivations:
         network: its unit layers.
         wanted: statistics, out of `neoteny.units.activations.STATISTICS`.
         processes: the sums of all of them are added.
+
+    Attributes:
+        unseen: layers of which nothing was seen at any step where somebody looked.
     """
 
     def __init__(self, model: nn.Module, network: Network, wanted: Collection[str], processes: Processes):
@@ -46,6 +49,7 @@ class TrainingActivations:
                 parameter = model.get_parameter(layer.incoming[0].name)
                 module = model.get_submodule(layer.readers[0].module)
                 self._layers[layer.name] = LayerSums(layer, module, parameter, rows, self._keeps, counts, processes)
+        self.unseen = set(self._layers)
         self._rows = {name: row for row, name in enumerate(rows)}
         _compile_anew(model)
         self._listen()
@@ -78,6 +82,8 @@ class TrainingActivations:
         """
         several, found = self._processes.several, self._found
         seen = {name: sums.take() for name, sums in self._layers.items() if sums.opened or sums.ended or several}
+        if self.unseen:
+            self.unseen -= seen.keys()
         if several:
             seen = dict(zip(seen, self._processes.add_up(list(seen.values())), strict=True))
         known = not self._keeps and seen.keys() == found.keys()

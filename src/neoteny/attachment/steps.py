@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
+from neoteny.attachment.activations import TrainingActivations
 from neoteny.attachment.checkpoint import Saved
 from neoteny.attachment.clock import Clock
 from neoteny.attachment.fused_silences import FusedSilences
@@ -222,6 +223,8 @@ class Steps(Saved):
             due = None if row is None else row.tolist()
             if due is None and clock is not None and not turn.method.acts_always:
                 continue
+            if due is not None and self._watch is not None and self._watch.unseen and turn.method.observes:
+                self._warn_of_unseen(self._watch)
             # A kernel sees the weights as they are, so not what methods before have yet to write.
             judged = False
             if fused is not None and step is None and skipped is None:
@@ -268,6 +271,18 @@ class Steps(Saved):
                 "nn.DataParallel, whose replicas are not seen (DistributedDataParallel's are)?",
                 PlasticityWarning,
                 stacklevel=5,  # the line that calls step()
+            )
+
+    def _warn_of_unseen(self, watch: TrainingActivations) -> None:
+        """Warn, once, of layers of which nothing is seen while others are."""
+        unseen, watch.unseen = sorted(watch.unseen), set()
+        if not self._blind:
+            warnings.warn(
+                f"Units of {', '.join(unseen[:4])}{', ...' if len(unseen) > 4 else ''} are due, but none of their "
+                "activations have been seen so far, so they stay as they are until some are. Do the modules that read "
+                "them run in evaluation mode, or not at all?",
+                PlasticityWarning,
+                stacklevel=7,  # the line that calls step()
             )
 
     def _warn_of_guesses(self) -> None:

@@ -60,9 +60,9 @@ class ContinualBackprop(UnitReset):
         adaptation              1 / Σ|w_in|
         random                  drawn anew whenever units are compared
 
-    Units with a > m are eligible. `neoteny.methods.shared.schedule.Replacements` says how many of them are replaced at
-    a step: those of least û. They get w_in from the layer's initialiser, bias 0, w_out 0, u = f = a = 0 and the initial
-    values of norms; the optimizer's state of exactly these entries starts anew.
+    Units with a > m are eligible, where u was ever measured. `neoteny.methods.shared.schedule.Replacements` says how
+    many of them are replaced at a step: those of least û. They get w_in from the layer's initialiser, bias 0, w_out 0,
+    u = f = a = 0 and the initial values of norms; the optimizer's state of exactly these entries starts anew.
 
     With `authors_code` it does what the authors' programs do where that differs:
 
@@ -271,7 +271,8 @@ class ContinualBackprop(UnitReset):
         else:
             utility = state[f"{layer.name}/utility"]
             utility = utility / state[f"{layer.name}/share"].clamp_min(1e-30)
-        eligible = age > self.maturity_threshold
+        measured = state[f"{layer.name}/share"] > 0  # else no activations were seen: û says nothing
+        eligible = (age > self.maturity_threshold) & measured
         utility = torch.where(eligible, utility, torch.inf)
         unit = torch.arange(layer.size, dtype=torch.int32, device=age.device)
         if self.draws_one_row(layer):

@@ -95,6 +95,22 @@ def test_a_layer_frozen_after_attach_is_untouched(method, frozen):
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("method", EVERY, ids=name_of)
+def test_a_layer_taken_out_of_the_optimizer_is_untouched(method):
+    net, optimizer, plasticity = attached([method], Net(norm=True))
+    for _ in range(3):
+        step(net, optimizer)
+    first = set(net.first.parameters())
+    (group,) = optimizer.param_groups
+    group["params"] = [parameter for parameter in group["params"] if parameter not in first]
+    before = copy.deepcopy(net.first.state_dict())
+    for _ in range(4):
+        step(net, optimizer)
+    plasticity.new_task()
+    for name, value in net.first.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_of_a_frozen_layer_no_unit_counts_as_replaced_and_the_others_go_on():
     net, optimizer, plasticity = attached([neoteny.ContinualBackprop(replacement_rate=0.2, maturity_threshold=1)])
     net.second.requires_grad_(False)

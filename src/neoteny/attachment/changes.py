@@ -66,7 +66,7 @@ class Snapshot:
         self._looks = list(map(self._look, self._kept))
         self._train = list(map(_trains, self._kept))
         # Weakly, since a hook of the optimizer holds this.
-        self._groups = [(weakref.ref(optimizer), len(optimizer.param_groups)) for optimizer in optimizers]
+        self._groups = [(weakref.ref(optimizer), _lengths(optimizer)) for optimizer in optimizers]
 
     def same(self) -> bool:
         """Whether everything is as it was."""
@@ -81,11 +81,15 @@ class Snapshot:
         )
 
     def same_training(self) -> bool:
-        """Whether the same parameters are frozen, and optimizers have as many parameter groups."""
-        for held, count in self._groups:
-            if (optimizer := held()) is None or len(optimizer.param_groups) != count:
+        """Whether the same parameters are frozen, and optimizers have as many parameters in their groups."""
+        for held, lengths in self._groups:
+            if (optimizer := held()) is None or _lengths(optimizer) != lengths:
                 return False
         return list(map(_trains, self._kept)) == self._train
+
+
+def _lengths(optimizer: torch.optim.Optimizer) -> list[int]:
+    return [len(group["params"]) for group in optimizer.param_groups]
 
 
 def trained_names(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> set[str]:

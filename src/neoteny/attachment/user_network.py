@@ -71,9 +71,10 @@ class UserNetwork:
         self.look_at_frozen()
 
     def look_at_frozen(self) -> None:
-        """See which parameters are frozen now; layers that have some rest."""
+        """See which parameters are frozen now, or trained by no optimizer; layers that have some rest."""
         self.made_once.clear()
-        self.frozen = frozenset(name for name, p in self.parameters.items() if not p.requires_grad)
+        trained = self.groups()
+        self.frozen = frozenset(n for n, p in self.parameters.items() if not p.requires_grad or n not in trained)
         self.resting = frozenset(
             layer.name for layer in self.network.layers if any(s.name in self.frozen for s in slices_of(layer))
         )

@@ -298,7 +298,9 @@ class UserStep(Step):
         self.made[layer.name] = before | chosen, count + (layer.size if at_most is None else at_most)
 
     def make_state_new(self, name: str, new: Tensor) -> None:
-        """Let the optimizer's state begin anew for weights that were made new."""
+        """Let the optimizer's state begin anew for weights that were made new, which frozen ones never are."""
+        if name in self._user.frozen:
+            return
         self._user.fresh_state.check(name, self._user.state(name))
         super().make_state_new(name, new)
 

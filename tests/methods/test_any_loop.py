@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import neoteny
+from neoteny.errors import PlasticityWarning
 from neoteny.methods import L2, ContinualBackprop, L2Init
 from neoteny.units import find
 
@@ -236,6 +237,17 @@ def test_several_optimizers_are_as_one(kind):
             optimizer.step()
     assert_alike(one[2], plasticity)
     assert "plasticity" in optimizers[1].state_dict() and "plasticity" not in optimizers[0].state_dict()
+
+
+def test_an_optimizer_that_methods_wait_for_in_vain_is_named_once():
+    model = Blocks()
+    optimizers = [torch.optim.Adam(model.first.parameters()), torch.optim.SGD(model.rest.parameters())]
+    plasticity = neoteny.attach(model, optimizers, CBP, torch.zeros(2, 4))
+    with pytest.warns(PlasticityWarning, match="Adam has made 100 steps, and the last .*, SGD, none") as caught:
+        train(model, optimizers[0], batches(250))
+    assert [warning.filename for warning in caught] == [__file__] and plasticity.updates == 0
+    train(model, optimizers[1], batches(1))
+    assert plasticity.updates == 1
 
 
 def test_moving_averages_are_left_alone():

@@ -134,11 +134,11 @@ class Plasticity(Steps):
         self._made: dict[str, Tensor] = {}
         resets = any(method.resets_units for method in self.methods.values())
         self._guessed = {slices.name for layer in units.layers for slices in layer.incoming} if resets else set[str]()
-        self._stepped: list[torch.optim.Optimizer] = []  # since the methods last acted
+        self._stepped: dict[torch.optim.Optimizer, int] = {}  # how often each since the methods last acted
         self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))
         self._watch = TrainingActivations(inner, units, wanted, processes) if wanted else None
-        self._blind = self._rests = False
+        self._blind = self._waited = self._rests = False
         watching = [name for name, method in self.methods.items() if method.observes]
         always = processes.several or any(self.methods[name].acts_always for name in watching)
         self._waiting = [] if always else [clock for name in watching if (clock := self._clocks[name]) is not None]

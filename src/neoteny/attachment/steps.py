@@ -30,6 +30,7 @@ __all__ = ["Steps"]
 
 _Given = ParamSpec("_Given")
 _Held = TypeVar("_Held")
+_LONG = 100  # steps of an optimizer while the last of them makes none
 
 
 def _without_gradients(function: Callable[_Given, _Held]) -> Callable[_Given, _Held]:
@@ -64,13 +65,14 @@ class Steps(Saved):
     _added: list[tuple[nn.Parameter, Tensor, Tensor]]  # gradients to give back: parameter, own, ours
     _made: dict[str, Tensor]
     _guessed: set[str]
-    _stepped: list[torch.optim.Optimizer]  # since the methods last acted
+    _stepped: dict[torch.optim.Optimizer, int]  # how often each since the methods last acted
     _dropped: dict[str, Tensor]  # gradients of steps within the backward pass
     _ages: Tensors  # updates since each unit was made new, by layer, without the last `_behind`
     _counts: list[Tensor]  # of which they are parts
     _behind: int
     _waiting: list[Clock]
     _blind: bool
+    _waited: bool  # whether there was a warning that methods wait
     _rests: bool
     _uncompiled: Callable[..., Any]  # calls a function outside of what is compiled
 
@@ -176,16 +178,18 @@ class Steps(Saved):
             return
         if self._added:
             self._give_gradients_back()
-        self._stepped.append(optimizer)
+        times = self._stepped[optimizer] = self._stepped.get(optimizer, 0) + 1
         if torch._C._current_graph_task_id() != -1:
             if len(self._stepped) == 1:
                 torch.autograd.Variable._execution_engine.queue_callback(self._act)
         elif self._network.is_last(optimizer):
             self._act()
+        elif times == _LONG and not self._waited:
+            self._warn_of_waiting(optimizer)
 
     def _act(self) -> None:
         """Correct Adam's bias correction, then let the methods act."""
-        stepped, self._stepped = self._stepped, []
+        stepped, self._stepped = list(self._stepped), {}
         if self._guessed:
             self._warn_of_guesses()
         watch = self._watch
@@ -260,6 +264,18 @@ class Steps(Saved):
         if rests is not self._rests and self._watch is not None:
             self._rests = rests
             self._watch.rest(rests)
+
+    def _warn_of_waiting(self, optimizer: torch.optim.Optimizer) -> None:
+        """Warn, once, that methods wait for the step of an optimizer that makes none."""
+        self._waited = True
+        last = type(self._network.optimizers[-1]).__name__
+        warnings.warn(
+            f"{type(optimizer).__name__} has made {_LONG} steps, and the last optimizer in the list, {last}, none "
+            "between them; methods act after the step of the last one, so they have not acted since. List the "
+            "optimizers so that the one that always steps comes last, or attach to each with its part of the network.",
+            PlasticityWarning,
+            stacklevel=4,  # the line that calls step()
+        )
 
     def _warn_of_blindness(self) -> None:
         """Warn, once, that nothing is seen of the units."""

@@ -59,6 +59,12 @@ def test_options_of_the_wrong_kind_are_named(option, message):
         neoteny.attach(net, sgd(net), neoteny.ReDo(), X, **option)
 
 
+def test_inference_mode_is_named():
+    net = mlp()
+    with torch.inference_mode(), pytest.raises(SettingError, match="inference mode is on"):
+        neoteny.attach(net, sgd(net), neoteny.ReDo(), X)
+
+
 def test_a_name_is_the_method_with_its_defaults():
     net = neoteny.prepare(mlp(), "crelu", X)
     plasticity = neoteny.attach(net, sgd(net), ["crelu", "cbp"], X)

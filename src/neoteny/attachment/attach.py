@@ -86,7 +86,7 @@ def attach(
     Raises:
         NetworkError: the network has no hidden units, and a method needs some.
         SettingError: something attached is no method, two methods exclude each other, one needs `neoteny.prepare`
-            first, or the optimizer does not train this network.
+            first, the optimizer does not train this network, or `torch.inference_mode` is on.
 
     Warns:
         PlasticityWarning: with its settings a method never does anything; parameters are complex; or the first steps of
@@ -106,6 +106,11 @@ def attach(
     >>> plasticity.counters()["cbp"]["0"]
     {'units_replaced': 3, 'mature_share': 0.625}
     """
+    if torch.is_inference_mode_enabled():
+        raise SettingError(
+            "attach: inference mode is on, and what methods keep could not change later; attach outside of "
+            "torch.inference_mode()."
+        )
     chosen = as_methods(methods, "attach")
     if not isinstance(seed, int):
         raise SettingError(f"attach: seed = {seed!r} is not a whole number; give one.")

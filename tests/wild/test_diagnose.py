@@ -182,6 +182,46 @@ def test_inputs_that_say_nothing_are_named_and_not_the_network(inputs, message):
             look(mlp(nn.ReLU, 8), inputs)
 
 
+@pytest.mark.parametrize(
+    ("net", "targets", "message"),
+    [
+        (nn.Linear(8, 1), torch.randn(64), r"targets have the shape \[64\], the output has \[64, 1\]"),
+        (nn.Linear(8, 3), torch.arange(64) % 4, "3 is no class of an output with 3, which are 0 to 2"),
+        (nn.Linear(8, 3), torch.zeros(60, dtype=torch.int64), r"classes along dimension 1.*shape \[64, 3\]"),
+        (nn.Sequential(nn.Linear(8, 1), nn.Flatten(0)), torch.arange(64) % 2, r"classes along.*the shape \[64\]"),
+        (nn.LSTM(8, 3), torch.randn(64, 3), "the network gives a tuple"),
+        (nn.Linear(8, 1), [0.0] * 64, "targets is a list"),
+    ],
+)
+def test_targets_that_do_not_fit_the_output_are_named(net, targets, message):
+    for look in (neoteny.diagnose, neoteny.Monitor):
+        with pytest.raises(SettingError, match=message):
+            look(nn.Sequential(nn.Linear(10, 8), nn.ReLU(), net), X[:64], targets=targets)
+
+
+def test_classes_of_other_types_and_entries_without_one():
+    net = mlp(nn.ReLU, 8)
+    targets = torch.arange(len(X)) % net[-1].out_features
+    usual, narrow = (neoteny.diagnose(net, X, targets=t).layers[0].gradient_norm for t in (targets, targets.short()))
+    assert usual == narrow > 0
+    targets[::2] = -100
+    assert neoteny.diagnose(net, X, targets=targets).layers[0].gradient_norm not in (usual, None)
+
+
+def test_a_check_up_within_inference_mode_is_the_same():
+    net, trainability = mlp(nn.ReLU, 8), {"steps": 5, "repeats": 2}
+    with torch.inference_mode():
+        x = X.clone()
+        found = neoteny.diagnose(net, x, targets=2 * net(x), trainability=trainability)
+    assert found == neoteny.diagnose(net, X, targets=2 * net(X).detach(), trainability=trainability)
+
+
+@pytest.mark.parametrize("given", [[torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)], "sgd"])
+def test_a_monitor_wants_one_optimizer(given):
+    with pytest.raises(SettingError, match="whose steps cannot be counted; give one"):
+        neoteny.Monitor(mlp(nn.ReLU, 8), X, optimizer=given)
+
+
 PREFIXES = [
     "".join(order) for size in range(4) for order in itertools.permutations(("_orig_mod.", "module.", "model."), size)
 ]

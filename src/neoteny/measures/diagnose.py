@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from neoteny.errors import SettingError
 from neoteny.measures.checkup import LayerReport, Report
 from neoteny.measures.copies import copy_with, fresh_copy, initialisers_of
-from neoteny.measures.forward import call, checked, thawed, undisturbed
+from neoteny.measures.forward import call, checked, outside_inference, thawed, undisturbed
 from neoteny.measures.layers import Loss, loss_on, measure_layers
 from neoteny.measures.trainable import trainability as measure_trainability
 from neoteny.measures.weights import weight_magnitude
@@ -29,6 +29,7 @@ _MEASURES = tuple(
 )
 
 
+@outside_inference
 def diagnose(
     model: nn.Module,
     inputs: Any,
@@ -67,7 +68,8 @@ def diagnose(
     Raises:
         NetworkError: the model has no hidden units, or cannot be run on `inputs`.
         CheckpointError: the reference is of another network.
-        SettingError: the reference is a report of other layers, or the loss is not a scalar.
+        SettingError: the reference is a report of other layers, the loss is not a scalar, or targets without a loss do
+            not fit the output.
 
     >>> import torch
     >>> from torch import nn

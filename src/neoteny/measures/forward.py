@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from neoteny.errors import SettingError
 
@@ -16,11 +17,37 @@ __all__ = [
     "checked",
     "examples_of",
     "generators_kept",
+    "ordinary",
+    "outside_inference",
     "seed_generators",
     "thawed",
     "undisturbed",
     "without_cudnn_rnn",
 ]
+
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
+
+
+def outside_inference(function: Callable[_Given, _Found]) -> Callable[_Given, _Found]:
+    """Let a function that makes copies of networks be called within the caller's `torch.inference_mode`."""
+
+    @functools.wraps(function)
+    def called(*args: _Given.args, **kwargs: _Given.kwargs) -> _Found:
+        import torch
+
+        with torch.inference_mode(False):
+            return function(*args, **kwargs)
+
+    return called
+
+
+def ordinary(inputs: Any) -> Any:
+    """The inputs, with tensors that were made in inference mode, which take no part in gradients, as copies."""
+    import torch
+    from torch.utils._pytree import tree_map_only
+
+    return tree_map_only(torch.Tensor, lambda value: value.clone() if value.is_inference() else value, inputs)
 
 
 def checked(model: Any, inputs: Any, what: str) -> tuple[nn.Module, Any]:
@@ -48,7 +75,7 @@ def checked(model: Any, inputs: Any, what: str) -> tuple[nn.Module, Any]:
             f"{what}: {count} of the inputs' examples are not finite, so they say nothing about the network; leave "
             "them out, or fill in what is missing."
         )
-    return unwrapped(model)[0], inputs
+    return unwrapped(model)[0], ordinary(inputs)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny.errors import SettingError
 from neoteny.measures.catalogue import of_features
-from neoteny.measures.forward import call, examples_of, thawed, undisturbed, without_cudnn_rnn
+from neoteny.measures.forward import call, examples_of, ordinary, thawed, undisturbed, without_cudnn_rnn
 from neoteny.measures.weights import gradient_norm, weight_magnitude
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = ["Loss", "loss_on", "measure_layers"]
 Loss = Callable[[Any], "Tensor"]
 """From a model's output to a scalar."""
 
+_IGNORED = -100  # torch's sign of an entry without a class
 _OF_WEIGHTS = ("weight_magnitude", "gradient_norm")
 
 
@@ -28,16 +29,67 @@ def loss_on(targets: Tensor | None, loss: Callable[..., Tensor] | None) -> Loss 
     """The loss as a function of the output, from a loss, targets, both or neither.
 
     Targets alone mean cross-entropy if they are whole numbers (classes, along dimension 1 of the output), otherwise the
-    mean squared error.
+    mean squared error. Then they must fit the output, which shows at the first call.
+
+    Raises:
+        SettingError: targets without a loss are no tensor.
+
+    >>> import torch
+    >>> loss_on(torch.zeros(5), None)(torch.zeros(5, 1))
+    Traceback (most recent call last):
+    neoteny.errors.SettingError: targets have the shape [5], the output has [5, 1]; give them in its shape, or a loss.
     """
     import torch
-    from torch.nn import functional
 
     if targets is None:
         return loss
-    if loss is None:
-        loss = functional.mse_loss if torch.is_floating_point(targets) else functional.cross_entropy
-    return lambda output: loss(output, targets)
+    if loss is not None:
+        return lambda output: loss(output, targets)
+    if not isinstance(targets, torch.Tensor):
+        raise SettingError(f"targets is a {type(targets).__name__}; give a tensor, or a loss that takes it.")
+    usual, own = (_squared if targets.is_floating_point() else _classified), ordinary(targets)
+    return lambda output: usual(output, own)
+
+
+def _squared(output: Any, targets: Tensor) -> Tensor:
+    from torch.nn import functional
+
+    if _shape(output) != list(targets.shape):  # which the mean of the squares would broadcast
+        raise SettingError(
+            f"targets have the shape {list(targets.shape)}, the output has {_shape(output)}; give them in its "
+            "shape, or a loss."
+        )
+    return functional.mse_loss(output, targets)
+
+
+def _classified(output: Any, targets: Tensor) -> Tensor:
+    from torch.nn import functional
+
+    shape = _shape(output)
+    if len(shape) < 2 or shape[:1] + shape[2:] != list(targets.shape):
+        raise SettingError(
+            f"targets are whole numbers of the shape {list(targets.shape)}, so classes along dimension 1 of the "
+            f"output, which has the shape {shape}; give one class for each of its other entries, or a loss."
+        )
+    targets = targets.long()
+    known = (targets >= 0) & (targets < shape[1]) | (targets == _IGNORED)
+    if not bool(known.all()):
+        raise SettingError(
+            f"targets: {int(targets[~known][0])} is no class of an output with {shape[1]}, which are 0 to "
+            f"{shape[1] - 1}; give others, or a loss."
+        )
+    return functional.cross_entropy(output, targets)
+
+
+def _shape(output: Any) -> list[int]:
+    import torch
+
+    if not isinstance(output, torch.Tensor):
+        raise SettingError(
+            f"targets: the network gives a {type(output).__name__}, not a tensor to compare them with; give "
+            "loss=lambda output, targets: ..., which takes the tensor out."
+        )
+    return list(output.shape)
 
 
 def measure_layers(

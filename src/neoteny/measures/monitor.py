@@ -28,6 +28,7 @@ MEASURES = (
 """Measured by default; with a loss or targets also the gradient norm."""
 
 _OTHERS = ("weight_magnitude", "gradient_norm")
+_HOOK = "register_step_post_hook"
 _GROWTH = "weight_growth"
 _VERSION = 1
 
@@ -58,7 +59,8 @@ class Monitor:
 
     Raises:
         NetworkError: the network has no hidden units, or cannot be run on the probe.
-        SettingError: `every` is below 1, a gradient norm has no loss, or `log` is of no known kind.
+        SettingError: `every` is below 1, a gradient norm has no loss, targets do not fit the output, `log` is of no
+            known kind, or `optimizer` is no single optimizer.
         UnknownNameError: a measure does not exist.
 
     >>> import torch
@@ -90,6 +92,11 @@ class Monitor:
         from neoteny.units import find
         from neoteny.units.maps import unwrapped_optimizer
 
+        if optimizer is not None and not hasattr(optimizer := unwrapped_optimizer(optimizer), _HOOK):
+            raise SettingError(
+                f"Monitor: optimizer is a {type(optimizer).__name__}, whose steps cannot be counted; give one "
+                "torch.optim.Optimizer, or none and call monitor.step() after every step."
+            )
         if every < 1:
             raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
         self._loss = loss_on(targets, loss)
@@ -107,7 +114,7 @@ class Monitor:
         self._reference = self.measure()
         self._handle = None
         if optimizer is not None:
-            self._handle = unwrapped_optimizer(optimizer).register_step_post_hook(lambda *_: self.step())
+            self._handle = optimizer.register_step_post_hook(lambda *_: self.step())
 
     def step(self) -> None:
         """Count a step, and measure if it is due."""

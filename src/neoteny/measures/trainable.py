@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.measures.copies import copy_with, initialisers_of
+from neoteny.measures.forward import ordinary, outside_inference
 from neoteny.measures.probing import Make, Probe, Targets
 from neoteny.measures.verdict import Trainability
 
@@ -28,6 +29,7 @@ SLOWED = (1.0, 1 / 4, 1 / 16, 1 / 64)
 """What the step size is multiplied by, in this order, until no copy diverges."""
 
 
+@outside_inference
 def trainability(
     model: nn.Module,
     inputs: Any,
@@ -109,7 +111,7 @@ def trainability(
         raise UnknownNameError(targets, get_args(Targets), "kind of targets")
     start = None if reference is None else _start(model, reference)
     said, notes = initialisers_of(model, start, initialisers)
-    probe = Probe(model, as_dict(inputs), said, targets, classes, scale, steps, batch_size, seed)
+    probe = Probe(model, ordinary(as_dict(inputs)), said, targets, classes, scale, steps, batch_size, seed)
     probe.check()
     make = _maker(optimizer)
     sound = all(bool(parameter.isfinite().all()) for parameter in model.parameters())

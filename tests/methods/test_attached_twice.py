@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
+import pytest
 import torch
 from torch import nn
 
 import neoteny
+from neoteny.errors import PlasticityWarning
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
@@ -55,3 +58,19 @@ def test_a_place_is_free_again_after_detaching():
         "plasticity": 7,
         "plasticity-2": 1,
     }
+
+
+def test_the_same_method_twice_is_named():
+    """As where a notebook's cell is run again: it would act at twice its rate."""
+    agent, optimizer, (first, _) = attached()
+    (method,) = first.methods.values()
+    with pytest.warns(PlasticityWarning, match="cbp: attached to this network and this optimizer already") as caught:
+        second = neoteny.attach(torch.compile(agent[0]), optimizer, [method, neoteny.L2()], X)
+    assert [told.filename for told in caught if told.category is PlasticityWarning] == [__file__]
+    first.detach()
+    second.detach()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        neoteny.attach(agent[0], optimizer, method, X)
+        neoteny.attach(agent[1], optimizer, method, X)
+        neoteny.attach(agent[0], optimizer, neoteny.ContinualBackprop(replacement_rate=0.2), X)

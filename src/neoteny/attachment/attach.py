@@ -89,10 +89,11 @@ def attach(
             first, the optimizer does not train this network, or `torch.inference_mode` is on.
 
     Warns:
-        PlasticityWarning: with its settings a method never does anything; parameters are complex; or the first steps of
-            new units will not be those of a fresh network, since the optimizer's state or its bias correction does not
-            start anew for them (tried out with a throw-away optimizer); later, once: no activations were seen before a
-            step, or what was frozen when methods were attached is trained.
+        PlasticityWarning: with its settings a method never does anything; it is attached already; parameters are
+            complex; or the first steps of new units will not be those of a fresh network, since the optimizer's state
+            or its bias correction does not start anew for them (tried out with a throw-away optimizer); later, once: no
+            activations were seen before a step, or none yet of units that are due; what was frozen when methods were
+            attached is trained; or of several optimizers the last, for which methods wait, makes no steps.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -180,6 +181,7 @@ def attach(
             f"attach: {', '.join(needing)} needs the network on a batch other than the one trained on; give it as "
             "reference=batch, or as a function that returns one."
         )
+    before = [one for one in Plasticity.on(acting(optimizers[-1])) if one.acts_on(inner)]
     touched = [other for one in optimizers for other in (one, acting(one), saving(one))]
     with all_or_nothing(inner, touched) as undo:
         plasticity = Plasticity(
@@ -194,6 +196,14 @@ def attach(
             warnings.warn(
                 f"Methods leave complex parameters alone: {', '.join(numbers)}. To let them act, keep real and "
                 "imaginary parts as parameters of their own (torch.view_as_complex).",
+                PlasticityWarning,
+                stacklevel=2,
+            )
+        twice = sorted({name for one in before for name, method in one.methods.items() if method in chosen})
+        if twice:
+            warnings.warn(
+                f"{', '.join(twice)}: attached to this network and this optimizer already, with the same settings, and "
+                "will now act twice at every step; call detach() of the earlier handle, or leave it out.",
                 PlasticityWarning,
                 stacklevel=2,
             )

@@ -167,6 +167,16 @@ class Plasticity(Steps):
             ]
             taken.add(self._place)
 
+    @staticmethod
+    def on(optimizer: torch.optim.Optimizer) -> list[Plasticity]:
+        """The handles whose methods act after an optimizer's steps."""
+        held = [getattr(hook, "__self__", None) for hook in optimizer._optimizer_step_post_hooks.values()]
+        return [one for one in held if isinstance(one, Plasticity)]
+
+    def acts_on(self, model: nn.Module) -> bool:
+        """Whether its methods change this network, given without wrappers."""
+        return self._network.model is model
+
     # What the user calls
 
     def __repr__(self) -> str:

@@ -59,6 +59,39 @@ def test_options_of_the_wrong_kind_are_named(option, message):
         neoteny.attach(net, sgd(net), neoteny.ReDo(), X, **option)
 
 
+OTHERS = {
+    "wider": ((nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2)), r"0.weight is \[8, 4\], here \[16, 4"),
+    "narrower": ((nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), r"0.weight is \[8, 4\], here \[6, 4"),
+    "convolutions": ((nn.Conv1d(4, 8, 1), nn.ReLU(), nn.Conv1d(8, 2, 1)), r"here \[8, 4, 1\]"),
+    "other names": ((nn.Flatten(), *mlp()), "Sequential has no 0.weight"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("find", [lambda n: neoteny.units.find(n, X), lambda n: neoteny.units.declare(n, {"0": "2"})])
+def test_units_of_another_network_are_named(other, find):
+    (layers, message), units = OTHERS[other], find(mlp())
+    net = nn.Sequential(*layers)
+    for call in (
+        lambda: neoteny.attach(net, sgd(net), neoteny.ReDo(), units=units),
+        lambda: neoteny.diagnose(net, X, units=units),
+        lambda: neoteny.Monitor(net, X, units=units),
+    ):
+        with pytest.raises(SettingError, match=f"units are those of another network: .*{message}"):
+            call()
+
+
+def test_units_found_in_a_wrapped_network_or_before_its_head_grew_are_its_own():
+    net = mlp()
+    wrapped = torch.compile(net, backend="eager")
+    units = neoteny.units.find(wrapped, X)
+    assert [layer.name for layer in units.layers] == ["_orig_mod.0"]
+    net[2] = nn.Linear(8, 5)
+    plasticity = neoteny.attach(wrapped, sgd(net), neoteny.ReDo(), units=units)
+    assert [layer.name for layer in plasticity.units.layers] == ["0"]
+    assert [layer.layer for layer in neoteny.diagnose(wrapped, X, units=units).layers] == ["0"]
+
+
 def test_inference_mode_is_named():
     net = mlp()
     with torch.inference_mode(), pytest.raises(SettingError, match="inference mode is on"):

@@ -21,6 +21,7 @@ from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
 from neoteny.units import find
 from neoteny.units.finding import without_units
+from neoteny.units.fitting import fitted
 from neoteny.units.inference import Given, drawn_by, remembered
 from neoteny.units.maps import unwrapped
 from neoteny.units.records import Network
@@ -65,7 +66,7 @@ def attach(
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, a dict of named ones, or both
             as `(args, kwargs)`. A list or a dict that is one argument comes in a tuple, `(x,)`.
         seed: the seed of all random numbers.
-        units: the units of the unwrapped network, if they are known already (`neoteny.units.find`).
+        units: the network's units, if they are known already (`neoteny.units.find`).
         residual_stream: also take the units of residual streams.
         chain: take the units along the network by the rule of the Nature paper's ResNet-18.
         only_preserving: where a method makes units new, leave out those whose reset changes what the network computes,
@@ -86,7 +87,8 @@ def attach(
     Raises:
         NetworkError: the network has no hidden units, and a method needs some.
         SettingError: something attached is no method, two methods exclude each other, one needs `neoteny.prepare`
-            first, the optimizer does not train this network, or `torch.inference_mode` is on.
+            first, the optimizer does not train this network, the units are those of another one, or
+            `torch.inference_mode` is on.
 
     Warns:
         PlasticityWarning: with its settings a method never does anything; it is attached already; parameters are
@@ -153,11 +155,8 @@ def attach(
                 allow_none=True,
             )
         )
-    if not isinstance(units, Network):
-        raise SettingError(
-            f"attach: units is a {type(units).__name__}, not a neoteny.units.Network; give what neoteny.units.find or "
-            "neoteny.units.declare returned."
-        )
+    else:
+        units = fitted(units, model, "attach")
     units = drawn_by(units, {name.removeprefix(prefix): how for name, how in (initialisers or {}).items()})
     units = remembered(inner, units)
     units = trained_part(inner, [acting(one) for one in optimizers], units)

@@ -68,8 +68,8 @@ def diagnose(
     Raises:
         NetworkError: the model has no hidden units, or cannot be run on `inputs`.
         CheckpointError: the reference is of another network.
-        SettingError: the reference is a report of other layers, the loss is not a scalar, or targets without a loss do
-            not fit the output.
+        SettingError: the reference is a report of other layers, the units are another network's, the loss is not a
+            scalar, or targets without a loss do not fit the output.
 
     >>> import torch
     >>> from torch import nn
@@ -82,12 +82,13 @@ def diagnose(
     None
     """
     from neoteny.units import find
+    from neoteny.units.fitting import fitted
     from neoteny.units.maps import unwrapped
 
     inner, inputs = checked(model, inputs, "diagnose")
     with thawed(inner):
         every_unit: Any = {"residual_stream": True, "only_preserving": False, "verify": False}
-        network = find(inner, inputs, **every_unit) if units is None else units
+        network = find(inner, inputs, **every_unit) if units is None else fitted(units, model, "diagnose")
     criterion = loss_on(targets, loss)
     report = _look(inner, network, inputs, criterion)
     weights, others = None, []

@@ -90,6 +90,7 @@ class Monitor:
         warn: bool = False,
     ):
         from neoteny.units import find
+        from neoteny.units.fitting import fitted
         from neoteny.units.maps import unwrapped_optimizer
 
         if optimizer is not None and not hasattr(optimizer := unwrapped_optimizer(optimizer), _HOOK):
@@ -106,7 +107,8 @@ class Monitor:
         self._sink = sink(log)
         with thawed(self._model):
             every_unit: Any = {"residual_stream": True, "only_preserving": False, "verify": False}
-            self._network = find(self._model, self._probe, **every_unit) if units is None else units
+            found = find(self._model, self._probe, **every_unit) if units is None else fitted(units, model, "Monitor")
+            self._network = found
         self._rows: list[tuple[int, str, str, float]] = []
         self._warned: set[str] = set()
         self.steps = 0

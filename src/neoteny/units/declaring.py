@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from neoteny.errors import NetworkError, UnknownNameError
+from neoteny.units.fitting import shapes_of
 from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.maps import LinearMap, is_norm, known_map, newborn_norm, over_channels, unwrapped
 from neoteny.units.records import Network, Reader, UnitLayer
@@ -62,6 +63,7 @@ def declare(
         norms=tuple(parameter for name, module in modules.items() if is_norm(module) for parameter in own[name]),
         modules={name: parameters for name, parameters in own.items() if parameters},
         notes=notes,
+        shapes=shapes_of(inner),
     ).prefixed(prefix)
 
 

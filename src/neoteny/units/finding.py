@@ -12,6 +12,7 @@ from torch import nn
 
 from neoteny.errors import NetworkError, UnknownNameError
 from neoteny.units.chain import chained
+from neoteny.units.fitting import shapes_of
 from neoteny.units.inference import Given, infer_initialisers
 from neoteny.units.maps import is_norm, unwrapped
 from neoteny.units.outputs import makers_of, own_parameters
@@ -135,6 +136,7 @@ def find(
         towers=tuple(_tower(traced, order, name) if name in order else made.towers[name] for name in made.modules),
         shared=_shared(inner),
         checked=checked,
+        shapes=shapes_of(inner),
     )
     return network.prefixed(prefix)
 

@@ -166,6 +166,7 @@ class Network:
         towers: for each module that makes output the modules that lead to it, in order of execution, and itself.
         checked: how it was checked with numbers that units with zeroed consumers reach no output, and what that cost.
         shared: for each parameter that has several names another of them.
+        shapes: of the parameters and buffers when the units were found, by which they are told from another network's.
     """
 
     layers: tuple[UnitLayer, ...]
@@ -178,6 +179,7 @@ class Network:
     towers: tuple[tuple[str, ...], ...] = ()
     checked: str = field(default="", compare=False)
     shared: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
 
     def renamed(self, tensor: Callable[[str], str], module: Callable[[str], str]) -> Network:
         """The same under other names of its tensors and modules.
@@ -220,6 +222,7 @@ class Network:
             towers=tuple(tuple(map(module, tower)) for tower in self.towers),
             checked=self.checked,
             shared={tensor(name): tensor(other) for name, other in self.shared.items()},
+            shapes={tensor(name): shape for name, shape in self.shapes.items()},
         )
 
     def prefixed(self, prefix: str) -> Network:

@@ -49,3 +49,12 @@ def test_weights_may_be_given_and_dead_units_do_not_bend_the_loss():
     assert hessian_rank(net, x, dead).item() == 3  # the output's biases alone, up to a common shift
     with pytest.raises(SettingError, match="logits"):
         hessian_rank(nn.Linear(5, 1), x)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_network_that_has_diverged_has_no_rank(scale):
+    """Its matrix is not finite, for which LAPACK stops the whole program."""
+    net = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 4))
+    with torch.no_grad():
+        net[0].weight.mul_(scale)
+    assert hessian_rank(net, torch.randn(6, 5)).isnan()

@@ -360,7 +360,8 @@ def _stages(config: RunConfig, notify: Callable[[Progress], None] | None) -> Ite
 
 
 _TOO_LARGE = re.compile(
-    r"allocate|out of memory|overflow|too (big|large)|Maximum allowed|exceeds?|too many", re.IGNORECASE
+    r"allocate|out of memory|overflow|too (big|large)|Maximum allowed|exceeds?|too many(?! repeated eigenvalues)",
+    re.IGNORECASE,
 )
 
 

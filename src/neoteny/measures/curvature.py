@@ -30,7 +30,7 @@ def hessian_rank(model: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]
         tensors: parameters and buffers to use in place of the model's, by name.
 
     Returns:
-        A number [], float: 0 where the matrix is 0.
+        A number [], float: 0 where the matrix is 0, NaN where it is not finite.
 
     Raises:
         SettingError: outputs of another shape.
@@ -69,6 +69,9 @@ def hessian_rank(model: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]
 
     rows = vmap(vmap(along, in_dims=(None, 1)))(inputs, roots)
     products = (flat @ flat.mT for flat in (value.flatten(0, 1).flatten(1) for value in rows.values()))
-    values = torch.linalg.eigvalsh(sum(product.double() for product in products)).clamp_min(0).flip(0)
+    matrix = sum((product.double() for product in products), torch.zeros((), dtype=torch.float64, device=p.device))
+    # LAPACK fails where a value is not finite, as in a network that has diverged.
+    finite = matrix.isfinite().all()
+    values = torch.linalg.eigvalsh(matrix.masked_fill(~finite, 0)).clamp_min(0).flip(0)
     within = values.cumsum(0) < 0.99 * values.sum()
-    return (within.sum() + (values.sum() > 0)).to(outputs.dtype)
+    return (within.sum() + (values.sum() > 0)).to(outputs.dtype).masked_fill(~finite, torch.nan)

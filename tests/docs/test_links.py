@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from neoteny.registry import BENCHMARKS, METHODS, OPTIMIZERS
+
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/own_method/README.md", "docs/evidence/README.md"]
 
@@ -19,6 +21,14 @@ def links(text: str) -> list[str]:
     """The targets of links and pictures, without code."""
     text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
     return [one or other for one, other in re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"", text)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_what_pages_count_is_what_there_is(page: str):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    tables = {"benchmarks": BENCHMARKS, "methods": METHODS, "optimizers": OPTIMIZERS}
+    said = re.findall(rf"(\d+) ({'|'.join(tables)})", text)
+    assert said and said == [(str(len(tables[kind])), kind) for _, kind in said]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -69,5 +69,9 @@ def test_where_stacks_are_trained(neoteny):
     assert "setting of the executor here called 'options'" in neoteny(
         *run[:-1], "backprop,l2", "--executor", "here", "--executor-option", "a=1", status=2
     )
+    for wrong in ("--jobs 0", "--gpus -1", "--cores 0", "--retries -1", "--executor-option a=1", "--executor sulrm"):
+        assert wrong.split()[1].partition("=")[0] in neoteny(
+            *run, *wrong.split(), status=2
+        )  # one system needs no executor
     shown = neoteny(*run[:-1], "backprop,l2", "--executor", "here", "--no-compile")
     assert "runs/slowly-changing-regression-v1/l2" in shown

@@ -38,9 +38,12 @@ def main(arguments: Sequence[str]) -> None:
         raise SettingError(f"{name!r} is in the place of the benchmark: write neoteny run BENCHMARK [OPTIONS].")
     from neoteny.cli.options import parse
     from neoteny.lab.config import resolve_all
+    from neoteny.lab.executors.training import require_retries
 
     request = parse(name, options)
     running = request.running
+    where = running.place()  # also where nothing of it is needed: what cannot be is refused
+    require_retries(running.retries)
     configs = resolve_all(
         request.benchmark,
         request.systems,
@@ -71,5 +74,5 @@ def main(arguments: Sequence[str]) -> None:
     if len(configs) == 1 and running.executor in ("local", "here"):
         show([lab.run(configs[0], **ways)])
     else:
-        show(lab.compare(configs, executor=running.place(), retries=running.retries, **ways))
+        show(lab.compare(configs, executor=where, retries=running.retries, **ways))
     print(f"`neoteny report {running.out}` draws them.")

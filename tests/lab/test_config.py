@@ -74,6 +74,11 @@ def test_a_grid_is_a_stack_of_points_and_seeds():
     assert RunConfig.from_yaml(config.to_yaml()) == config
 
 
+def test_a_value_of_a_grid_is_given_once():
+    with pytest.raises(SettingError, match=r"grid: step_size = 0\.1 is given twice"):
+        resolve(NAME, runs=2, grid={"step_size": [0.1, 0.2, 0.1]})
+
+
 def test_a_grid_may_be_a_list_of_points():
     points = [{"cbp.replacement-rate": 1e-6, "step_size": 1}, {"cbp.replacement-rate": 1e-5, "step_size": 0.5}]
     config = resolve(NAME, method="cbp", runs=2, grid=points)

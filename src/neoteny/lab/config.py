@@ -260,6 +260,10 @@ def resolve(
 
     listed = [] if grid is None or isinstance(grid, Mapping) else list(grid)
     axes = axes_of(grid if isinstance(grid, Mapping) else _columns(listed), problem, active)
+    for key, values in axes.items() if not listed else ():
+        again = [value for place, value in enumerate(values) if value in values[:place]]
+        if again:  # its runs would count twice, as if they had other seeds
+            raise SettingError(f"grid: {key} = {shown(again[0])} is given twice; give each value once.")
     count = len(listed) or math.prod(map(len, axes.values()))
     _require_between("runs (of all points of the grid)", runs * count, 1, MOST_RUNS)
     points = list(zip(*axes.values(), strict=True) if listed else itertools.product(*axes.values()))

@@ -44,6 +44,11 @@ def test_side_by_side_is_the_same_as_one_by_one_and_one_that_fails_does_not_lose
         lab.compare(configs, out=tmp_path / "side", **EAGER)
 
 
+def test_one_cause_is_told_once():
+    told = str(CompareError([], {"backprop": "No data.", "cbp": "No data.", "l2": "No memory."}))
+    assert told == "3 of 3 stacks failed.\nbackprop, cbp: No data.\nl2: No memory."
+
+
 def test_what_is_finished_is_checked_without_a_worker(tmp_path):
     config = lab.resolve(REGRESSION, **TINY)
     lab.run(config, out=tmp_path, **EAGER)

@@ -34,10 +34,12 @@ class CompareError(NeotenyError):
 
     def __init__(self, runs: Sequence[RunStack], failures: Mapping[str, str]):
         self.runs, self.failures = list(runs), dict(failures)
-        listed = "\n".join(f"{label}: {text}" for label, text in failures.items())
-        super().__init__(
-            f"{len(failures)} of {len(failures) + len(runs)} stacks failed; the others are finished.\n{listed}"
-        )
+        count, others = len(failures) + len(runs), "; the others are finished" * bool(runs)
+        labels: dict[str, list[str]] = {}
+        for label, text in failures.items():  # of the same cause is told once
+            labels.setdefault(text, []).append(label)
+        listed = "\n".join(f"{', '.join(named)}: {text}" for text, named in labels.items())
+        super().__init__(f"{len(failures)} of {count} stacks failed{others}.\n{listed}")
 
     def __reduce__(self):
         return type(self), (self.runs, self.failures)

@@ -141,6 +141,15 @@ def test_a_sweep_counts_its_stacks_in_a_log():
     assert second.startswith("digits l2 tuning  done  loss 0.250  2 of 2 stacks")
 
 
+def test_a_sweep_that_grows_counts_what_came_later():
+    text = io.StringIO()
+    with live(sweep={"digits cbp tuning": 30_000_000}, console=Console(file=text, width=40)) as notify:
+        notify(at(1_000_000), "digits cbp tuning")
+        notify(at(1_000_000), "digits cbp tuning 2")
+    first, second = text.getvalue().splitlines()
+    assert "1 of 1 stacks" in first and "2 of 2 stacks" in second
+
+
 def test_a_sweep_on_a_terminal_has_a_line_for_all_of_it():
     text = io.StringIO()
     with live(sweep={"one": 30_000_000}, console=Console(file=text, width=120, force_terminal=True)) as notify:

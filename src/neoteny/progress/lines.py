@@ -191,5 +191,5 @@ class _Total:
         self._share[name] = share
         finished = sum(value * self._work.get(one, 0) for one, value in self._share.items())
         now = finished - sum(value * self._work.get(one, 0) for one, value in self._begun.items())
-        stacks = f"{sum(value >= 1 for value in self._share.values())} of {len(self._work)} stacks"
+        stacks = f"{sum(value >= 1 for value in self._share.values())} of {len(self._work.keys() | self._share)} stacks"
         return finished, f"{stacks}  {time_left(now, self._all - finished, time.monotonic() - self._began)}"

@@ -170,6 +170,12 @@ def test_ones_own_is_run_drawn_and_resumed(neoteny):
     assert "fade" in neoteny("results", "runs")
 
 
+def test_the_help_of_ones_own_names_no_source(neoteny, capsys):
+    with pytest.raises(SystemExit):
+        neoteny("run", OWN, "--help")
+    assert "()" not in capsys.readouterr().out.partition("systems")[0]
+
+
 def test_ones_own_in_a_file_and_as_a_paper_s_figure(neoteny):
     missing = neoteny("figure", "own_of_tests:OWN_1", status=2)
     assert f"neoteny run {OWN} --scale small --runs 10 --method backprop,own_of_tests:Fade" in missing
@@ -183,7 +189,7 @@ def test_ones_own_in_a_file_and_as_a_paper_s_figure(neoteny):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (f"run {OWN} --method own_of_tests:Fad --dry-run", "own_of_tests:Fad"),
+        (f"run {OWN} --method own_of_tests:Fad --dry-run", "name in own_of_tests called 'Fad'. Did you mean 'Fade'"),
         ("run none_of_tests:It --dry-run", "call from the folder with none_of_tests"),
         (f"run {OWN} --method own_of_tests:three --dry-run", "derive the class from one of"),
         ("figure own_of_tests:three", "neither a PaperFigure nor a function"),

@@ -151,7 +151,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         options,
         arguments,
         f"neoteny run {benchmark}",
-        description=f"{entry.summary} ({entry.source}).\n\n{_systems(cls)}",
+        description=f"{entry.summary}{f' ({entry.source})' if entry.source else ''}.\n\n{_systems(cls)}",
     )
     methods_of = {_underscored(name): name for name in methods}
     for group, name in filter(None, given):

@@ -190,6 +190,12 @@ def test_diagnose_a_network_of_ones_own(mine):
     assert sys.path[0] != ""
 
 
+def test_a_network_that_is_drawn_is_the_same_each_time(mine):
+    np.savez("tokens.npz", tokens=np.ones((30, 5), "int64"), mask=np.ones((30, 5)))
+    drawn = ("a_network_of_mine:Reader", "--inputs", "tokens.npz", "--figure", "None")
+    assert diagnose(mine, *drawn) == diagnose(mine, *drawn)
+
+
 def test_diagnose_names_the_layers_that_show_signs_and_draws_them(mine):
     assert "No layer shows" in diagnose(mine, "a_network_of_mine:build", "--inputs", "probe.npz")
     Path("checkup.png").unlink()
@@ -232,12 +238,14 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
     [
         ("a_network_of_mine --inputs probe.npz", "MODULE:FACTORY"),
         ("no_such_module:build --inputs probe.npz", "no_such_module"),
-        ("a_network_of_mine:bild --inputs probe.npz", "bild"),
+        ("a_network_of_mine:bild --inputs probe.npz", "Did you mean 'build'"),
         ("a_network_of_mine:number --inputs probe.npz", "returns int"),
         ("a_network_of_mine:nn.Linear --inputs probe.npz", "nn.Linear"),
         ("a_network_of_mine:three --inputs probe.npz", "without arguments"),
         ("a_network_of_mine:build --inputs none.npz", "none.npz"),
         ("a_network_of_mine:build --inputs probe.npz --optimizer adan", "adan"),
+        ("a_network_of_mine:build --inputs probe.npz --steps 10", "--steps says how long copies learn"),
+        ("a_network_of_mine:build --inputs probe.npz --step-size 0.1 --trainability", "name this as well"),
         ("a_network_of_mine:build --inputs a_network_of_mine.py", "cannot be read"),
         ("a_network_of_mine:build --inputs two.npz", "holds the arrays a, b, but Sequential takes input"),
         ("a_network_of_mine:build --inputs two.npz --targets c", "none of them the targets 'c'"),
@@ -245,7 +253,7 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("a_network_of_mine:build --inputs probe.npz --figure figure.gif", "figure.gif"),
         ("a_network_of_mine:build --inputs probe.npz --reference other.pt", "not this network's"),
         ("a_network_of_mine:build --inputs one.npy", "one.npy"),
-        ("a_network_of_mine:build --inputs probe.npz --checkpoint none.pt", "none.pt"),
+        ("a_network_of_mine:build --inputs probe.npz --checkpoint none.pt", "error: none.pt cannot be read"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint probe.npz", "probe.npz"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint other.pt", "does not fit this network"),
         ("a_network_of_mine:build --inputs probe.npz --checkpoint list.pt", "not weights"),

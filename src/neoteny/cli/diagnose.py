@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ import tyro
 from neoteny.checks import require_count, require_positive
 from neoteny.cli.own import check_figure, imported, optimizer_named, read_arrays, show, write_figure
 from neoteny.cli.reading import parsed
-from neoteny.errors import CheckpointError, DataError, NetworkError
+from neoteny.errors import CheckpointError, DataError, NetworkError, SettingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,10 +41,10 @@ class DiagnoseOptions:
     optimizer: str | None = None
     """yours, for that: the name of a class of torch.optim, such as adam or sgd; without it there is no verdict; it
     implies --trainability"""
-    step_size: float = 1e-3
-    """its step size"""
-    steps: int = 200
-    """and how many steps, as many as it takes in your stream until something changes again"""
+    step_size: float | None = None
+    """its step size; 0.001 by default"""
+    steps: int | None = None
+    """and how many steps, as many as it takes in your stream until something changes again; 200 by default"""
     figure: Path | None = Path("checkup.png")
     """draw it here, as .png, .pdf or .svg; None draws nothing"""
 
@@ -52,6 +52,16 @@ class DiagnoseOptions:
 def main(arguments: Sequence[str]) -> None:
     """Print the check-up, and draw it."""
     options = parsed(DiagnoseOptions, arguments, "neoteny diagnose")
+    learns = options.trainability or options.optimizer is not None
+    if options.steps is not None and not learns:
+        raise SettingError("--steps says how long copies learn: give --optimizer NAME as well, or --trainability.")
+    if options.step_size is not None and options.optimizer is None:
+        raise SettingError("--step-size is that of --optimizer: name this as well, such as --optimizer adam.")
+    options = replace(
+        options,
+        step_size=1e-3 if options.step_size is None else options.step_size,
+        steps=200 if options.steps is None else options.steps,
+    )
     require_positive(options, "step_size")
     require_count(options, "steps", least=1)
     check_figure(options.figure)
@@ -67,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.reference is not None:
         reference = _weights(options.reference)
     trained: bool | dict[str, Any] = False
-    if options.trainability or options.optimizer is not None:
+    if learns:
         make = optimizer and (lambda parameters: optimizer(parameters, lr=options.step_size))
         trained = {"optimizer": make, "steps": options.steps}
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=trained)
@@ -79,9 +89,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _network(target: str) -> nn.Module:
+    import torch
     from torch import nn
 
     factory = imported(target)
+    torch.manual_seed(0)  # what it returns may be the reference: the same each time
     try:
         network = factory if isinstance(factory, nn.Module) else factory()
     except Exception as error:  # whatever a user's function raises
@@ -97,8 +109,9 @@ def _network(target: str) -> nn.Module:
 def _load(network: nn.Module, path: Path) -> None:
     from neoteny.measures.copies import weights_for
 
+    weights = _weights(path)
     try:
-        network.load_state_dict(weights_for(network, _weights(path)))
+        network.load_state_dict(weights_for(network, weights))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except RuntimeError as error:

@@ -116,5 +116,8 @@ def test_the_table_of_the_demo_fits_a_terminal_of_80_columns():
     assert "…" not in text.getvalue()
     assert any("shrink-and-perturb" in line and "±" in line for line in text.getvalue().splitlines())
     text = io.StringIO()
+    Console(file=text, width=40).print(final_table(result).rich())
+    assert all(word in text.getvalue() for name in made_up.SYSTEMS for word in name.split())
+    text = io.StringIO()
     Console(file=text, width=80).print(final_table(result).against("shrink-and-perturb").rich())
     assert "differences to shrink-and-perturb are taken" in " ".join(text.getvalue().split())  # nothing is cut off

@@ -153,12 +153,10 @@ class FinalTable:
         table = Table(title=self.title, caption=self.caption, box=box.SIMPLE_HEAD, title_justify="left",
                       caption_justify="left", title_style="bold", pad_edge=False, collapse_padding=True)  # fmt: skip
         longest = max((len(word) for row in self.rows for word in row.system.split()), default=0)
-        for place, heading in enumerate(self.headings):
+        for place, heading in enumerate(self.headings):  # where it is narrow, names stay and intervals go below means
             table.add_column(
                 heading.replace("beside ", "beside\n"),
                 justify="right" if place else "left",
-                no_wrap=place > 0
-                and not self.base,  # with differences it may be too wide: intervals go below their means
                 min_width=0 if place else min(longest, 24),
             )
         for row in self.rows:

@@ -35,7 +35,9 @@ def test_what_is_not_here_says_how_to_have_it(capsys):
     shown = capsys.readouterr().out
     assert all(name in shown for name in data.DATA_SETS)
     assert shown.count("not here") == len(data.DATA_SETS) - INSTALLED
-    assert "neoteny data cifar100" in shown
+    assert "neoteny data cifar100" in shown and "nothing is fetched" not in shown
+    assert main(["data", "--data-dir", "empty"]) == 0
+    assert "so nothing is fetched" in capsys.readouterr().out
 
 
 def test_what_is_here(capsys, some_classes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,3 +56,8 @@ def _list(data_dir: Path | None) -> None:
         table.add_row(data_set.name, data_set.summary, data_set.find(data_dir) or f"not here: {data_set.cure}")
     console = console_for(400)
     console.print(table)
+    if folder := data_dir or os.environ.get("NEOTENY_DATA"):
+        said = (
+            f"{folder} is named as their folder, so nothing is fetched: leave --data-dir and NEOTENY_DATA out for that."
+        )
+        console.print(said, markup=False, highlight=False)

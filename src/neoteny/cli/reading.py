@@ -73,6 +73,8 @@ def _in_a_line(box: str) -> str:
     "--runs: 'x' is not a whole number"
     >>> _in_a_line("invalid choice 'pongg' for argument '--game'. Expected one of ('boxing', 'pong').")
     "--game: 'pongg' is none of boxing, pong; did you mean 'pong'?"
+    >>> _in_a_line("Missing value for argument '--optimizer.betas'. Expected 2 values.")
+    '--optimizer.betas takes 2 values, and got fewer'
     """
     inside = [line.strip().strip("│").strip() for line in box.splitlines() if not line.strip().startswith(("╭", "╰"))]
     first = " ".join(takewhile(lambda line: not line.startswith("──"), inside))
@@ -86,6 +88,6 @@ def _in_a_line(box: str) -> str:
         return f"{found[2]}: {found[1]} is none of {known}" + "".join(f"; did you mean {name!r}?" for name in near)
     if found := re.fullmatch(r"Missing from .+?: (.+) \(required\)", text):
         return f"missing: {found[1]}"
-    if found := re.fullmatch(r"Missing value for argument '(.+)'\. Expected .+", text):
-        return f"{found[1]} has no value"
+    if found := re.fullmatch(r"Missing value for argument '(.+)'\. Expected (\d+) values", text):
+        return f"{found[1]} has no value" if found[2] == "1" else f"{found[1]} takes {found[2]} values, and got fewer"
     return re.sub(r"^Error parsing \S+: (?=\S+: )", "", text)  # our own words for a setting

@@ -68,6 +68,8 @@ def test_the_command_films_a_network(folder, tmp_path, capsys):
     main(["watch", str(folder.folder), "--out", str(out), "--pictures", "2", "--size", "128x128", "--run", "1"])
     told = capsys.readouterr().out
     assert out.is_file() and "run 1 (seed 1): 400 examples" in told
+    assert main(["watch", str(folder.folder), "--agent", "1"]) == 2
+    assert "--agent says nothing here" in capsys.readouterr().err
 
 
 def test_what_cannot_be_filmed_is_refused(folder, tmp_path):

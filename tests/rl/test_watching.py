@@ -309,6 +309,7 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
         (["--size", "big"], "480x480"),
         (["--friction", "-1"], "at least 0"),
         (["--out", "it.png"], ".mp4"),
+        (["--run", "1"], "--run says nothing here"),
     ):
         assert main(["watch", str(run.folder), *wrong]) == 2
         assert said in capsys.readouterr().err

@@ -16,6 +16,9 @@ from neoteny.errors import SettingError
 
 __all__ = ["main"]
 
+_OF_AGENTS = ("agent", "seed", "friction", "steps", "sampled")
+_OF_NETWORKS = ("run", "pictures")
+
 
 @dataclass(frozen=True)
 class WatchOptions:
@@ -56,8 +59,17 @@ def main(arguments: Sequence[str]) -> None:
     sides = {} if size is None else {"size": (int(size[1]), int(size[2]))}
     from neoteny.lab.folder import RunFolder
 
-    show = _network if RunFolder(options.run_dir).config().problem.KIND == "examples" else _agent
+    network = RunFolder(options.run_dir).config().problem.KIND == "examples"
+    _refuse(options, _OF_AGENTS if network else _OF_NETWORKS, "networks" if network else "agents")
+    show = _network if network else _agent
     show(options, sides)
+
+
+def _refuse(options: WatchOptions, names: Sequence[str], holds: str) -> None:
+    """Refuse options of the other kind of film, which would be passed over."""
+    for name in names:
+        if getattr(options, name) != getattr(WatchOptions, name):
+            raise SettingError(f"--{name} says nothing here: {options.run_dir} holds {holds}; leave it out.")
 
 
 def _network(options: WatchOptions, sides: dict[str, Any]) -> None:

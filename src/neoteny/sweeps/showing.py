@@ -24,7 +24,7 @@ def as_text(frame: pl.DataFrame) -> str:
     for name in board.benchmarks:
         metric = board.metric(name)
         better = "higher" if board.better(name) > 0 else "lower"
-        title = f"{name}, {board.scale(name)} scale: {in_words(metric)}, {better} is better; means, 95% intervals"
+        title = f"{name}, {board.scale(name)} scale: {in_words(metric)}, {better} is better; means, 95% t intervals"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("row", "whole stream", "first tenth", "last tenth", "n", "chosen", "of"):
             table.add_column(heading, justify="left" if heading in ("row", "chosen") else "right")

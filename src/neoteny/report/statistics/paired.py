@@ -89,13 +89,17 @@ def differences(scores: Mapping[str, ArrayLike], to: str) -> dict[str, Differenc
 def _p(own: NDArray[np.float64]) -> float:
     """The two-sided p-value of Student's t test that differences have the mean 0: P(|T| > |mean| sqrt(n) / s).
 
-    Differences that are all the same have no spread: then it is 1 where they are 0, and 0 elsewhere.
+    Differences that are all the same, as those of shares of few examples may be, have no spread that the test could
+    use: then it is that of the sign test, 2^(1 - n), or 1 where they are 0.
+
+    >>> _p(np.array([-0.2, -0.2])), _p(np.zeros(2)), round(_p(np.array([1.0, 2.0, 3.0])), 3)
+    (0.5, 1.0, 0.074)
     """
     from scipy.special import stdtr
 
     mean, spread = own.mean(), own.std(ddof=1)
-    if not spread:
-        return float(not mean)
+    if spread <= 1e-12 * abs(mean):
+        return 2.0 ** (1 - len(own)) if mean else 1.0
     return float(2 * stdtr(len(own) - 1, -abs(mean) * len(own) ** 0.5 / spread))
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
@@ -26,6 +26,7 @@ __all__ = ["main"]
 class DiagnoseOptions:
     """Show what has changed in a network, layer by layer, whether it still learns as a new one does, and what helps."""
 
+    ID: ClassVar[str] = "neoteny diagnose"
     network: Annotated[str, tyro.conf.Positional]
     """MODULE:FACTORY, a function or class without arguments that returns the network, such as mymodel:build"""
     inputs: Path

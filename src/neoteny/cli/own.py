@@ -74,14 +74,15 @@ def imported(target: str) -> Any:
     """What `module:name` stands for; the module may lie in the folder that the command is called from.
 
     Raises:
-        NetworkError: it is not of that form, or cannot be imported.
+        NetworkError: it is not of that form, or its module cannot be imported.
+        UnknownNameError: the module has no such name.
     """
     module, colon, name = target.partition(":")
     if not (module and colon and name):
         raise NetworkError(f"{target!r} is not MODULE:FACTORY; write it like mymodel:build.")
     sys.path.insert(0, "")  # the user's module is in the folder that the command is called from
     try:
-        return getattr(importlib.import_module(module), name)
+        found = importlib.import_module(module)
     except Exception as error:  # whatever a user's module raises
         raise NetworkError(
             f"{target!r} cannot be imported ({type(error).__name__}: {error}): call from the folder with {module}, or "
@@ -89,6 +90,9 @@ def imported(target: str) -> Any:
         ) from error
     finally:
         sys.path.remove("")
+    if not hasattr(found, name):
+        raise UnknownNameError(name, [one for one in vars(found) if not one.startswith("_")], f"name in {module}")
+    return getattr(found, name)
 
 
 def optimizer_named(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import tyro
 
@@ -24,6 +24,7 @@ __all__ = ["main"]
 class RecommendOptions:
     """Compare methods on your own stream: each batch is predicted, then learned from."""
 
+    ID: ClassVar[str] = "neoteny recommend"
     network: Annotated[str, tyro.conf.Positional]
     """MODULE:BUILD, a function or class without arguments that returns a new network, such as mymodel:build"""
     stream: Path

@@ -40,6 +40,7 @@ from neoteny.units.reset import slices_of
 
 _KEY = "plasticity"
 _KEYS: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[str]] = weakref.WeakKeyDictionary()  # taken in its state
+_MARK = "plasticity_saved"  # in the first parameter group of a saved state
 _Hidden = TypeVar("_Hidden")
 
 
@@ -355,8 +356,12 @@ class Plasticity(Steps):
 
     def _save(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state[self._place] = self.state_dict()
+        first, *others = state["param_groups"]
+        state["param_groups"] = [{**first, _MARK: True}, *others]
 
     def _restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        state["param_groups"] = [dict(group) for group in state["param_groups"]]
+        unmark(state["param_groups"])
         if self._place in state:
             self.load_state_dict(state[self._place])
         else:
@@ -366,6 +371,14 @@ class Plasticity(Steps):
                 PlasticityWarning,
                 stacklevel=4,  # the line that calls load_state_dict()
             )
+
+
+def unmark(groups: Iterable[dict[str, Any]]) -> bool:
+    """Take the mark out of parameter groups; says whether there was one: their optimizer got the state of methods.
+
+    PyTorch drops that state where methods are not attached yet, and keeps what lies in the groups.
+    """
+    return any([group.pop(_MARK, False) for group in groups])
 
 
 def _called(function: Callable[..., Any], *given: Any) -> Any:

@@ -103,20 +103,29 @@ def test_an_optimizers_state_without_the_methods_is_said_so():
 
 
 def test_a_state_that_came_before_the_methods_is_said_to_be_lost():
-    """Where a script attaches after it has loaded; the mark is never left in the parameter groups of one in use."""
+    """At the first step, as a trainer may load again; the mark is never left in the groups of an optimizer in use."""
     model, optimizer, plasticity = attached()
     train(model, optimizer, 0, 8)
     saved = through_a_file(optimizer.state_dict())
-    again = torch.optim.Adam(model.parameters())
+    methods = list(plasticity.methods.values())
+
+    def resumed():
+        again = torch.optim.Adam(model.parameters())
+        again.load_state_dict(saved)
+        return again, neoteny.attach(model, again, methods, torch.zeros(1, 3))
+
+    again, restored = resumed()
     again.load_state_dict(saved)
-    with pytest.warns(PlasticityWarning, match="attach first, then call load_state_dict") as caught:
-        restored = neoteny.attach(model, again, plasticity.methods.values(), torch.zeros(1, 3))
-    assert [told.filename for told in caught if "attach first" in str(told.message)] == [__file__]
-    again.load_state_dict(saved)
-    assert restored.updates == 8
+    train(model, again, 8, 9)
+    assert restored.updates == 9
     groups = [set(one.param_groups[0]) for one in (torch.optim.Adam(model.parameters()), optimizer, again)]
     assert groups[0] == groups[1] == groups[2]
     assert saved["param_groups"][0]["plasticity_saved"]  # nothing is taken out of what the user holds
+    again, restored = resumed()
+    with pytest.warns(PlasticityWarning, match="attach first, then call load_state_dict") as caught:
+        train(model, again, 8, 10)
+    (told,) = [told for told in caught if "attach first" in str(told.message)]
+    assert told.filename == __file__ and restored.updates == 2
 
 
 def test_a_foreign_state_in_the_optimizers_is_refused_before_anything_changes():

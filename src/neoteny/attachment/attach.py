@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from neoteny.attachment.all_or_nothing import all_or_nothing
 from neoteny.attachment.distributed import is_sharded
 from neoteny.attachment.given import as_network, as_optimizers
-from neoteny.attachment.plasticity import Plasticity, unmark
+from neoteny.attachment.plasticity import Plasticity
 from neoteny.attachment.user_network import trained_part
 from neoteny.attachment.wrappers import acting, saving
 from neoteny.errors import NetworkError, PlasticityWarning, SettingError
@@ -92,11 +92,11 @@ def attach(
 
     Warns:
         PlasticityWarning: with its settings a method never does anything; it is attached already; parameters are
-            complex; the optimizer got a saved state of methods before they were attached; or the first steps of new
-            units will not be those of a fresh network, since the optimizer's state or its bias correction does not
-            start anew for them (tried out with a throw-away optimizer); later, once: no activations were seen before a
-            step, or none yet of units that are due; what was frozen when methods were attached is trained; or of
-            several optimizers the last, for which methods wait, makes no steps.
+            complex; or the first steps of new units will not be those of a fresh network, since the optimizer's state
+            or its bias correction does not start anew for them (tried out with a throw-away optimizer); later, once:
+            the optimizer got the saved state of methods before they were attached, and not again; no activations were
+            seen before a step, or none yet of units that are due; what was frozen when methods were attached is
+            trained; or of several optimizers the last, for which methods wait, makes no steps.
 
     >>> import neoteny
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -204,13 +204,6 @@ def attach(
             warnings.warn(
                 f"{', '.join(twice)}: attached to this network and this optimizer already, with the same settings, and "
                 "will now act twice at every step; call detach() of the earlier handle, or leave it out.",
-                PlasticityWarning,
-                stacklevel=2,
-            )
-        if any([unmark(one.param_groups) for one in map(saving, optimizers)]):
-            warnings.warn(
-                "This optimizer got a saved state before methods were attached, and PyTorch dropped what it held of "
-                "attached methods: attach first, then call load_state_dict() again.",
                 PlasticityWarning,
                 stacklevel=2,
             )

@@ -155,6 +155,7 @@ class Plasticity(Steps):
         ]
         if self._watch is not None:  # what is attached lives as long as its optimizer
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
+        self._lost = any([unmark(one.param_groups) for one in map(saving, optimizers)])
         self._place = ""
         keeping = saving(self._network.outer(optimizers[-1]))
         self._saving = weakref.ref(keeping)  # its hooks hold this
@@ -294,6 +295,7 @@ class Plasticity(Steps):
             CheckpointError: it belongs to other methods, settings or layers, or a later version; nothing was changed.
         """
         super().load_state_dict(state)
+        self._lost = False
         self._rest()
         self._key = random.key(order.method_seed(self.seed), self._device)
         self._network.network = self.units

@@ -65,6 +65,7 @@ class Steps(Saved):
     _added: list[tuple[nn.Parameter, Tensor, Tensor]]  # gradients to give back: parameter, own, ours
     _made: dict[str, Tensor]
     _guessed: set[str]
+    _lost: bool  # whether the optimizer got a saved state of methods before they were attached, and not since
     _stepped: dict[torch.optim.Optimizer, int]  # how often each since the methods last acted
     _dropped: dict[str, Tensor]  # gradients of steps within the backward pass
     _ages: Tensors  # updates since each unit was made new, by layer, without the last `_behind`
@@ -192,6 +193,8 @@ class Steps(Saved):
         stepped, self._stepped = list(self._stepped), {}
         if self._guessed:
             self._warn_of_guesses()
+        if self._lost:
+            self._warn_of_loss()
         watch = self._watch
         if watch is not None and not watch.anything:
             if all(map(_is_void, stepped)):
@@ -314,6 +317,16 @@ class Steps(Saved):
                 PlasticityWarning,
                 stacklevel=5,  # the line that calls step()
             )
+
+    def _warn_of_loss(self) -> None:
+        """Warn, once, that a saved state of methods was dropped; it may be loaded again until now."""
+        self._lost = False
+        warnings.warn(
+            "The optimizer got a saved state before methods were attached, and PyTorch dropped what it held of them: "
+            "they begin anew. To go on with them attach first, then call load_state_dict().",
+            PlasticityWarning,
+            stacklevel=5,  # the line that calls step()
+        )
 
     def _finish(self, step: UserStep) -> None:
         counted = step.finish()

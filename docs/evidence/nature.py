@@ -26,23 +26,25 @@ SLIM = HERE / "runs"
 AGENTS = ("backprop", "cbp", "l2", "tuned-adam")
 COMMANDS = {
     "slowly-changing-regression": [
-        f"--scale paper --runs 30 {rest}"
-        for rest in (
-            "--method linear --fresh-tasks 50",
-            "--method backprop --grid step_size=0.01,0.003,0.001 --fresh-tasks 50",
-            "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1 --fresh-tasks 50",
-            "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1 --fresh-tasks 50",
-            "--method cbp --grid cbp.replacement_rate=1e-6,1e-5,1e-4,1e-3,1e-2 --fresh-tasks 50",
-            *(
-                f"--method backprop --activation {name} --fresh-tasks 50"
-                for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")
-            ),
-            *(
-                f"--method backprop --optimizer adam --activation {name}"
-                for name in ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")
-            ),
-            "--method linear --optimizer adam",
-        )
+        "--scale paper --runs 135 --method backprop --grid step_size=0.01,0.003,0.001 --fresh-tasks 50",
+        *(
+            f"--scale paper --runs 30 {rest}"
+            for rest in (
+                "--method linear --fresh-tasks 50",
+                "--method l2 --grid l2.strength=1e-4,1e-3,1e-2,1e-1 --fresh-tasks 50",
+                "--method shrink-and-perturb --grid shrink-and-perturb.sigma=1e-4,1e-3,1e-2,1e-1 --fresh-tasks 50",
+                "--method cbp --grid cbp.replacement_rate=1e-6,1e-5,1e-4,1e-3,1e-2 --fresh-tasks 50",
+                *(
+                    f"--method backprop --activation {name} --fresh-tasks 50"
+                    for name in ("leaky_relu", "elu", "swish", "tanh", "sigmoid")
+                ),
+                *(
+                    f"--method backprop --optimizer adam --activation {name}"
+                    for name in ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")
+                ),
+                "--method linear --optimizer adam",
+            )
+        ),
     ],
     "online-permuted-mnist": [
         f"--scale small --runs 5 {rest}"
@@ -64,20 +66,22 @@ COMMANDS = {
         )
     ],
     "continual-imagenet": [
-        f"--scale small --runs 5 {rest}"
-        for rest in (
-            "--method backprop --grid step_size=0.02,0.005",
-            "--method backprop --step-size 0.001",
-            "--method cbp",
-            "--method l2",
-            "--method shrink-and-perturb",
-            "--method linear",
-            "--method adam",
-            "--method backprop --dropout 0.1",
-            "--method backprop --normalisation layer",
-            "--method backprop --normalisation batch",
-            *(f"--method backprop --activation {name}" for name in ("leaky_relu", "elu", "tanh", "sigmoid")),
-        )
+        "--scale small --runs 19 --method adam",
+        "--scale small --runs 23 --method backprop --normalisation batch",
+        *(
+            f"--scale small --runs 5 {rest}"
+            for rest in (
+                "--method backprop --grid step_size=0.02,0.005",
+                "--method backprop --step-size 0.001",
+                "--method cbp",
+                "--method l2",
+                "--method shrink-and-perturb",
+                "--method linear",
+                "--method backprop --dropout 0.1",
+                "--method backprop --normalisation layer",
+                *(f"--method backprop --activation {name}" for name in ("leaky_relu", "elu", "tanh", "sigmoid")),
+            )
+        ),
     ],
     "incremental-cifar100": [
         *(f"--scale small --runs 10 --method {name}" for name in ("backprop", "cbp")),

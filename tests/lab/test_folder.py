@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+from neoteny import registry
 from neoteny.errors import RunFolderError
 from neoteny.lab import checkpoint, former_names, resolve
 from neoteny.lab.folder import RunFolder, provenance
+from neoteny.lab.plain import read_yaml
 from neoteny.lab.recorder import Recorder
 from neoteny.report.runs.folders import read_folder
 
@@ -138,3 +142,16 @@ def test_names_of_earlier_versions_are_read_as_the_present_ones(tmp_path):
     settings = {former.get(name, name): value for name, value in today.settings.items()}
     checkpoint.save(folder.checkpoint, {"step": 3}, {**today.to_dict(), "settings": settings})
     assert folder.state(today) == {"step": 3}
+
+
+def test_runs_of_the_evidence_have_every_setting_of_today():
+    """So that later runs of the same join them: a setting that came later stands in `former_names.LATER`."""
+    lacking = set()
+    for path in (Path(__file__).parents[2] / "docs" / "evidence" / "runs").rglob("config.yaml"):
+        config = former_names.brought_up_to_date(read_yaml(path.read_text(encoding="utf-8"), str(path)))
+        problem = registry.benchmark(config["benchmark"]).load()
+        parts = {name: (registry.METHODS[name].load(), own) for name, own in config["methods"].items()}
+        for owner, (cls, own) in {config["benchmark"]: (problem, config["settings"]), **parts}.items():
+            lacking |= {f"{owner}: {one.name}" for one in fields(cls) if one.name not in own}
+    # it is written only where there are some
+    assert {one for one in lacking if not one.endswith(": fresh_tasks")} == set()

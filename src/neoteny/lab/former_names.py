@@ -1,8 +1,8 @@
 """Names and places of settings in run folders of earlier versions, and the present ones.
 
 Files on disk keep the names that they were written with. Code that reads them applies these tables, so that old folders
-can be loaded, resumed and reported on. To rename something, add a line here. A setting that is missing in a file has
-its default value.
+can be loaded, resumed, reported on, and put together with later runs of the same. To rename something, or to give
+benchmarks and methods that have runs in the evidence another setting, add a line here.
 """
 
 from __future__ import annotations
@@ -30,6 +30,16 @@ OPTIMIZER = {"epsilon": "eps"}
 """Settings of optimizers."""
 METHODS: Mapping[str, Mapping[str, str]] = {}
 """Settings of methods, by method."""
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "online-permuted-mnist-v1": {"side": 28},
+    "offline-to-online-v1": {"reward_clip": float("inf")},
+    "replay-ratio-v1": {"reward_clip": float("inf")},
+    "stream-mujoco-v1": {"returns": "episode"},
+    "cbp": {"authors_code": False},
+    "shrink-and-perturb": {"perturb": None, "statistics": False},
+    "head-reset": {"also": []},
+}
+"""Settings that benchmarks and methods got later, with the values that do what was done before."""
 
 FLAT = ("momentum", "betas", "epsilon")
 """Settings of the optimizer that schema 1 also wrote among the benchmark's settings."""
@@ -64,16 +74,23 @@ def brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
         if old:
             settings = {key: value for key, value in settings.items() if key not in FLAT}
         # rename only if all are there: another benchmark may have a setting of the same name
-        new["settings"] = _renamed(settings, PPO if PPO.keys() <= settings.keys() else {})
+        renamed = _renamed(settings, PPO if PPO.keys() <= settings.keys() else {})
+        new["settings"] = {**renamed, **_missing(renamed, str(new.get("benchmark")))}
     if isinstance(optimizer, Mapping):
         unsaid = UNSAID.get(str(optimizer.get("name")), {}) if old else {}
         new["optimizer"] = _renamed({**optimizer, **unsaid}, OPTIMIZER)
     if isinstance(methods, Mapping):
         new["methods"] = {
-            method: _renamed(own, METHODS.get(method, {})) if isinstance(own, Mapping) else own
+            method: {**_renamed(own, METHODS.get(method, {})), **_missing(own, method)}
+            if isinstance(own, Mapping)
+            else own
             for method, own in methods.items()
         }
     return new
+
+
+def _missing(settings: Mapping[str, Any], of: str) -> dict[str, Any]:
+    return {key: value for key, value in LATER.get(of, {}).items() if key not in settings}
 
 
 def _renamed(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

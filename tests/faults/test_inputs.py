@@ -36,7 +36,10 @@ def test_a_share_of_the_campaign(kind, count):
         (lambda: ContinualBackprop(replacement_rate=1e-320), "not a number that float32 holds"),
         (lambda: ContinualBackprop(maturity_threshold=10**400), "a int|1000.*whole number"),
         (lambda: lab.resolve(NAME, runs=10**9), "runs = 1000000000 is not a whole number from 1 to 100,000"),
-        (lambda: lab.resolve(NAME, runs=100, grid={"step_size": [0.1] * 2_000}), "of all points of the grid"),
+        (
+            lambda: lab.resolve(NAME, runs=100, grid={"step_size": [k / 2e3 for k in range(1, 2_001)]}),
+            "of all points of the grid",
+        ),
         (lambda: lab.resolve(NAME, settings=3), "settings = 3 is not"),
         (lambda: lab.resolve(NAME, settings={"step_size": 0.1, "step-size": 0.2}), "step_size is given twice"),
         (lambda: lab.resolve(NAME, settings={"step_size": 0.1, "learning_rate": 0.2}), "step_size is given twice"),

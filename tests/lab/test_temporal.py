@@ -160,7 +160,7 @@ def test_interrupted_and_resumed_equals_never_interrupted(tmp_path):
 
 
 def test_a_run_that_overflows_ends_alone(tmp_path):
-    grid = {"step_size": [0.01, 1e6, 0.01]}
+    grid = {"step_size": [0.01, 1e6, 0.02]}
     run = lab.run(TRACE, runs=1, scale="tiny", settings=SHORT, grid=grid, out=tmp_path, **EAGER)
     assert run.metrics.filter(pl.col("metric") == "non_finite")["run"].to_list() == [1]
     assert run.metrics.filter((pl.col("metric") == "loss") & (pl.col("run") != 1)).height == 4

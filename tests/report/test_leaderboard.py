@@ -179,7 +179,7 @@ def test_runs_that_survived_do_not_make_a_row_better_or_worse():
         (low, ended, 0),
         (high, low, -1),
         (ended, low, 0),
-        (ended, ended - 0.2, -1),
+        (ended, 0.8 * ended, -1),
     ):
         found = made_up.board(made_up.reported(MNIST, "backprop", base), made_up.reported(MNIST, "cbp", row))
         assert {one.row: one.sign for one in found.standings(MNIST)} == {"backprop": 0, "cbp": sign}

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         raise SettingError(f"{name!r} is in the place of the benchmark: write neoteny run BENCHMARK [OPTIONS].")
     from neoteny.cli.options import parse
     from neoteny.lab.config import resolve_all
-    from neoteny.lab.executors.training import require_retries
+    from neoteny.lab.executors.protocol import require_retries
 
     request = parse(name, options)
     running = request.running

@@ -14,8 +14,8 @@ from neoteny.kinds import with_kinds
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 from neoteny.lab.executors.names import executor_of
-from neoteny.lab.executors.protocol import Executor, Job
-from neoteny.lab.executors.training import RETRIES, require_retries, train
+from neoteny.lab.executors.protocol import Executor, Job, require_retries
+from neoteny.lab.executors.training import RETRIES, train
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.mirror import below, fetch_below
 from neoteny.lab.running import RunStack, folder_of

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from neoteny.checks import require_count, require_positive
+from neoteny.errors import SettingError
 from neoteny.kinds import Settings
 from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution, Progress
 
-__all__ = ["Executor", "Job", "Outcome", "Worker"]
+__all__ = ["Executor", "Job", "Outcome", "Worker", "require_retries"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,3 +156,13 @@ class Executor(Settings, ABC):
 
     def close(self) -> None:
         """Release what was used; all workers have ended."""
+
+
+def require_retries(retries: int) -> None:
+    """Refuse a number of retries that cannot be.
+
+    Raises:
+        SettingError: it is below 0.
+    """
+    if retries < 0:
+        raise SettingError(f"retries = {retries!r}: give a number >= 0.")

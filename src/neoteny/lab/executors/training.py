@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from neoteny.errors import NeotenyError, SettingError
+from neoteny.errors import NeotenyError
 from neoteny.lab.execution import Progress
 from neoteny.lab.executors.local import Here
 from neoteny.lab.executors.protocol import Executor, Job, Outcome, Worker
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.mirror import fetched
 
-__all__ = ["RETRIES", "require_retries", "train"]
+__all__ = ["RETRIES", "train"]
 
 RETRIES = 2
 """How often a job is started again after its worker was lost."""
@@ -92,16 +92,6 @@ def _finished(job: Job) -> bool:
     with suppress(NeotenyError):
         return job.resume and RunFolder(job.folder).status == "finished"
     return False
-
-
-def require_retries(retries: int) -> None:
-    """Refuse a number of retries that cannot be.
-
-    Raises:
-        SettingError: it is below 0.
-    """
-    if retries < 0:
-        raise SettingError(f"retries = {retries!r}: give a number >= 0.")
 
 
 def _room(executor: Executor, job: Job, running: int) -> bool:

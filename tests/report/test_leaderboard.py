@@ -13,11 +13,12 @@ from scipy.stats import ttest_1samp, ttest_rel
 
 from neoteny.errors import RunFolderError
 from neoteny.registry import METHODS
-from neoteny.report.leaderboard.board import Board, normalised_ranks, read, stratified_mean
+from neoteny.report.leaderboard.board import Board, normalised_ranks, stratified_mean
 from neoteny.report.leaderboard.costs import COSTED, Cost, Costs, read_costs, read_run_costs, write_run_costs
 from neoteny.report.leaderboard.figure import KINDS, forest, limits, order
 from neoteny.report.leaderboard.page import markdown
 from neoteny.report.leaderboard.profile import drawn, normalised, profiles, scaled
+from neoteny.report.leaderboard.reading import read
 from report import made_up_board as made_up
 from report.made_up_board import MNIST, REGRESSION
 

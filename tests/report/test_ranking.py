@@ -8,8 +8,8 @@ import pytest
 
 from neoteny.registry import METHODS
 from neoteny.registry.ranking import RANKING, SHORT_LIST, WITH_TASKS
-from neoteny.report.leaderboard.board import read
 from neoteny.report.leaderboard.costs import read_costs
+from neoteny.report.leaderboard.reading import read
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 

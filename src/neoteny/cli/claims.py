@@ -58,8 +58,8 @@ def main(arguments: Sequence[str]) -> None:
         beside = options.out.with_name("leaderboard.parquet")
         table = beside if beside.exists() else None
     if table is not None:
-        from neoteny.report.leaderboard.board import read
         from neoteny.report.leaderboard.claims import judge_board
+        from neoteny.report.leaderboard.reading import read
 
         judgements += judge_board(read(table))
     if options.plan or options.out is None:

@@ -144,7 +144,7 @@ def _known(table: Path, scale: str, other: bool) -> DataFrame | None:
     Raises:
         SettingError: there is one of another scale, and `other` is not allowed.
     """
-    from neoteny.report.leaderboard.board import read
+    from neoteny.report.leaderboard.reading import read
 
     if not table.exists():
         return None
@@ -160,7 +160,7 @@ def _known(table: Path, scale: str, other: bool) -> DataFrame | None:
 
 def _redraw(table: Path, to: Path) -> None:
     """The page of a table that was written before."""
-    from neoteny.report.leaderboard.board import read
+    from neoteny.report.leaderboard.reading import read
 
     _write(read(table), to)
 

@@ -11,6 +11,7 @@ import difflib
 import functools
 import inspect
 import math
+import re
 import reprlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -150,8 +151,10 @@ def expanded(path: str | Path) -> Path:
     """A path in which `~` is the home directory.
 
     Raises:
-        SettingError: it names none.
+        SettingError: it names none, or is a URL.
     """
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):  # a Path makes one slash of two
+        raise SettingError(f"{path} is a URL, not a folder: give one of this machine, and the URL to --mirror.")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

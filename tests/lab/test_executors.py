@@ -107,7 +107,7 @@ def test_a_process_that_dies_is_lost(tmp_path):
 class Pretended(Executor):
     """Ends jobs as it is told, by their labels: a list of outcomes each, the last one again and again."""
 
-    name, every = "pretended", 0.0
+    name, every, leaves = "pretended", 0.0, True
 
     def __init__(self, endings, **settings):
         super().__init__(**settings)
@@ -118,6 +118,10 @@ class Pretended(Executor):
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         outcomes = self.endings[job.label]
+        if self.leaves and outcomes[0].kind == "done":
+            job.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("config.yaml", "metrics.parquet"):
+                (job.folder / name).touch()
         return Ending(self, outcomes.pop(0) if len(outcomes) > 1 else outcomes[0])
 
     def close(self):
@@ -145,6 +149,14 @@ class Ending(Worker):
 def jobs(tmp_path, *labels):
     config = lab.resolve(REGRESSION, **TINY)
     return [Job(label, config, tmp_path / label, Execution()) for label in labels]
+
+
+def test_a_job_that_is_done_elsewhere_has_failed_where_its_folder_never_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr("neoteny.lab.executors.training._LATE", 0.0)
+    executor = Pretended({"a": [Outcome("done")]})
+    executor.leaves = False
+    (outcome,) = train(jobs(tmp_path, "a"), executor).values()
+    assert outcome.kind == "failed" and "is not here" in outcome.said and "--mirror" in outcome.said
 
 
 def test_what_is_lost_is_started_again_and_what_failed_is_not(tmp_path):

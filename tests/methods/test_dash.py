@@ -11,6 +11,7 @@ import neoteny
 from methods.comparing import Reference, compare, conv_net, mlp
 from neoteny.errors import SettingError
 from neoteny.methods import DASH
+from neoteny.optim import IDBD, TorchOptimizer
 
 
 def reference(alpha, floor, period=None):
@@ -96,3 +97,15 @@ def test_settings():
         DASH(floor=1.5)
     with pytest.raises(SettingError, match="period = 0"):
         DASH(period=0)
+
+
+@pytest.mark.parametrize("delta", [1.0, -1.0])
+def test_a_prediction_with_its_error_shows_the_way_down(delta):
+    net = nn.Linear(2, 1)
+    optimizer = TorchOptimizer(net.parameters(), IDBD())
+    method = DASH(alpha=1.0)
+    plasticity = neoteny.attach(net, optimizer, method, example_inputs=torch.zeros(1, 2))
+    net(torch.ones(2)).backward()
+    optimizer.step(delta)
+    state = {name: value for name, value in plasticity._state[method.name].items() if name.startswith("bias")}
+    assert [float(value) for value in state.values()] == [delta]

@@ -149,3 +149,15 @@ def network():
     from neoteny.units import find
 
     return find(mlp(), torch.zeros(1, 6).double())
+
+
+def test_a_layer_that_is_dead_as_a_whole_is_made_new():
+    net = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 1))
+    nn.init.constant_(net[0].bias, -100.0)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    neoteny.attach(net, optimizer, Fringe(replacement_rate=0.1, maturity=2), example_inputs=torch.zeros(1, 3))
+    for x in torch.randn(60, 4, 3):
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+    assert (net[0].bias > -50).all()

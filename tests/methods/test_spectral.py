@@ -152,3 +152,17 @@ def test_rules_of_whole_matrices_refuse_shards(method):
     state = method.init(network, tensors)
     with pytest.raises(SettingError, match=r"needs whole parameters, and of 0.weight \[20, 6\] only a part \[10, 6\]"):
         method.intervene(step, method.regularise(step, state), None)
+
+
+def test_a_gain_that_begins_at_zero_is_no_shift():
+    norm = nn.BatchNorm1d(3)
+    nn.init.zeros_(norm.weight)
+    net = nn.Sequential(nn.Linear(2, 3), norm, nn.ReLU(), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters(), 1.0)
+    neoteny.attach(net, optimizer, Spectral(strength=0.1, k=2), example_inputs=torch.randn(4, 2))
+    with torch.no_grad():
+        norm.weight.fill_(0.5)
+    (0 * net(torch.randn(4, 2))).sum().backward()
+    optimizer.step()
+    expected = 0.5 - 2 * 2 * 0.1 * (0.5**2 - 1) * 0.5
+    assert norm.weight.detach().numpy() == pytest.approx(np.full(3, expected), rel=1e-5)

@@ -13,6 +13,7 @@ from methods.comparing import Reference, compare, conv_net, mlp
 from neoteny.errors import SettingError
 from neoteny.methods.base import Step
 from neoteny.methods.upgd import UPGD
+from neoteny.optim import IDBD, ObGD, TorchOptimizer
 from neoteny.units import find, random
 from neoteny.units.noise import normals
 
@@ -162,3 +163,38 @@ def test_two_methods_that_remake_the_gradients_are_refused():
 def test_row_norms_belong_to_the_local_variant():
     with pytest.raises(SettingError, match='row_norm = True is not False unless scope="local"'):
         UPGD(row_norm=True)
+
+
+@pytest.mark.parametrize("rule", [ObGD(), IDBD(step_size=0.01)], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("settings", [{}, {"level": "unit"}, {"doubled": True, "scope": "local"}], ids=str)
+def test_it_protects_where_an_optimizer_follows_a_prediction(rule, settings):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = TorchOptimizer(net.parameters(), rule)
+    neoteny.attach(net, optimizer, UPGD(sigma=0, weight_decay=0, **settings), example_inputs=torch.zeros(1, 5))
+    inputs = torch.randn(400, 5)
+    targets = inputs @ torch.linspace(-1, 1, 5)
+    errors = []
+    for x, y in zip(inputs, targets, strict=True):
+        optimizer.zero_grad()
+        value = net(x).squeeze()
+        value.backward()
+        delta = float(y - value.detach())
+        optimizer.step(delta)
+        errors.append(delta**2)
+    assert np.mean(errors[-50:]) < 0.3 * np.mean(errors[:50])
+
+
+def test_the_noise_moves_weights_beside_a_prediction():
+    ends = []
+    for sigma in (0.0, 0.5):
+        torch.manual_seed(0)
+        net = nn.Linear(3, 1)
+        optimizer = TorchOptimizer(net.parameters(), IDBD(step_size=0.1))
+        neoteny.attach(net, optimizer, UPGD(sigma=sigma, weight_decay=0), example_inputs=torch.zeros(1, 3))
+        net(torch.ones(3)).backward()
+        optimizer.step(0.0)  # no error: nothing but the noise moves
+        ends.append(net.weight.detach().clone())
+    still, moved = ends
+    torch.manual_seed(0)
+    assert torch.equal(still, nn.Linear(3, 1).weight) and not torch.equal(moved, still)

@@ -24,6 +24,7 @@ from neoteny.optim import (
     ObGD,
     TorchOptimizer,
 )
+from neoteny.optim.signals import TRACE_DECAY
 from optim.streaming import begun, flat, run, stream
 
 PREDICTIONS = [ObGD(), AdaptiveObGD(), TIDBD(step_size=0.003), Autostep(), K1(), Intentional()]
@@ -45,7 +46,7 @@ def test_with_an_error_it_equals_the_rule(rule):
     grads, delta, _, ended = stream(200)
     expected, *_ = run(rule, grads, delta, np.full(200, 0.72), ended)
     own = parameters()
-    optimizer = TorchOptimizer(own.values(), rule, gamma=0.9, lamda=0.8)
+    optimizer = TorchOptimizer(own.values(), rule, gamma=0.9, lamda=0.8 * (TRACE_DECAY in rule.reads))
     for t in range(200):
         step(optimizer, own, grads, t, delta[t], bool(ended[t]))
     np.testing.assert_allclose(flat({n: p.detach().numpy() for n, p in own.items()}), flat(expected), rtol=1e-5)
@@ -153,3 +154,33 @@ def test_what_it_refuses():
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(SettingError, match="a gradient is sparse"):
         TorchOptimizer(table.parameters(), IDBD()).step()
+
+
+def test_what_concerns_all_parameters_outlives_the_first_one():
+    grads, delta, *_ = stream(20)
+    own = parameters()
+    optimizer = TorchOptimizer(own.values(), Intentional(), gamma=0.9, lamda=0.8)
+    for t in range(10):
+        step(optimizer, own, grads, t, delta[t])
+    first, *others = own.values()
+    first.requires_grad_(False)
+    before = [p.detach().clone() for p in others]
+    for t in range(10, 20):
+        step(optimizer, own, grads, t, delta[t])
+    assert all(not torch.equal(p, old) for p, old in zip(others, before, strict=True))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e-15])
+def test_the_cosine_of_small_gradients_is_a_cosine(size):
+    weight = nn.Parameter(torch.zeros(4))
+    optimizer = TorchOptimizer([weight], Hypergradient(step_size=0.1, eta=0.01, form="multiplicative"))
+    for _ in range(2):
+        weight.grad = torch.full((4,), size)
+        optimizer.step()
+    (said,) = optimizer.said
+    assert float(said["step_size"]) == pytest.approx(0.101)
+
+
+def test_a_trace_that_a_rule_does_not_keep_is_refused():
+    with pytest.raises(SettingError, match=r"gamma \* lambda = 0.72, and IDBD keeps no traces"):
+        TorchOptimizer(parameters().values(), IDBD(), gamma=0.9, lamda=0.8)

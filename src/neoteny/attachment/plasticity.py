@@ -135,6 +135,7 @@ class Plasticity(Steps):
         self._made: dict[str, Tensor] = {}
         resets = any(method.resets_units for method in self.methods.values())
         self._guessed = {slices.name for layer in units.layers for slices in layer.incoming} if resets else set[str]()
+        self._errors = {}
         self._stepped: dict[torch.optim.Optimizer, int] = {}  # how often each since the methods last acted
         self._dropped: dict[str, Tensor] = {}  # gradients of steps within the backward pass
         wanted = frozenset[str]().union(*(method.observes for method in self.methods.values()))

@@ -66,6 +66,7 @@ class Steps(Saved):
     _made: dict[str, Tensor]
     _guessed: set[str]
     _lost: bool  # whether the optimizer got a saved state of methods before they were attached, and not since
+    _errors: dict[torch.optim.Optimizer, Any]  # of predictions, as their optimizers got them in this step
     _stepped: dict[torch.optim.Optimizer, int]  # how often each since the methods last acted
     _dropped: dict[str, Tensor]  # gradients of steps within the backward pass
     _ages: Tensors  # updates since each unit was made new, by layer, without the last `_behind`
@@ -99,10 +100,13 @@ class Steps(Saved):
         self._follow()
         if torch._C._current_graph_task_id() != -1:  # the loop will drop them before the methods act
             self._dropped |= self._network.grads(optimizer, dense=True)
+        own, *given = args
+        delta = optimizer.error_of(given, kwargs) if isinstance(optimizer, TorchOptimizer) else None
+        if delta is not None:
+            self._errors[optimizer] = delta
         if not self._regularisers:
             return None
-        own, *given = args
-        if isinstance(optimizer, TorchOptimizer) and (delta := optimizer.error_of(given, kwargs)) is not None:
+        if delta is not None:
             self._regularise(optimizer, delta)
             return None
         positional = bool(given) and callable(given[0])
@@ -240,10 +244,19 @@ class Steps(Saved):
                     continue
             if step is None:
                 grads = dropped or functools.partial(self._network.grads, dense=self._read_gradients)
+                grads = functools.partial(self._of_losses, grads, dict(self._errors)) if self._errors else grads
                 step = UserStep(self._network, grads, features, lambda: self._since, self._key, skipped)
             self._intervene(turn, step, due, judged)
         if step is not None:
             self._finish(step)
+        self._errors.clear()
+
+    def _of_losses(self, grads: Any, errors: Mapping[torch.optim.Optimizer, Any]) -> Tensors:
+        """The gradients, where an optimizer got a prediction's with its error those of half the squared error."""
+        found = dict(grads() if callable(grads) else grads)
+        for optimizer, delta in errors.items():
+            found |= {name: -delta * found[name] for name in self._network.grads(optimizer) if name in found}
+        return found
 
     def _intervene(self, turn: order.Turn, step: UserStep, due: list[int] | None, judged: bool) -> None:
         """Let a method act; where a kernel has judged the units already, only replace those that are due."""

@@ -48,7 +48,10 @@ def main(arguments: Sequence[str]) -> None:
             "the ant needs a policy that goes where it is told: train one, for example by `neoteny run primacy-bias "
             "--task goal-ant`, and give its run folder by --policy."
         )
-    from neoteny.data.transitions import save_transitions
+    out = options.out or Path(f"{options.what}-{options.maze}.npz")
+    from neoteny.data.transitions import require_place, save_transitions
+
+    require_place(out)  # before the driving, which may take hours
     from neoteny.envs import Maze, push
     from neoteny.progress import bar
     from neoteny.rl.collecting import collect, drive_ant
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     with bar("driving", total=options.transitions) as advance:
         maze = Maze("ant" if ant else "point", options.maze, options.goals)
         made = collect(maze, drive, options.transitions, noise=noise, seed=options.seed, progress=advance)
-    path = save_transitions(options.out or Path(f"{options.what}-{options.maze}.npz"), made)
+    path = save_transitions(out, made)
     ended = int(made["terminals"].sum())
     episodes = ended + int(made["timeouts"].sum())
     print(f"{path}: {options.transitions:,} transitions, {episodes:,} episodes, {ended:,} of which reached the goal")

@@ -88,6 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.dry_run:
         _list(plan, benchmarks, chosen)
         return
+    from neoteny.data.cache import locked
     from neoteny.lab.execution import Execution
     from neoteny.report.leaderboard.board import Board
     from neoteny.report.leaderboard.costs import read_run_costs
@@ -125,10 +126,12 @@ def main(arguments: Sequence[str]) -> None:
     frame = collect(plan, rows.rows())
     print(write_table(frame, plan.out / plan.scale / TABLE))
     if options.to is not None:
-        frame = frame if known is None else joined(frame, known, plan)
-        write_table(frame, options.to / TABLE)
-        _add_costs(estimates().done(), options.to)
-        _write(Board(frame), options.to)
+        with locked(options.to / TABLE):
+            known = _known(options.to / TABLE, options.scale, options.anew)  # others may have added rows meanwhile
+            frame = frame if known is None else joined(frame, known, plan)
+            write_table(frame, options.to / TABLE)
+            _add_costs(estimates().done(), options.to)
+            _write(Board(frame), options.to)
     if failures:
         listed = "\n".join(f"{row} on {benchmark}: {reason.strip()}" for (benchmark, row), reason in failures.items())
         raise NeotenyError(f"{len(failures)} rows could not be run; the others are finished.\n{listed}")

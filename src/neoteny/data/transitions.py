@@ -38,6 +38,22 @@ FIELDS: Mapping[str, tuple[Any, int]] = {
 """The type of each array and how many dimensions it has."""
 
 
+def require_place(path: str | os.PathLike[str]) -> Path:
+    """A path at which a data set can be written; its folder is made.
+
+    Raises:
+        DataError: its name does not end in .npz, or its folder cannot be made.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: a data set of transitions is written as .npz; give a name that ends so.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error}): give another place.") from error
+    return path
+
+
 def save_transitions(path: str | os.PathLike[str], transitions: Mapping[str, Any]) -> Path:
     """Write a data set, whole or not at all.
 
@@ -59,12 +75,9 @@ def save_transitions(path: str | os.PathLike[str], transitions: Mapping[str, Any
     ...     loaded["next_observations"].tolist(), type(loaded["rewards"]).__name__
     ([[1.0, 1.0]], 'memmap')
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise DataError(f"{path}: a data set of transitions is written as .npz; give a name that ends so.")
+    path = require_place(path)
     arrays = {name: np.asarray(transitions[name], kind) for name, (kind, _) in FIELDS.items() if name in transitions}
     _check(path, arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part.npz")
     try:
         np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type] - names are those of FIELDS

@@ -145,10 +145,16 @@ class RunFolder:
             raise RunFolderError(f"{self.path} cannot be written ({error}): make it writable.") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self.unlock()
             raise RunFolderError(
                 f"{self.path} is being written by another process: wait for it, or stop it, then try again."
+            ) from error
+        except OSError as error:
+            self.unlock()
+            raise RunFolderError(
+                f"{self.path} cannot be locked ({error}): its file system has no locks, so two processes could write "
+                "there at a time. Mount it with locks, or give a folder of another one."
             ) from error
 
     def unlock(self) -> None:

@@ -7,6 +7,8 @@ in one piece, or not at all. Nothing locks a store: two machines must not train 
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -71,19 +73,24 @@ class Mirror:
             ) from error
 
     def fetch(self) -> None:
-        """Get the folder from the store, where it is absent here, or unfinished here and finished there.
+        """Get the folder from the store, where it is absent here, or further on there.
+
+        A run that is finished here and not there, as its last copy failed, is copied there.
 
         Raises:
-            RunFolderError: the store does not give it, or another process is at the folder here.
+            RunFolderError: the store does not give or take it, or another process is at the folder here.
         """
         ours = RunFolder(self._folder)
-        if ours.status == "finished":
-            return
         try:
             names = self._there()
+            behind = ours.status == "unfinished" and self._step() >= self._step_there(names)
         except Exception as error:  # each store has its own
             raise self._unreadable(error) from error
-        if "config.yaml" not in names or (ours.status == "unfinished" and "metrics.parquet" not in names):
+        if ours.status == "finished":
+            if "metrics.parquet" not in names:
+                self.push()
+            return
+        if "config.yaml" not in names or behind:
             return
         if ours.status == "unfinished":
             ours.lock()
@@ -99,6 +106,17 @@ class Mirror:
             raise self._unreadable(error) from error
         finally:
             ours.unlock()
+
+    def _step(self) -> float:
+        """How far the run is here by its last checkpoint."""
+        return float(RunFolder(self._folder).read_provenance().get("checkpoint", 0))
+
+    def _step_there(self, names: set[str]) -> float:
+        """How far it is on the store; infinite if it has ended."""
+        if "metrics.parquet" in names or "provenance.json" not in names:
+            return math.inf if "metrics.parquet" in names else 0.0
+        said = json.loads(self._store.cat_file(f"{self._root}/provenance.json"))
+        return float(said.get("checkpoint", 0))
 
     def _unreadable(self, error: Exception) -> RunFolderError:
         return RunFolderError(
@@ -133,7 +151,7 @@ def fetched(url: str, folder: Path) -> None:
 
 
 def fetch_below(mirror: str, out: Path) -> None:
-    """Get all run folders of a mirrored directory that are absent here; nothing where there is no mirror."""
+    """Get all run folders of a mirrored directory, as `Mirror.fetch`; nothing where there is no mirror."""
     if mirror:
         for name in Mirror(mirror, out).holds():
             Mirror(f"{mirror.rstrip('/')}/{name}", out / name).fetch()

@@ -54,7 +54,7 @@ def atomically(path: Path, write: Any) -> None:
     Raises:
         RunFolderError: it cannot be written, as on a full disk; the old file is as it was.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two processes may write the same table
     try:
         write(temporary)
         with open(temporary, "rb+") as file:

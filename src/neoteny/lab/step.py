@@ -256,7 +256,7 @@ class TrainingStep:
                 if delta is not None:  # methods see the gradient of half the squared error
                     _require_one_example(batch, phase)
                     step.grads = {name: -delta * value for name, value in found.grads.items()}
-                step.loss = found.value.detach()
+                step.loss = found.value.detach() if delta is None else delta.square() / 2
                 ways = Redirecting(step.grads, {} if delta is None else found.grads, found.signals.get(FACTORS))
                 for number, _, folded in self.regularising:
                     step.key = order.key_of(own_key, *folded)

@@ -82,13 +82,13 @@ def tracked(name: str, folder: Path, config: RunConfig, started: str, step: int)
         return
     key = sha256(f"{config.to_yaml()}{started}".encode()).hexdigest()[:16]
     with TRACKERS[name](folder, config, key, step) as log:
-        yield Tracker(sink(log))
+        yield Tracker(sink(log), getattr(log, "flush", None))  # W&B's values are safe in a process of its own
 
 
 @contextmanager
 def _tensorboard(folder: Path, config: RunConfig, key: str, step: int) -> Iterator[Any]:
     writer = import_module("torch.utils.tensorboard").SummaryWriter
-    made = writer(str(folder / "tensorboard"), purge_step=step or None, flush_secs=5)
+    made = writer(str(folder / "tensorboard"), purge_step=step + 1 if step else None, flush_secs=5)
     try:
         yield made
     finally:
@@ -135,7 +135,7 @@ def _mlflow(folder: Path, config: RunConfig, key: str, step: int) -> Iterator[Si
         status = "FAILED"
         raise
     finally:
-        run.write()
+        run.flush()
         run.end(status)
 
 
@@ -180,9 +180,9 @@ class MLflowRun:
             if step > self._last_step(name)
         ]
         if time.monotonic() - self._written > 1 or len(self._waiting) >= 1_000:
-            self.write()
+            self.flush()
 
-    def write(self) -> None:
+    def flush(self) -> None:
         """Write what waits."""
         if self._waiting:
             self._client.log_batch(self.id, metrics=self._waiting)
@@ -217,10 +217,14 @@ TRACKERS: Mapping[str, Callable[[Path, RunConfig, str, int], AbstractContextMana
 
 
 class Tracker:
-    """Writes means over the runs to a sink."""
+    """Writes means over the runs to a sink.
 
-    def __init__(self, write: Sink):
-        self._write = write
+    Attributes:
+        flush: writes what waits; what was told before a checkpoint is not told again after a kill.
+    """
+
+    def __init__(self, write: Sink, flush: Callable[[], object] | None = None):
+        self._write, self.flush = write, flush or (lambda: None)
 
     def add(self, metric: str, values: NDArray[np.float64], step: int, layer: str) -> None:
         """Write the mean of the values that are finite; nothing where none is."""

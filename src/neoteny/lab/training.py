@@ -72,6 +72,7 @@ class Training(ABC):
         self.config, self.execution = config, replace(execution, compile=compile)
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._alive = np.ones(config.runs, dtype=bool)
+        self._flush: Callable[[], object] | None = None
         self._seconds, self._began = 0.0, time.monotonic()
         self._paced, self._steps_paced = 0.0, 0
         self._progress = Progress(config.label, 0, config.problem.total, config.runs, metric, unit=unit)
@@ -179,12 +180,13 @@ class Training(ABC):
             self._restore(state)
         else:
             self._recorder.load_state_dict({"parts": 0})  # drops parts of a run that was killed early
-        self._write_provenance()
+        self._write_provenance(**self._here(folder.read_provenance()))
         if state is None or "weights" not in state:  # else only the metrics have to be joined
             started = str(folder.read_provenance().get("started"))
             with tracked(self.execution.track, folder.path, self.config, started, self._step) as tracker:
-                self._recorder.hear = tracker.add
+                self._recorder.hear, self._flush = tracker.add, tracker.flush
                 self._train()
+            self._flush = None
             self._save(weights=self.learner.weights())
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         # last: this makes the folder a finished one
@@ -278,7 +280,10 @@ class Training(ABC):
             **self._state(),
             **more,
         }
+        if self._flush is not None:
+            self._flush()
         checkpoint.save(self._folder.checkpoint, state, self.config.to_dict())
+        self._write_provenance(checkpoint=self._step)
         if self._mirror is not None:
             try:
                 self._mirror.push()
@@ -306,6 +311,15 @@ class Training(ABC):
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._began
+
+    @staticmethod
+    def _here(known: Mapping[str, Any]) -> dict[str, Any]:
+        """What the provenance says further where a run goes on with another commit, other versions or processor."""
+        now = {name: value for name, value in provenance().items() if name in ("versions", "cpu", "git_commit")}
+        before = [known, *known.get("resumed", [])][-1]
+        if not known or all(before.get(name) == value for name, value in now.items()):
+            return {}
+        return {"resumed": [*known.get("resumed", []), now]}
 
     def _write_provenance(self, **more: Any) -> None:
         """Write the provenance of the first start, with what was added since."""

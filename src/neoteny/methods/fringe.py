@@ -35,8 +35,10 @@ class Fringe(UnitReset):
 
     For one example a step, û_i is the mean square of what the unit sends: by so much would the squared error grow
     without it, were the other weights at their best. A unit is in the **backbone** while it is older than m updates and
-    û_i >= theta mean_j û_j; all others are the **fringe**. So a unit is promoted once it has shown its use, and demoted
-    when it has lost it.
+
+        û_i >= theta mean_j û_j,    û_i > 0;
+
+    all others are the **fringe**. So a unit is promoted once it has shown its use, and demoted when it has lost it.
 
     Once in 1 / (rho n) updates, n the units of the layer, the least useful unit of the fringe that is older than m is
     made new as in continual backpropagation: incoming weights drawn, outgoing weights 0, so that it has no effect on
@@ -45,7 +47,7 @@ class Fringe(UnitReset):
 
     The backbone is protected: gradients of what feeds its units are multiplied by
 
-        1 - p û_i / max_j û_j
+        1 - p û_i / max_j û_j    (the maximum over the backbone)
 
     Args:
         replacement_rate: rho, share of a layer's units that may be replaced at a step.
@@ -218,7 +220,7 @@ class Fringe(UnitReset):
             }
             state.update({name: torch.where(seen, value, state[name]) for name, value in new.items()})
         judged = self.utilities(layer, state)
-        useful = (state[age] > self.maturity) & (judged >= self.threshold * judged.mean())
+        useful = (state[age] > self.maturity) & (judged >= self.threshold * judged.mean()) & (judged > 0)
         was = state[backbone] > 0
         for what, change in {"promoted": useful & ~was, "demoted": was & ~useful}.items():
             state[f"{layer.name}/{what}"] = state[f"{layer.name}/{what}"] + change.sum(dtype=torch.int32)

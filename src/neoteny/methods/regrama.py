@@ -86,5 +86,5 @@ class ReGraMa(InactiveReset):
         chosen = (gradient / (gradient.mean() + 1e-9) <= self.tau) & when
         for name in names:
             old = step.tensors[name]
-            step.tensors[name] = torch.where(chosen, step.network.initialisers[name].scale, old)
+            step.tensors[name] = torch.where(chosen, step.network.initialisers[name].middle, old)
             step.make_state_new(name, chosen)

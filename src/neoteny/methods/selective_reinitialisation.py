@@ -178,5 +178,5 @@ class SelectiveReinitialisation(Method):
         """New values of a parameter, or one value for all of it."""
         initialiser, old = step.network.initialisers[name], step.tensors[name]
         if self.reinitialise == "mean":
-            return old.new_full((), initialiser.scale if initialiser.kind == "constant" else 0.0)
+            return old.new_full((), initialiser.middle)
         return step.drawn(name, key).to(old.dtype)

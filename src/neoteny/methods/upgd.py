@@ -40,7 +40,8 @@ class UPGD(Method):
         g ← g + σ ξ (1 - s)         (not protecting)
 
     and after the step of size α, w ← w - α λ w. With SGD this is the paper's update, except for α λ times the step, as
-    the paper decays before the step. Adam's moments are those of the changed gradient.
+    the paper decays before the step. Adam's moments are those of the changed gradient. Optimizers that follow a
+    prediction get its gradient times 1 - s, and the noise moves the weights beside them.
 
     The maximum is taken over all weights (`scope="global"`) or over one tensor ("local"). Where no utility is positive
     (above 1e-12), 1 takes the place of the maximum.
@@ -83,6 +84,7 @@ class UPGD(Method):
 
     name: ClassVar[str] = "upgd"
     stage: ClassVar[Stage] = "optimizer"
+    redirects: ClassVar[bool] = True
     draws_before: ClassVar[bool] = True
     varies: ClassVar[tuple[str, ...]] = ("sigma", "beta", "weight_decay")
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"sigma": (1e-3, 1e-2, 1e-1), "weight_decay": (0.0, 1e-3)}
@@ -171,6 +173,19 @@ class UPGD(Method):
             names = step.trained()
             step.grads.update(zip(names, each.apply("mul", [step.grads[name] for name in names], 2), strict=True))
         return state
+
+    def redirect(self, step: Step, state: Tensors, grads: Tensors) -> Tensors:
+        """Gradients times 1 - s, without the noise."""
+        if self._inactive or not (self.protecting or self.doubled):
+            return {}
+        factor = 2 if self.doubled else 1
+        if not self.protecting:
+            return {name: factor * value for name, value in grads.items()}
+        small = self._small(state, self._owners(step))
+        keep = small if self.level == "weight" else _spread(step, small, 1.0)
+        return {
+            name: factor * value * (keep[name].to(value.dtype) if name in keep else 1) for name, value in grads.items()
+        }
 
     def _change(self, step: Step, names: list[str], noise: Tensors, on_gradient: Tensors, on_noise: Tensors) -> None:
         """Let 1 - s act on gradients and noise, which are added."""

@@ -27,7 +27,7 @@ class Direction:
         states: names of what it keeps of each entry, all 0 at first.
         usual: its two decay rates, of the momentum and of the average of squares (of Lion's momentum).
         find: of a gradient, the state, the rates and the number of updates of each entry: u; u as it would be with no
-            momentum; and the new state.
+            momentum (of Lion, whose sign is of the average, u itself); and the new state.
     """
 
     states: tuple[str, ...]

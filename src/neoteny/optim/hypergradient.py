@@ -78,8 +78,10 @@ class Hypergradient(Optimizer):
         if self.form == "additive":
             alpha = alpha + self.eta * product
         else:
-            sizes = sum_over(grads, lambda _, g: g.square()) * sum_over(grads, lambda n, _: optim[n]["before"].square())
-            alpha = alpha * (1 + self.eta * product / sizes.sqrt().clamp(min=1e-30))
+            now = sum_over(grads, lambda _, g: g.square()).sqrt()  # roots first: the product of squares underflows
+            before = sum_over(grads, lambda name, _: optim[name]["before"].square()).sqrt()
+            cosine = product / (now * before).clamp(min=1e-37)
+            alpha = alpha * (1 + self.eta * cosine.clamp(-1, 1))
         alpha = alpha.clamp(min=0)
         for name, gradient in grads.items():
             tensors[name] = tensors[name] - alpha * gradient

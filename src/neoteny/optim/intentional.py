@@ -24,6 +24,10 @@ __all__ = ["Intentional"]
 Tensors = dict[str, "Tensor"]
 
 
+_COMMON = ("sigma", "sigma_weight", "delta_sq", "delta_abs", "delta_weight")
+"""What concerns all parameters together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Intentional(SquaredTraces):
     """w <- w + eta d z / (s sqrt(sigma Z)), with z a trace and s the root mean square of the gradients.
@@ -71,12 +75,11 @@ class Intentional(SquaredTraces):
         require(self, "memory", is_number(self.memory) and 0 < self.memory < 1, "a number in (0, 1)")
 
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
-        """Trace and mean square of each parameter; what concerns all of them lies with the first one, `[]` each."""
+        """Trace and mean square of each parameter; with each what concerns all of them, `[]`."""
         found = super().init(tensors)
-        for name in list(tensors)[:1]:
+        for name in tensors:
             zero = tensors[name].flatten()[0] * 0
-            common = {"sigma": zero, "sigma_weight": zero, "delta_sq": zero + 1, "delta_abs": zero}
-            found[name] |= {**common, "delta_weight": zero}
+            found[name] |= {key: zero for key in _COMMON} | {"delta_sq": zero + 1}
         return found
 
     def update(
@@ -102,13 +105,14 @@ class Intentional(SquaredTraces):
                 "exp_avg_sq": v,
                 "step": optim[name]["step"] + 1,
             }
-        first = next(iter(grads))
+        first = next(name for name in grads if "delta_weight" in optim[name])  # once it lay with the first alone
         common, error, cut = self._error(optim[first], signals[DELTA])
         decay = signals[TRACE_DECAY]
         fresh = sum_over(grads, lambda name, g: g.square() / spreads[name])
         common["sigma"] = decay * common["sigma"] + (1 - decay) * fresh
         common["sigma_weight"] = decay * common["sigma_weight"] + (1 - decay)
-        optim[first] = common
+        for name in grads:  # with each, so that any may be frozen later
+            optim[name] = {**optim[name], **{key: common[key] for key in _COMMON}}
         total = sum_over(traces, lambda name, z: z.square() / spreads[name])
         # with gamma lambda = 1 the average never moves; it is then taken for the fresh value
         sigma = common["sigma"] / common["sigma_weight"].clamp(min=1e-30)

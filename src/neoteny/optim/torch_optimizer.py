@@ -40,7 +40,8 @@ class TorchOptimizer(torch.optim.Optimizer):
     """A rule of `neoteny.optim` on a user's parameters.
 
     A parameter group is what the rule calls a network: its bounds and averages are over all parameters of a group. The
-    rule's settings are keys of the group, with `lr` for the step size; schedulers of torch change it. A parameter
+    rule's settings are keys of the group, with `lr` for the step size; schedulers of torch change it. For rules that
+    adapt their step sizes it is the first one, so that later changes of it reach new weights alone. A parameter
     without a gradient counts as one with the gradient 0, so that its trace decays; frozen parameters are left out.
 
     Args:
@@ -56,8 +57,8 @@ class TorchOptimizer(torch.optim.Optimizer):
             `lr` and without traces, and forgets them.
 
     Raises:
-        SettingError: gamma or lambda is outside [0, 1], or a setting outside its range; or the rule needs more than a
-            gradient and an error.
+        SettingError: gamma or lambda is outside [0, 1], or not 0 for a rule without traces; a setting is outside its
+            range; or the rule needs more than a gradient and an error.
 
     >>> from neoteny.optim import ObGD
     >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
@@ -73,8 +74,8 @@ class TorchOptimizer(torch.optim.Optimizer):
         if beyond:
             raise SettingError(
                 f"{type(rule).__name__} needs the gradients of {beyond[0]!r} beside the loss's with these settings, "
-                "which a loop of one backward pass does not give: use curvature='fisher' or gradient='semi', or the "
-                "laboratory."
+                "which a loop of one backward pass does not give: use its setting that needs none (curvature='fisher', "
+                "gradient='semi'), where it has one, or the laboratory."
             )
         self.rule, self.make = rule, rule.name or type(rule).__name__
         self.said: list[Mapping[str, Tensor]] = []
@@ -85,7 +86,11 @@ class TorchOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with settings of their own."""
         decay = param_group.get(TRACE_DECAY, self.defaults[TRACE_DECAY])
-        decay_of(1.0, decay)
+        if decay_of(1.0, decay) and TRACE_DECAY not in self.rule.reads:
+            raise SettingError(
+                f"gamma * lambda = {decay:g}, and {type(self.rule).__name__} keeps no traces: leave lamda at 0, or "
+                "take a rule that has them, such as TIDBD or ObGD."
+            )
         self._own_rule({**self.defaults, **param_group}, checked=True)
         super().add_param_group(param_group)
 

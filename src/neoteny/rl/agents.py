@@ -74,6 +74,8 @@ class Agents(ABC):
     PIXELS: ClassVar[bool] = False
     """Whether observations may also be bytes of any shape, such as pixels."""
     learner: Learner
+    data: str = ""
+    """The fingerprint of the data set that they learn from; empty where there is none."""
 
     def __init__(
         self,

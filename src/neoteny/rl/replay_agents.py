@@ -26,6 +26,7 @@ from neoteny.rl.frames import FrameBuffer
 from neoteny.rl.replay import ReplayBuffer
 from neoteny.rl.replay_settings import ReplaySettings
 from neoteny.seeds import DATA, ENVIRONMENT, generator
+from neoteny.streams.base import fingerprint
 
 __all__ = ["ReplayAgents"]
 
@@ -121,6 +122,7 @@ class ReplayAgents(Agents):
         self._offline: ReplayBuffer | None = None
         if data is not None:
             self._take_in(data)
+            self.data = fingerprint(data[name] for name in sorted(data))
         self._made = 0  # updates, without priming
         self._sums: dict[str, Tensor] = {}
 

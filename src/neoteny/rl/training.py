@@ -56,6 +56,9 @@ class Reinforcement(Training):
     def _step(self) -> int:
         return self._agents.step
 
+    def _data(self) -> str:
+        return self._agents.data
+
     @property
     def _task(self) -> int:
         return self._timeline.task(max(self._step - 1, 0))

@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "fingerprint"]
 
 # Which of a run's generators for data; not 0, as a seed sequence takes that for no number at all.
 _PROBLEM, _TASK, _PROBE = 1, 2, 3
 _READ = 2**28  # bytes of data that a fingerprint reads at most
+
+
+def fingerprint(arrays: Iterable[np.ndarray | Tensor]) -> str:
+    """A checksum of data; empty if there are none.
+
+    Of more than 256 MB the bytes of every n-th item of the first dimension count, so that no more than that is read.
+    """
+    found = [np.asarray(array) for array in arrays]
+    if not found:
+        return ""
+    digest, every = sha256(), -(-sum(array.nbytes for array in found) // _READ)
+    for array in found:
+        digest.update(f"{array.shape} {array.dtype}\n".encode())
+        digest.update(np.ascontiguousarray(array[::every]).data)
+    return digest.hexdigest()[:32]
 
 
 class Stream(ABC):
@@ -161,18 +176,8 @@ class Stream(ABC):
         return {}
 
     def fingerprint(self) -> str:
-        """A checksum of the data that its examples are made of; empty for a stream that generates them.
-
-        Of data of more than 256 MB the bytes of every n-th image count, so that no more than that is read.
-        """
-        arrays = [np.asarray(array) for array in self._data()]
-        if not arrays:
-            return ""
-        digest, every = sha256(), -(-sum(array.nbytes for array in arrays) // _READ)
-        for array in arrays:
-            digest.update(f"{array.shape} {array.dtype}\n".encode())
-            digest.update(np.ascontiguousarray(array[::every]).data)
-        return digest.hexdigest()[:32]
+        """A checksum of the data that its examples are made of; empty for a stream that generates them."""
+        return fingerprint(self._data())
 
     def _data(self) -> Iterable[np.ndarray | Tensor]:
         """The arrays that examples are made of, on the CPU; an item of the first dimension is an image or a label."""

@@ -52,11 +52,13 @@ def collect(plan: Plan, rows: Sequence[Row]) -> pl.DataFrame:
     refused = left_out(plan)
     for name in registry.BENCHMARKS:
         for row in rows:
-            if (name, row.name) in refused:
+            found = [*_finished(plan, name, row)] if _begun(plan, name, row) else []
+            # a refusal counts until the row has been run after all
+            if (name, row.name) in refused and not any(stack.phase == "reporting" for stack, *_ in found):
                 frames.append(_refusal(plan, name, row, refused[name, row.name]))
-            elif _begun(plan, name, row):
-                places: dict[str, int] = {}  # of points, over all batches
-                frames += [_tidy(*found, places) for found in _finished(plan, name, row)]
+                continue
+            places: dict[str, int] = {}  # of points, over all batches
+            frames += [_tidy(*one, places) for one in found]
     return pl.concat(frames).sort(SORT, nulls_last=True)
 
 
@@ -81,7 +83,8 @@ def joined(table: pl.DataFrame, known: pl.DataFrame, plan: Plan) -> pl.DataFrame
             are kept where the table has nothing reported.
         plan: how the table is made.
     """
-    pairs = (whole(known, plan) - whole(table, plan)) | (_told(known) - _told(table))
+    pairs = (whole(known, plan) - whole(table, plan)) | (_reported(known) - _reported(table))
+    pairs |= _left_out(known) - _left_out(table) - _reported(table)
     if not pairs:
         return table
     keys = ["benchmark", "row"]
@@ -90,9 +93,14 @@ def joined(table: pl.DataFrame, known: pl.DataFrame, plan: Plan) -> pl.DataFrame
     return pl.concat([table.join(other, on=keys, how="anti"), kept]).sort(SORT, nulls_last=True)
 
 
-def _told(table: pl.DataFrame) -> set[tuple[str, str]]:
-    """The benchmarks and rows that a table says anything of but their tuning."""
-    return set(table.filter(pl.col("phase") != "tuning").select("benchmark", "row").unique().iter_rows())
+def _reported(table: pl.DataFrame) -> set[tuple[str, str]]:
+    """The benchmarks and rows that a table has reported runs of."""
+    return set(table.filter(pl.col("phase") == "reporting").select("benchmark", "row").unique().iter_rows())
+
+
+def _left_out(table: pl.DataFrame) -> set[tuple[str, str]]:
+    """The benchmarks and rows of which a table says why they could not be run."""
+    return set(table.filter(pl.col("phase") == "left out").select("benchmark", "row").unique().iter_rows())
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> Path:
@@ -157,6 +165,8 @@ def _made_with(provenance: Mapping[str, Any]) -> str:
     """Packages, processor and commit of a run."""
     packages = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
     commit = str(provenance.get("git_commit") or "unknown")
+    later = [str(one.get("git_commit") or "unknown")[:12] for one in provenance.get("resumed", [])]
     return (
-        f"{packages}; commit {commit[:12]}{'+' * commit.endswith('+')}; {provenance.get('cpu', 'an unknown processor')}"
+        f"{packages}; commit {commit[:12]}{'+' * commit.endswith('+')}{''.join(f', then {one}' for one in later)}; "
+        f"{provenance.get('cpu', 'an unknown processor')}"
     )

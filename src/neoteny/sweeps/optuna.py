@@ -89,7 +89,7 @@ class Optuna(Search):
                     break
                 here = next(known, None)
                 if here is None:
-                    return Batch(tuple(_point(trial) for trial in going), first, count)
+                    return Batch(tuple(self._point(trial) for trial in going), first, count)
                 for trial, found in zip(list(going), here.losses, strict=True):
                     losses[trial.number] += found.tolist()
                     mean = float(np.mean(losses[trial.number]))
@@ -105,6 +105,17 @@ class Optuna(Search):
                 study.tell(trial, float(np.mean(losses[trial.number])))
         return None
 
+    def _point(self, trial: Any) -> dict[str, Any]:
+        """The settings of a trial; to five digits, as elsewhere."""
+        point = {}
+        for name, value in trial.params.items():
+            axis = self.space[name]
+            if isinstance(value, float):
+                value = float(f"{value:.5g}")
+            # such a trial is of the distance to 1
+            point[name] = float(f"{1 - value:.12g}") if isinstance(axis, Range) and axis.near_one else value
+        return point
+
     def _study(self, optuna: Any) -> Any:
         import warnings
 
@@ -118,16 +129,13 @@ class Optuna(Search):
             )
 
 
-def _point(trial: Any) -> dict[str, Any]:
-    """The settings of a trial; to five digits, as elsewhere."""
-    return {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in trial.params.items()}
-
-
 def _distribution(optuna: Any, values: Range | Sequence[Any]) -> Any:
     if not isinstance(values, Range):
         return optuna.distributions.CategoricalDistribution(tuple(values))
     if values.whole:
         return optuna.distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
+    if values.near_one:
+        return optuna.distributions.FloatDistribution(1 - values.high, 1 - values.low, log=True)
     return optuna.distributions.FloatDistribution(values.low, values.high, log=values.log)
 
 

@@ -133,11 +133,13 @@ class _Sweep:
         """What follows when a job has ended."""
         stack = self._stacks[job.label]
         owners = self._owners[stack.folder]
+        freed: list[Pair] = []
         if self._budget is not None:
             self._budget.spent(stack)
             freed = self._held.pop(stack.benchmark, [])
-        else:
-            freed = []
+            if not self._budget.knows(stack.benchmark):  # it failed: the next one shows what the others may cost
+                self._held[stack.benchmark] = freed[1:]
+                freed = freed[:1]
         if outcome.kind != "done":
             for pair in owners:
                 self._failures.setdefault(pair, outcome.said)

@@ -67,6 +67,11 @@ class Initialiser:
         return cls("function", function=function)
 
     @property
+    def middle(self) -> float:
+        """The mean of the entries; 0 for a function, of which it is not known."""
+        return self.scale if self.kind == "constant" else self.mean
+
+    @property
     def whole(self) -> bool:
         """Whether the parameter must be drawn as a whole, since its entries are not alike."""
         return self.function is not None or self.zeros is not None or self.sparsity > 0

@@ -88,7 +88,8 @@ class Process(Worker):
         assert self._process.stdout
         with self._process.stdout as stream:
             for line in stream:
-                self._heard.put(json.loads(line))
+                with suppress(ValueError):  # half a line of a process that was killed while it wrote
+                    self._heard.put(json.loads(line))
         self._heard.put(None)
 
     def outcome(self) -> Outcome | None:

@@ -68,7 +68,11 @@ class Slurm(Executor):
         worker = None if job.attempt or not known else self._found(job, files, known, hear)
         if worker is None:
             files.clear()
-            submitted = self._queue(job, files).submit(_Stack(job.message(), str(files.base)))
+            queue = self._queue(job, files)
+            try:
+                submitted = queue.submit(_Stack(job.message(), str(files.base)))
+            except (RuntimeError, OSError) as error:  # the queue is full, or its server does not answer
+                return _Refused(f"SLURM did not take the job ({error})")
             atomically(files.number, lambda path: path.write_text(str(submitted.job_id), encoding="utf-8"))
             worker = _Submitted(self, job, files, submitted, hear)
         hear(job.waiting("in SLURM's queue"))
@@ -113,8 +117,9 @@ class _Files:
     def __init__(self, job: Job):
         folder = job.folder.absolute()
         self.logs = folder.parents[1] / ".jobs"
-        # a label may be as long as a file name can be
-        self.base = self.logs / sha256(f"{folder.parent.name}/{folder.name}".encode()).hexdigest()[:16]
+        # a label may be as long as a file name can be; a job of another number of runs is not this one
+        what = f"{folder.parent.name}/{folder.name}/{job.config.runs}"
+        self.base = self.logs / sha256(what.encode()).hexdigest()[:16]
         self.number = self.base.with_suffix(".number")
         self.said, self.stop, self.ended = said_files(self.base)
 
@@ -203,10 +208,26 @@ class _Submitted(Worker):
         self._submitted.cancel(check=False)
 
 
+class _Refused(Worker):
+    """A job that SLURM did not take; it is tried again like one that was lost."""
+
+    def __init__(self, said: str):
+        self._said = said
+
+    def outcome(self) -> Outcome:
+        return Outcome("lost", self._said)
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+    def kill(self) -> None:
+        """There is nothing to end."""
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except OSError:  # not there yet, or replaced at this moment on another machine
         return ""
 
 

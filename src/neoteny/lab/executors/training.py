@@ -21,6 +21,7 @@ __all__ = ["RETRIES", "train"]
 RETRIES = 2
 """How often a job is started again after its worker was lost."""
 _QUICK = 0.7  # seconds until it is said that the workers are not ready
+_LATE = 30.0  # seconds by which a shared file system may show a finished folder later
 _PATIENCE = 60.0  # seconds that they have for their last checkpoints
 
 
@@ -75,7 +76,7 @@ def train(
                 if job.attempt and outcome.kind == "lost":
                     outcome = replace(outcome, said=f"{outcome.said}\n(the last of {job.attempt + 1} attempts)")
                 if outcome.kind == "done":
-                    fetched(job.execution.mirror, job.folder)  # it may have been trained where other disks are
+                    outcome = _brought(job, outcome)
                 outcomes[job.label] = outcome
                 waiting.extendleft(reversed([*then(job, outcome)]))  # so that what is begun is whole first
             if not ended:
@@ -85,6 +86,21 @@ def train(
         _stop(list(running))
         executor.close()
     return outcomes
+
+
+def _brought(job: Job, outcome: Outcome) -> Outcome:
+    """How a job ended that was done where other disks may be; it failed if its run cannot be had here."""
+    until = time.monotonic() + _LATE
+    try:
+        fetched(job.execution.mirror, job.folder)
+        while RunFolder(job.folder).status != "finished":
+            if time.monotonic() > until:
+                cure = "let all machines share its file system, or give --mirror, a store that all reach"
+                return Outcome("failed", f"{job.folder} is not here, though its worker has finished it: {cure}.")
+            time.sleep(0.1)
+    except NeotenyError as error:
+        return Outcome("failed", str(error))
+    return outcome
 
 
 def _finished(job: Job) -> bool:

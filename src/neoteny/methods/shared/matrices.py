@@ -80,10 +80,16 @@ def matrices(network: Network, tensors: Mapping[str, Tensor]) -> list[Matrix]:
 def norms(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """The trained gains and shifts of norms, each with its neutral value, 1 or 0."""
     return {
-        name: 0.0 if network.initialisers[name].scale == 0 else 1.0
+        name: 0.0 if _is_shift(name, network.initialisers[name].middle) else 1.0
         for name in network.norms
         if name in tensors and name in network.initialisers
     }
+
+
+def _is_shift(name: str, middle: float) -> bool:
+    """Whether a norm's parameter is added; a gain may begin at 0 as well, and then its name tells."""
+    last = name.rpartition(".")[2]
+    return "bias" in last or ("weight" not in last and middle == 0)
 
 
 def whole(method: Method, step: Step, name: str) -> Tensor:

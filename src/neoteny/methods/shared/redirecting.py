@@ -38,7 +38,9 @@ class Redirecting:
             if self.predicted:
                 self.predicted |= method.redirect(step, state, self.predicted)
                 mapped = method.redirect(step, state, self.own)
-                self.own |= {name: value if name in pulled else step.grads[name] for name, value in mapped.items()}
+                # what the map does not make of them is a pull: that of methods before, or this one's noise
+                apart = mapped.keys() if method.draws_before else pulled
+                self.own |= {name: value if name in apart else step.grads[name] for name, value in mapped.items()}
         return state
 
     def pulled(self, step: Step) -> list[str]:

@@ -22,6 +22,7 @@ from neoteny.lab.former_names import METRICS, SCHEMA, brought_up_to_date
 from neoteny.lab.plain import read_yaml
 from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.progress import waiting
+from neoteny.report.runs.metrics import EPISODES
 
 __all__ = ["UNFINISHED", "RunFrame", "find_folders", "read_folder"]
 
@@ -198,12 +199,13 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
 
 def _tidy(frame: pl.DataFrame) -> pl.DataFrame:
-    # After a resume the last part may repeat rows of an earlier one: the later recording counts.
-    return (
-        frame.with_columns(pl.col("layer").fill_null(""), pl.col("metric").replace(METRICS))
-        .unique(["run", "step", "metric", "layer"], keep="last", maintain_order=True)
-        .sort(SORT)
-    )
+    frame = frame.with_columns(pl.col("layer").fill_null(""), pl.col("metric").replace(METRICS))
+    # After a resume the last part may repeat rows of an earlier one: the later recording counts. Several episodes of an
+    # agent may end at the same step, so that theirs are no repetition.
+    where = ["run", "step", "metric", "layer"]
+    several = pl.col("metric").is_in(EPISODES)
+    rows = frame.filter(~several).unique(where, keep="last", maintain_order=True)
+    return pl.concat([rows, frame.filter(several)]).sort(SORT, maintain_order=True)
 
 
 def _brief(error: Exception) -> str:

@@ -6,6 +6,7 @@ import re
 
 __all__ = [
     "DIAGNOSTICS",
+    "EPISODES",
     "EVALUATION",
     "EVENTS",
     "FRESH",
@@ -23,7 +24,9 @@ RETURN = "episodic_return"
 """Of agents: the mean over the training episodes that ended in a bin."""
 EVALUATION = "evaluation_return"
 """Of agents: the mean over episodes apart from training, recorded at set steps, before a reset that is due there."""
-EVENTS = frozenset({"non_finite", "episode_reward", "episode_length", "episode_unstable"})
+EPISODES = frozenset({"episode_reward", "episode_length", "episode_unstable"})
+"""What is recorded of each episode: an agent with several environments may have several values at a step."""
+EVENTS = EPISODES | {"non_finite"}
 """Recorded when they happen, not at set steps: they make no curves."""
 DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")
 """How the learning of agents went."""

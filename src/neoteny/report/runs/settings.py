@@ -43,4 +43,4 @@ def format_number(value: Any) -> str:
             value = float(value)
         except ValueError:
             return value
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -37,9 +37,9 @@ def usual(game: str, sticky=0.0, full_actions=False, max_frames=108_000, size=84
     ("game", "options"),
     [
         ("breakout", {}),
-        ("krull", {"sticky": 0.25}),
+        ("krull", {}),
         ("crazy_climber", {"size": 42, "full_actions": True}),
-        ("boxing", {"max_frames": 150, "sticky": 0.1}),  # time runs out again and again, also within a step
+        ("boxing", {"max_frames": 150}),  # time runs out again and again, also within a step
     ],
 )
 def test_every_frame_is_that_of_the_usual_wrappers(game, options):
@@ -88,6 +88,48 @@ def test_games_begin_with_some_frames_without_an_action():
     found = set(begun(30, 25))
     assert min(found) >= 1 and max(found) <= 30 and len(found) > 8
     assert begun(0, 2) == [0, 0]
+
+
+class Heard:
+    """An emulator that keeps the actions of its frames."""
+
+    def __init__(self, ale):
+        self.ale, self.acts = ale, []
+
+    def __getattr__(self, name):
+        return getattr(self.ale, name)
+
+    def act(self, action):
+        self.acts.append(int(action))
+        return self.ale.act(action)
+
+
+def test_a_sticky_frame_repeats_the_action_before():
+    game = AtariGame("boxing", sticky=0.25, noops=0)
+    game.reset(seed=2)
+    heard = game._ale = Heard(game._ale)
+    given = np.repeat(np.random.default_rng(0).integers(1, 18, 400), 4)  # frames of 400 steps
+    for action in given[::4]:
+        game.step(action)
+    before, acts = np.array([0, *heard.acts[:-1]]), np.array(heard.acts)
+    assert ((acts == given) | (acts == before)).all()
+    differing = given != before
+    assert 0.2 < np.mean(acts[differing] == before[differing]) < 0.3
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_restored_game_repeats_its_own_last_action(number):
+    game, rng = AtariGame("boxing", sticky=0.5), np.random.default_rng(number)
+    game.reset(seed=number)
+    for _ in range(10):
+        game.step(rng.integers(18))
+    state, action = game.saved_state(), rng.integers(18)
+    expected = game.step(action)[0]
+    other = AtariGame("boxing", sticky=0.5)
+    other.reset(seed=99)
+    other.step(rng.integers(18))
+    other.restore_state(state)
+    np.testing.assert_array_equal(other.step(action)[0], expected)
 
 
 @pytest.mark.parametrize("life_loss", [False, True])

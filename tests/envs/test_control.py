@@ -80,6 +80,13 @@ def test_a_restored_state_goes_on_as_it_would_have(name, tmp_path):
             np.testing.assert_array_equal(mine, other)
 
 
+def test_an_episode_may_be_cut_off_earlier():
+    task = ControlTask("cheetah-run", action_repeat=2, max_episode_steps=3)
+    task.reset(seed=0)
+    assert [task.step(np.zeros(6))[3] for _ in range(3)] == [False, False, True]
+    assert ControlTask("cheetah-run", max_episode_steps=5_000).length == 1_000
+
+
 def test_every_task_that_needs_no_screen_can_be_made():
     names = [name for name in control_tasks() if name.partition("-")[0] in ("dog", "humanoid_CMU", "stacker", "lqr")]
     for name in ("cartpole-swingup", "hopper-hop", *names[::3]):

@@ -66,6 +66,17 @@ def test_a_restored_state_goes_on_as_it_would_have(name, tmp_path):
             np.testing.assert_array_equal(mine, theirs)
 
 
+def test_a_seeded_game_depends_on_its_seed_alone():
+    game = MinAtarGame("breakout", sticky=1.0)
+    firsts = []
+    for action in (1, 2):
+        game.reset(seed=0)
+        game._last = game._actions[action]  # what a game before has left
+        game.reset(seed=0)
+        firsts.append(game.step(0)[0])
+    np.testing.assert_array_equal(*firsts)
+
+
 def test_what_is_refused():
     with pytest.raises(UnknownNameError, match="game of MinAtar.* 'pong'"):
         MinAtarGame("pong")

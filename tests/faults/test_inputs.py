@@ -112,6 +112,8 @@ def test_the_home_directory_in_every_path(tmp_path, monkeypatch, capsys):
         assert str(tmp_path / "none") in capsys.readouterr().err
     assert main(["report", "~nobody-of-this-name/x"]) == 2
     assert "names no folder" in capsys.readouterr().err
+    assert main(["run", "slowly-changing-regression", "--scale", "tiny", "--out", "s3://bucket/runs"]) == 2
+    assert "s3:/bucket/runs is a URL, not a folder" in capsys.readouterr().err
 
 
 def test_a_long_search_for_run_folders_says_so(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -102,6 +103,17 @@ def test_a_process_that_dies_is_lost(tmp_path):
     while (outcome := worker.outcome()) is None:
         time.sleep(0.01)
     assert outcome == Outcome("lost", "its process ended with status -9")
+
+
+def test_half_a_line_of_a_process_that_died_is_passed_over(tmp_path):
+    worker = Process(jobs(tmp_path, "a")[0].message(), print)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker._reader.join()
+    worker._process.stdout = io.StringIO('{"progress": {"label"\n')
+    worker._read()
+    while (outcome := worker.outcome()) is None:
+        pass
+    assert outcome.kind == "lost"
 
 
 class Pretended(Executor):

@@ -18,13 +18,11 @@ EAGER = {"compile": False, "device": "cpu", "progress": False, "checkpoint_every
 CONFIG = lab.resolve("slowly-changing-regression", method="l2", runs=2, scale="tiny")
 
 
-def interrupted(out: Path, **options) -> Path:
+def interrupted(out: Path, at: int = 200, **options) -> Path:
     """The folder of a run that was stopped in the middle."""
-    seen = []
 
     def stop(progress):
-        seen.append(progress.examples)
-        if progress.examples >= 200:
+        if progress.examples >= at:
             raise SystemExit
 
     with pytest.raises(SystemExit):
@@ -66,6 +64,38 @@ def test_an_unfinished_folder_here_gives_way_to_a_finished_one(tmp_path):
     folder.unlock()
     (again,) = lab.compare([CONFIG], out=tmp_path / "mine", mirror=url, resume=True, executor="here", **EAGER)
     assert again.metrics.equals(theirs.metrics)
+
+
+def test_an_unfinished_folder_here_gives_way_to_one_that_is_further(tmp_path):
+    url = f"file://{tmp_path}/store"
+    mine, theirs = interrupted(tmp_path / "mine", 100), interrupted(tmp_path / "theirs", 300, mirror=url)
+    behind, ahead = (RunFolder(path).read_provenance()["checkpoint"] for path in (mine, theirs))
+    assert 0 < behind < ahead
+    fetch_below(url, tmp_path / "mine")
+    assert RunFolder(mine).read_provenance()["checkpoint"] == ahead
+    shutil.rmtree(mine)
+    mine = interrupted(tmp_path / "mine", 400)
+    fetch_below(url, tmp_path / "mine")  # now this one is further
+    assert RunFolder(mine).read_provenance()["checkpoint"] > ahead
+    run = lab.run(CONFIG, out=tmp_path / "mine", mirror=url, resume=True, **EAGER)
+    assert run.metrics.equals(lab.run(CONFIG, out=tmp_path / "whole", **EAGER).metrics)
+
+
+def test_a_finished_run_whose_last_copy_failed_is_copied_when_it_is_asked_for_again(tmp_path, monkeypatch):
+    url, push = f"file://{tmp_path}/store", Mirror.push
+
+    def failing(self):
+        if (self._folder / "metrics.parquet").exists():
+            raise RunFolderError("the store is away")
+        push(self)
+
+    monkeypatch.setattr(Mirror, "push", failing)
+    with pytest.raises(RunFolderError, match="the store is away"):
+        lab.run(CONFIG, out=tmp_path / "here", mirror=url, **EAGER)
+    monkeypatch.setattr(Mirror, "push", push)
+    fetch_below(url, tmp_path / "here")
+    fetch_below(url, tmp_path / "there")
+    assert RunFolder(lab.folder_of(CONFIG, tmp_path / "there")).status == "finished"
 
 
 def test_the_copy_is_whole_wherever_copying_breaks_off(tmp_path, monkeypatch):

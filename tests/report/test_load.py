@@ -33,6 +33,15 @@ def test_folders_of_one_benchmark_make_one_group(tmp_path):
         group.metric("los")
 
 
+def test_episodes_that_end_at_the_same_step_are_all_there(tmp_path):
+    frame = made_up.metrics(runs=2, bins=4)
+    row = frame.head(1).with_columns(metric=pl.lit("episode_reward"))
+    three = pl.concat([row.with_columns(value=pl.lit(value)) for value in (3.0, 1.0, 2.0)])
+    made_up.write(tmp_path, made_up.config(runs=2), pl.concat([frame, three.cast(frame.schema)]))
+    found = read_folder(tmp_path).frame.filter(pl.col("metric") == "episode_reward")
+    assert found["value"].to_list() == [3.0, 1.0, 2.0]
+
+
 def test_a_run_folder_itself_and_another_scale(tmp_path):
     frame = made_up.metrics(runs=2, bins=4)
     made_up.write(tmp_path / "a", made_up.config(runs=2), frame)

@@ -56,6 +56,7 @@ def test_the_command_writes_a_data_set(tmp_path, monkeypatch, capsys):
     assert main(["collect", "point-maze", "--transitions", "2000", "--seed", "3"]) == 0
     assert "point-maze-umaze.npz: 2,000 transitions" in capsys.readouterr().out
     assert load_transitions("point-maze-umaze.npz")["observations"].shape == (2000, 4)
+    assert main(["collect", "point-maze", "--out", "x.h5"]) == 2  # at once, not after a million transitions
     assert main(["collect", "ant-maze"]) == 2
     assert "give its run folder by --policy" in capsys.readouterr().err
 

@@ -10,6 +10,8 @@ import torch
 from neoteny.envs import MujocoVectorEnv
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.methods.continual_backprop import ContinualBackprop
+from neoteny.methods.ema import EMA
+from neoteny.methods.hare_and_tortoise import HareAndTortoise
 from neoteny.methods.head_reset import HeadReset
 from neoteny.methods.l2 import L2
 from neoteny.methods.redo import ReDo
@@ -455,3 +457,15 @@ def test_a_pole_is_balanced():
             returns[-1] += reward
             over = terminated or truncated
     assert first < 50 and min(returns) >= 900
+
+
+@pytest.mark.parametrize("method", [EMA(mu=0.9), HareAndTortoise(mu=0.9, period=10**6)], ids=["ema", "hare"])
+def test_what_was_met_is_judged_by_the_networks_that_acted(method, monkeypatch):
+    plain, averaged = agents(), agents(methods=method)
+    judged = []
+    for ppo in (plain, averaged):
+        monkeypatch.setattr(ppo, "_judge", lambda made, own=ppo._judge: judged.append(own(made)) or judged[-1])
+        ppo.iterate(), ppo.iterate()
+    torch.testing.assert_close(judged[1][0], judged[3][0])  # log-probabilities of the second iteration
+    np.testing.assert_allclose(judged[1][1], judged[3][1], rtol=1e-5)
+    require_close(weights_of(plain, 0), weights_of(averaged, 0))

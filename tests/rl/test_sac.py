@@ -290,6 +290,18 @@ def test_half_of_a_batch_comes_from_the_data():
         agents_of(data={})
 
 
+def test_a_data_set_has_the_environments_actions_and_its_own_order():
+    given = offline()
+    given["actions"], given["terminals"] = given["actions"] * 2, given["terminals"] & False  # a pendulum's reach to 2
+    given["rewards"] = 10.0 ** (np.arange(len(given["rewards"])) % 4)
+    agents = agents_of(data=given, environments=2, n_step=2, gamma=0.5)
+    met = agents._offline.take(np.array([[4, 5]]), 0.5, steps=2)
+    np.testing.assert_allclose(met["actions"][0], given["actions"][4:6] / 2, rtol=1e-6)
+    np.testing.assert_allclose(met["rewards"][0].flatten(), [1 + 5, 10 + 50])
+    with pytest.raises(DataError, match="reach 2.* times the bounds"):
+        agents_of(data={**given, "actions": given["actions"] * 2})
+
+
 # Resets
 
 

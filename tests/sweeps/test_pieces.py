@@ -12,7 +12,7 @@ import pytest
 from neoteny.errors import SettingError
 from neoteny.lab.executors import Executor, Outcome, Worker
 from neoteny.sweeps.budget import Budget
-from neoteny.sweeps.collecting import collect, write_table
+from neoteny.sweeps.collecting import collect, joined, write_table
 from neoteny.sweeps.rows import SweepRow
 from neoteny.sweeps.searching import Grid, Range
 from neoteny.sweeps.showing import as_text
@@ -117,6 +117,39 @@ def test_what_would_exceed_the_budget_is_not_begun(tmp_path):
     assert "not run: redo on" in as_text(frame)
     with pytest.raises(SettingError, match="budget = 0"):
         Budget(minute.plan(tmp_path), 0, 1)
+
+
+def test_where_the_first_stack_fails_the_next_one_shows_the_cost(tmp_path):
+    class Failing(Costing):
+        def start(self, job, hear):
+            if not self.begun:
+                self.begun.append((job.config.method, 0))
+                worker = Done()
+                worker.outcome = lambda: Outcome("failed", "its node broke")  # type: ignore[method-assign]
+                return worker
+            return super().start(job, hear)
+
+    executor = Failing()
+    failures = minute.run(minute.plan(tmp_path), ROWS, executor, budget=1 / 3600)
+    assert [method for method, _ in executor.begun] == ["backprop", "cbp"]
+    assert sorted(row for _, row in failures) == ["backprop", "l2", "redo"]
+
+
+def test_a_refusal_counts_until_the_row_has_been_run(tmp_path):
+    plan, row = minute.plan(tmp_path), ROWS[:1]
+    assert minute.run(plan, row) == {}
+    refused = json.dumps({minute.NAME: {"backprop": "it would exceed the budget"}})  # by a run that was killed later
+    plan.refusals.write_text(refused)
+    assert collect(plan, row)["phase"].unique().to_list() == ["reporting"]
+
+
+def test_a_refusal_takes_no_reported_runs_away(tmp_path):
+    plan = minute.plan(tmp_path / "known")
+    assert minute.run(plan, ROWS[:1]) == {}
+    known, more = collect(plan, ROWS[:1]), minute.plan(tmp_path / "more", runs=5)
+    more.refusals.parent.mkdir(parents=True)
+    more.refusals.write_text(json.dumps({minute.NAME: {"backprop": "its worker was lost"}}))
+    assert joined(collect(more, ROWS[:1]), known, more).equals(known)
 
 
 def test_what_runs_now_is_set_aside(tmp_path):

@@ -79,6 +79,18 @@ def test_optunas_pruner_gives_hopeless_trials_up_between_seeds():
     assert all(one.batch.first == 0 for one in ended)  # what turned non-finite is not run again
 
 
+def test_optuna_spreads_what_is_near_one_by_its_distance_to_one():
+    pytest.importorskip("optuna")
+    from neoteny.sweeps.optuna import Optuna
+
+    search = Optuna({"decay": Range(0.9, 0.9999, near_one=True)}, trials=40, at_once=40, sampler="random")
+    batch = search.propose([], 1)
+    assert batch is not None
+    values = np.array([point["decay"] for point in batch.points])
+    assert (values >= 0.9).all() and (values <= 0.9999).all()
+    assert 8 < (values > 0.99).sum() < 40 - 5 and (values > 0.999).sum() > 4
+
+
 def test_what_optuna_has_not():
     pytest.importorskip("optuna")
     from neoteny.sweeps.optuna import PRUNERS, SAMPLERS, Optuna

@@ -197,7 +197,8 @@ class PrimacyBias(Replaying, SACSettings):
 
         if self.task == GOAL_ANT:
             return OneByOne(lambda: GoalAnt(max_episode_steps=self.max_episode_steps), number)
-        return OneByOne(lambda: ControlTask(self.task, render_mode="rgb_array"), number)
+        limit = self.max_episode_steps
+        return OneByOne(lambda: ControlTask(self.task, max_episode_steps=limit, render_mode="rgb_array"), number)
 
     def network_settings(self) -> dict[str, Any]:
         """Actor and critics, of equal hidden layers."""

@@ -88,6 +88,12 @@ class StreamControl(Streaming, StreamACSettings, StreamQSettings, StreamSARSASet
     max_episode_steps: int = 1_000
     """steps after which an episode is cut off, if that is before the problem's usual end"""
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest action, where actions are continuous."""
+        most = 2.0 if self.problem == "Pendulum-v1" else 1.0
+        return -most, most
+
     def __post_init__(self) -> None:
         """Check the settings."""
         StreamACSettings.__post_init__(self)

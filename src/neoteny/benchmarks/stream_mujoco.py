@@ -196,6 +196,8 @@ class StreamMujoco(Streaming, StreamACSettings, AVGSettings):
             normalise_rewards=self.normalise_rewards,
             clip_actions=self.clip_actions,
             bootstrap_timeouts=self.bootstrap_timeouts,
+            anneal_step_size=self.anneal_step_size,
+            ent_coef=self.entropy,
         )
 
     def build_agents(self, seeds: Sequence[int], threads: int = 1, **learning: Any) -> Agents:
@@ -205,4 +207,6 @@ class StreamMujoco(Streaming, StreamACSettings, AVGSettings):
             return self.streaming_agents(settings, seeds, threads, learning)
         make: Any = self.agent_class()
         environments = self.build_environments(seeds, threads)
-        return make(environments, seeds=seeds, settings=self.ppo, network=self.build_network, **learning)
+        return make(
+            environments, seeds=seeds, settings=self.ppo, network=self.build_network, total=self.steps, **learning
+        )

@@ -124,7 +124,8 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self.game, self._path, self._resize = game, _rom(game), _package("cv2")
         self._life_loss, self._size, self._skip, self._noops = life_loss, size, skip, noops
         self._ale = ale.ALEInterface()
-        self._ale.setFloat("repeat_action_probability", sticky)
+        self._ale.setFloat("repeat_action_probability", 0.0)  # drawn here: the emulator does not save its last action
+        self._sticky, self._last = sticky, 0
         self._ale.setInt("max_num_frames_per_episode", max_frames)
         self._ale.loadROM(self._path)
         self._state = ale.ALEState
@@ -154,6 +155,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
             self._ale.setInt("random_seed", int(theirs.astype(np.int32)))
             self._ale.loadROM(self._path)
         self._ale.reset_game()
+        self._last = 0
         for _ in range(self._random.integers(1, self._noops + 1) if self._noops else 0):
             self._ale.act(0)
             if self._ale.game_over():
@@ -175,10 +177,12 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         """Hold an action for some frames, at most to the end of the episode."""
         if self._random is None:
             raise SettingError("step before reset: call reset() first.")
-        ale, chosen, reward = self._ale, self._actions[int(action)], 0.0
+        ale, chosen, reward = self._ale, self._actions[int(action)].value, 0.0
         lost = over = cut = False
         for frame in range(self._skip):
-            reward += ale.act(chosen)
+            if not self._sticky or self._random.random() >= self._sticky:
+                self._last = chosen
+            reward += ale.act(self._last)
             lives = ale.lives()
             lost, self._lives = self._life_loss and lives < self._lives, lives
             over, cut = ale.game_over(with_truncation=False), ale.game_truncated()
@@ -210,6 +214,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
             "seen": self._seen.copy(),
             "lives": self._lives,
             "goes_on": self._goes_on,
+            "last": self._last,
             "generator": self._random.bit_generator.state,
         }
 
@@ -218,5 +223,6 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._ale.restoreState(self._state(np.asarray(state["emulator"]).tobytes()))
         self._screens, self._seen = np.array(state["screens"]), np.array(state["seen"])
         self._lives, self._goes_on = int(state["lives"]), bool(state["goes_on"])
+        self._last = int(state.get("last", 0))  # earlier versions had none
         self._random = np.random.default_rng(0)
         self._random.bit_generator.state = state["generator"]

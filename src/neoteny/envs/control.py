@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Mapping
 from importlib import import_module
@@ -52,6 +53,7 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         frames: how many successive pictures an observation has.
         colour: whether the pictures are red, green and blue, or grey.
         camera: number of the model's camera; by default the one that papers use.
+        max_episode_steps: actions after which an episode is cut off, where the suite would not do so earlier.
 
     Attributes:
         observation_space: of states a box [n], all parts in the suite's order; of pixels bytes
@@ -81,9 +83,12 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         frames: int = 3,
         colour: bool = False,
         camera: int | None = None,
+        max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ):
-        numbers = {"action_repeat": action_repeat, "frames": frames, **({} if pixels is None else {"pixels": pixels})}
+        given = {"pixels": pixels, "max_episode_steps": max_episode_steps}
+        numbers = {"action_repeat": action_repeat, "frames": frames}
+        numbers |= {name: value for name, value in given.items() if value is not None}
         for name, value in numbers.items():
             if not isinstance(value, int | np.integer) or value < 1:
                 raise SettingError(f"{name} = {value!r}: it must be a whole number of at least 1.")
@@ -94,7 +99,8 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self.task, self.action_repeat, self.render_mode = task, int(action_repeat), render_mode
         self._task, self._physics = made.task, made.physics
         self._model, self._data = made.physics.model.ptr, made.physics.data.ptr
-        self._substeps, self._limit = made._n_sub_steps, made._step_limit
+        own_limit = math.inf if max_episode_steps is None else max_episode_steps * action_repeat
+        self._substeps, self._limit = made._n_sub_steps, min(made._step_limit, own_limit)
         cache_names(self._physics)
         self._pristine = _arrays(self._model)
         self.metadata = {**self.metadata, "render_fps": 1 / (made.control_timestep() * action_repeat)}

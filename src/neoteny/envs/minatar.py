@@ -111,6 +111,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         """Begin a game; without a seed the generator goes on."""
         if seed is not None or self._random is None:
             self._random = self._env.random = np.random.RandomState(seed)
+            self._last = 0
         self._env.reset()
         self._elapsed = 0
         return self._seen(), {}

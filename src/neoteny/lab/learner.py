@@ -337,7 +337,10 @@ class Learner:
             observer.remove()
 
     def act(self, *inputs: Tensor, network: str = "") -> Any:
-        """`outputs`, for acting between steps; the strategy `one-call` compiles it for these shapes."""
+        """Outputs for acting between steps, by the weights that learn, or slow ones where the objective says so.
+
+        The strategy `one-call` compiles it for these shapes.
+        """
         module = self._acting if inputs[0].shape[1] <= FEW else self._meta
         before = (network,) if network else ()
         return self.strategy.act(
@@ -347,10 +350,14 @@ class Learner:
         )
 
     @torch.no_grad()
-    def outputs(self, *inputs: Tensor, network: str = "") -> Any:
-        """The outputs on inputs `[R, E, ...]` in evaluation mode; `network` names one of several networks."""
+    def outputs(self, *inputs: Tensor, network: str = "", trained: bool = False) -> Any:
+        """The outputs on inputs `[R, E, ...]` in evaluation mode; `network` names one of several networks.
+
+        They are those of the weights that are evaluated, which may be an average; with `trained`, of those that learn.
+        """
         before = (network,) if network else ()
-        return self.strategy.evaluated(
+        weights = self.strategy.each if trained else self.strategy.evaluated
+        return weights(
             lambda tensors, *x: functional_call(self._meta, tensors, (*before, *x)),
             *(each.to(self.device) for each in inputs),
         )

@@ -327,9 +327,9 @@ class TrainingStep:
         return {"interaction": {name: value.to(device) for name, value in self.objective.interaction.init().items()}}
 
     def _forward(self, carry: Carry, hyper: Tensors) -> Callable[..., Any]:
-        """The networks in evaluation mode, with the weights of a carry."""
+        """The networks in evaluation mode, with the weights of a carry that act."""
         assert self.acting is not None
-        return partial(self.acting, self.evaluated(carry, hyper))
+        return partial(self.acting, self.acted(carry))
 
     def _seen(self, carry: Carry, batch: Batch) -> Carry:
         """The last examples, including those of this step."""
@@ -338,12 +338,18 @@ class TrainingStep:
         x, last = batch[self.objective.inputs], carry["reference"]
         return {"reference": torch.cat([last[len(x) :], x[-len(last) :]])}  # no view: graphs depend on strides
 
+    def acted(self, carry: Carry) -> Tensors:
+        """The tensors to act with while learning: those that learn, or the slow ones where the objective says so.
+
+        Averages that methods keep are for evaluations, and change no training.
+        """
+        slow = self.objective.evaluated
+        return carry["tensors"] if slow is None else {**carry["tensors"], **carry["slow"][slow]}
+
     def evaluated(self, carry: Carry, hyper: Tensors) -> Tensors:
         """The tensors to evaluate the network with."""
         _, methods = self.bound(hyper)
-        tensors, slow = carry["tensors"], self.objective.evaluated
-        if slow is not None:
-            tensors = {**tensors, **carry["slow"][slow]}
+        tensors = self.acted(carry)
         for number, *_ in self.intervening:
             tensors = methods[number].evaluated(tensors, carry["methods"][number])
         return tensors

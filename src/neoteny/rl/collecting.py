@@ -81,9 +81,10 @@ def collect(
         actions = drive(seen, robots.waypoints(seen)) + noise * rng.standard_normal((count, width))
         actions = np.clip(actions, -1.0, 1.0).astype(np.float32)
         made["observations"][:, k], made["actions"][:, k] = seen, actions
-        following, reached, cut = robots.step(actions)
+        following, reached, unstable, cut = robots.step(actions)
         made["next_observations"][:, k], made["rewards"][:, k] = following, reached
-        made["terminals"][:, k], made["timeouts"][:, k] = reached, cut & ~reached
+        over = reached | unstable  # nothing follows a simulation that did not hold
+        made["terminals"][:, k], made["timeouts"][:, k] = over, cut & ~over
         if progress is not None:
             progress(count)
     made["timeouts"][:, -1] |= ~made["terminals"][:, -1]
@@ -120,8 +121,8 @@ class _Robots:
             self._targets[there] = self._drawn(len(there))
         return self._way.next(places, self._targets)
 
-    def step(self, actions: Array) -> tuple[Array, Array, Array]:
-        """What it led to, whether the goal was reached and whether the episode was cut off; the next ones begin."""
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array]:
+        """What it led to; whether the goal was reached, the simulation did not hold, the time is up; the next begin."""
         if self._maze.robot == "point":
             np.clip(self._qvel, -GREATEST_SPEED, GREATEST_SPEED, out=self._qvel)
         self._ctrl[...] = actions
@@ -135,11 +136,11 @@ class _Robots:
         unstable |= ~np.isfinite(seen).all(axis=1)
         seen[unstable] = 0.0
         reached = _near(seen[:, :2], self._goals) & ~unstable
-        cut = unstable | (self._elapsed >= self._maze.length)
-        over = np.flatnonzero(reached | cut)
+        cut = self._elapsed >= self._maze.length
+        over = np.flatnonzero(reached | unstable | cut)
         if len(over):
             self._begin(over)
-        return seen, reached, cut
+        return seen, reached, unstable, cut
 
     def _begin(self, rows: Array) -> None:
         """New episodes, which do not begin at the goal."""

@@ -131,7 +131,12 @@ class OfflineAgents(GaussianAgents):
                 f"the data set has {count:,} transitions, and capacity = {self.settings.capacity:,}: give a larger "
                 "buffer, which also holds what the agents will meet."
             )
-        self.buffer.fill(data)
+        if self.settings.environments > 1 and self.settings.n_step > 1:
+            raise SettingError(
+                f"environments = {self.settings.environments} and n_step = {self.settings.n_step}: the transitions of "
+                "a data set follow one another, those of several environments do not; give 1 for one of them."
+            )
+        self.buffer.fill(self._scaled(data))
 
     def _offline_states(self) -> Tensor:
         places = np.arange(self.settings.segment) % self.buffer.size

@@ -183,7 +183,8 @@ class PPO(Agents):
     def _outputs(self, seen: NDArray[np.float32]) -> Tensor:
         """The networks' outputs for [T, R, E, observations], [T, R, E, 2 A + 1]."""
         rows = torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, 1, 0)))
-        return self.learner.outputs(rows.flatten(1, 2)).unflatten(1, rows.shape[1:3]).movedim(0, 1)
+        outputs = self.learner.outputs(rows.flatten(1, 2), trained=True)  # as in `_collect`
+        return outputs.unflatten(1, rows.shape[1:3]).movedim(0, 1)
 
     def _minibatches(self, made: Rollout, iteration: int) -> dict[str, Tensor]:
         """What was met, shuffled into minibatches anew each epoch: [R, updates, batch_size, ...] by name."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoteny.errors import SettingError
+from neoteny.errors import DataError, SettingError
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Objective
 from neoteny.methods.base import Method
@@ -126,11 +126,28 @@ class ReplayAgents(Agents):
         self._made = 0  # updates, without priming
         self._sums: dict[str, Tensor] = {}
 
-    def _buffer(self, runs: int, capacity: int) -> ReplayBuffer:
+    def _scaled(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A data set whose actions are as agents choose them, in [-1, 1].
+
+        Raises:
+            DataError: actions are outside the environment's bounds.
+        """
+        if "actions" not in data:
+            return data
+        actions = (np.asarray(data["actions"], dtype=np.float32) - self._centre) / self._half
+        most = float(np.abs(actions).max(initial=0.0))
+        if most > 1 + 1e-3:  # NaN is refused with everything that is not finite
+            raise DataError(
+                f"the data set's actions reach {most:.3g} times the bounds of the environment's: it is of another "
+                "environment; scale its actions to these bounds."
+            )
+        return {**data, "actions": actions}
+
+    def _buffer(self, runs: int, capacity: int, environments: int | None = None) -> ReplayBuffer:
         s = self.settings
         given = (runs, capacity, self._observations, None if self.DISCRETE else self._actions)
         options: dict[str, Any] = {
-            "environments": s.environments,
+            "environments": environments or s.environments,
             "shift": s.reward_shift,
             "clip": s.reward_clip,
             "raw": self.RAW,

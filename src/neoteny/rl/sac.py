@@ -154,9 +154,8 @@ class SAC(GaussianAgents):
         return found
 
     def _take_in(self, data: Mapping[str, Any]) -> None:
-        own = self.settings.environments  # the buffer holds a multiple
-        self._offline = self._buffer(1, max(-(-len(data.get("rewards", ())) // own), 1) * own)
-        self._offline.fill(data)
+        self._offline = self._buffer(1, max(len(data.get("rewards", ())), 1), environments=1)
+        self._offline.fill(self._scaled(data))
 
     @staticmethod
     def sample(outputs: NDArray[np.float32], noise: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -157,7 +157,8 @@ class StreamingAgents(Agents):
         lots = self._lots(self.step // steps, steps)
         observations, outcomes, own = (self._arrays[name] for name in ("observations", "outcomes", "lots"))
         seen = np.empty((self.agents, steps, self._looked), dtype=observations.dtype)
-        state, stays = self._interaction(), self.learner.strategy.name == "one-call"
+        state = self._interaction()
+        stays = self.learner.strategy.name == "one-call" and self.learner.device.type == "cpu"  # else it is a copy
         advance, learn, batch = self.actors.advance, self.learner.learn, self._batch
         for step in range(steps):
             seen[:, step] = self._look(state)

@@ -96,9 +96,16 @@ class Strategy(ABC):
         )
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """`evaluated(function, *inputs)`, for calls between steps; `name` identifies the function."""
+        """The function with the tensors that act, for calls between steps; `name` identifies it."""
+        if self.step.objective.evaluated is None:
+            with torch.no_grad():
+                return self.each(function, *inputs)
+
+        def own(carry: Carry, *given: Any) -> Any:
+            return function(self.step.acted(carry), *given)
+
         with torch.no_grad():
-            return self.evaluated(function, *inputs)
+            return torch.func.vmap(own)(self.carry(), *inputs)
 
     def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function(tensors, *arguments)` for every run; arguments and results are pytrees of tensors `[R, ...]`."""

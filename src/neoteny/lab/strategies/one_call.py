@@ -49,7 +49,8 @@ class OneCall(Loop):
     def use(self, module: nn.Module, example: Tensor) -> None:
         """Take the objective's own kernel, where it has one."""
         kernel = self.step.objective.kernel
-        suits = kernel is not None and self.compile and not self.hyper and example.device.type == "cpu"
+        here = self._carries[0]["count"].device.type == "cpu"  # the example is always on the CPU
+        suits = kernel is not None and self.compile and not self.hyper and here
         make = kernel(self.step, module) if suits and kernel is not None else None
         self._kernels = None if make is None else [make(own) for own in self._carries]
 
@@ -77,10 +78,10 @@ class OneCall(Loop):
                 self._learn_one(run, names, self._part(run, leaves), row)
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """`evaluated(function, *inputs)`, compiled; `name` identifies the function."""
+        """The function with the tensors that act, compiled; `name` identifies it."""
 
         def acting(carry: Carry, hyper: Tensors, key: Tensor, *own: Tensor) -> tuple[Carry, Any]:
-            return carry, function(self.step.evaluated(carry, hyper), *own)
+            return carry, function(self.step.acted(carry), *own)
 
         found = [self._call(run, ("act", name), lambda: acting, self._part(run, inputs)) for run in range(self.runs)]
         return found[0] if self.runs == 1 else tree_map(lambda *leaves: torch.cat(leaves), *found)

@@ -291,3 +291,29 @@ def test_a_full_disk_and_a_folder_that_is_no_ones_are_said(tmp_path, monkeypatch
     with pytest.raises(RunFolderError, match="cannot be"):
         lab.run(REGRESSION, out=tmp_path / "file", compile=False, progress=False)
     assert json.loads((whole.folder / "provenance.json").read_text())["training"]["strategy"] == "stack"
+
+
+def test_the_provenance_says_where_a_run_went_on(stopped, monkeypatch):
+    began = RunFolder(stopped).read_provenance()
+    now = {**{name: began[name] for name in ("versions", "cpu")}, "git_commit": "of another day"}
+    monkeypatch.setattr("neoteny.lab.training.provenance", lambda: {**began, **now})
+    lab.resume(stopped, progress=False)
+    said = RunFolder(stopped).read_provenance()
+    assert said["resumed"] == [now] and said["git_commit"] == began["git_commit"]
+
+
+def test_agents_that_learn_from_data_go_on_with_the_same_data(tmp_path):
+    file = tmp_path / "data.npz"
+    rng = np.random.default_rng(0)
+
+    def write(shift: float) -> None:
+        steps = {"observations": rng.random((50, 4)) + shift, "actions": rng.uniform(-1, 1, (50, 2))}
+        steps |= {"rewards": rng.random(50), "next_observations": rng.random((50, 4))}
+        data.transitions.save_transitions(file, {**steps, "terminals": np.zeros(50), "timeouts": np.zeros(50)})
+
+    write(0.0)
+    config = lab.resolve("offline-to-online", runs=1, scale="tiny", settings={"agent": "rlpd", "data": str(file)})
+    path = cut(config, tmp_path / "runs")
+    write(1.0)
+    with pytest.raises(DataError, match="this is other data"):
+        lab.resume(path, progress=False)

@@ -315,11 +315,13 @@ class Training(ABC):
     @staticmethod
     def _here(known: Mapping[str, Any]) -> dict[str, Any]:
         """What the provenance says further where a run goes on with another commit, other versions or processor."""
-        now = {name: value for name, value in provenance().items() if name in ("versions", "cpu", "git_commit")}
-        before = [known, *known.get("resumed", [])][-1]
-        if not known or all(before.get(name) == value for name, value in now.items()):
+        if not known:
             return {}
-        return {"resumed": [*known.get("resumed", []), now]}
+        now = {name: value for name, value in provenance().items() if name in ("versions", "cpu", "git_commit")}
+        resumed = known.get("resumed", [])
+        before = [known, *resumed][-1]
+        same = all(before.get(name) == value for name, value in now.items())
+        return {} if same else {"resumed": [*resumed, now]}
 
     def _write_provenance(self, **more: Any) -> None:
         """Write the provenance of the first start, with what was added since."""

@@ -14,6 +14,7 @@ from neoteny import lab
 from neoteny.benchmarks.locomotion import Locomotion
 from neoteny.envs import MujocoVectorEnv
 from neoteny.lab.execution import Execution
+from neoteny.lab.folder import RunFolder
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Evaluation, Objective, Phase
 from neoteny.lab.running import folder_of, resume, start
@@ -230,3 +231,24 @@ def test_an_agent_of_another_kind_is_trained_recorded_resumed_and_loaded(tmp_pat
     assert (again.folder / "metrics.parquet").read_bytes() == (run.folder / "metrics.parquet").read_bytes()
     policy = load_policy(run.folder, 1)
     assert policy.step == 512 and policy(np.zeros(11)).shape == (3,)
+
+
+def test_a_policy_is_loaded_with_the_average_that_evaluations_measure(tmp_path):
+    config = lab.resolve("slippery-ant", method="ema", runs=2, scale="tiny")
+    stack = lab.run(config, out=tmp_path, compile=False, progress=False)
+    state = RunFolder(stack.folder).state(config)["agents"]["learner"]
+    kept = state["carry"]["methods"][state["methods"].index("ema")]
+    policy = load_policy(stack.folder, 1)
+    (ema,) = config.interventions
+    expected = ema.evaluated(
+        {name: value[1] for name, value in state["carry"]["tensors"].items()},
+        {name: value[1] for name, value in kept.items()},
+    )
+    observation = np.random.default_rng(0).standard_normal(policy.problem.observations)
+    act = policy.problem.agent_class().acting(
+        policy.problem.build_network(), {name: value[None] for name, value in expected.items()}
+    )
+    rows = policy._see(observation.reshape(1, 1, -1)).astype(np.float32)
+    np.testing.assert_allclose(policy(observation), np.clip(act(rows, None)[0, 0], -1, 1), rtol=1e-5)
+    plain = state["carry"]["tensors"]
+    assert any(not torch.equal(expected[name], plain[name][1]) for name in expected)

@@ -336,10 +336,10 @@ class Learner:
         finally:
             observer.remove()
 
-    def act(self, *inputs: Tensor, network: str = "") -> Any:
+    def act(self, *inputs: Tensor, network: str = "", evaluated: bool = False) -> Any:
         """Outputs for acting between steps, by the weights that learn, or slow ones where the objective says so.
 
-        The strategy `one-call` compiles it for these shapes.
+        With `evaluated` they are those of `outputs`. The strategy `one-call` compiles it for these shapes.
         """
         module = self._acting if inputs[0].shape[1] <= FEW else self._meta
         before = (network,) if network else ()
@@ -347,6 +347,7 @@ class Learner:
             network,
             lambda tensors, *x: functional_call(module, tensors, (*before, *x)),
             *(each.to(self.device) for each in inputs),
+            evaluated=evaluated,
         )
 
     @torch.no_grad()

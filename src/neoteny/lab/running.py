@@ -332,7 +332,9 @@ def _require_as_started(path: Path, known: Mapping[str, Any], here: Mapping[str,
         elif name == "device":
             warnings.warn(f"{said}: its numbers from here on are rounded in another way.", ResumeWarning, stacklevel=3)
         elif name == "data":
-            raise DataError(f"{said}: this is other data. Name the folder of the same data by --data-dir, or its file by --data.")
+            raise DataError(
+                f"{said}: this is other data. Name the folder of the same data by --data-dir, or its file by --data."
+            )
         else:
             cure = "Is there no C++ compiler here? " if name == "compile" and before else ""
             raise SettingError(

@@ -303,14 +303,15 @@ class ReplayAgents(Agents):
             return self._random(lots)
         return self._chosen(self._policy(states), lots)
 
-    def _policy(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _policy(self, states: NDArray[np.float32], evaluated: bool = False) -> NDArray[np.float32]:
         """The outputs of the policy's network for states [R, n, observations]."""
         seen = torch.from_numpy(states).to(self._dtype)
-        return self.learner.act(seen, network=self.POLICY).float().cpu().numpy()
+        return self.learner.act(seen, network=self.POLICY, evaluated=evaluated).float().cpu().numpy()
 
     def prefer(self, observations: NDArray[Any]) -> NDArray[Any]:
         """The preferred actions for observations [R, n, observations], as environments take them."""
-        return self._given(self._chosen(self._policy(np.asarray(observations, dtype=np.float32)), None))
+        outputs = self._policy(np.asarray(observations, dtype=np.float32), evaluated=True)
+        return self._given(self._chosen(outputs, None))
 
     def _given(self, actions: NDArray[np.float32]) -> NDArray[Any]:
         """Actions as the environments take them."""

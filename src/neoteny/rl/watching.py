@@ -117,9 +117,13 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
             f"its first one after a while. Give the folder that `neoteny run` made, or run it again."
         )
     state = folder.state(config)["agents"]
-    own = slice(agent, agent + 1)
-    acting = problem.agent_class().acting_tensors(problem, state["learner"]["carry"])
-    tensors = {name: value[own] for name, value in acting.items()}
+    carry = state["learner"]["carry"]
+    own = {name: value[agent] for name, value in problem.agent_class().acting_tensors(problem, carry).items()}
+    methods = {method.name: method for method in config.interventions}
+    for name, kept in zip(state["learner"]["methods"], carry["methods"], strict=True):
+        if name in methods:  # an average that it keeps is what evaluations measure
+            own = methods[name].evaluated(own, {key: value[agent] for key, value in kept.items()})
+    tensors = {name: value[None] for name, value in own.items()}
     if not all(torch.isfinite(value).all() for value in tensors.values()):
         raise SettingError(
             f"agent {agent} of {folder.path} is no longer finite: its run has ended, take another agent."

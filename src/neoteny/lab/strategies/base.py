@@ -95,11 +95,16 @@ class Strategy(ABC):
             tree_map(lambda leaf: leaf.unsqueeze(1), batch), [None if row is None else row[:, None] for row in rows]
         )
 
-    def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """The function with the tensors that act, for calls between steps; `name` identifies it."""
-        if self.step.objective.evaluated is None:
+    @property
+    def _averages(self) -> bool:
+        """Whether a method has the networks evaluated with other tensors than those that learn."""
+        return any(type(method).evaluated is not Method.evaluated for method in self.step.methods)
+
+    def act(self, name: str, function: Callable[..., Any], *inputs: Tensor, evaluated: bool = False) -> Any:
+        """The function with the tensors that act, or are evaluated, for calls between steps; `name` identifies it."""
+        if evaluated or self.step.objective.evaluated is None:
             with torch.no_grad():
-                return self.each(function, *inputs)
+                return (self.evaluated if evaluated else self.each)(function, *inputs)
 
         def own(carry: Carry, *given: Any) -> Any:
             return function(self.step.acted(carry), *given)
@@ -113,8 +118,7 @@ class Strategy(ABC):
 
     def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, with the tensors that the networks are to be evaluated with."""
-        trained = self.step.objective.evaluated is None
-        if trained and all(type(method).evaluated is Method.evaluated for method in self.step.methods):
+        if self.step.objective.evaluated is None and not self._averages:
             return self.each(function, *arguments)
 
         def own(carry: Carry, hyper: dict[str, Tensor], *given: Any) -> Any:

@@ -77,13 +77,15 @@ class OneCall(Loop):
                 row = None if due is None else [None if rows is None else rows[run : run + 1] for rows in due]
                 self._learn_one(run, names, self._part(run, leaves), row)
 
-    def act(self, name: str, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """The function with the tensors that act, compiled; `name` identifies it."""
+    def act(self, name: str, function: Callable[..., Any], *inputs: Tensor, evaluated: bool = False) -> Any:
+        """The function with the tensors that act, or are evaluated, compiled; `name` identifies it."""
+        averaged = evaluated and self._averages
 
         def acting(carry: Carry, hyper: Tensors, key: Tensor, *own: Tensor) -> tuple[Carry, Any]:
-            return carry, function(self.step.acted(carry), *own)
+            return carry, function(self.step.evaluated(carry, hyper) if averaged else self.step.acted(carry), *own)
 
-        found = [self._call(run, ("act", name), lambda: acting, self._part(run, inputs)) for run in range(self.runs)]
+        what = ("act", name, averaged)
+        found = [self._call(run, what, lambda: acting, self._part(run, inputs)) for run in range(self.runs)]
         return found[0] if self.runs == 1 else tree_map(lambda *leaves: torch.cat(leaves), *found)
 
     def _part(self, run: int, leaves: Sequence[Tensor]) -> Sequence[Tensor]:

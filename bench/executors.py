@@ -58,9 +58,10 @@ def lines(seconds: float, stacks: int, workers: list[int], executors: list[str])
     alone = measured("here", 1, stacks, tasks)
     training = alone.processor / stacks
     about = (
-        "`python bench/executors.py`: the cost of a stack is the processor time of the program and its processes, less "
-        "that of the same stacks one after the other in the program itself. Ray's processes are not the program's own, "
-        f"so only stacks an hour are said of it. A stack trains for {training:.1f} s of a processor; one after the "
+        f"`python bench/executors.py --seconds {seconds:g} --stacks {stacks} --executors {','.join(executors)}`: the cost "
+        "of a stack is the processor time of the program and its processes, less that of the same stacks one after the "
+        "other in the program itself. Ray's processes are not the program's own, so only "
+        f"stacks an hour are said of it. A stack trains for {training:.1f} s of a processor; one after the "
         f"other in the program, {3600 * stacks / alone.seconds:.0f} are trained in an hour."
     )
     yield from ("# What an executor costs", "", fill(about, 120))

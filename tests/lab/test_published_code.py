@@ -16,7 +16,7 @@ from neoteny import data, lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.errors import SettingError
 from neoteny.lab.config import resolve
-from neoteny.methods import ReDo, SelfDistillation
+from neoteny.methods import ReDo, SelfDistillation, ShrinkAndPerturb
 from neoteny.methods.shared.published_code import as_published, returns
 
 SETTINGS = {"authors_code": True, "normalisation": "none", "passes": 4, "noise": 0.25, "share": 0.5}
@@ -113,6 +113,8 @@ def test_stages_as_the_authors_have_them():
     assert returns(published.stage_steps, [23, 234])[:3] == (23, 253, 483)
     assert whole + 234 in returns(published.stage_steps, [23, 234])
     assert as_published(ReDo(), test_every=1_170, stages=[], epochs=[]).period == 1_170
+    ash = ShrinkAndPerturb(when="at_task", shrink=0.4, perturb=0.1, statistics=True)
+    assert as_published(ash, test_every=1, stages=[], epochs=[]) is ash  # other authors' code
     with pytest.raises(SettingError, match="authors_code"):
         Generalisability(authors_code=True, lengths=(1.0, 2.0))
     with pytest.raises(SettingError, match="one share a stack"):

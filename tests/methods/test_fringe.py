@@ -128,7 +128,7 @@ def test_the_disturbance_is_the_squared_change_of_the_output():
 
 def test_where_every_unit_is_of_use_none_is_replaced():
     torch.manual_seed(0)
-    model = mlp()
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 2)).double()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     method = Fringe(replacement_rate=1.0, threshold=0.0, maturity=0)
     plasticity = neoteny.attach(model, optimizer, method, torch.zeros(1, 6).double())

@@ -56,7 +56,7 @@ def as_published(method: Method, *, test_every: int, stages: Sequence[int], epoc
         return LastTensorInit(**settings)
     if isinstance(method, SelfDistillation):
         return DistilledByOutputs(**settings)
-    if isinstance(method, ShrinkAndPerturb):
+    if isinstance(method, ShrinkAndPerturb) and method.perturb is None and not method.statistics:  # theirs, not Ash's
         return InitialShare(**settings)
     if isinstance(method, HeadReset):
         return InitialHead(**settings)

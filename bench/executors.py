@@ -57,8 +57,9 @@ def lines(seconds: float, stacks: int, workers: list[int], executors: list[str])
     tasks = max(round(10 * seconds / measured("here", 1, 1, 10).processor), 1)
     alone = measured("here", 1, stacks, tasks)
     training = alone.processor / stacks
+    options = f"--seconds {seconds:g} --stacks {stacks} --executors {','.join(executors)}"
     about = (
-        f"`python bench/executors.py --seconds {seconds:g} --stacks {stacks} --executors {','.join(executors)}`: the cost "
+        f"`python bench/executors.py {options}`: the cost "
         "of a stack is the processor time of the program and its processes, less that of the same stacks one after the "
         "other in the program itself. Ray's processes are not the program's own, so only "
         f"stacks an hour are said of it. A stack trains for {training:.1f} s of a processor; one after the "

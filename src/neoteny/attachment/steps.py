@@ -251,9 +251,11 @@ class Steps(Saved):
             self._finish(step)
         self._errors.clear()
 
-    def _of_losses(self, grads: Any, errors: Mapping[torch.optim.Optimizer, Any]) -> Tensors:
+    def _of_losses(
+        self, grads: Tensors | Callable[[], Tensors], errors: Mapping[torch.optim.Optimizer, Any]
+    ) -> Tensors:
         """The gradients, where an optimizer got a prediction's with its error those of half the squared error."""
-        found = dict(grads() if callable(grads) else grads)
+        found: Tensors = {**(grads() if callable(grads) else grads)}
         for optimizer, delta in errors.items():
             found |= {name: -delta * found[name] for name in self._network.grads(optimizer) if name in found}
         return found

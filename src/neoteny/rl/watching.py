@@ -76,7 +76,8 @@ class LoadedPolicy:
         with torch.inference_mode():
             action = self._act(rows.astype(np.float32), self._sampling)[0]
         if self.problem.clip_actions and not self.problem.agent_class().DISCRETE:
-            action = np.clip(action, *getattr(self.problem, "bounds", (-1.0, 1.0)))
+            low, high = getattr(self.problem, "bounds", (-1.0, 1.0))
+            action = np.clip(action, low, high)
         return action.reshape(*given.shape[:-1], -1)
 
 

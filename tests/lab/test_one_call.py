@@ -104,7 +104,10 @@ def test_methods_act_as_in_a_stack(name):
     learn(single, x[:, 4:], y[:, 4:])
     for weight, value in stack.weights().items():
         torch.testing.assert_close(single.weights()[weight], value, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(single.act(x[:, 0]), stack.outputs(x[:, 0]), rtol=1e-3, atol=1e-3)
+    for evaluated in (True, False):  # an average is evaluated, and does not act
+        found = single.act(x[:, 0], evaluated=evaluated)
+        expected = stack.outputs(x[:, 0], trained=not evaluated)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

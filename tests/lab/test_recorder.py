@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from neoteny.errors import RunFolderError
 from neoteny.lab import recorder as module
 from neoteny.lab.recorder import COLUMNS, SORT, Recorder, atomically, read_parts
+from neoteny.report.files import write
 
 
 def record(folder, flush_at=()):
@@ -87,3 +90,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         atomically(path, fail)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_processes_may_write_a_file_at_a_time(tmp_path, monkeypatch):
+    path = tmp_path / "table"
+
+    def slowly(temporary):
+        temporary.write_bytes(b"ha")
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: 1)
+            write(path, b"theirs")
+        temporary.write_bytes(b"mine, whole")
+
+    atomically(path, slowly, shared=True)
+    assert path.read_bytes() == b"mine, whole" and [*tmp_path.iterdir()] == [path]

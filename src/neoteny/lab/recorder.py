@@ -48,13 +48,18 @@ class Unrecorded:
         """Forget them."""
 
 
-def atomically(path: Path, write: Any) -> None:
+def atomically(path: Path, write: Any, shared: bool = False) -> None:
     """Let `write(temporary)` write a file, then move it into place: a reader sees the old file or the new one.
+
+    Args:
+        path: of the file.
+        write: writes it.
+        shared: whether two processes may write it at a time, as no lock keeps them from it.
 
     Raises:
         RunFolderError: it cannot be written, as on a full disk; the old file is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two processes may write the same table
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp" if shared else f".{path.name}.tmp")
     try:
         write(temporary)
         with open(temporary, "rb+") as file:

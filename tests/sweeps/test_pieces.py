@@ -135,6 +135,23 @@ def test_where_the_first_stack_fails_the_next_one_shows_the_cost(tmp_path):
     assert sorted(row for _, row in failures) == ["backprop", "l2", "redo"]
 
 
+def test_a_row_that_begins_nothing_keeps_no_others_waiting(tmp_path):
+    class Failing(Costing):
+        def start(self, job, hear):
+            if self.begun:
+                return super().start(job, hear)
+            self.begun.append((job.config.method, 0))
+            worker = Done()
+            worker.outcome = lambda: Outcome("failed", "its node broke")  # type: ignore[method-assign]
+            return worker
+
+    rows, executor = [ROWS[0], ROWS[0], *ROWS[1:]], Failing()
+    rows[1] = SweepRow("again", "backprop")  # it shares the first one's stack, which has failed
+    failures = minute.run(minute.plan(tmp_path), rows, executor, budget=1.0)
+    assert [method for method, _ in executor.begun] == ["backprop", "cbp", "l2", "redo"]
+    assert "cbp" not in {row for _, row in failures}
+
+
 def test_a_refusal_counts_until_the_row_has_been_run(tmp_path):
     plan, row = minute.plan(tmp_path), ROWS[:1]
     assert minute.run(plan, row) == {}

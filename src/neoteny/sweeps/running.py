@@ -88,7 +88,11 @@ class _Sweep:
 
     def first(self) -> Iterator[Job]:
         """The jobs that wait for nothing."""
-        for pair in self._pairs:
+        return self._begun(self._pairs)
+
+    def _begun(self, pairs: Iterable[Pair]) -> Iterator[Job]:
+        """The jobs of rows; of a benchmark of which no cost is known only the first row's, and the others are held."""
+        for pair in pairs:
             benchmark = pair[0]
             if benchmark in self._held:
                 self._held[benchmark].append(pair)
@@ -137,14 +141,11 @@ class _Sweep:
         if self._budget is not None:
             self._budget.spent(stack)
             freed = self._held.pop(stack.benchmark, [])
-            if not self._budget.knows(stack.benchmark):  # it failed: the next one shows what the others may cost
-                self._held[stack.benchmark] = freed[1:]
-                freed = freed[:1]
         if outcome.kind != "done":
             for pair in owners:
                 self._failures.setdefault(pair, outcome.said)
             owners = set()
-        return [found for pair in self._pairs if pair in owners or pair in freed for found in self._jobs(pair)]
+        return [*self._begun(pair for pair in self._pairs if pair in owners or pair in freed)]
 
 
 def _remember(plan: Plan, tried: Iterable[Pair], failures: Mapping[Pair, str]) -> None:

@@ -59,11 +59,10 @@ def lines(seconds: float, stacks: int, workers: list[int], executors: list[str])
     training = alone.processor / stacks
     options = f"--seconds {seconds:g} --stacks {stacks} --executors {','.join(executors)}"
     about = (
-        f"`python bench/executors.py {options}`: the cost "
-        "of a stack is the processor time of the program and its processes, less that of the same stacks one after the "
-        "other in the program itself. Ray's processes are not the program's own, so only "
-        f"stacks an hour are said of it. A stack trains for {training:.1f} s of a processor; one after the "
-        f"other in the program, {3600 * stacks / alone.seconds:.0f} are trained in an hour."
+        f"`python bench/executors.py {options}`: the cost of a stack is the processor time of the program and its "
+        "processes, less that of the same stacks one after the other in the program itself. Ray's processes are not "
+        f"the program's own, so only stacks an hour are said of it. A stack trains for {training:.1f} s of a "
+        f"processor; one after the other in the program, {3600 * stacks / alone.seconds:.0f} are trained in an hour."
     )
     yield from ("# What an executor costs", "", fill(about, 120))
     yield from ("", "| executor | workers | stacks an hour | beyond training, s a stack | of a stack of an hour |")

@@ -244,19 +244,17 @@ class Steps(Saved):
                     continue
             if step is None:
                 grads = dropped or functools.partial(self._network.grads, dense=self._read_gradients)
-                grads = functools.partial(self._of_losses, grads, dict(self._errors)) if self._errors else grads
+                grads = functools.partial(self._of_losses, grads) if self._errors else grads
                 step = UserStep(self._network, grads, features, lambda: self._since, self._key, skipped)
             self._intervene(turn, step, due, judged)
         if step is not None:
             self._finish(step)
         self._errors.clear()
 
-    def _of_losses(
-        self, grads: Tensors | Callable[[], Tensors], errors: Mapping[torch.optim.Optimizer, Any]
-    ) -> Tensors:
+    def _of_losses(self, grads: Tensors | Callable[[], Tensors]) -> Tensors:
         """The gradients, where an optimizer got a prediction's with its error those of half the squared error."""
         found: Tensors = {**(grads() if callable(grads) else grads)}
-        for optimizer, delta in errors.items():
+        for optimizer, delta in self._errors.items():
             found |= {name: -delta * found[name] for name in self._network.grads(optimizer) if name in found}
         return found
 

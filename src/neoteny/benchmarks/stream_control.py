@@ -90,7 +90,7 @@ class StreamControl(Streaming, StreamACSettings, StreamQSettings, StreamSARSASet
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest action, where actions are continuous."""
+        """The least and the greatest action; see `AgentSettings`."""
         most = 2.0 if self.problem == "Pendulum-v1" else 1.0
         return -most, most
 

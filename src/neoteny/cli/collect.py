@@ -48,15 +48,13 @@ def main(arguments: Sequence[str]) -> None:
             "the ant needs a policy that goes where it is told: train one, for example by `neoteny run primacy-bias "
             "--task goal-ant`, and give its run folder by --policy."
         )
-    out = options.out or Path(f"{options.what}-{options.maze}.npz")
     from neoteny.data.transitions import require_place, save_transitions
-
-    require_place(out)  # before the driving, which may take hours
     from neoteny.envs import Maze, push
     from neoteny.progress import bar
     from neoteny.rl.collecting import collect, drive_ant
     from neoteny.rl.watching import load_policy
 
+    out = require_place(options.out or Path(f"{options.what}-{options.maze}.npz"))  # before hours of driving
     drive = push if options.policy is None else drive_ant(load_policy(options.policy, options.agent))
     noise = (0.2 if ant else 0.5) if options.noise is None else options.noise
     with bar("driving", total=options.transitions) as advance:

@@ -99,8 +99,8 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self.task, self.action_repeat, self.render_mode = task, int(action_repeat), render_mode
         self._task, self._physics = made.task, made.physics
         self._model, self._data = made.physics.model.ptr, made.physics.data.ptr
-        own_limit = math.inf if max_episode_steps is None else max_episode_steps * action_repeat
-        self._substeps, self._limit = made._n_sub_steps, min(made._step_limit, own_limit)
+        self._substeps = made._n_sub_steps
+        self._limit = min(made._step_limit, (max_episode_steps or math.inf) * action_repeat)
         cache_names(self._physics)
         self._pristine = _arrays(self._model)
         self.metadata = {**self.metadata, "render_fps": 1 / (made.control_timestep() * action_repeat)}

@@ -113,8 +113,10 @@ class Mirror:
 
     def _step_there(self, names: set[str]) -> float:
         """How far it is on the store; infinite if it has ended."""
-        if "metrics.parquet" in names or "provenance.json" not in names:
-            return math.inf if "metrics.parquet" in names else 0.0
+        if "metrics.parquet" in names:
+            return math.inf
+        if "provenance.json" not in names:
+            return 0.0
         said = json.loads(self._store.cat_file(f"{self._root}/provenance.json"))
         return float(said.get("checkpoint", 0))
 

@@ -72,7 +72,7 @@ class Training(ABC):
         self.config, self.execution = config, replace(execution, compile=compile)
         self._notify, self._stopped = notify or (lambda _: None), stopped
         self._alive = np.ones(config.runs, dtype=bool)
-        self._flush: Callable[[], object] | None = None
+        self._flush: Callable[[], object] = lambda: None  # writes what a tracker still holds
         self._seconds, self._began = 0.0, time.monotonic()
         self._paced, self._steps_paced = 0.0, 0
         self._progress = Progress(config.label, 0, config.problem.total, config.runs, metric, unit=unit)
@@ -186,7 +186,7 @@ class Training(ABC):
             with tracked(self.execution.track, folder.path, self.config, started, self._step) as tracker:
                 self._recorder.hear, self._flush = tracker.add, tracker.flush
                 self._train()
-            self._flush = None
+            self._flush = lambda: None  # the tracker is closed
             self._save(weights=self.learner.weights())
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         # last: this makes the folder a finished one
@@ -280,8 +280,7 @@ class Training(ABC):
             **self._state(),
             **more,
         }
-        if self._flush is not None:
-            self._flush()
+        self._flush()
         checkpoint.save(self._folder.checkpoint, state, self.config.to_dict())
         self._write_provenance(checkpoint=self._step)
         if self._mirror is not None:

@@ -35,6 +35,11 @@ class AgentSettings(Settings, ABC):
     anneal_step_size: bool
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest action of the environments, where actions are continuous."""
+        return -1.0, 1.0
+
+    @property
     @abstractmethod
     def iteration_steps(self) -> int:
         """Steps of each agent in an iteration; between two iterations agents are looked at and saved."""

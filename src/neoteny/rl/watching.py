@@ -76,8 +76,7 @@ class LoadedPolicy:
         with torch.inference_mode():
             action = self._act(rows.astype(np.float32), self._sampling)[0]
         if self.problem.clip_actions and not self.problem.agent_class().DISCRETE:
-            low, high = getattr(self.problem, "bounds", (-1.0, 1.0))
-            action = np.clip(action, low, high)
+            action = np.clip(action, *self.problem.bounds)
         return action.reshape(*given.shape[:-1], -1)
 
 

@@ -83,8 +83,9 @@ def joined(table: pl.DataFrame, known: pl.DataFrame, plan: Plan) -> pl.DataFrame
             are kept where the table has nothing reported.
         plan: how the table is made.
     """
-    pairs = (whole(known, plan) - whole(table, plan)) | (_reported(known) - _reported(table))
-    pairs |= _left_out(known) - _left_out(table) - _reported(table)
+    reported = _pairs(table, "reporting")
+    pairs = (whole(known, plan) - whole(table, plan)) | (_pairs(known, "reporting") - reported)
+    pairs |= _pairs(known, "left out") - _pairs(table, "left out") - reported
     if not pairs:
         return table
     keys = ["benchmark", "row"]
@@ -93,14 +94,9 @@ def joined(table: pl.DataFrame, known: pl.DataFrame, plan: Plan) -> pl.DataFrame
     return pl.concat([table.join(other, on=keys, how="anti"), kept]).sort(SORT, nulls_last=True)
 
 
-def _reported(table: pl.DataFrame) -> set[tuple[str, str]]:
-    """The benchmarks and rows that a table has reported runs of."""
-    return set(table.filter(pl.col("phase") == "reporting").select("benchmark", "row").unique().iter_rows())
-
-
-def _left_out(table: pl.DataFrame) -> set[tuple[str, str]]:
-    """The benchmarks and rows of which a table says why they could not be run."""
-    return set(table.filter(pl.col("phase") == "left out").select("benchmark", "row").unique().iter_rows())
+def _pairs(table: pl.DataFrame, phase: str) -> set[tuple[str, str]]:
+    """The benchmarks and rows of which a table has something in a phase."""
+    return set(table.filter(pl.col("phase") == phase).select("benchmark", "row").unique().iter_rows())
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> Path:

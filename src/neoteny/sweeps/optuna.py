@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from neoteny.errors import MissingPackageError, SettingError, UnknownNameError
-from neoteny.sweeps.searching import Batch, Range, Search, Told
+from neoteny.sweeps.searching import Batch, Range, Search, Told, below_one
 
 __all__ = ["PRUNERS", "SAMPLERS", "Optuna"]
 
@@ -107,14 +107,13 @@ class Optuna(Search):
 
     def _point(self, trial: Any) -> dict[str, Any]:
         """The settings of a trial; to five digits, as elsewhere."""
-        point = {}
-        for name, value in trial.params.items():
-            axis = self.space[name]
-            if isinstance(value, float):
-                value = float(f"{value:.5g}")
-            # such a trial is of the distance to 1
-            point[name] = float(f"{1 - value:.12g}") if isinstance(axis, Range) and axis.near_one else value
-        return point
+
+        def told(value: Any, axis: Range | Sequence[Any]) -> Any:
+            if isinstance(axis, Range) and axis.near_one:  # the trial is of the distance to 1
+                return below_one(value)
+            return float(f"{value:.5g}") if isinstance(value, float) else value
+
+        return {name: told(value, self.space[name]) for name, value in trial.params.items()}
 
     def _study(self, optuna: Any) -> Any:
         import warnings

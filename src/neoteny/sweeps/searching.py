@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from neoteny.checks import is_finite
 from neoteny.errors import SettingError
 
-__all__ = ["Batch", "Drawn", "Grid", "Point", "Range", "Search", "Told"]
+__all__ = ["Batch", "Drawn", "Grid", "Point", "Range", "Search", "Told", "below_one"]
 
 Point = Mapping[str, Any]
 """Settings by their full names."""
@@ -122,13 +122,21 @@ class Range:
         Shares below 0 or above 1 lie beyond the ends.
         """
         if self.near_one:
-            away = float(f"{(1 - self.low) * ((1 - self.high) / (1 - self.low)) ** share:.5g}")
-            return float(f"{1 - away:.12g}")
+            return below_one((1 - self.low) * ((1 - self.high) / (1 - self.low)) ** share)
         if self.log:
             value = self.low * math.exp(share * math.log(self.high / self.low))
         else:
             value = self.low + share * (self.high - self.low)
         return round(value) if self.whole else float(f"{value:.5g}")
+
+
+def below_one(away: float) -> float:
+    """1 minus a distance, which is taken to five digits.
+
+    >>> below_one(0.00123456)
+    0.9987654
+    """
+    return float(f"{1 - float(f'{away:.5g}'):.12g}")
 
 
 @dataclass(frozen=True)

@@ -102,24 +102,27 @@ class Strategy(ABC):
 
     def act(self, name: str, function: Callable[..., Any], *inputs: Tensor, evaluated: bool = False) -> Any:
         """The function with the tensors that act, or are evaluated, for calls between steps; `name` identifies it."""
-        if evaluated or self.step.objective.evaluated is None:
-            with torch.no_grad():
-                return (self.evaluated if evaluated else self.each)(function, *inputs)
-
-        def own(carry: Carry, *given: Any) -> Any:
-            return function(self.step.acted(carry), *given)
-
         with torch.no_grad():
-            return torch.func.vmap(own)(self.carry(), *inputs)
+            return (self.evaluated if evaluated else self.acted)(function, *inputs)
 
     def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function(tensors, *arguments)` for every run; arguments and results are pytrees of tensors `[R, ...]`."""
         return torch.func.vmap(function)(self.carry()["tensors"], *arguments)
 
+    def acted(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The same, with the tensors that act while learning."""
+        if self.step.objective.evaluated is None:
+            return self.each(function, *arguments)
+
+        def own(carry: Carry, *given: Any) -> Any:
+            return function(self.step.acted(carry), *given)
+
+        return torch.func.vmap(own)(self.carry(), *arguments)
+
     def evaluated(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, with the tensors that the networks are to be evaluated with."""
-        if self.step.objective.evaluated is None and not self._averages:
-            return self.each(function, *arguments)
+        if not self._averages:
+            return self.acted(function, *arguments)
 
         def own(carry: Carry, hyper: dict[str, Tensor], *given: Any) -> Any:
             return function(self.step.evaluated(carry, hyper), *given)

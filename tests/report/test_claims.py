@@ -90,6 +90,10 @@ ENDED = series([0.90, 0.91, 0.92, 0.91], [0.901, 0.909, 0.92, float("nan")])
         (Beats(A, B), {"a": LEVEL, "b": LEVEL}, "undecided"),
         (Beats(A, B, by=-0.02), {"a": LEVEL, "b": LEVEL}, "holds"),
         (Beats(A, B, window=(0.0, 0.1)), {"a": UP, "b": DOWN}, "undecided"),
+        (Beats(A, B, margin=0.02), {"a": LEVEL, "b": LEVEL}, "level"),
+        (Beats(A, B, margin=0.02), {"a": WILD, "b": LEVEL}, "undecided"),
+        (Beats(A, B, margin=0.9), {"a": UP, "b": DOWN}, "holds"),  # a difference that is there is told
+        (Beats(A, B, margin=0.9), {"a": ENDED, "b": LEVEL}, "undecided"),
         (Ahead(A, B), {"a": UP, "b": DOWN}, "holds"),
         (Ahead(A, B), {"a": LEVEL, "b": LEVEL}, "undecided"),
         (Grows(A), {"a": UP}, "holds"),
@@ -118,6 +122,12 @@ ENDED = series([0.90, 0.91, 0.92, 0.91], [0.901, 0.909, 0.92, float("nan")])
 def test_verdicts(criterion: Criterion, runs: dict[str, Series], verdict: str):
     assert judged(criterion, **runs).verdict == verdict
     assert criterion.describe(Look({}, "accuracy"))
+
+
+def test_a_margin_in_points_is_none_for_a_loss():
+    claim, level = Beats(A, B, margin=0.02), series([1.0, 1.1, 1.2], [1.0, 1.1, 1.2], "loss")
+    assert judged(claim, "loss", a=level, b=level).verdict == "undecided"
+    assert claim.describe(Look({}, "loss")) == "b - a, last, > 0"
 
 
 def test_a_part_of_several_refuses_their_claim_only_beyond_doubt():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 RUNS = Path("runs")
-STYLE = {"holds": "green", "does not hold": "red", "undecided": "yellow", "not yet run": "dim"}
+STYLE = {"holds": "green", "does not hold": "red", "level": "cyan", "undecided": "yellow", "not yet run": "dim"}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
     holds            the whole interval lies on the claimed side of the threshold
     does not hold    the whole interval lies on the other side
-    undecided        the threshold lies in the interval, or there is one run and so no interval, or a run turned
+    level            the threshold lies in the interval, which is so narrow that no difference beyond the margin of the
+                     criterion is left, to either side
+    undecided        the threshold lies in another interval, or there is one run and so no interval, or a run turned
                      non-finite: the interval is that of the others, which came to the end for a reason
     not yet run      runs that the claim is about are missing or not finished
 
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -51,7 +53,7 @@ __all__ = [
     "effect_text",
 ]
 
-Verdict = Literal["holds", "does not hold", "undecided", "not yet run"]
+Verdict = Literal["holds", "does not hold", "level", "undecided", "not yet run"]
 
 
 @dataclass(frozen=True)
@@ -278,10 +280,17 @@ class Beats(_OfTwo, Effect):
     """One curve is better than another by more than `by`, at last or in another window.
 
     A measure of the network is neither good nor bad: there the first curve has more of it.
+
+    Attributes:
+        by: what the difference has to exceed.
+        window: where; None for the last tenth.
+        margin: a difference that does not matter. What is undecided is level where the whole interval lies within it,
+            on either side of 0 (an equivalence test). Only for metrics that are shares; 0 for none.
     """
 
     by: float = 0.0
     window: Window | None = None
+    margin: float = 0.0
 
     @property
     def threshold(self) -> float:
@@ -292,11 +301,20 @@ class Beats(_OfTwo, Effect):
         """In words: where less is better, the second curve is larger."""
         larger, smaller = (look.label(curve) for curve in self.curves[:: look.better])
         where = f"{percent(self.window)} of the run" if self.window else "last"
-        return f"{larger} - {smaller}, {where}, > {look.difference(self.by)}"
+        margin = f"; level within {look.difference(self.margin)}" if self.margin and look.share else ""
+        return f"{larger} - {smaller}, {where}, > {look.difference(self.by)}{margin}"
 
     def quantity(self, look: Look, curve: CurveName) -> Sample:
         """How good each run is."""
         return look.sample(curve, self.window or look.last) * look.better
+
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+        """Compare the interval with the threshold, and with the difference that does not matter."""
+        found, (interval, _) = super().judge(look, level), self.effect(look, level)
+        narrow = look.share and -self.margin < float(interval.low) and float(interval.high) < self.margin
+        if found.verdict == "undecided" and narrow and self.whole(look):
+            return replace(found, verdict="level", enough=0)
+        return found
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ def markdown(judgements: Sequence[Judgement], remarks: str = "") -> str:
         "verdict is made by hand.",
         "A claim *holds* if the whole 95% interval of the effect lies on its side of the threshold, *does not hold* if "
         "it lies on the other side, and is *undecided* if the threshold lies within, or if a run turned non-finite: "
-        "the others, of which the effect is, came to the end for a reason. Effects are differences within "
-        "runs or between runs of the same seeds (Student's t), or between independent runs (Welch's t). First and last "
+        "the others, of which the effect is, came to the end for a reason. Where the test names a difference that does "
+        "not matter, two rows are *level* if the whole interval lies within it. Effects are differences within runs "
+        "or between runs of the same seeds (Student's t), or between independent runs (Welch's t). First and last "
         "are the first and the last tenth of a run, or what the test says in brackets. The intervals are not corrected "
         "for the number of claims. With the runs that *would decide* an undecided claim four of five such experiments "
         "would, if effect and spread are as they were found; from few runs both are uncertain, and so is this number.",

@@ -9,6 +9,7 @@ import torch
 from neoteny import compiling
 from neoteny.compiling import CompileWarning
 from neoteny.lab.clocks import Clocks
+from neoteny.lab.graph import direct
 from neoteny.lab.in_place import InPlace
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
@@ -217,3 +218,24 @@ def test_a_torch_with_other_internals_goes_through_its_compiler(monkeypatch):
         )
     assert call([state["sum"], torch.tensor(4.0)]) == 6.0
     assert state["sum"] == 7.0
+
+
+@NEEDS_COMPILER
+def test_a_graph_that_cannot_be_joined_runs_as_loops_of_its_own(monkeypatch):
+    """TorchInductor fails on some graphs of methods; then no two operations share a loop, and a warning says so."""
+    from torch._inductor import compile_fx, config
+    from torch._inductor.exc import InductorError
+
+    inner = compile_fx.compile_fx_inner
+
+    def fails_where_it_joins(*given, **named):
+        if config.max_fusion_size > 1:
+            raise InductorError(KeyError("buf62"), None)
+        return inner(*given, **named)
+
+    monkeypatch.setattr(compile_fx, "compile_fx_inner", fails_where_it_joins)
+    x = torch.arange(6.0).reshape(2, 3)
+    with pytest.warns(CompileWarning, match=r"cannot join the operations of this graph \(KeyError: 'buf62'\)"):
+        made = direct(lambda given: [given[0].exp().sum(0)], [x])
+    assert made is not None
+    torch.testing.assert_close(made([x])[0], x.exp().sum(0))

@@ -29,7 +29,7 @@ Call = Callable[[list[Tensor]], Sequence[Tensor]]
 
 _CONTRACT = {"cpp.enable_floating_point_contract_flag": "fast"}
 """Fused multiply-add: the hardware has it, and it rounds once instead of twice."""
-_OPTIONS: Mapping[str, Any] = {
+_OPTIONS = {
     **_CONTRACT,
     # no checks of the inputs at each call
     "size_asserts": False,
@@ -39,6 +39,8 @@ _OPTIONS: Mapping[str, Any] = {
     # that the compiler knows the processor's instructions is not tried out: three times two seconds of a cold cache
     "cpp.vec_isa_ok": True,
 }
+_APART = {"max_fusion_size": 1}
+"""No two operations share a loop. In torch 2.13 some that do fail: a value that a later loop reads is not found."""
 
 
 class Graph:
@@ -92,8 +94,20 @@ def direct(function: Callable[[list[Tensor]], Sequence[Tensor]], examples: Seque
         return None
     code_folder()
     try:
+        from torch._inductor.exc import InductorError
+
         with torch.no_grad():
-            return _compiled(function, examples)
+            try:
+                return _compiled(function, examples, _OPTIONS)
+            except InductorError as error:
+                reason = f"{error}".strip().partition("\n")[0]
+                warnings.warn(
+                    f"TorchInductor of torch {torch.__version__} cannot join the operations of this graph ({reason}), "
+                    "so each is a loop of its own: the results differ by rounding, and a step takes longer.",
+                    CompileWarning,
+                    stacklevel=3,
+                )
+                return _compiled(function, examples, _OPTIONS | _APART)
     except (ImportError, AttributeError, TypeError) as error:
         warnings.warn(
             f"torch {torch.__version__} does not let a compiled graph be called directly ({error}), so calls go "
@@ -105,7 +119,9 @@ def direct(function: Callable[[list[Tensor]], Sequence[Tensor]], examples: Seque
         return None
 
 
-def _compiled(function: Callable[[list[Tensor]], Sequence[Tensor]], examples: Sequence[Tensor]) -> Call:
+def _compiled(
+    function: Callable[[list[Tensor]], Sequence[Tensor]], examples: Sequence[Tensor], options: Mapping[str, Any]
+) -> Call:
     from torch._guards import TracingContext, detect_fake_mode, tracing
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
@@ -132,7 +148,7 @@ def _compiled(function: Callable[[list[Tensor]], Sequence[Tensor]], examples: Se
     output.meta["original_output_strides"] = [value.stride() for value in values]
     fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
     mode = detect_fake_mode(fakes)
-    with config.patch(dict(_OPTIONS)), tracing(TracingContext(mode)), V.set_fake_mode(mode):
+    with config.patch(dict(options)), tracing(TracingContext(mode)), V.set_fake_mode(mode):
         made = compile_fx_inner(graph, fakes, static_input_idxs=range(len(fakes)))
     return getattr(made, "current_callable", None) or made
 

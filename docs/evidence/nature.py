@@ -68,12 +68,12 @@ COMMANDS = {
     "continual-imagenet": [
         "--scale small --runs 19 --method adam",
         "--scale small --runs 23 --method backprop --normalisation batch",
+        "--scale small --runs 21 --method cbp",
         *(
             f"--scale small --runs 5 {rest}"
             for rest in (
                 "--method backprop --grid step_size=0.02,0.005",
                 "--method backprop --step-size 0.001",
-                "--method cbp",
                 "--method l2",
                 "--method shrink-and-perturb",
                 "--method linear",
@@ -91,7 +91,10 @@ COMMANDS = {
         ),
     ],
     "slippery-ant": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
-    "slippery-half-cheetah": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
+    "slippery-half-cheetah": [
+        *(f"--scale small --runs 8 --method {name}" for name in ("backprop", "tuned-adam")),
+        *(f"--scale small --runs 5 --method {name}" for name in ("l2", "cbp")),
+    ],
 }
 
 

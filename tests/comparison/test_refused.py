@@ -53,6 +53,8 @@ USED = iter(BATCHES)
         ({"methods": "cpb"}, UnknownNameError, "'cbp'"),
         ({"methods": []}, SettingError, "methods is empty"),
         ({"methods": ["head-reset"]}, SettingError, "acts where the task changes"),
+        ({"tasks": 4}, SettingError, "no list of whole numbers"),
+        ({"tasks": [4, 8]}, SettingError, "tasks has 8, but 8 batches are used"),
         ({"methods": neoteny.L2}, SettingError, "give an instance"),
         ({"build": lambda: nn.Linear(4, 1), "methods": "cbp"}, NetworkError, "cbp: "),
         ({"stream": classes(8)}, SettingError, "does not fit to outputs (16, 1)"),

@@ -12,7 +12,15 @@ from torch.utils._pytree import tree_map_only
 
 from neoteny.checks import is_number
 from neoteny.comparison.entries import BARE, FRESH, Entry
-from neoteny.comparison.given import as_entries, check_build, check_loss, check_optimizer, name_of, usual_loss
+from neoteny.comparison.given import (
+    as_entries,
+    check_build,
+    check_loss,
+    check_optimizer,
+    check_tasks,
+    name_of,
+    usual_loss,
+)
 from neoteny.comparison.learning import Learned, Problem, Way, are_classes, learn
 from neoteny.comparison.result import Comparison
 from neoteny.comparison.stream import Batches, OwnStream
@@ -66,7 +74,8 @@ def compare(
         tuning_seeds: runs of each point.
         tuning_share: how much of the stream the points are tried on.
         fresh: how many times the reference begins anew; 0 leaves it out.
-        tasks: numbers of the batches with which a new task begins, for methods that act there; unknown by default.
+        tasks: numbers of the batches with which a new task begins, for methods that act there; unknown by default. They
+            are counted from 0, and with `last` from the first batch that is used.
         show: whether to show a bar on the terminal, after 5 seconds.
 
     Returns:
@@ -95,6 +104,7 @@ def compare(
     model = check_build(build, seeds > 1)
     step_sizes = check_optimizer(optimizer, model)
     read = OwnStream(stream, last)
+    tasks = check_tasks(tasks, len(read))
     problem = Problem(build, optimizer, read, loss or usual_loss(read.first[1]), frozenset(tasks))
     classes = _look(problem, model)
     entries: dict[str, tuple[Method, ...]] = {BARE: (), **as_entries(methods, bool(tasks))}
@@ -131,7 +141,7 @@ def compare(
             if name == BARE and fresh:
                 found.append(report(FRESH, Tuned(tuned.way, ()), anew))
     return Comparison(
-        tuple(found), read.sizes, first, anew, tuple(step_sizes), left_out, tuple(tasks),
+        tuple(found), read.sizes, first, anew, tuple(step_sizes), left_out, tasks,
         (name_of(build, "build"), name_of(optimizer, "make_optimizer")),
     )  # fmt: skip
 

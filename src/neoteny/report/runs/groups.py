@@ -15,6 +15,7 @@ import polars as pl
 
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
+from neoteny.progress import waiting
 from neoteny.registry import base_and_version
 from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
 from neoteny.report.runs.metrics import (
@@ -199,11 +200,14 @@ def load(*directories: str | Path) -> Runs:
     neoteny.errors.RunFolderError: no/such/place is not a directory: give the one that `neoteny run --out` wrote to.
     """
     frames, problems = [], []
-    for path in dict.fromkeys(path for directory in directories for path in find_folders(Path(directory))):
-        try:
-            frames.append(read_folder(path))
-        except RunFolderError as error:
-            problems.append(error)
+    folders = dict.fromkeys(path for directory in directories for path in find_folders(Path(directory)))
+    with waiting() as say:
+        for number, path in enumerate(folders, start=1):
+            try:
+                frames.append(read_folder(path))
+            except RunFolderError as error:
+                problems.append(error)
+            say(f"reading run folders: {number:,} of {len(folders):,}")
     if not frames:
         raise RunFolderError("\n".join(map(str, problems)))
     return Runs(group_frames(frames), problems)

@@ -171,7 +171,7 @@ def _then(report: Report, panel: _Panel) -> list[float]:
 def _handles(report: Report, theme: Theme) -> list[Line2D]:
     square = {"marker": "s", "markersize": 6, "linestyle": "none", "markeredgewidth": 0}
     handles = [
-        Line2D([], [], color=WELL, label="as it should be", **square),
+        Line2D([], [], color=WELL, label="no sign", **square),
         Line2D([], [], color=SIGN, label="a sign, to be watched", **square),
     ]
     if report.reference is not None:

@@ -116,7 +116,10 @@ def compare(
     n = len(read)
     first = 0 if points == 1 else max(1, round(tuning_share * n))
     if n - first < 4:
-        raise SettingError(f"compare: tuning_share = {tuning_share:g} leaves {n - first} of {n} batches to report on.")
+        raise SettingError(
+            f"compare: tuning_share = {tuning_share:g} leaves {n - first} of {n} batches to report on, too few; give a "
+            "smaller share or more batches."
+        )
     fresh = min(fresh, (n - first) // 2)
     anew = tuple(int(place) for place in np.linspace(first, n, fresh, endpoint=False))
     total = len(entries) * ((points * tuning_seeds * first if points > 1 else 0) + seeds * n) + (fresh > 0) * seeds * n
@@ -159,7 +162,8 @@ def _look(problem: Problem, model: nn.Module) -> bool:
         outputs = model(*args, **keywords)
     except Exception as error:  # whatever a user's network raises
         raise NetworkError(
-            f"compare: the network cannot take the first batch's inputs ({type(error).__name__}: {error})."
+            f"compare: the network cannot take the first batch's inputs ({type(error).__name__}: {error}); give "
+            "inputs as it takes them: a tensor, a tuple of arguments, or a dict of named ones."
         ) from error
     check_loss(problem.loss, outputs, targets.to(device))
     return are_classes(outputs, targets)

@@ -86,10 +86,15 @@ def check_optimizer(make: Any, model: nn.Module) -> list[float]:
     if not trained & {id(p) for p in model.parameters()}:
         raise SettingError(f"compare: optimizer(parameters) returned one that trains other parameters; {how}.")
     if any("lr" not in group for group in optimizer.param_groups):
-        raise SettingError("compare: the optimizer has no step size (lr) in its groups, so none can be chosen.")
+        raise SettingError(
+            "compare: the optimizer has no step size (lr) in its groups, so none can be chosen; give one that has."
+        )
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise SettingError(f"compare: {type(optimizer).__name__} needs a closure, which compare does not give.")
+        raise SettingError(
+            f"compare: {type(optimizer).__name__} needs a closure, which compare does not give; take one "
+            "whose step needs none."
+        )
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 

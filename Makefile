@@ -1,4 +1,4 @@
-# make demo | quick | test | lint | bench | gpu | overhead | docs | links | evidence | nature | leaderboard | architectures | character-stream | faults | beside-jax:
+# make demo | quick | test | lint | bench | gpu | overhead | docs | links | evidence | nature | leaderboard | architectures | wild | character-stream | faults | beside-jax:
 # each target makes .venv first, if it is missing.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(wildcard ../shared/data/unpack.py)
 CACHE := .cache/data
 
-.PHONY: demo quick test lint bench gpu overhead docs links evidence nature leaderboard architectures character-stream faults beside-jax clean
+.PHONY: demo quick test lint bench gpu overhead docs links evidence nature leaderboard architectures wild character-stream faults beside-jax clean
 
 demo: $(INSTALLED)
 	$(BIN)/neoteny demo

@@ -88,6 +88,7 @@ def test_a_curve_is_its_values():
 def test_nothing_is_claimed_before_it_is_known():
     assert describe(at(0), None) == "first steps"
     assert describe(at(10, 0.5), None) == "loss 0.500"
+    assert describe(at(10, 0.00042), None) == "loss 4.20e-04"
 
 
 def test_the_rate_forgets_the_time_spent_compiling():
@@ -137,7 +138,7 @@ def test_a_sweep_counts_its_stacks_in_a_log():
         notify(at(500_000), "digits l2 tuning")
         notify(at(1_000_000, 0.25), "digits l2 tuning")
     first, second = text.getvalue().splitlines()
-    assert first.startswith("digits cbp tuning  done  1 of 2 stacks  about 0:00 to go")
+    assert first.startswith("digits cbp tuning  done  1 of 2 stacks  about 0 h 00 min to go")
     assert second.startswith("digits l2 tuning  done  loss 0.250  2 of 2 stacks")
 
 

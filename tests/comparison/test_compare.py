@@ -9,8 +9,10 @@ from torch import nn
 
 import neoteny
 from comparison.streams import classes, dead, mlp, regression, sgd
+from neoteny.comparison.entries import Entry
 from neoteny.comparison.given import as_entries, usual_loss
 from neoteny.comparison.learning import Problem, Way, learn
+from neoteny.comparison.result import Comparison
 from neoteny.comparison.stream import OwnStream
 from neoteny.comparison.tuning import COARSE, FINE, tune
 from neoteny.methods import Method
@@ -212,6 +214,18 @@ def test_table_frame_and_figure(helped):
     assert axes.get_ylabel() == "loss"
     with pytest.raises(neoteny.errors.UnknownNameError, match="accuracy"):
         helped.figure("accuracy")
+
+
+def test_the_figure_says_which_runs_became_non_finite_and_has_no_more_bins_than_asked():
+    losses = np.ones((3, 47))
+    broken = np.where(np.arange(47) < 20, losses, np.inf)
+    entries = tuple(
+        Entry(name, Way(), values, None, 1.0)
+        for name, values in (("bare loop", losses), ("cbp", np.concatenate([broken[:2], losses[:1]])))
+    )
+    figure = Comparison(entries, (8,) * 47, 0, (), (0.1,), {}).figure(bins=24)
+    assert len(figure.axes[0].lines[0].get_xdata()) == 24
+    assert "cbp: 2 of 3 runs became non-finite" in " ".join(text.get_text() for text in figure.texts)
 
 
 @pytest.mark.parametrize("methods", ["cbp", "crelu", "c-chain", "l2+redo"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from neoteny.errors import UnknownNameError
@@ -52,6 +53,14 @@ def test_what_is_recorded_is_told_apart(group):
     assert [one.unstable for one in group.series] == [1, 1]
     (plain,) = group_frames([RunFrame(made_up.config(), made_up.metrics())])
     assert (plain.unit, plain.metrics, plain.diagnostics) == ("examples", ("loss",), ())
+
+
+def test_what_other_agents_record_of_no_layer_is_how_they_learned():
+    made = made_up.agents()
+    names = {"loss": "critic_loss", "policy_loss": "temperature", "value_loss": "distance_from_init"}
+    (group,) = group_frames([replace(made, frame=made.frame.with_columns(pl.col("metric").replace(names)))])
+    assert group.diagnostics[-2:] == ("critic_loss", "temperature")
+    assert group.measures == ("distance_from_init", "dormant_units", "srank_99", "weight_magnitude")
 
 
 def test_tables_count_steps(group):

@@ -85,3 +85,13 @@ def test_claims_name_the_runs_that_are_missing(runs):
     assert len(verdicts) == sum(len(figure.claims) for figure in ATARI_100K.figures)
     assert verdicts["Assault: DrQ gains by Hare & Tortoise, at the end"] == "not yet run"
     assert verdicts["Assault: DrQ gains by head reset, at the end"] != "not yet run"
+
+
+def test_the_figure_says_where_systems_have_other_numbers_of_games_and_runs():
+    frames = [
+        evaluated("backprop", "assault", [[1.0, 2.0]] * 3),
+        evaluated("backprop", "road_runner", [[1.0, 2.0]] * 3),
+        evaluated("head-reset", "assault", [[1.0, 2.0]] * 5),
+    ]
+    drawn = scores_figure(Runs(group_frames(frames)))
+    assert "1 to 2 tasks, 3 to 5 runs of each" in " ".join(text.get_text() for text in drawn.texts)

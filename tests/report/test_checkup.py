@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from matplotlib.colors import to_hex
@@ -38,6 +39,14 @@ def test_without_a_loss_there_is_no_panel_of_gradients():
     labels = [axes.get_label() for axes in draw(neoteny.diagnose(mlp(), INPUTS)).axes]
     assert "srank_99" in labels
     assert "gradient_norm" not in labels
+
+
+def test_saturated_units_are_shown_where_there_are_some():
+    now, then = (Report(layers(1, saturated_units=share), 9, 0.1) for share in (0.4, 0.0))
+    figure = draw(replace(now, reference=then, reference_is="a fresh copy"))
+    assert bars(figure, "saturated_units") == [(pytest.approx(0.4), SIGN.lower())]
+    assert "shares 10 points above the reference" in " ".join(text.get_text() for text in figure.texts)
+    assert "saturated_units" not in [axes.get_label() for axes in draw(then).axes]
 
 
 def layers(count: int, **values) -> tuple[LayerReport, ...]:

@@ -86,6 +86,9 @@ def test_the_figure_says_what_a_reader_has_to_know(demo):
     assert "1 of 3 runs became non-finite" in said and "n falls to 2" in said
     said = " ".join(text.get_text() for text in words(learning_curves(grid())))
     assert "none for one run" in said and "Not as far as the others: backprop (to 600,000)" in said
+    frames = [RunFrame(made_up.config(name, n), made_up.metrics(name, n)) for name, n in (("linear", 1), ("cbp", 5))]
+    said = " ".join(text.get_text() for text in words(learning_curves(group_frames(frames)[0])))
+    assert "Mean over n = 5 runs of each system (1 for linear)" in said
 
 
 def test_lines_are_the_means_and_bands_the_intervals(demo):

@@ -76,6 +76,16 @@ def test_one_page_that_needs_nothing_but_itself(tmp_path):
     assert figures == ["online-permuted-mnist-v1-small-accuracy.csv", "slowly-changing-regression-v1-paper-loss.csv"]
 
 
+def test_long_reading_and_drawing_is_told(tmp_path, monkeypatch, capsys):
+    made_up.write(tmp_path, made_up.config(), made_up.metrics(bins=4))
+    monkeypatch.setattr("neoteny.progress.bars.PATIENCE", -1.0)
+    build(tmp_path, figures=True)
+    told = capsys.readouterr().err
+    assert "reading run folders: 1 of 1" in told
+    assert "drawing slowly-changing-regression-v1, paper scale: loss" in told
+    assert "measures.pdf" in told
+
+
 def test_static_figures_where_asked(tmp_path):
     made_up.demo(tmp_path / "runs", runs=2, bins=4)
     page = build(tmp_path / "runs", out=tmp_path / "there", figures=True)

@@ -135,6 +135,14 @@ def test_a_run_still_going_is_read_from_its_parts(tmp_path):
     assert "provenance" in said
 
 
+def test_how_far_agents_are_is_said_in_steps(tmp_path):
+    made = made_up.agents(bins=2)
+    made_up.write(tmp_path, made.config, None)
+    (tmp_path / "metrics").mkdir()
+    made.frame.write_parquet(tmp_path / "metrics" / "part-00000.parquet")
+    assert read_folder(tmp_path).notes[0] == "not finished: 1 part, up to step 40,960"
+
+
 def test_parts_stand_in_for_a_truncated_file(tmp_path):
     frame = made_up.metrics(bins=4)
     made_up.write(tmp_path, made_up.config(), frame)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_every_figure_draws_from_runs_of_its_lines(tmp_path: Path, name: str, sc
         assert any(words in text for words in ("bins of", "a point every", "measured every"))
         assert drawn.axes[0].get_xlabel() == AXES[wanted.axis]
     assert ("at its own scale" in text) <= (scale == "small")
+
+
+def test_values_from_beyond_the_figures_length_are_told_where_they_have_no_place(tmp_path: Path):
+    wanted = replace(figure("nature-1b"), published={"linear": {1_000: 0.7, 3_000: 0.69}})
+    made_up.paper_runs(tmp_path, wanted, "small", runs=3, tasks=20)
+    drawn = draw(wanted, load(tmp_path))
+    diamonds = [line.get_xdata()[0] for line in drawn.axes[0].lines if line.get_marker() == "D"]
+    assert diamonds == [10.0]
+    assert "outside these axes: linear 69% after 3 k tasks" in said(drawn)
 
 
 def test_bins_are_of_50_tasks_and_bands_are_standard_errors(tmp_path: Path):

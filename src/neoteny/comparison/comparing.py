@@ -12,7 +12,15 @@ from torch.utils._pytree import tree_map_only
 
 from neoteny.checks import is_number
 from neoteny.comparison.entries import BARE, FRESH, Entry
-from neoteny.comparison.given import as_entries, check_build, check_loss, check_optimizer, name_of, usual_loss
+from neoteny.comparison.given import (
+    as_entries,
+    check_build,
+    check_loss,
+    check_optimizer,
+    check_tasks,
+    name_of,
+    usual_loss,
+)
 from neoteny.comparison.learning import Learned, Problem, Way, are_classes, learn
 from neoteny.comparison.result import Comparison
 from neoteny.comparison.stream import Batches, OwnStream
@@ -66,7 +74,8 @@ def compare(
         tuning_seeds: runs of each point.
         tuning_share: how much of the stream the points are tried on.
         fresh: how many times the reference begins anew; 0 leaves it out.
-        tasks: numbers of the batches with which a new task begins, for methods that act there; unknown by default.
+        tasks: numbers of the batches with which a new task begins, for methods that act there; unknown by default. They
+            are counted from 0, and with `last` from the first batch that is used.
         show: whether to show a bar on the terminal, after 5 seconds.
 
     Returns:
@@ -95,6 +104,7 @@ def compare(
     model = check_build(build, seeds > 1)
     step_sizes = check_optimizer(optimizer, model)
     read = OwnStream(stream, last)
+    tasks = check_tasks(tasks, len(read))
     problem = Problem(build, optimizer, read, loss or usual_loss(read.first[1]), frozenset(tasks))
     classes = _look(problem, model)
     entries: dict[str, tuple[Method, ...]] = {BARE: (), **as_entries(methods, bool(tasks))}
@@ -106,7 +116,10 @@ def compare(
     n = len(read)
     first = 0 if points == 1 else max(1, round(tuning_share * n))
     if n - first < 4:
-        raise SettingError(f"compare: tuning_share = {tuning_share:g} leaves {n - first} of {n} batches to report on.")
+        raise SettingError(
+            f"compare: tuning_share = {tuning_share:g} leaves {n - first} of {n} batches to report on, too few; give a "
+            "smaller share or more batches."
+        )
     fresh = min(fresh, (n - first) // 2)
     anew = tuple(int(place) for place in np.linspace(first, n, fresh, endpoint=False))
     total = len(entries) * ((points * tuning_seeds * first if points > 1 else 0) + seeds * n) + (fresh > 0) * seeds * n
@@ -131,7 +144,7 @@ def compare(
             if name == BARE and fresh:
                 found.append(report(FRESH, Tuned(tuned.way, ()), anew))
     return Comparison(
-        tuple(found), read.sizes, first, anew, tuple(step_sizes), left_out, tuple(tasks),
+        tuple(found), read.sizes, first, anew, tuple(step_sizes), left_out, tasks,
         (name_of(build, "build"), name_of(optimizer, "make_optimizer")),
     )  # fmt: skip
 
@@ -149,7 +162,8 @@ def _look(problem: Problem, model: nn.Module) -> bool:
         outputs = model(*args, **keywords)
     except Exception as error:  # whatever a user's network raises
         raise NetworkError(
-            f"compare: the network cannot take the first batch's inputs ({type(error).__name__}: {error})."
+            f"compare: the network cannot take the first batch's inputs ({type(error).__name__}: {error}); give "
+            "inputs as it takes them: a tensor, a tuple of arguments, or a dict of named ones."
         ) from error
     check_loss(problem.loss, outputs, targets.to(device))
     return are_classes(outputs, targets)

@@ -28,7 +28,7 @@ KNOWN = {BARE: "backprop", FRESH: "linear"}
 
 
 def draw(found: Entries, metric: str | None = None, *, bins: int = 24, theme: Theme = LIGHT) -> Figure:
-    """Draw the curves: means over the seeds in bins of equally many batches.
+    """Draw the curves: means over the seeds in bins of equally many batches; the last one may have fewer.
 
     With more than four entries only the bare loop and the best have the band of their 95% interval.
 
@@ -45,7 +45,7 @@ def draw(found: Entries, metric: str | None = None, *, bins: int = 24, theme: Th
     metric = found.metric if metric is None else metric
     if metric not in known:
         raise UnknownNameError(metric, known, "metric of this comparison")
-    each = max(1, len(found.sizes) // bins)
+    each = -(-len(found.sizes) // bins)
     starts = np.arange(0, len(found.sizes), each)
     sizes = np.asarray(found.sizes, dtype=np.float64)
     weights = np.add.reduceat(sizes, starts)
@@ -71,6 +71,12 @@ def draw(found: Entries, metric: str | None = None, *, bins: int = 24, theme: Th
         lost = draw_lines(axes, metric, curves, bands, hues)
         axes.set_xlabel(AXES["examples"])
         notes = small_print(series, curves, "t", [series[index].label for index in lost])
+        ended = {entry.name: int((~np.isfinite(entry.losses).all(axis=1)).sum()) for entry in found.entries}
+        notes += [
+            f"{name}: {runs} of {found.seeds} runs became non-finite; from there the mean is over the others."
+            for name, runs in ended.items()
+            if runs
+        ]
         if many:
             notes.append(f"Only the {BARE}{f' and {found.best}' * (found.best != BARE)} with a band.")
         if found.first:

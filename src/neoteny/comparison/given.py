@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from operator import index
 from typing import Any, cast
 
 import torch
@@ -16,7 +17,10 @@ from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, refuse_impossible
 from neoteny.registry.ranking import RANKING, SHORT_LIST, WITH_TASKS
 
-__all__ = ["Loss", "as_entries", "check_build", "check_loss", "check_optimizer", "name_of", "seeded", "usual_loss"]
+__all__ = [
+    "Loss", "as_entries", "check_build", "check_loss", "check_optimizer", "check_tasks", "name_of", "seeded",
+    "usual_loss",
+]  # fmt: skip
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -82,11 +86,32 @@ def check_optimizer(make: Any, model: nn.Module) -> list[float]:
     if not trained & {id(p) for p in model.parameters()}:
         raise SettingError(f"compare: optimizer(parameters) returned one that trains other parameters; {how}.")
     if any("lr" not in group for group in optimizer.param_groups):
-        raise SettingError("compare: the optimizer has no step size (lr) in its groups, so none can be chosen.")
+        raise SettingError(
+            "compare: the optimizer has no step size (lr) in its groups, so none can be chosen; give one that has."
+        )
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise SettingError(f"compare: {type(optimizer).__name__} needs a closure, which compare does not give.")
+        raise SettingError(
+            f"compare: {type(optimizer).__name__} needs a closure, which compare does not give; take one "
+            "whose step needs none."
+        )
     return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+def check_tasks(tasks: Any, batches: int) -> tuple[int, ...]:
+    """Refuse what are no numbers of batches that are used: methods would wait for such a change of task in vain.
+
+    Raises:
+        SettingError: so it is.
+    """
+    cure = f"give numbers of batches from 0 to {batches - 1}, those with which a task begins"
+    try:
+        found = tuple(index(task) for task in tasks)
+    except TypeError as error:
+        raise SettingError(f"compare: tasks = {shown(tasks)} is no list of whole numbers; {cure}.") from error
+    if beyond := [task for task in found if not 0 <= task < batches]:
+        raise SettingError(f"compare: tasks has {beyond[0]}, but {batches} batches are used; {cure}.")
+    return found
 
 
 def as_entries(methods: Any, tasks: bool) -> dict[str, tuple[Method, ...]]:

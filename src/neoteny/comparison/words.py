@@ -30,7 +30,7 @@ def _verdict(found: Entries) -> list[str]:
         if good:
             lead = max(good, key=lambda name: found.sign * found.against_bare[name].mean)
             one = found.against_bare[lead]
-            told.append(f"The nearest to it is {lead}: {_gap(found, lead)}, p = {one.p:.2g}; more seeds may tell.")
+            told.append(f"The best of them is {lead}: {_gap(found, lead)}, p = {one.p:.2g}; more seeds may tell.")
         return told
     told = [f"{found.best} is better than the bare loop: {_gap(found, found.best)}."]
     if found.level:

@@ -70,7 +70,8 @@ def describe(progress: Progress, rate: float | None) -> str:
         words.append(f"{rate * progress.runs:,.0f} {progress.unit}/s")
         words.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} to go")
     if not math.isnan(progress.value):
-        words.append(f"{progress.metric} {progress.value:.3f}")
+        small = 0 < abs(progress.value) < 0.01  # three decimals would show 0.000
+        words.append(f"{progress.metric} {progress.value:{'.2e' if small else '.3f'}}")
     return "  ".join(filter(None, words))
 
 
@@ -78,14 +79,14 @@ def time_left(done: float, left: float, seconds: float) -> str:
     """How long the rest takes at the speed so far, in hours and minutes.
 
     >>> time_left(done=25, left=75, seconds=60)
-    'about 0:03 to go'
+    'about 0 h 03 min to go'
     >>> time_left(done=0, left=75, seconds=60)
     ''
     """
     if not done:
         return ""
     minutes = round(left * seconds / done / 60)
-    return f"about {minutes // 60}:{minutes % 60:02d} to go"
+    return f"about {minutes // 60} h {minutes % 60:02d} min to go"
 
 
 @contextmanager

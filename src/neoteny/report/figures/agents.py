@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,8 +37,8 @@ def draw_table(table: AgentsTable, theme: Theme = LIGHT) -> Figure:
         legend, height = fit_legend(figure, handles, WIDTH - 2 * EDGE)
         ran = [row for row in table.rows if row.runs]
         note = (
-            f"{table.title}, {table.step:,} steps: {max(row.tasks for row in ran)} tasks, "
-            f"{min(row.runs for row in ran)} runs of each; {interval_name('stratified')}."
+            f"{table.title}, {table.step:,} steps: {_span(row.tasks for row in ran)} tasks, "
+            f"{_span(row.runs for row in ran)} runs of each; {interval_name('stratified')}."
             f"{f' Published: {table.published}.' * bool(table.published)}"
         )
         small = wrap(figure, note, WIDTH - 2 * EDGE)
@@ -60,3 +61,9 @@ def draw_table(table: AgentsTable, theme: Theme = LIGHT) -> Figure:
         axes.tick_params(axis="y", length=0)
         footnote(figure, small, footnote_height(small) + EDGE / 2, theme.muted)
     return figure
+
+
+def _span(numbers: Iterable[int]) -> str:
+    """From the least to the greatest, or the one that all are."""
+    found = sorted(set(numbers))
+    return f"{found[0]} to {found[-1]}" if len(found) > 1 else str(found[0])

@@ -46,6 +46,7 @@ _SIGN = {symptom.measure: symptom for symptom in SYMPTOMS}
 PANELS = (
     _Panel("dormant_units", "dormant_units\nshare of units", "share", _SIGN["dormant_units"]),
     _Panel("dormant_score", "dormant_score\nshare of units", "share", _SIGN["dormant_score"]),
+    _Panel("saturated_units", "saturated_units\nshare of units", "share", _SIGN["saturated_units"]),
     _Panel("srank_99", "srank_99\ndirections", "count", _SIGN["srank_99"]),
     _Panel("weight_growth", "weight growth\ntimes", "ratio", _SIGN["weight_magnitude"]),
     _Panel("gradient_norm", "gradient_norm\nlog scale", "log", _SIGN["gradient_norm"]),
@@ -61,7 +62,7 @@ def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
 
     >>> draw(neoteny.diagnose(model, probe_inputs))  # doctest: +SKIP
     """
-    panels = [panel for panel in PANELS if any(getattr(layer, panel.measure) is not None for layer in report.layers)]
+    panels = [panel for panel in PANELS if _has(report, panel.measure)]
     names = [short(layer.layer) for layer in report.layers]
     lines = [f"Check-up on {report.examples:,} examples, {report.units:,} hidden units"]
     notes = _notes(report)
@@ -93,6 +94,12 @@ def draw(report: Report, *, theme: Theme = LIGHT) -> Figure:
             axes.set_ylim(len(names) - 0.4, -0.6)
         footnote(figure, small, footnote_height(small) + EDGE / 2, theme.muted)
     return figure
+
+
+def _has(report: Report, measure: str) -> bool:
+    """Whether there is a panel: of saturated units only where there are some, as most activations have no bounds."""
+    values = [getattr(layer, measure) for layer in report.layers]
+    return any(values) if measure == "saturated_units" else any(value is not None for value in values)
 
 
 def _bars(axes: Axes, panel: _Panel, report: Report, theme: Theme, size: float) -> None:
@@ -164,7 +171,7 @@ def _then(report: Report, panel: _Panel) -> list[float]:
 def _handles(report: Report, theme: Theme) -> list[Line2D]:
     square = {"marker": "s", "markersize": 6, "linestyle": "none", "markeredgewidth": 0}
     handles = [
-        Line2D([], [], color=WELL, label="as it should be", **square),
+        Line2D([], [], color=WELL, label="no sign", **square),
         Line2D([], [], color=SIGN, label="a sign, to be watched", **square),
     ]
     if report.reference is not None:
@@ -177,7 +184,7 @@ def _handles(report: Report, theme: Theme) -> list[Line2D]:
 def _notes(report: Report) -> list[str]:
     """The small print: when a bar is coloured, what was guessed, and the direct measure."""
     notes = [
-        f"A sign: shares {DORMANT_RISE:.0%} above the reference, a rank of at most {RANK_FALL:.0%} of it, "
+        f"A sign: shares {100 * DORMANT_RISE:g} points above the reference, a rank of at most {RANK_FALL:.0%} of it, "
         f"weights {WEIGHT_GROWTH:g} times as large, no gradient at all."
     ]
     if any(layer.guessed for layer in report.layers):

@@ -188,9 +188,10 @@ def small_print(
     elif len(counts) == 1:
         who = f"Mean over n = {counts[0]} runs{' of each system' * (len(series) > 1)}; band: {interval_name(kind)}"
     else:
-        usual = max(counts, key=lambda n: sum(one.runs == n for one in series))
+        usual = max(counts, key=lambda n: (sum(one.runs == n for one in series), n))
         others = (f"{one.runs} for {one.label}" for one in series if one.runs != usual)
-        who = f"Mean over n = {usual} runs of each system ({', '.join(others)}); band: {interval_name(kind)}"
+        runs = f"{usual} run{'s' * (usual > 1)}"
+        who = f"Mean over n = {runs} of each system ({', '.join(others)}); band: {interval_name(kind)}"
         who += ", none for one run" * (1 in counts)
     notes = [f"{who}{binned}."]
     for one in series:

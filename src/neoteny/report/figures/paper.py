@@ -177,7 +177,8 @@ def _mark(axes: Axes, figure: PaperFigure, group: Group, hues: Sequence[str], th
     own = group.scale == "paper"
     # At another scale the values may lie far from the curves, which are not squeezed to make room for them.
     room = np.inf if own else (high - low) / 2
-    shown = [mark for mark in known if low - room <= mark[2] <= high + room]
+    longest = np.inf if own else figure.length  # beyond it there is no share of the run
+    shown = [mark for mark in known if low - room <= mark[2] <= high + room and mark[1] <= longest]
     pad = 0.04 * (high - low)
     if shown:
         low = min(low, min(y for _, _, y in shown) - pad)

@@ -114,7 +114,7 @@ def alone(config: RunConfig, run: int, path: str) -> RunConfig:
     if not isinstance(config.problem, OnlineBenchmark):
         raise SettingError(
             f"{path} is a run of {config.benchmark}, which does not learn from a stream online: its network cannot be "
-            "filmed."
+            "filmed; film an agent, or a run of a stream such as drifting-features."
         )
     if isinstance(run, bool) or not isinstance(run, int) or not 0 <= run < config.runs:
         raise SettingError(f"run = {run!r}: {path} has {config.runs}, give a number from 0 to {config.runs - 1}.")
@@ -134,11 +134,14 @@ def require_drawable(learner: Learner, path: str) -> None:
     chained = all(after[1] == before[0] for before, after in pairwise(shapes))
     others = [value for value in learner.weights().values() if value.dim() > 3]
     if not found or others or not chained or len(learner.network.layers) != len(found) - 1:
-        raise SettingError(f"the network of {path} is no chain of linear layers: it cannot be drawn.")
+        raise SettingError(
+            f"the network of {path} is no chain of linear layers: it cannot be drawn; film a run of one that is."
+        )
     largest = max(max(shape) for shape in shapes)
     if largest > MOST_UNITS:
         raise SettingError(
-            f"the network of {path} has a layer of {largest} units or inputs: up to {MOST_UNITS} can be drawn."
+            f"the network of {path} has a layer of {largest} units or inputs: up to {MOST_UNITS} can be drawn; film "
+            "a run of a smaller one."
         )
 
 

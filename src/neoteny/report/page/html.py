@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from neoteny.progress import waiting
 from neoteny.report.figures.curves import AXES, learning_curves
 from neoteny.report.figures.fresh import WORDS
 from neoteny.report.figures.panels import measures, sheets
@@ -76,7 +77,9 @@ def build(
     directory = Path(runs_dir)
     to = directory if out is None else Path(out)
     runs = load(directory)
-    sections = [_Section(group, directory, to, bin_size, interval).html(figures, len(runs) == 1) for group in runs]
+    with waiting() as say:
+        made = (_Section(group, directory, to, bin_size, interval, say) for group in runs)
+        sections = [section.html(figures, len(runs) == 1) for section in made]
     return write(to / "report.html", _page(directory, runs, sections).encode())
 
 
@@ -118,18 +121,40 @@ def _part(name: str) -> str:
 
 
 class _Section:
-    """The part of the page about one group."""
+    """The part of the page about one group; `say` is told what it is at."""
 
-    def __init__(self, group: Group, directory: Path, to: Path, bin_size: int | None, interval: Kind):
+    def __init__(
+        self,
+        group: Group,
+        directory: Path,
+        to: Path,
+        bin_size: int | None,
+        interval: Kind,
+        say: Callable[[str], None] = lambda text: None,
+    ):
         self.group, self.directory, self.to, self.bin_size = group, directory, to, bin_size
         self.interval: Kind = interval
+        self.say = say
         self.slug = _slug(group)
-        self.tables = [final_table(group, metric, interval=interval) for metric in group.metrics]
+        self.tables = [final_table(group, metric, interval=interval) for metric in self._each_of(group.metrics)]
         self.base = reference(group, self.tables[0]) if self.tables else 0
         base = group.series[self.base]
         self.alike = [place for place, one in enumerate(group.series) if same_stream(one, base)]
         self.found = [self._compared(table) for table in self.tables]
         self.looks = charts.looks(group)
+
+    def _each_of(self, metrics: Iterable[str]) -> Iterator[str]:
+        """The metrics one by one, each said."""
+        for metric in metrics:
+            self.say(f"drawing {self.group.title}: {in_words(metric)}")
+            yield metric
+
+    def _charts(self, metrics: Iterable[str], bin_size: int | None = None) -> list[charts.Chart]:
+        return [
+            one
+            for metric in self._each_of(metrics)
+            for one in charts.charts(self.group, [metric], self.interval, bin_size)
+        ]
 
     def html(self, figures: bool, alone: bool) -> str:
         """Headings, sentences, charts, tables, then what is folded."""
@@ -170,9 +195,9 @@ class _Section:
     def _board(self, unfolded: bool) -> str:
         """The charts and what steers them; those of measures are folded where the page has several sections."""
         group = self.group
-        curves = charts.charts(group, group.metrics, self.interval, self.bin_size)
-        sections = [("What was measured on the networks", charts.charts(group, group.measures, self.interval))]
-        sections.append(("How the agents learned", charts.charts(group, group.diagnostics, self.interval)))
+        curves = self._charts(group.metrics, self.bin_size)
+        sections = [("What was measured on the networks", self._charts(group.measures))]
+        sections.append(("How the agents learned", self._charts(group.diagnostics)))
         first, shown = self._first(), [*curves, *(one for _, part in sections for one in part)]
         if not shown:
             return ""
@@ -268,7 +293,7 @@ class _Section:
         group, place = self.group, self.to / "figures"
         drawn = {
             _file_name(metric): learning_curves(group, metric, bin_size=self.bin_size, interval=self.interval)
-            for metric in group.metrics
+            for metric in self._each_of(group.metrics)
         }
         for kind, recorded, what in (
             ("measures", group.measures, "measured every"),
@@ -277,10 +302,11 @@ class _Section:
             portions = sheets(group, recorded)
             for number, names in enumerate(portions, start=1):
                 suffix = f"-{number}" * (len(portions) > 1)
-                drawn[f"{kind}{suffix}"] = measures(group, names, interval=self.interval, what=what)
+                drawn[f"{kind}{suffix}"] = measures(group, [*self._each_of(names)], interval=self.interval, what=what)
         made = []
         for name, figure in drawn.items():
             for kind in ("png", "pdf"):
+                self.say(f"drawing {group.title}: {name}.{kind}")
                 path = write(place / f"{self.slug}-{name}.{kind}", render(figure, kind))
                 made.append(_link(path, path.name.removeprefix(f"{self.slug}-")))
         return made

@@ -12,10 +12,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
+from neoteny import registry
 from neoteny.errors import RunFolderError
 from neoteny.lab.folder import require_unchanged
 from neoteny.lab.former_names import METRICS, SCHEMA, brought_up_to_date
@@ -24,7 +25,9 @@ from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.progress import waiting
 from neoteny.report.runs.metrics import EPISODES
 
-__all__ = ["UNFINISHED", "RunFrame", "find_folders", "read_folder"]
+__all__ = ["UNFINISHED", "RunFrame", "Unit", "find_folders", "read_folder"]
+
+Unit = Literal["examples", "steps"]
 
 UNFINISHED = "not finished"  # the beginning of the note on a run that has not come to its end
 
@@ -51,6 +54,11 @@ class RunFrame:
     def benchmark(self) -> str:
         """Id of the benchmark, with its version."""
         return str(self.config["benchmark"])
+
+    @property
+    def unit(self) -> Unit:
+        """What `step` counts."""
+        return _unit(self.config)
 
     @property
     def scale(self) -> str:
@@ -120,7 +128,7 @@ def read_folder(path: Path) -> RunFrame:
         remarks.append("no provenance.json: where it was run is not known")
     except (OSError, ValueError) as error:
         remarks.append(f"provenance.json cannot be read ({_brief(error)})")
-    frame, notes = _read_metrics(path, provenance)
+    frame, notes = _read_metrics(path, provenance, _unit(config))
     notes += remarks
     frame = frame.filter(pl.col("run").is_between(0, int(config["runs"]) - 1))
     return RunFrame(config, frame, path, provenance, tuple(notes))
@@ -152,7 +160,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_metrics(path: Path, provenance: Mapping[str, Any]) -> tuple[pl.DataFrame, list[str]]:
+def _unit(config: Mapping[str, Any]) -> Unit:
+    entry = registry.BENCHMARKS.get(str(config.get("benchmark", "")))
+    return "steps" if entry and entry.kind == "agents" else "examples"
+
+
+def _read_metrics(path: Path, provenance: Mapping[str, Any], unit: Unit) -> tuple[pl.DataFrame, list[str]]:
     """The finished file if it can be read, else the parts of a run still going, and what there is to say."""
     notes: list[str] = []
     whole, parts = path / "metrics.parquet", sorted((path / "metrics").glob("part-*.parquet"))
@@ -176,7 +189,8 @@ def _read_metrics(path: Path, provenance: Mapping[str, Any]) -> tuple[pl.DataFra
             f"was killed before it did. Wait for it, or `neoteny resume {path}`."
         )
     frame = _tidy(pl.concat(frames))
-    notes.append(f"{UNFINISHED}: {len(frames)} part{'s' * (len(frames) > 1)}, up to example {frame['step'].max():,}")
+    end = f"up to {unit.removesuffix('s')} {frame['step'].max():,}"
+    notes.append(f"{UNFINISHED}: {len(frames)} part{'s' * (len(frames) > 1)}, {end}")
     return frame, notes
 
 

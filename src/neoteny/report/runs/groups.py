@@ -15,9 +15,18 @@ import polars as pl
 
 from neoteny.errors import RunFolderError, UnknownNameError
 from neoteny.lab.recorder import COLUMNS, SORT
+from neoteny.progress import waiting
 from neoteny.registry import base_and_version
 from neoteny.report.runs.folders import RunFrame, find_folders, read_folder
-from neoteny.report.runs.metrics import DIAGNOSTICS, EVALUATION, EVENTS, RETURN, is_beside, is_performance
+from neoteny.report.runs.metrics import (
+    DIAGNOSTICS,
+    EVALUATION,
+    EVENTS,
+    OF_ALL_WEIGHTS,
+    RETURN,
+    is_beside,
+    is_performance,
+)
 from neoteny.report.runs.series import Series, Unit, pick_runs, settings_of
 from neoteny.report.runs.settings import differing, format_number
 from neoteny.report.runs.tidy import as_pandas, tidy
@@ -85,8 +94,12 @@ class Group:
 
     @property
     def diagnostics(self) -> tuple[str, ...]:
-        """How the learning of agents went: losses, entropy, and how much an update changes the policy."""
-        return tuple(name for name in DIAGNOSTICS if name in self._recorded) if self.unit == "steps" else ()
+        """How the learning of agents went: losses, entropy, temperature, and all else that is recorded of no layer."""
+        if self.unit != "steps":
+            return ()
+        layered = {name for one in self.series for name in one.frame.filter(pl.col("layer") != "")["metric"].unique()}
+        others = self._recorded - {*DIAGNOSTICS, *self.metrics, *self._others, *layered, *OF_ALL_WEIGHTS}
+        return tuple(name for name in (*DIAGNOSTICS, *sorted(others)) if name in self._recorded)
 
     @property
     def sources(self) -> tuple[RunFrame, ...]:
@@ -187,11 +200,14 @@ def load(*directories: str | Path) -> Runs:
     neoteny.errors.RunFolderError: no/such/place is not a directory: give the one that `neoteny run --out` wrote to.
     """
     frames, problems = [], []
-    for path in dict.fromkeys(path for directory in directories for path in find_folders(Path(directory))):
-        try:
-            frames.append(read_folder(path))
-        except RunFolderError as error:
-            problems.append(error)
+    folders = dict.fromkeys(path for directory in directories for path in find_folders(Path(directory)))
+    with waiting() as say:
+        for number, path in enumerate(folders, start=1):
+            try:
+                frames.append(read_folder(path))
+            except RunFolderError as error:
+                problems.append(error)
+            say(f"reading run folders: {number:,} of {len(folders):,}")
     if not frames:
         raise RunFolderError("\n".join(map(str, problems)))
     return Runs(group_frames(frames), problems)

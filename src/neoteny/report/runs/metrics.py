@@ -10,6 +10,7 @@ __all__ = [
     "EVALUATION",
     "EVENTS",
     "FRESH",
+    "OF_ALL_WEIGHTS",
     "OWN",
     "RETURN",
     "direction",
@@ -29,7 +30,9 @@ EPISODES = frozenset({"episode_reward", "episode_length", "episode_unstable"})
 EVENTS = EPISODES | {"non_finite"}
 """Recorded when they happen, not at set steps: they make no curves."""
 DIAGNOSTICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "weight_change")
-"""How the learning of agents went."""
+"""How the learning of agents went; further metrics of a whole agent follow them."""
+OF_ALL_WEIGHTS = frozenset({"distance_from_init", "hessian_rank"})
+"""Measures of a network that are no layer's."""
 
 FRESH, OWN = "fresh_", "task_"
 """Before the name of a metric: that of a network which began anew at a task, and the run's own over the same task."""
@@ -65,10 +68,11 @@ def direction(metric: str) -> int:
 def is_share(metric: str) -> bool:
     """Whether a metric is a share, shown in per cent.
 
-    >>> [is_share(name) for name in ("accuracy", "dead_units", "loss")]
-    [True, True, False]
+    >>> [is_share(name) for name in ("accuracy", "dead_units", "saturated_units", "critic_bounded", "loss")]
+    [True, True, True, True, False]
     """
-    return metric.endswith(("accuracy", "_share", "_fraction")) or metric.startswith(("dead_units", "dormant_"))
+    ends = metric.endswith(("accuracy", "_share", "_fraction", "bounded"))
+    return ends or metric.startswith(("dead_units", "dormant_", "saturated_units"))
 
 
 WORDS = {
@@ -78,6 +82,7 @@ WORDS = {
     "approx_kl": "KL divergence",
     "td_error": "TD error",
     "weight_magnitude": "mean |weight|",
+    "bounded": "shortened steps",
 }
 """Names that do not read well with spaces for underscores alone."""
 

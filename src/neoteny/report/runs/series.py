@@ -9,16 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from neoteny import registry
 from neoteny.lab.recorder import SORT, by_run
 from neoteny.report.runs.curve import Curve, rebin, spacing
-from neoteny.report.runs.folders import UNFINISHED, RunFrame
+from neoteny.report.runs.folders import UNFINISHED, RunFrame, Unit
 from neoteny.report.runs.metrics import layer_order
 from neoteny.report.runs.settings import flatten
 
 __all__ = ["Axis", "Series", "Unit", "curve_of", "pick_runs", "settings_of"]
 
-Unit = Literal["examples", "steps"]
 Axis = Literal["examples", "steps", "tasks", "classes"]
 
 
@@ -52,8 +50,7 @@ class Series:
     @property
     def unit(self) -> Unit:
         """What `step` counts."""
-        entry = registry.BENCHMARKS.get(self.sources[0].config.get("benchmark", ""))
-        return "steps" if entry and entry.kind == "agents" else "examples"
+        return self.sources[0].unit
 
     @property
     def finished(self) -> bool:

@@ -151,5 +151,5 @@ def test_bad_settings_are_refused():
         flights(delay=400)
     with pytest.raises(SettingError, match="horizon = 168"):
         ElectricityDemand(DEMAND, [0], horizon=168)
-    with pytest.raises(SettingError, match="more than a week"):
+    with pytest.raises(SettingError, match="more than 216 hours"):
         ElectricityDemand(DEMAND[:170], [0])

@@ -101,6 +101,39 @@ def test_the_network_itself_stays_and_so_do_layers_of_the_same_shape():
         assert drawn_anew != (value.shape == before[name].shape and torch.equal(value, before[name])), name
 
 
+def narrowed(weights, initialisers=None):
+    """The last weight of a chain with such hidden weights, at its new size."""
+    net = nn.Sequential(nn.Linear(40, 60), nn.ReLU(), nn.Linear(60, 60), nn.ReLU(), nn.Linear(60, 2))
+    for layer in (net[0], net[2]):
+        weights(layer.weight)
+    if initialisers is not None:
+        net.initialisers = {f"{n}.weight": initialisers for n in (0, 2)}
+    return double(net, torch.zeros(1, 40), Rectifiers)[2].weight.detach()
+
+
+def test_weights_by_a_function_are_drawn_by_it_at_another_size():
+    weight = narrowed(nn.init.orthogonal_, nn.init.orthogonal_)
+    assert weight.shape[0] < 60
+    assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
+
+
+def test_sparse_weights_stay_sparse_at_another_size():
+    weight = narrowed(lambda weight: nn.init.sparse_(weight, 0.9))
+    assert weight.shape[0] < 60
+    assert float((weight == 0).double().mean()) == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_mean_of_weights_stays_at_another_size():
+    drawn = Initialiser("normal", 0.05, mean=0.3)
+    assert float(narrowed(drawn.fill_, drawn).mean()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_orthogonal_weights_stay_so_at_another_size():
+    new = double(MLP(40, [60, 60], 2, initialisation="orthogonal"), torch.zeros(1, 40), Rectifiers)
+    weight = new.layers[2].weight.detach()
+    assert torch.allclose(weight @ weight.T, 2 * torch.eye(len(weight)), atol=1e-4)
+
+
 @pytest.mark.parametrize("scheme", ["kaiming_uniform", "xavier", "lecun", "default"])
 def test_new_weights_are_drawn_as_those_of_a_network_of_that_size(scheme):
     new = double(MLP(40, [60, 60], 2, initialisation=scheme), torch.zeros(1, 40), Rectifiers)

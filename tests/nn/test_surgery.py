@@ -17,7 +17,7 @@ import neoteny
 from neoteny.errors import NetworkError
 from neoteny.lab.building import seeded
 from neoteny.methods import WithCReLU, WithDeepFourier, WithDropout, WithIntervalDropout, WithLayerNorm, WithSmoothLeaky
-from neoteny.nn import MLP, ContinualImageNetNet
+from neoteny.nn import MLP, ContinualImageNetNet, MinAtarNet
 from neoteny.nn.activation_modules import CReLU as Rectifiers
 from neoteny.nn.activation_modules import IntervalDropout as Intervals
 from neoteny.nn.activation_modules import SinCos, SmoothLeakyReLU
@@ -99,6 +99,19 @@ def test_the_network_itself_stays_and_so_do_layers_of_the_same_shape():
     for name, value in new.state_dict().items():
         drawn_anew = name.rpartition(".")[0] in resized
         assert drawn_anew != (value.shape == before[name].shape and torch.equal(value, before[name])), name
+
+
+@pytest.mark.parametrize(
+    "net",
+    [MLP(20, [64, 64], 3, normalisation="plain_layer"), MinAtarNet(4, 3, hidden=32)],
+    ids=["perceptron", "convolutions"],
+)
+def test_norms_without_gains_follow(net):
+    x = torch.rand(5, 20 if isinstance(net, MLP) else 400)
+    new = double(net, x, Rectifiers)
+    assert new(x).shape == (5, 3)
+    sizes = [module.normalized_shape for module in new.modules() if isinstance(module, nn.LayerNorm)]
+    assert sizes and all(size not in ((64,), (32,)) for size in sizes)
 
 
 def narrowed(weights, initialisers=None):

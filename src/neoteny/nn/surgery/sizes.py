@@ -95,12 +95,13 @@ def shapes_at(module: nn.Module, channels: int, inputs: int, outputs: int | None
     return {"weight": tuple(sizes)} | ({"bias": (sizes[known.outputs],)} if "bias" in shapes else {})
 
 
-def set_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], inputs: int) -> None:
+def set_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], channels: int, inputs: int) -> None:
     """Give a layer or norm tensors of these shapes, a norm's as new ones begin; a layer's are empty.
 
     Args:
         module: the layer or norm; it is changed.
         shapes: what `shapes_at` gave.
+        channels: as for `size_of`.
         inputs: its inputs or channels.
     """
     for name, shape in shapes.items():
@@ -119,7 +120,9 @@ def set_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], inputs:
             module.num_channels = inputs
             module.reset_parameters()
         case nn.LayerNorm() | nn.RMSNorm():
-            module.normalized_shape = shapes["weight"]
+            whole = list(module.normalized_shape)  # one without gains has it as well
+            whole[channels] = inputs
+            module.normalized_shape = tuple(whole)
             module.reset_parameters()
 
 

@@ -114,6 +114,24 @@ def test_norms_without_gains_follow(net):
     assert sizes and all(size not in ((64,), (32,)) for size in sizes)
 
 
+@pytest.mark.parametrize("by_place", [True, False])
+def test_a_function_that_is_told_the_mode_goes_on_being_told(by_place):
+    class Random(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 50), nn.Linear(50, 1)
+
+        def forward(self, x):
+            h = self.first(x)
+            h = F.rrelu(h, 0.1, 0.9, self.training) if by_place else F.rrelu(h, 0.1, 0.9, training=self.training)
+            return self.last(h)
+
+    x = torch.randn(4, 3)
+    new = neoteny.prepare(Random(), WithLayerNorm(), x)
+    assert not torch.equal(new.train()(x), new(x))
+    assert torch.equal(new.eval()(x), new(x))
+
+
 def narrowed(weights, initialisers=None):
     """The last weight of a chain with such hidden weights, at its new size."""
     net = nn.Sequential(nn.Linear(40, 60), nn.ReLU(), nn.Linear(60, 60), nn.ReLU(), nn.Linear(60, 2))

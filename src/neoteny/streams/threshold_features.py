@@ -113,7 +113,8 @@ class ThresholdFeatures(Stream):
 
     def fired(self, x: np.ndarray, incoming: np.ndarray) -> np.ndarray:
         """Which units fire, [..., n], for bits [..., m] and input weights [n, m]."""
-        return x @ incoming.T > self.beta * self.inputs - (incoming < 0).sum(-1)
+        threshold = round(self.beta * self.inputs, 9)  # 0.29 * 100 is a little less than 29
+        return x @ incoming.T > threshold - (incoming < 0).sum(-1)
 
     def present(self, step: int) -> bool:
         """Whether the features that do not stay take part in a step."""

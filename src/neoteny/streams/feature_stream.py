@@ -98,7 +98,8 @@ class FeatureStream(Stream):
 
         start, stop = start + self.first, stop + self.first
         pair = (self.features(start, stop), self._targets[start:stop, None])
-        tensors = (torch.from_numpy(np.array(each)) for each in pair)  # copies: what is handed out is the caller's
+        # copies, since what is handed out is the caller's; moved before they are repeated for each run
+        tensors = (torch.from_numpy(np.array(each)).to(self.device) for each in pair)
         inputs, targets = (each[None, :, None].expand(self.runs, -1, -1, -1) for each in tensors)
         return inputs, targets
 

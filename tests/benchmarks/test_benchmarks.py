@@ -241,6 +241,9 @@ def test_bad_settings_are_refused_with_their_value(cls, setting, value):
         ("incremental-cifar100", "drops", (0.5, 1.0)),
         ("incremental-cifar100", "drop_factor", 0.0),
         ("incremental-cifar100", "side", 12),
+        ("flights", "airports", -1),
+        ("electricity", "delay", 0),
+        ("electricity", "delay", 168),
         ("ant", "gamma", 1.5),
         ("ant", "optimizer", Muon()),
         ("ant", "rollout_steps", 1_000),
@@ -258,6 +261,17 @@ def test_bad_settings_are_refused_with_their_value(cls, setting, value):
 def test_bad_settings_of_its_own_are_refused(name, setting, value):
     with pytest.raises(SettingError, match=setting):
         registry.benchmark(name).load()(**{setting: value})
+
+
+@pytest.mark.parametrize("name", ["trainability", "continual-imagenet", "warm-start", "generalisability"])
+def test_a_batch_norm_of_single_examples_is_refused(name):
+    with pytest.raises(SettingError, match="normalisation = 'batch'.*batch_size = 1"):
+        registry.benchmark(name).load()(normalisation="batch", batch_size=1)
+
+
+def test_a_vision_transformer_s_patches_have_pixels():
+    with pytest.raises(SettingError, match="side = 4"):
+        registry.benchmark("warm-start").load()(network="vit", side=4)
 
 
 def test_the_paper_s_schedules():

@@ -17,7 +17,7 @@ from neoteny import compiling
 from neoteny.errors import NetworkError, SettingError
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import Evaluation, Objective, Phase, Slow, examples
-from neoteny.methods import L2, ContinualBackprop, FullReset, SelfDistillation, WithLayerNorm
+from neoteny.methods import L2, ContinualBackprop, FullReset, HeadReset, SelfDistillation, WithLayerNorm
 from neoteny.nn.networks import Networks
 from neoteny.optim import SGD, Adam, TraceSGD
 from neoteny.optim.signals import SIGNALS
@@ -362,6 +362,25 @@ def test_units_that_are_one_networks_output_are_not_made_new():
     found = find_each(networks, {"encoder": torch.zeros(B, S), "critic": torch.zeros(B, S)})
     assert [layer.name for layer in found.layers] == ["encoder.0", "critic.head.0", "critic.head.2"]
     assert "another network shares the layer" in found.skipped["encoder.2"]
+
+
+def test_a_heads_weights_that_another_module_has_too_are_known():
+    """A reset of the head would reset that module as well, so it is refused."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.middle, self.last = nn.Linear(S, WIDTH), nn.Linear(WIDTH, S), nn.Linear(S, WIDTH)
+            self.last.weight = self.first.weight
+
+        def forward(self, states):
+            return self.last(torch.relu(self.middle(torch.relu(self.first(states)))))
+
+    networks, states = Networks({"actor": Tied(), "critic": mlp(S, 1)}), torch.zeros(B, S)
+    found = find_each(networks, {"actor": states, "critic": states}, allow_none=True)
+    assert found.shared == {"actor.first.weight": "actor.last.weight"}
+    with pytest.raises(NetworkError, match="as well, so a reset of the head"):
+        HeadReset().init(found, {})
 
 
 def test_networks_without_hidden_units_are_refused_where_methods_need_some():

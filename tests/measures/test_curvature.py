@@ -58,3 +58,14 @@ def test_a_network_that_has_diverged_has_no_rank(scale):
     with torch.no_grad():
         net[0].weight.mul_(scale)
     assert hessian_rank(net, torch.randn(6, 5)).isnan()
+
+
+def test_a_network_in_training_is_measured_as_in_evaluation_and_stays_as_it_is():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(0.5), nn.Linear(7, 4))
+    x = torch.randn(6, 5)
+    expected = hessian_rank(net.eval(), x)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert torch.equal(hessian_rank(net.train(), x), expected)
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -133,6 +133,15 @@ def test_it_warns_once_a_layer():
         monitor.step()
 
 
+def test_weights_that_begin_at_zero_are_finite():
+    net = mlp()
+    nn.init.zeros_(net[2].weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PlasticityLossWarning)
+        monitor = neoteny.Monitor(net, INPUTS, warn=True)
+    assert monitor.measure()["2"]["weight_magnitude"] == 0
+
+
 def test_a_wrapped_network_has_its_own_names():
     log = {}
     neoteny.Monitor(nn.DataParallel(mlp()), INPUTS, log=log)

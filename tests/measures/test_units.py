@@ -34,6 +34,10 @@ def reference(values, p, tau):
     return np.array(rows).T
 
 
+def test_a_dead_layer_is_so_in_half_precision_too():
+    assert dormant_score(torch.zeros(5, 3, dtype=torch.float16)) == 1
+
+
 @unhurried
 @given(features, st.sampled_from([0.0, 0.011, 0.3, 0.51, 1.0]), st.sampled_from([0.0, 0.03, 0.1, 0.9]))
 def test_against_the_definitions(values, p, tau):

@@ -59,6 +59,12 @@ def test_small_entries_do_not_vanish():
     assert gradient_norm([tiny, tiny]).item() == pytest.approx(8**0.5 * 1e-30)
 
 
+def test_sums_of_half_precision_do_not_overflow():
+    many = torch.full((300, 300), 2.0, dtype=torch.float16)
+    assert weight_magnitude(many).item() == 2
+    assert gradient_norm(torch.full((4,), 60_000.0, dtype=torch.float16)).item() == pytest.approx(119_990, rel=1e-3)
+
+
 def test_lists_of_other_lengths_are_refused():
     with pytest.raises(ValueError, match="zip"):
         weight_change([torch.ones(1)], [torch.ones(1), torch.ones(1)])

@@ -17,7 +17,7 @@ import neoteny
 from neoteny.errors import NetworkError
 from neoteny.lab.building import seeded
 from neoteny.methods import WithCReLU, WithDeepFourier, WithDropout, WithIntervalDropout, WithLayerNorm, WithSmoothLeaky
-from neoteny.nn import MLP, ContinualImageNetNet
+from neoteny.nn import MLP, ContinualImageNetNet, MinAtarNet
 from neoteny.nn.activation_modules import CReLU as Rectifiers
 from neoteny.nn.activation_modules import IntervalDropout as Intervals
 from neoteny.nn.activation_modules import SinCos, SmoothLeakyReLU
@@ -99,6 +99,70 @@ def test_the_network_itself_stays_and_so_do_layers_of_the_same_shape():
     for name, value in new.state_dict().items():
         drawn_anew = name.rpartition(".")[0] in resized
         assert drawn_anew != (value.shape == before[name].shape and torch.equal(value, before[name])), name
+
+
+@pytest.mark.parametrize(
+    "net",
+    [MLP(20, [64, 64], 3, normalisation="plain_layer"), MinAtarNet(4, 3, hidden=32)],
+    ids=["perceptron", "convolutions"],
+)
+def test_norms_without_gains_follow(net):
+    x = torch.rand(5, 20 if isinstance(net, MLP) else 400)
+    new = double(net, x, Rectifiers)
+    assert new(x).shape == (5, 3)
+    sizes = [module.normalized_shape for module in new.modules() if isinstance(module, nn.LayerNorm)]
+    assert sizes and all(size not in ((64,), (32,)) for size in sizes)
+
+
+@pytest.mark.parametrize("by_place", [True, False])
+def test_a_function_that_is_told_the_mode_goes_on_being_told(by_place):
+    class Random(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 50), nn.Linear(50, 1)
+
+        def forward(self, x):
+            h = self.first(x)
+            h = F.rrelu(h, 0.1, 0.9, self.training) if by_place else F.rrelu(h, 0.1, 0.9, training=self.training)
+            return self.last(h)
+
+    x = torch.randn(4, 3)
+    new = neoteny.prepare(Random(), WithLayerNorm(), x)
+    assert not torch.equal(new.train()(x), new(x))
+    assert torch.equal(new.eval()(x), new(x))
+
+
+def narrowed(weights, initialisers=None):
+    """The last weight of a chain with such hidden weights, at its new size."""
+    net = nn.Sequential(nn.Linear(40, 60), nn.ReLU(), nn.Linear(60, 60), nn.ReLU(), nn.Linear(60, 2))
+    for layer in (net[0], net[2]):
+        weights(layer.weight)
+    if initialisers is not None:
+        net.initialisers = {f"{n}.weight": initialisers for n in (0, 2)}
+    return double(net, torch.zeros(1, 40), Rectifiers)[2].weight.detach()
+
+
+def test_weights_by_a_function_are_drawn_by_it_at_another_size():
+    weight = narrowed(nn.init.orthogonal_, nn.init.orthogonal_)
+    assert weight.shape[0] < 60
+    assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
+
+
+def test_sparse_weights_stay_sparse_at_another_size():
+    weight = narrowed(lambda weight: nn.init.sparse_(weight, 0.9))
+    assert weight.shape[0] < 60
+    assert float((weight == 0).double().mean()) == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_mean_of_weights_stays_at_another_size():
+    drawn = Initialiser("normal", 0.05, mean=0.3)
+    assert float(narrowed(drawn.fill_, drawn).mean()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_orthogonal_weights_stay_so_at_another_size():
+    new = double(MLP(40, [60, 60], 2, initialisation="orthogonal"), torch.zeros(1, 40), Rectifiers)
+    weight = new.layers[2].weight.detach()
+    assert torch.allclose(weight @ weight.T, 2 * torch.eye(len(weight)), atol=1e-4)
 
 
 @pytest.mark.parametrize("scheme", ["kaiming_uniform", "xavier", "lecun", "default"])

@@ -28,6 +28,16 @@ def test_a_unit_fires_where_more_than_the_share_of_bits_agrees():
     assert np.array_equal(network(torch.tensor(x, dtype=torch.float32)).detach().numpy(), expected)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_unit_at_whose_inputs_the_share_alone_agrees_does_not_fire(kind):
+    network = ThresholdNetwork(20, 1, 1, beta=0.6).to(kind)
+    with torch.no_grad():
+        network.layers[0].weight.fill_(1)
+        network.layers[2].weight.fill_(1)
+    x = (torch.arange(20) < torch.tensor([[12], [13]])).to(kind)  # of 20 bits 12 and 13 agree
+    assert network(x).flatten().tolist() == [0, 1]
+
+
 def test_gradient_descent_leaves_the_features_and_a_search_replaces_them():
     x = torch.randint(0, 2, (1, 300, 1, 7), generator=torch.Generator().manual_seed(1)).float()
     batch = examples(x, x.sum(-1, keepdim=True))

@@ -151,3 +151,11 @@ def test_images_can_be_shrunk():
 def test_what_the_data_cannot_give_is_refused(settings, match):
     with pytest.raises(SettingError, match=match):
         stream(**settings)
+
+
+def test_a_class_without_test_images_is_refused():
+    """Without it the classes behind it would be tested with the images of others."""
+    there = TEST_LABELS != 0
+    with pytest.raises(SettingError, match="one has 0"):
+        ClassIncrements(IMAGES, LABELS, TEST_IMAGES[there], TEST_LABELS[there], [0], increments=2, classes=2, epochs=1,
+                        batch_size=4, train=TRAIN, validation=VALIDATION, test=TEST_EACH, side=8)  # fmt: skip

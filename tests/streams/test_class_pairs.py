@@ -100,5 +100,8 @@ def test_standardised_pixels():
 def test_too_little_to_learn_from_is_refused():
     with pytest.raises(SettingError, match="12 images"):
         stream(test=12)
+    for none in ("train", "test"):  # the last 0 images would be all of them
+        with pytest.raises(SettingError, match=f"{none} = 0"):
+            stream(**{none: 0})
     with pytest.raises(SettingError, match="1 classes"):
         ClassPairs(IMAGES[:1], [0], task_length=3)

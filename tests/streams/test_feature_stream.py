@@ -56,6 +56,23 @@ def test_labels_come_with_the_delay(make):
         stream.next(stream.most)
 
 
+def test_what_is_handed_out_is_the_callers():
+    stream, other = (ElectricityDemand(DEMAND, [0], horizon=24, task_length=60) for _ in range(2))
+    for part in stream.next(30):
+        part.zero_()
+    other.next(30)
+    for part, own in zip(other.next(30), stream.next(30), strict=True):
+        assert torch.equal(part, own)
+
+
+def test_a_series_that_is_used_up_can_be_measured():
+    stream = flights(delay=0, task_length=100)
+    stream.next(COUNT - 1)
+    before = stream.probe(5)
+    stream.next(1)
+    assert torch.equal(stream.probe(5), before)
+
+
 def test_a_series_can_begin_later():
     whole, later = flights(), flights(first=150)
     whole.skip_to(150)
@@ -134,5 +151,5 @@ def test_bad_settings_are_refused():
         flights(delay=400)
     with pytest.raises(SettingError, match="horizon = 168"):
         ElectricityDemand(DEMAND, [0], horizon=168)
-    with pytest.raises(SettingError, match="more than a week"):
+    with pytest.raises(SettingError, match="more than 216 hours"):
         ElectricityDemand(DEMAND[:170], [0])

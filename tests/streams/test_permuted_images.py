@@ -106,7 +106,7 @@ def test_bad_data_is_refused():
     for labels in (LABELS[:-1], LABELS.astype(float)):
         with pytest.raises(SettingError, match="labels of shape"):
             PermutedImages(IMAGES, labels, [0])
-    with pytest.raises(SettingError, match="task_length = 0"):
+    with pytest.raises(SettingError, match="batch_size = 41: there are 40 images"):
         PermutedImages(IMAGES, LABELS, [0], batch_size=41)
     with pytest.raises(SettingError, match="batch_size = 0"):
         PermutedImages(IMAGES, LABELS, [0], batch_size=0)

@@ -108,3 +108,19 @@ def test_a_stream_can_be_cut_anywhere_and_go_on():
 def test_bad_stages_are_refused(settings, words):
     with pytest.raises(SettingError, match=words):
         stream(**settings)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64])
+def test_images_that_are_no_bytes_are_refused(kind):
+    """They would be read as bytes, and give noise."""
+    settings = {"shares": [1], "noises": [0], "steps": [1], "batch_size": BATCH}
+    with pytest.raises(SettingError, match="bytes"):
+        StagedImages(IMAGES.astype(kind), LABELS, None, [0], **settings)
+    with pytest.raises(SettingError, match="bytes"):
+        StagedImages(IMAGES, LABELS, (TEST[0].astype(kind), TEST[1]), [0], **settings)
+
+
+@pytest.mark.parametrize("labels", [LABELS[1:], 0 * LABELS, LABELS - 1])
+def test_labels_that_do_not_fit_are_refused(labels):
+    with pytest.raises(SettingError, match="labels of shape"):
+        StagedImages(IMAGES, labels, TEST, [0], shares=[1], noises=[0.5], steps=[1], batch_size=BATCH)

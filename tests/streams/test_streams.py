@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.streams import ImageEpochs, PermutedImages, SlowlyChangingRegression
+from neoteny.streams.conditioning import Conditioning
+from neoteny.streams.linear_tracking import LinearTracking
+from neoteny.streams.operant import Operant
+from neoteny.streams.threshold_features import ThresholdFeatures
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 12), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 10, 50)
@@ -134,6 +138,12 @@ def test_what_is_handed_out_is_the_callers(make):
     other.next(10)
     assert torch.equal(stream.probe(3), other.probe(3))
     assert same(stream.next(LENGTH), other.next(LENGTH))
+
+
+@pytest.mark.parametrize("make", [*STREAMS.values(), Conditioning, LinearTracking, Operant, ThresholdFeatures])
+def test_examples_are_on_the_device_that_was_asked_for(make):
+    stream = make([2, 3]).to("meta")
+    assert all(tensor.is_meta for tensor in (*stream.next(3), stream.probe(2)))
 
 
 @every_stream

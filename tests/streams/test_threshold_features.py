@@ -31,6 +31,12 @@ def test_a_stationary_target_is_the_sum_of_its_units():
     assert set(np.unique(x)) == {0.0, 1.0}
 
 
+def test_a_unit_at_whose_inputs_the_share_alone_agrees_does_not_fire():
+    problem = ThresholdFeatures([0], inputs=100, beta=0.29, task_length=1)
+    bits = (np.arange(100) < np.array([[29], [30]])).astype(np.float32)
+    assert problem.fired(bits, np.ones((1, 100))).ravel().tolist() == [False, True]
+
+
 def test_the_lasting_features_stay_and_the_others_change():
     problem = stream()
     before = problem._incoming.copy(), problem._outgoing.copy()

@@ -196,6 +196,15 @@ def test_wrapped_networks_keep_the_wrapper_s_names():
     assert layer.incoming[0].name == "module.0.weight"
 
 
+def test_generators_of_devices_that_take_no_part_are_left_alone(monkeypatch):
+    """`torch.manual_seed` seeds all GPUs, which nothing puts back."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    find(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.zeros(2, 3))
+    Initialiser.by(nn.init.orthogonal_).draw(random.key(0), (3, 3))
+    assert not seeded
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_leaves_the_model_as_it_was(inplace):
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace), nn.Dropout(0.5), nn.Flatten(),

@@ -161,6 +161,7 @@ class ContinualImageNet(HiddenLayers, EpochBenchmark):
         require(self, "batch_size", whole, f"a divisor of a task's {2 * self.images_per_class} images")
         require(self, "width", isinstance(self.width, (int, float)) and 0 < self.width <= 100, "a number in (0, 100]")
         self.require_hidden_layers()
+        self.require_several(self.batch_size)
         for name, known in (
             ("network", ("convolutional", "linear")),
             ("pixels", ("bytes", "unit", "imagenet")),

@@ -121,6 +121,7 @@ class ImageEpochsBenchmark(ImagePerceptron, StreamBenchmark):
         super().__post_init__()
         require_count(self, "epochs", "images", "measure_every", least=1)
         self.require_perceptron()
+        self.require_several(self.batch_size)
         require(self, "images", self.images <= 60_000, "at most 60,000, as many as MNIST has")
         whole = self.images % self.batch_size == 0
         require(self, "batch_size", whole, f"a divisor of the {self.images} images of an epoch")

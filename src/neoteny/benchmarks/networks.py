@@ -37,6 +37,11 @@ class HiddenLayers:
         require_choice(self, "normalisation", norms)
         require_probability(self, "dropout")
 
+    def require_several(self, examples: int) -> None:
+        """Refuse a batch norm where a step has a single example, which has no variance."""
+        suits = self.normalisation != "batch" or examples > 1
+        require(self, "normalisation", suits, "none or layer for steps of one example (batch_size = 1)")
+
     def hidden_layers(self) -> dict[str, Any]:
         """These settings as a plain dict."""
         return {"activation": self.activation, "normalisation": self.normalisation, "dropout": self.dropout}
@@ -63,12 +68,12 @@ class ImagePerceptron(HiddenLayers):
     depth: int = 3
     """hidden layers; 0 makes the network linear"""
 
-    def require_perceptron(self, norms: Sequence[str] = ("none", "layer", "batch")) -> None:
+    def require_perceptron(self) -> None:
         """Check these settings."""
         require_count(self, "width", least=1)
         require_count(self, "depth")
         require(self, "side", self.side in (7, 14, 28), "7, 14 or 28")
-        self.require_hidden_layers(norms)
+        self.require_hidden_layers()
 
     def network_settings(self) -> dict[str, Any]:
         """Kind, sizes, activation and variations."""

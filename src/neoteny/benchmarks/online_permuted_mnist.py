@@ -173,7 +173,8 @@ class OnlinePermutedMNIST(ImagePerceptron, OnlineBenchmark):
     def __post_init__(self) -> None:
         """Check the settings of the network."""
         super().__post_init__()
-        self.require_perceptron(("none", "layer", "batch") if self.batch_size > 1 else ("none", "layer"))
+        self.require_perceptron()
+        self.require_several(self.batch_size)
 
     def build_network(self) -> nn.Module:
         """784-width-...-10, Kaiming uniform, biases 0."""

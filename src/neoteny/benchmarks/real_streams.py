@@ -164,7 +164,7 @@ class FlightsBenchmark(_RealStream):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        require_count(self, "first")
+        require_count(self, "first", "airports")
 
     @property
     def features(self) -> int:
@@ -223,6 +223,11 @@ class ElectricityBenchmark(_RealStream):
     """computes the update from the gradient"""
     delay: int = 24
     """hours ahead that are predicted, and until the demand is known"""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require(self, "delay", 1 <= self.delay < 168, "1 to 167 hours")
 
     @property
     def features(self) -> int:

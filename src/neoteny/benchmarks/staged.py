@@ -112,6 +112,8 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
         require_count(self, "images", "test_images", "side")
         require_count(self, "width", "depth", least=1)
         self.require_hidden_layers()
+        if self.network == "mlp":
+            self.require_several(self.batch_size)
         layers = isinstance(self.hidden, tuple) and all(type(size) is int and size > 0 for size in self.hidden)
         require(self, "hidden", layers, "a tuple of sizes, at least 1 each")
         most = DATA[self.data]
@@ -119,6 +121,8 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
         in_colour = self.flat or most.colours == 3
         require(self, "network", in_colour, f"linear or mlp for the grey images of {self.data}")
         require(self, "side", not self.side or most.side % self.side == 0, f"a divisor of {most.side}")
+        patched = self.network != "vit" or self.pixels_of_side >= 8
+        require(self, "side", patched, "at least 8 for a vision transformer, whose patches are an eighth of it")
 
     @property
     def count(self) -> int:

@@ -115,7 +115,8 @@ class WarmStart(StagedBenchmark):
         require_count(self, "epochs", least=1)
         require(self, "target", 0 < self.target <= 1, "in (0, 1]")
         fitted = self.count * 2 // 3
-        require(self, "tasks", fitted // self.tasks >= self.batch_size, f"few enough for {fitted} images in batches")
+        fills = fitted // self.tasks >= self.batch_size
+        require(self, "tasks", fills, f"so few that a part of {fitted} images fills a batch of {self.batch_size}")
 
     @property
     def goal(self) -> float:

@@ -25,7 +25,7 @@ def hessian_rank(model: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]
     Memory: E C times that of the parameters.
 
     Args:
-        model: gives logits [E, C]; it is used in the mode that it is in.
+        model: gives logits [E, C]; it is run in evaluation mode and stays as it is.
         inputs: E examples.
         tensors: parameters and buffers to use in place of the model's, by name.
 
@@ -47,6 +47,8 @@ def hessian_rank(model: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]
     import torch
     from torch.func import functional_call, grad, vmap
 
+    from neoteny.measures.forward import evaluating
+
     own = dict(model.named_parameters()) | dict(model.named_buffers()) if tensors is None else dict(tensors)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     fixed = {name: value.detach() for name, value in own.items() if name not in names}
@@ -55,19 +57,20 @@ def hessian_rank(model: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]
     def logits(trained: dict[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(model, {**fixed, **trained}, (x.unsqueeze(0),)).squeeze(0)
 
-    with torch.no_grad():
-        outputs = functional_call(model, {**fixed, **trained}, (inputs,))
-    if outputs.dim() != 2 or outputs.shape[1] < 2:
-        raise SettingError(
-            f"hessian_rank takes a model whose outputs are logits [examples, classes], not {outputs.shape}."
-        )
-    p = outputs.softmax(-1)
-    roots = torch.diag_embed(p.sqrt()) - p.unsqueeze(2) * p.sqrt().unsqueeze(1)  # B with B Bᵀ = diag(p) - p pᵀ
+    with evaluating(model):
+        with torch.no_grad():
+            outputs = functional_call(model, {**fixed, **trained}, (inputs,))
+        if outputs.dim() != 2 or outputs.shape[1] < 2:
+            raise SettingError(
+                f"hessian_rank takes a model whose outputs are logits [examples, classes], not {outputs.shape}."
+            )
+        p = outputs.softmax(-1)
+        roots = torch.diag_embed(p.sqrt()) - p.unsqueeze(2) * p.sqrt().unsqueeze(1)  # B with B Bᵀ = diag(p) - p pᵀ
 
-    def along(x: Tensor, column: Tensor) -> dict[str, Tensor]:
-        return grad(lambda trained: logits(trained, x) @ column)(trained)
+        def along(x: Tensor, column: Tensor) -> dict[str, Tensor]:
+            return grad(lambda trained: logits(trained, x) @ column)(trained)
 
-    rows = vmap(vmap(along, in_dims=(None, 1)))(inputs, roots)
+        rows = vmap(vmap(along, in_dims=(None, 1)))(inputs, roots)
     products = (flat @ flat.mT for flat in (value.flatten(0, 1).flatten(1) for value in rows.values()))
     matrix = sum((product.double() for product in products), torch.zeros((), dtype=torch.float64, device=p.device))
     # LAPACK fails where a value is not finite, as in a network that has diverged.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "call",
     "checked",
+    "evaluating",
     "examples_of",
     "generators_kept",
     "ordinary",
@@ -114,27 +115,35 @@ def examples_of(inputs: Any) -> int | None:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode; afterwards restore the modes."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            # Not `model.eval()`: a model may have overridden it to do more.
+            module.training = False
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the model into evaluation mode; afterwards restore modes, buffers and random generators."""
     import torch
 
-    modes = [(module, module.training) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    with generators_kept(model):
+    with generators_kept(model), evaluating(model):
         try:
-            for module, _ in modes:
-                # Not `model.eval()`: a model may have overridden it to do more.
-                module.training = False
             yield
         finally:
             with torch.no_grad():
-                for module, training in modes:
-                    module.training = training
                 for module, name, buffer, value in buffers:
                     module._buffers[name] = buffer
                     if not torch.equal(buffer, value):

@@ -140,7 +140,8 @@ class Monitor:
 
     def _tell(self, found: dict[str, dict[str, float]]) -> None:
         for layer, values in found.items():
-            signs = list(findings(layer, values, self._reference.get(layer, {}), "the start"))
+            measured = {name: value for name, value in values.items() if name != _GROWTH}  # NaN where it began at 0
+            signs = list(findings(layer, measured, self._reference.get(layer, {}), "the start"))
             if signs and layer not in self._warned:
                 self._warned.add(layer)
                 message = f"After {self.steps} steps {' '.join(map(str, signs))}"

@@ -83,9 +83,13 @@ def dormant_score(features: Tensor, tau: float = 0.025, positions: bool = False)
 
     Source: Sokar et al., ICML 2023, Eq. 1 and Definition 3.1.
     """
+    import torch
+
     if not tau >= 0:
         raise SettingError(f"tau = {tau}: the threshold must be a number from 0.")
-    size = rows_of(features, positions).abs().mean(dim=-2)
+    # In half precision the 1e-9 would be 0, and a dead layer have no score.
+    precise = torch.promote_types(features.dtype, torch.float32)
+    size = rows_of(features, positions).abs().mean(dim=-2, dtype=precise)
     return _share(size / (size.mean(dim=-1, keepdim=True) + 1e-9) <= tau)
 
 

@@ -99,7 +99,11 @@ def _several(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 
 def _rows(tensor: Tensor, leading: int) -> Tensor:
-    return tensor.reshape(*tensor.shape[:leading], -1)
+    """The entries of each run, in single precision at least: sums of many in half precision overflow."""
+    import torch
+
+    precise = torch.promote_types(tensor.dtype, torch.float32)
+    return tensor.reshape(*tensor.shape[:leading], -1).to(precise)
 
 
 def _sum(parts: list[Tensor]) -> Tensor:

@@ -71,7 +71,8 @@ class ThresholdNetwork(InitialisedModule):
             raise SettingError(f"beta = {beta}: the share of bits that must agree must lie in [0, 1].")
         super().__init__()
         hidden = nn.Linear(inputs, features, bias=False)
-        self.layers = nn.Sequential(hidden, Step((2 * beta - 1) * inputs), nn.Linear(features, outputs))
+        threshold = round((2 * beta - 1) * inputs, 9)  # 2 * 0.6 - 1 is a little less than 0.2, which exact ties show
+        self.layers = nn.Sequential(hidden, Step(threshold), nn.Linear(features, outputs))
         zero = Initialiser("constant", 0.0)
         self.initialisers = {
             "layers.0.weight": Initialiser("sign", 1.0),

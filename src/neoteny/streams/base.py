@@ -129,7 +129,7 @@ class Stream(ABC):
             stop = min(start + steps, self.length_of(self.task))
             if stop <= start:
                 raise SettingError(f"steps: the stream has ended after {self.position} steps; ask for no more.")
-            pieces.append(self._take(start, stop))
+            pieces.append(tuple(part.to(self.device) for part in self._take(start, stop)))
             self.position += stop - start
             steps -= stop - start
         if len(pieces) == 1:
@@ -152,7 +152,7 @@ class Stream(ABC):
         if examples < 1:
             raise SettingError(f"examples = {examples}: a probe set needs at least one.")
         self._enter()
-        return self._probe(examples)
+        return self._probe(examples).to(self.device)
 
     def held_out(self, split: str, task: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Examples of a task that are never learned from, in blocks that take little memory.
@@ -241,8 +241,8 @@ class Stream(ABC):
 
     @abstractmethod
     def _take(self, start: int, stop: int) -> tuple[Tensor, ...]:
-        """The steps [start, stop) of the current task."""
+        """The steps [start, stop) of the current task, on any device."""
 
     @abstractmethod
     def _probe(self, examples: int) -> Tensor:
-        """The probe inputs under the current task."""
+        """The probe inputs under the current task, on any device."""

@@ -49,7 +49,8 @@ class ClassIncrements(Epochs):
         source: what the images are, for the provenance.
 
     Raises:
-        SettingError: there are fewer classes or images of a class than asked for, or batches do not fill an epoch.
+        SettingError: there are fewer classes or images of a class than asked for, or batches do not fill an epoch; or
+            the images are no bytes.
     """
 
     SPLITS: ClassVar[tuple[str, ...]] = ("test", "validation")
@@ -92,8 +93,9 @@ class ClassIncrements(Epochs):
             source=source,
         )
         self._classes, self._validation, self._train, self._test = classes, validation, train, test
-        self._rows = _rows_by_class(labels, validation + train, increments * classes, "to learn from and validate with")
-        self._test_rows = _rows_by_class(test_labels, test, increments * classes, "to test with")
+        known, wanted = np.unique(labels), increments * classes
+        self._rows = _rows_by_class(labels, known, validation + train, wanted, "to learn from and validate with")
+        self._test_rows = _rows_by_class(test_labels, known, test, wanted, "to test with")
         self._test_images = shrink(torch.from_numpy(np.array(test_images)), side)
         self._class_orders = [self._problem_generator(seed).permutation(len(self._rows)) for seed in self.seeds]
 
@@ -151,9 +153,9 @@ class ClassIncrements(Epochs):
         }
 
 
-def _rows_by_class(labels: np.ndarray, images: int, classes: int, purpose: str) -> list[np.ndarray]:
-    """For each class, in the order of the labels, the rows of its images."""
-    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+def _rows_by_class(labels: np.ndarray, known: np.ndarray, images: int, classes: int, purpose: str) -> list[np.ndarray]:
+    """For each of the known classes the rows of its images."""
+    rows = [np.flatnonzero(labels == label) for label in known]
     if len(rows) < classes:
         raise SettingError(f"{classes} classes were asked for, but there are {len(rows)}: make fewer increments.")
     least = min(map(len, rows))

@@ -40,7 +40,7 @@ class ClassPairs(Stream):
         source: what the images are, for the provenance.
 
     Raises:
-        SettingError: fewer than two classes, or a class without images to learn from.
+        SettingError: fewer than two classes, or a class without images to learn from or to test with.
 
     >>> import numpy as np
     >>> images = [np.full((5, 3, 4, 4), k, dtype=np.uint8) for k in range(4)]
@@ -63,6 +63,8 @@ class ClassPairs(Stream):
         source: str = "",
     ):
         super().__init__(seeds, task_length, batch_size)
+        if min(train, test) < 1:
+            raise SettingError(f"train = {train}, test = {test}: take at least one image of a class for each.")
         least = min((len(each) for each in images), default=0)
         if len(images) < 2 or least <= test:
             raise SettingError(

@@ -195,7 +195,7 @@ class Conditioning(Stream):
     def _take(self, start: int, stop: int) -> tuple[Tensor, ...]:
         windows = self._windows(self._signals[:, start : stop + self.memory])[:, :, None]  # one more, for the next
         labels = (self._cumulants[:, start:stop, None, None], self._returns[:, start:stop, None, None])
-        return tuple(part.to(self.device) for part in (windows[:, :-1], windows[:, 1:], *labels))
+        return windows[:, :-1], windows[:, 1:], *labels
 
     def _windows(self, signals: Tensor) -> Tensor:
         """Inputs from observations [R, T, signals]: [R, T - memory + 1, n], which share their memory."""
@@ -207,7 +207,7 @@ class Conditioning(Stream):
         drawn = self._drawn(lambda seed, _: self._probe_generator(seed), 0)
         windows = self._windows(torch.from_numpy(drawn))
         places = [self._probe_generator(seed).integers(0, windows.shape[1], examples) for seed in self.seeds]
-        return torch.stack([windows[run][place] for run, place in enumerate(places)]).to(self.device)
+        return torch.stack([windows[run][place] for run, place in enumerate(places)])
 
     def _identity(self) -> dict[str, Any]:
         return super()._identity() | {name: getattr(self, name) for name in SETTINGS}

@@ -48,7 +48,10 @@ class ElectricityDemand(FeatureStream):
         if not 1 <= horizon < _WEEK:
             raise SettingError(f"horizon = {horizon}: it must be 1 to {_WEEK - 1} hours.")
         if demand.ndim != 1 or len(demand) <= _WEEK + 2 * horizon:
-            raise SettingError(f"demand of shape {demand.shape}: it must be a list of more than a week of hours.")
+            raise SettingError(
+                f"demand of shape {demand.shape}: it must be a list of more than {_WEEK + 2 * horizon} hours, a week "
+                "and twice the horizon."
+            )
         now = np.arange(_WEEK, len(demand) - horizon)  # the hours in which something is predicted
         counts = np.arange(1, len(demand) + 1)
         mean = np.cumsum(demand) / counts

@@ -98,7 +98,8 @@ class FeatureStream(Stream):
 
         start, stop = start + self.first, stop + self.first
         pair = (self.features(start, stop), self._targets[start:stop, None])
-        tensors = (torch.from_numpy(np.ascontiguousarray(each)).to(self.device) for each in pair)
+        # copies, since what is handed out is the caller's; moved before they are repeated for each run
+        tensors = (torch.from_numpy(np.array(each)).to(self.device) for each in pair)
         inputs, targets = (each[None, :, None].expand(self.runs, -1, -1, -1) for each in tensors)
         return inputs, targets
 
@@ -106,9 +107,11 @@ class FeatureStream(Stream):
         import torch
 
         start = self.first + self.start_of(self.task)
+        if start >= len(self._targets):  # the series ends with the last task
+            start -= self.length_of(self.task)
         stop = min(start + self.length_of(self.task), len(self._targets))
         found = self.features(start, stop)[np.linspace(0, stop - start - 1, examples).astype(int)]
-        return torch.from_numpy(found).to(self.device).expand(self.runs, -1, -1)
+        return torch.from_numpy(found).expand(self.runs, -1, -1)
 
     def _data(self) -> Iterable[np.ndarray]:
         return (self._targets,)

@@ -68,7 +68,7 @@ def shrink(images: Tensor, side: int) -> Tensor:
     """Bytes [N, ..., H, H] as [N, ..., side, side], each pixel the rounded mean of a square of them.
 
     Raises:
-        SettingError: the squares do not fill the image.
+        SettingError: the squares do not fill the image, or its numbers are no bytes.
 
     >>> import torch
     >>> shrink(torch.tensor([[[[0, 10], [20, 31]]]], dtype=torch.uint8), 1)
@@ -76,6 +76,11 @@ def shrink(images: Tensor, side: int) -> Tensor:
     """
     import torch
 
+    if images.dtype != torch.uint8:
+        raise SettingError(
+            f"images of type {images.dtype}: they must be bytes (uint8), brightnesses from 0 to 255 that are neither "
+            "scaled nor normalised, since streams scale them."
+        )
     whole = images.shape[-1]
     if side < 1 or whole % side:
         raise SettingError(

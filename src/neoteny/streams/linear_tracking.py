@@ -104,14 +104,14 @@ class LinearTracking(Stream):
     def _take(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         piece = slice(start * self.batch_size, stop * self.batch_size)
         shape = (self.runs, stop - start, self.batch_size, -1)
-        return self._x[:, piece].reshape(shape).to(self.device), self._y[:, piece].reshape(shape).to(self.device)
+        return self._x[:, piece].reshape(shape), self._y[:, piece].reshape(shape)
 
     def _probe(self, examples: int) -> Tensor:
         import torch
 
         shape = (examples, self.inputs)
         drawn = [self._probe_generator(seed).standard_normal(shape, np.float32) for seed in self.seeds]
-        return torch.from_numpy(np.stack(drawn)).to(self.device)
+        return torch.from_numpy(np.stack(drawn))
 
     def _identity(self) -> dict[str, Any]:
         names = ("motion", "inputs", "relevant", "period", "drift", "noise")

@@ -96,8 +96,7 @@ class Operant(Stream):
 
     def _take(self, start: int, stop: int) -> tuple[Tensor, ...]:
         x = self._signals[:, start : stop + 1].float()[:, :, None]
-        parts = (x[:, :-1], x[:, 1:], self._rewards[:, start:stop, None])
-        return tuple(part.to(self.device) for part in parts)
+        return x[:, :-1], x[:, 1:], self._rewards[:, start:stop, None]
 
     def _probe(self, examples: int) -> Tensor:
         import torch
@@ -106,7 +105,7 @@ class Operant(Stream):
         for seed, order in zip(self.seeds, self._orders, strict=True):
             rng = self._probe_generator(seed)
             found.append(self._stretch(rng)[0][:, order][rng.integers(0, self.length_of(0), examples)])
-        return torch.from_numpy(np.stack(found)).float().to(self.device)
+        return torch.from_numpy(np.stack(found)).float()
 
     def _identity(self) -> dict[str, Any]:
         return super()._identity() | {name: getattr(self, name) for name in ("signals", "cues", "pause", "cost")}

@@ -72,6 +72,10 @@ class PermutedImages(Stream):
                 f"labels of shape {labels.shape} and type {labels.dtype}: "
                 f"there must be one whole number for each of the {len(images)} images."
             )
+        if task_length is None and batch_size > len(images):
+            raise SettingError(
+                f"batch_size = {batch_size}: there are {len(images)} images; take fewer, or a task_length."
+            )
         super().__init__(seeds, len(images) // max(batch_size, 1) if task_length is None else task_length, batch_size)
         # Copied only if torch cannot share the array itself: it warns of read-only ones and may refuse strided ones.
         self._images = torch.from_numpy(np.require(images, requirements=["C", "W"]))

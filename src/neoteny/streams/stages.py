@@ -47,7 +47,8 @@ class StagedImages(Epochs):
         flat: give images row by row.
 
     Raises:
-        SettingError: shares or noises out of range or of another shape, or a stage with fewer images than a batch.
+        SettingError: shares or noises out of range or of another shape, a stage with fewer images than a batch, images
+            that are no bytes, or labels that do not fit them.
 
     >>> images, labels = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 4
     >>> stream = StagedImages(images, labels, None, [0], shares=[0.5, 1], noises=[0.5, 0], steps=[8, 8], batch_size=4)
@@ -76,6 +77,11 @@ class StagedImages(Epochs):
     ):
         import torch
 
+        if labels.shape != images.shape[:1] or not labels.size or not 0 <= labels.min() < labels.max():
+            raise SettingError(
+                f"labels of shape {labels.shape}: there must be one for each of the {len(images)} images, numbered "
+                "from 0, of two classes or more."
+            )
         side = int(images.shape[-1]) if side is None else side
         super().__init__(
             seeds,

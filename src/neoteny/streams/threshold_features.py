@@ -32,7 +32,8 @@ class ThresholdFeatures(Stream):
     so that a unit fires where more than a share beta of its inputs agree with the signs of its weights. Of the n units
     the first `lasting` n stay for ever. In every step, each of the others changes the sign of its output weights with
     probability `flips`, and is replaced (both kinds of weights are drawn anew) with probability `replacements`. With a
-    `period` the others are also absent (v = 0) in every second stretch of so many steps, and come back as they were.
+    `period` the others are also absent (v = 0) in every second stretch of so many steps. They go on changing there, so
+    only without flips and replacements they come back as they were.
 
     Args:
         seeds: the runs' seeds.
@@ -47,7 +48,7 @@ class ThresholdFeatures(Stream):
         noise: standard deviation of the noise.
         output_weights: whether v are `signs`, in {-1, +1}, or `normal`, from N(0, 1).
         beta: share of the inputs that must agree.
-        task_length: steps that are prepared at once; nothing changes there. A divisor of `period`.
+        task_length: steps that are prepared at once; their ends change nothing. A divisor of `period`.
         batch_size: examples a step, B; a change comes between two steps.
 
     Shapes: x [R, steps, B, m + irrelevant] of zeros and ones, y [R, steps, B, k].
@@ -112,7 +113,8 @@ class ThresholdFeatures(Stream):
 
     def fired(self, x: np.ndarray, incoming: np.ndarray) -> np.ndarray:
         """Which units fire, [..., n], for bits [..., m] and input weights [n, m]."""
-        return x @ incoming.T > self.beta * self.inputs - (incoming < 0).sum(-1)
+        threshold = round(self.beta * self.inputs, 9)  # 0.29 * 100 is a little less than 29
+        return x @ incoming.T > threshold - (incoming < 0).sum(-1)
 
     def present(self, step: int) -> bool:
         """Whether the features that do not stay take part in a step."""

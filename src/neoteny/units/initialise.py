@@ -162,7 +162,8 @@ class Initialiser:
         assert self.function is not None
         high, low = key.tolist()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed((high & 0xFFFFFFFF) << 31 ^ (low & 0xFFFFFFFF))
+            # Not `torch.manual_seed`, which would seed GPUs as well.
+            torch.default_generator.manual_seed((high & 0xFFFFFFFF) << 31 ^ (low & 0xFFFFFFFF))
             tensor = torch.zeros(tuple(shape))  # on the CPU: the same on every device
             given = self.function(tensor)
         return (given if isinstance(given, torch.Tensor) else tensor).detach().to(key.device)

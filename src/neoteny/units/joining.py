@@ -41,7 +41,7 @@ def find_each(model: nn.Module, examples: Mapping[str, Any], **options: Any) -> 
     """
     names = {id(tensor): name for name, tensor in [*model.named_buffers(), *model.named_parameters()]}
     modules = {id(module): name for name, module in model.named_modules()}
-    found = []
+    found, shared = [], dict[str, str]()
     for name, inputs in examples.items():
         member = model.get_submodule(name)
         tensors = {
@@ -54,7 +54,9 @@ def find_each(model: nn.Module, examples: Mapping[str, Any], **options: Any) -> 
         places = {own: modules[id(part)] for own, part in member.named_modules(remove_duplicate=False)}
         network = find(member, inputs, **options)
         found.append(network.renamed(lambda own, to=tensors: to[own], lambda own, to=places: to.get(own, own)))
-    return _with_loose(_joined(found), model)
+        also = ((tensors[own], f"{name}.{other}") for own, other in network.shared.items())
+        shared |= {own: other for own, other in also if own != other}
+    return replace(_with_loose(_joined(found), model), shared=shared)
 
 
 def _with_loose(network: Network, model: nn.Module) -> Network:

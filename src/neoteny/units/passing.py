@@ -98,7 +98,7 @@ def _fresh(modules: Mapping[str, nn.Module], name: str) -> float | None:
     reset = getattr(type(module), "reset_parameters", None)
     if reset is not None and next(module.children(), None) is None:
         fresh = copy.deepcopy(module)
-        with torch.random.fork_rng(devices=()), torch.no_grad():
+        with torch.random.fork_rng(devices=[value.device] if value.is_cuda else []), torch.no_grad():
             fresh.reset_parameters()  # pyright: ignore
         value = fresh._parameters[own]  # pyright: ignore
     flat = value.detach().flatten()

@@ -328,7 +328,9 @@ def _as_seeded(leaves: Sequence[Any]) -> Iterator[None]:
     pythons, numpys = python_random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # `torch.manual_seed` would seed other devices as well
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(0)
             python_random.seed(0)
             np.random.seed(0)
             yield

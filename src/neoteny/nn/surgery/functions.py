@@ -62,8 +62,9 @@ class FunctionalActivation(nn.Module):
         self.function, self.args, self.kwargs = function, args, kwargs
 
     def forward(self, x: Tensor) -> Tensor:
-        """The function's value."""
-        return getattr(functional, self.function)(x, *self.args, **self.kwargs)
+        """The function's value; a mode that the function was told is that of the module."""
+        mode = {"training": self.training} if "training" in self.kwargs else {}
+        return getattr(functional, self.function)(x, *self.args, **{**self.kwargs, **mode})
 
     def extra_repr(self) -> str:
         """The function and its settings."""
@@ -186,6 +187,8 @@ class _Mode(TorchFunctionMode):
         settings = {key: value for key, value in kwargs.items() if key not in ("inplace", "input", "out")}
         if name == "leaky_relu" or name in ("relu6", "elu", "selu", "celu", "hardtanh", "threshold"):
             args = tuple(value for value in args if not isinstance(value, bool))  # inplace, by its place
+        if name == "rrelu":
+            settings, args = {**dict(zip(("lower", "upper", "training"), args, strict=False)), **settings}, ()
         number = 0
         while hasattr(self._module, place := f"{name}_{number}"):
             number += 1

@@ -189,10 +189,11 @@ def _resize(model: nn.Module, plan: _Plan, widths: Mapping[str, int]) -> None:
     weights = {name: (initialisers[f"{name}.weight"], of) for name, of in fans.items()}
     rule = scaling_rules(weights)
     for name, (inputs, shapes) in plan.shapes(widths).items():
-        module = model.get_submodule(name)
-        if all(getattr(module, own).shape == shape for own, shape in shapes.items()):
+        module, channels = model.get_submodule(name), channels_of(plan.parts[name], plan.parts)
+        same = all(getattr(module, own).shape == shape for own, shape in shapes.items())
+        if same and size_of(module, channels) == inputs:
             continue
-        set_shapes(module, shapes, inputs)
+        set_shapes(module, shapes, channels, inputs)
         if name in fans:
             drawn = {
                 own: at_size(initialisers[f"{name}.{own}"], rule[name], fans[name], fans_of(module)) for own in shapes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -94,12 +95,13 @@ def shapes_at(module: nn.Module, channels: int, inputs: int, outputs: int | None
     return {"weight": tuple(sizes)} | ({"bias": (sizes[known.outputs],)} if "bias" in shapes else {})
 
 
-def set_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], inputs: int) -> None:
+def set_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], channels: int, inputs: int) -> None:
     """Give a layer or norm tensors of these shapes, a norm's as new ones begin; a layer's are empty.
 
     Args:
         module: the layer or norm; it is changed.
         shapes: what `shapes_at` gave.
+        channels: as for `size_of`.
         inputs: its inputs or channels.
     """
     for name, shape in shapes.items():
@@ -118,7 +120,9 @@ def set_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], inputs:
             module.num_channels = inputs
             module.reset_parameters()
         case nn.LayerNorm() | nn.RMSNorm():
-            module.normalized_shape = shapes["weight"]
+            whole = list(module.normalized_shape)  # one without gains has it as well
+            whole[channels] = inputs
+            module.normalized_shape = tuple(whole)
             module.reset_parameters()
 
 
@@ -149,14 +153,18 @@ def scaling_rules(drawn: Mapping[str, tuple[Initialiser, Fans]]) -> dict[str, st
 def at_size(initialiser: Initialiser, rule: str, old: Fans, new: Fans) -> Initialiser:
     """The initialiser of a weight whose fans were `old` and are `new`.
 
+    A pattern of zeros cannot be kept: as large a share of each row is 0, drawn anew. A function fills any size.
+
     >>> at_size(Initialiser.kaiming_uniform(8), "fan_in", (8, 3), (2, 3)) == Initialiser.kaiming_uniform(2)
     True
     """
-    if initialiser.kind == "constant" or rule == "fixed":
+    if initialiser.zeros is not None:
+        share = float(initialiser.zeros.double().mean())
+        initialiser = replace(initialiser, zeros=None, sparsity=share)
+    if initialiser.kind in ("constant", "function") or rule == "fixed":
         return initialiser
-    fan, _ = _RULES[rule]
-    scale = initialiser.scale * math.sqrt(fan(*old) / fan(*new))
-    return Initialiser(initialiser.kind, scale, sparsity=initialiser.sparsity, alike=initialiser.alike)
+    fan, _ = _RULES["fan_max" if initialiser.orthogonal else rule]
+    return replace(initialiser, scale=initialiser.scale * math.sqrt(fan(*old) / fan(*new)))
 
 
 def _fitting(initialiser: Initialiser, fans: Fans) -> Sequence[str]:

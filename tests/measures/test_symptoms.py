@@ -72,7 +72,7 @@ def test_a_worn_network_is_named_with_reasons_and_methods():
         assert set(growing) == (set() if reference is None else {by_name["growing weights"].methods})
         shown = str(report)
         assert "Signs to watch" in shown
-        assert "cbp, redo" in shown
+        assert "redo, cbp" in shown
         assert "dormant units" in report.to_frame().filter(layer="2")["signs"].to_list()[0]
 
 

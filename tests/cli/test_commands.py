@@ -211,7 +211,7 @@ def test_diagnose_names_the_layers_that_show_signs_and_draws_them(mine):
     shown = diagnose(mine, *worn, "--figure", "figures/checkup.png")
     assert "75% of its units are dormant (0% in the reference)" in " ".join(shown.split())
     assert "crelu, redo, cbp" in shown
-    assert "l2-init, normalise-and-project" in shown
+    assert "normalise-and-project, weight-clipping" in shown
     assert shown.strip().endswith("figures/checkup.png")
     assert Path("figures/checkup.png").read_bytes().startswith(b"\x89PNG")
     told = diagnose(mine, "a_network_of_mine:net", *worn[1:], "--reference", "start.pt", "--figure", "None")

@@ -123,6 +123,10 @@ def test_the_table_has_a_row_for_each_system_over_all_tasks():
     frames[0] = evaluated("backprop", "cheetah-run", [[100, 300], [200, math.nan]])
     plain = agents_table(group_frames(frames)[0], resamples=200).markdown().splitlines()[2]
     assert plain.endswith("| 2 | 1 of 2 |")  # a run that ended early is not in the numbers
+    frames[0] = evaluated("backprop", "cheetah-run", [[100, math.nan], [200, math.nan]])
+    table = agents_table(group_frames(frames)[0], resamples=200)
+    assert [row.system for row in table.rows] == ["full-reset"]
+    assert "Without a row, since every run of a task ended early: backprop." in table.markdown()
     frames = [evaluated("backprop", "hopper-hop", [[0, 20], [0, 40]], replay_ratio=ratio) for ratio in (1.0, 32.0)]
     names = [row.system for row in agents_table(group_frames(frames)[0], resamples=200).rows]
     assert names == ["backprop, replay_ratio 1", "backprop, replay_ratio 32"]

@@ -39,7 +39,7 @@ def draw_table(table: AgentsTable, theme: Theme = LIGHT) -> Figure:
         note = (
             f"{table.title}, {table.step:,} steps: {_span(row.tasks for row in ran)} tasks, "
             f"{_span(row.runs for row in ran)} runs of each; {interval_name('stratified')}."
-            f"{f' Published: {table.published}.' * bool(table.published)}"
+            f"{f' Published: {table.published}.' * bool(table.published)}{table.note_on_lost}"
         )
         small = wrap(figure, note, WIDTH - 2 * EDGE)
         left = EDGE + max(text_width(figure, row.system, SIZE) for row in table.rows) + 0.1

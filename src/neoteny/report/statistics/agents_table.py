@@ -57,6 +57,7 @@ class AgentsTable:
         published: what the published values are; empty where there are none.
         target: a return with which one would be content.
         normalised: whether returns are normalised, task by task.
+        lost: systems without a row, since every run of one of their tasks ended early.
     """
 
     title: str
@@ -66,6 +67,12 @@ class AgentsTable:
     published: str = ""
     target: float = field(default=1000.0)
     normalised: bool = False
+    lost: tuple[str, ...] = ()
+
+    @property
+    def note_on_lost(self) -> str:
+        """What to say of them; empty where there are none."""
+        return f" Without a row, since every run of a task ended early: {', '.join(self.lost)}." if self.lost else ""
 
     def markdown(self) -> str:
         """A Markdown table with the caption under it."""
@@ -81,7 +88,7 @@ class AgentsTable:
         caption = (
             f"{self.title}: {metric} at the last evaluation, after {self.step:,} steps, and the mean height of the "
             f"whole curve (area); {interval_name('stratified')}; the optimality gap is what is missing to "
-            f"{self.target:g}."
+            f"{self.target:g}.{self.note_on_lost}"
         )
         return f"{markdown_table(lines)}\n\n{caption}{f' Published: {self.published}.' * bool(self.published)}\n"
 
@@ -120,7 +127,7 @@ def agents_table(
         }
         apart = [f"{key} {format_number(value)}" for key, value in sorted(settings.items())]
         rows.setdefault(", ".join([one.system, *apart]), []).append(one)
-    made, last = [], 0
+    made, lost, last = [], [], 0
     for name, several in rows.items():
         by_task: dict[Any, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
         for one in several:
@@ -134,7 +141,8 @@ def agents_table(
         ends = [np.concatenate([values[:, -1] for _, values in curves]) for curves in by_task.values()]
         areas = [np.concatenate([area(steps, values) for steps, values in curves]) for curves in by_task.values()]
         if not all(np.isfinite(task_).any() for task_ in (*ends, *areas)):
-            continue  # every run of a task ended early: there is no last value to sum up
+            lost.append(name)  # there is no last value to sum up
+            continue
         cells = {k: Cell.of(v) for k, v in aggregate(ends, target, resamples=resamples).items()}
         whole = Cell.of(aggregate(areas, target, resamples=resamples)["IQM"])
         value = (published or {}).get(name, float("nan"))
@@ -147,7 +155,7 @@ def agents_table(
     made += [
         AgentsRow(name, dict.fromkeys(AGGREGATES, nothing), nothing, 0, 0, value) for name, value in others.items()
     ]
-    return AgentsTable(group.title, metric, tuple(made), last, source, target, between is not None)
+    return AgentsTable(group.title, metric, tuple(made), last, source, target, between is not None, tuple(lost))
 
 
 def _bounds(between: Mapping[str, tuple[float, float]], place: Any, task: str) -> tuple[float, float]:

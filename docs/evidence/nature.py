@@ -69,12 +69,12 @@ COMMANDS = {
         "--scale small --runs 19 --method adam",
         "--scale small --runs 23 --method backprop --normalisation batch",
         "--scale small --runs 21 --method cbp",
+        "--scale small --runs 32 --method l2",
         *(
             f"--scale small --runs 5 {rest}"
             for rest in (
                 "--method backprop --grid step_size=0.02,0.005",
                 "--method backprop --step-size 0.001",
-                "--method l2",
                 "--method shrink-and-perturb",
                 "--method linear",
                 "--method backprop --dropout 0.1",

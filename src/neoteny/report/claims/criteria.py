@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -161,16 +161,23 @@ class Effect(Criterion):
         one, *others = (self.quantity(look, curve) for curve in self.curves)
         return one.minus(*others, level=level) if others else one.mean(level)
 
-    def judge(self, look: Look, level: float = 0.95) -> Outcome:
-        """Compare the interval with the threshold."""
-        interval, n = self.effect(look, level)
+    def verdict(self, interval: Interval, look: Look) -> Verdict:
+        """What the interval of the effect says to the threshold, where every run has a value."""
         low, high = float(interval.low) - self.threshold, float(interval.high) - self.threshold
         if self.below:
             low, high = -high, -low
-        verdict: Verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
-        enough = runs_to_decide(interval, self.threshold) if verdict == "undecided" else 0
-        if not self.whole(look):
-            verdict, enough = "undecided", 0
+        return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+
+    def enough(self, interval: Interval) -> int:
+        """How many runs would decide what is undecided; 0 where that is not known."""
+        return runs_to_decide(interval, self.threshold)
+
+    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+        """Compare the interval with the threshold."""
+        interval, n = self.effect(look, level)
+        whole = self.whole(look)
+        verdict = self.verdict(interval, look) if whole else "undecided"
+        enough = self.enough(interval) if whole and verdict == "undecided" else 0
         return Outcome(verdict, effect_text(interval, look.share, self.signed), n, enough)
 
 
@@ -308,13 +315,11 @@ class Beats(_OfTwo, Effect):
         """How good each run is."""
         return look.sample(curve, self.window or look.last) * look.better
 
-    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+    def verdict(self, interval: Interval, look: Look) -> Verdict:
         """Compare the interval with the threshold, and with the difference that does not matter."""
-        found, (interval, _) = super().judge(look, level), self.effect(look, level)
+        found = super().verdict(interval, look)
         narrow = look.share and -self.margin < float(interval.low) and float(interval.high) < self.margin
-        if found.verdict == "undecided" and narrow and self.whole(look):
-            return replace(found, verdict="level", enough=0)
-        return found
+        return "level" if found == "undecided" and narrow else found
 
 
 @dataclass(frozen=True)
@@ -348,18 +353,16 @@ class Level(_OfTwo, Effect):
         """The level at last."""
         return look.sample(curve, look.last)
 
-    def judge(self, look: Look, level: float = 0.95) -> Outcome:
+    def verdict(self, interval: Interval, look: Look) -> Verdict:
         """It holds where the whole interval lies between the margins, and does not where it lies beyond one."""
-        interval, n = self.effect(look, level)
         low, high = float(interval.low), float(interval.high)
-        verdict: Verdict = "undecided"
         if -self.margin < low and high < self.margin:
-            verdict = "holds"
-        elif low > self.margin or high < -self.margin:
-            verdict = "does not hold"
-        if not self.whole(look):
-            verdict = "undecided"
-        return Outcome(verdict, effect_text(interval, look.share, self.signed), n)
+            return "holds"
+        return "does not hold" if low > self.margin or high < -self.margin else "undecided"
+
+    def enough(self, interval: Interval) -> int:
+        """Not known, as there are two thresholds."""
+        return 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from neoteny.lab.recorder import COLUMNS, SORT
 from neoteny.report import load
 from neoteny.report.claims.criteria import (
     Ahead,
-    All,
     Beats,
     Claim,
     Criterion,
@@ -30,6 +29,7 @@ from neoteny.report.claims.criteria import (
 )
 from neoteny.report.claims.look import Look
 from neoteny.report.claims.page import markdown
+from neoteny.report.claims.several import All
 from neoteny.report.papers import figure, figures, find
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.judging import judge

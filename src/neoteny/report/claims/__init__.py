@@ -1,4 +1,5 @@
-"""Claims and how runs decide them: a claim is a sentence with a criterion (`criteria`), judged on data (`look`).
+"""Claims and how runs decide them: a claim is a sentence with a criterion, judged on data (`look`).
 
-The claims themselves stand with the figures of their paper, in `neoteny.report.papers`. `page` lists the verdicts.
+`criteria` has those that look at one effect, `several` those of several parts. The claims themselves stand with the
+figures of their paper, in `neoteny.report.papers`. `page` lists the verdicts.
 """

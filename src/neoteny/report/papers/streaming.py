@@ -6,7 +6,8 @@ read off their figures, of 30 runs.
 
 from __future__ import annotations
 
-from neoteny.report.claims.criteria import Ahead, All, Beats, Claim, EndsAbove, EndsBelow, Grows
+from neoteny.report.claims.criteria import Ahead, Beats, Claim, EndsAbove, EndsBelow, Grows
+from neoteny.report.claims.several import All
 from neoteny.report.papers.condition import Condition, vary
 from neoteny.report.papers.records import Chosen, Paper, PaperFigure
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from neoteny.report.claims.criteria import Beats, Claim, Falls, FallsMore, Keeps, each
+from neoteny.report.claims.criteria import Beats, Claim, Falls, FallsMore, Keeps
+from neoteny.report.claims.several import each
 from neoteny.report.papers.condition import Condition, vary
 from neoteny.report.papers.nature.conditions import (
     ADAM,

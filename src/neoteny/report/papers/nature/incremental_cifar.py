@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from neoteny.report.claims.criteria import (
-    All,
     Beats,
     Claim,
     EndsAbove,
@@ -14,6 +13,7 @@ from neoteny.report.claims.criteria import (
     Level,
     Shrinks,
 )
+from neoteny.report.claims.several import All
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.nature.conditions import BACKPROP, CBP, NATURE, SHRINK
 from neoteny.report.papers.records import Chosen, PaperFigure

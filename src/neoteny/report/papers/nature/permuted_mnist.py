@@ -12,8 +12,8 @@ from neoteny.report.claims.criteria import (
     Grows,
     Keeps,
     Shrinks,
-    each,
 )  # fmt: skip
+from neoteny.report.claims.several import each
 from neoteny.report.papers.condition import Condition, vary
 from neoteny.report.papers.nature.conditions import (
     ADAM,

@@ -58,6 +58,7 @@ def test_a_whole_file(read):
         ("scale:", "scalle:", UnknownNameError, "Did you mean 'scale'"),
         ("trainability]", "trainabilty]", UnknownNameError, "trainability"),
         ("runs: 4", "runs: many", SettingError, "runs = 'many' is not a whole number"),
+        ("budget: 2", "budget: -1", SettingError, "budget = -1.*give core-hours"),
         ("rows:", "row:", UnknownNameError, "'rows'"),
         ("[1e-3, 1e-2]", "1e-3", SettingError, "no list of values and no range"),
         ("low: 1e-6,", "", SettingError, "give low and high"),

@@ -93,7 +93,7 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
     pixels: Literal["unit", "signed"] = "signed"
     """whether pixels are in [0, 1] or in [-1, 1]"""
     augment: bool = False
-    """shift the images at random by up to an eighth of their side, and flip them"""
+    """shift the images at random by up to 4 pixels, small ones by an eighth of their side, and flip them"""
     network: Literal["linear", "mlp", "resnet18", "vgg16", "vit"] = "mlp"
     """the kind of network"""
     hidden: tuple[int, ...] = (100, 100)
@@ -198,7 +198,7 @@ class StagedBenchmark(HiddenLayers, StreamBenchmark):
 
         tested = self.test_images or None
         found = data.labelled(self.data, data_dir)
-        moved = Augmentation(pad=self.pixels_of_side // 8, degrees=(0.0, 0.0)) if self.augment else None
+        moved = Augmentation(pad=min(4, self.pixels_of_side // 8), degrees=(0.0, 0.0)) if self.augment else None
         return StagedImages(
             found.train_images,
             found.train_labels,

@@ -80,8 +80,10 @@ def main(arguments: Sequence[str]) -> None:
         _redraw(options.draw, options.to or options.draw.parent)
         return
     from neoteny.leaderboard import rows
+    from neoteny.sweeps.budget import require_budget
     from neoteny.sweeps.planning import Plan
 
+    require_budget(options.budget)
     plan = Plan(out=options.out, scale=options.scale, runs=options.runs, tuning_runs=options.tuning_runs)
     benchmarks = rows.benchmarks(_names(options.benchmark), options.scale)
     chosen = rows.find(_names(options.method))

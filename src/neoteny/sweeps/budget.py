@@ -15,9 +15,19 @@ from typing import Any
 from neoteny.errors import SettingError
 from neoteny.sweeps.planning import Plan, PlannedStack
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "require_budget"]
 
 HOUR = 3600.0
+
+
+def require_budget(hours: float | None) -> None:
+    """Check core-hours that somebody gives; None is no limit.
+
+    Raises:
+        SettingError: they are not positive.
+    """
+    if hours is not None and not hours > 0:
+        raise SettingError(f"budget = {hours!r}: give core-hours, a number > 0.")
 
 
 class Budget:
@@ -33,8 +43,7 @@ class Budget:
     """
 
     def __init__(self, plan: Plan, hours: float, cores: int):
-        if not hours > 0:
-            raise SettingError(f"budget = {hours!r}: give core-hours, a number > 0.")
+        require_budget(hours)
         self.hours, self._cores = hours, cores
         self._spent: dict[Path, float] = {}
         self._promised: dict[Path, float] = {}

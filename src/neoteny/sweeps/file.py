@@ -27,6 +27,7 @@ from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.kinds import Settings, kinds
 from neoteny.lab.plain import read_yaml
+from neoteny.sweeps.budget import require_budget
 from neoteny.sweeps.optuna import Optuna
 from neoteny.sweeps.rows import SweepRow
 from neoteny.sweeps.searching import Drawn, Grid, Range, Search
@@ -55,6 +56,10 @@ class SweepFile(Settings):
     runs: int = 10
     tuning_runs: int = 3
     budget: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the budget; a plan checks the others."""
+        require_budget(self.budget)
 
 
 def read_sweep(path: Path, named: Callable[[str], str] = lambda name: name) -> SweepFile:

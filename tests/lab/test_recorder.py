@@ -8,7 +8,7 @@ import pytest
 
 from neoteny.errors import RunFolderError
 from neoteny.lab import recorder as module
-from neoteny.lab.recorder import COLUMNS, SORT, Recorder, atomically, read_parts
+from neoteny.lab.recorder import COLUMNS, SORT, Recorder, atomically, by_run, read_parts
 from neoteny.report.files import write
 
 
@@ -104,3 +104,12 @@ def test_two_processes_may_write_a_file_at_a_time(tmp_path, monkeypatch):
 
     atomically(path, slowly, shared=True)
     assert path.read_bytes() == b"mine, whole" and [*tmp_path.iterdir()] == [path]
+
+
+def test_all_episodes_that_end_at_a_step_are_in_the_array():
+    rows = pl.DataFrame({"run": [0, 1, 1, 0], "step": [5, 5, 5, 9], "value": [1.0, 2.0, 3.0, 4.0]})
+    steps, values = by_run(rows, 2)
+    assert steps.tolist() == [5, 5, 9]
+    np.testing.assert_equal(values, [[1, np.nan, 4], [2, 3, np.nan]])
+    steps, values = by_run(rows.clear(), 2)
+    assert steps.tolist() == [] and values.shape == (2, 0)

@@ -225,13 +225,18 @@ def by_run(rows: pl.DataFrame, runs: int) -> tuple[NDArray[np.int64], NDArray[np
         runs: R.
 
     Returns:
-        The steps, [steps], and the values, [R, steps]; NaN where a run has none, and where one is not finite.
+        The steps, [steps], and the values, [R, steps]; NaN where a run has none, and where one is not finite. A step is
+        there as often as a run has values of it: several episodes of an agent may end at the same one.
     """
-    steps, column = np.unique(rows["step"].to_numpy(), return_inverse=True)
-    values = np.full((runs, len(steps)), np.nan)
+    repeat = np.zeros(rows.height, np.int64)
+    if rows.select("run", "step").n_unique() < rows.height:
+        repeat = rows.select(pl.int_range(pl.len()).over("run", "step")).to_series().to_numpy()
+    most = repeat.max(initial=0) + 1
+    places, column = np.unique(rows["step"].to_numpy() * most + repeat, return_inverse=True)
+    values = np.full((runs, len(places)), np.nan)
     values[rows["run"].to_numpy(), column] = rows["value"].to_numpy()
     values[~np.isfinite(values)] = np.nan
-    return steps, values
+    return places // most, values
 
 
 def read_frame(path: Path) -> pl.DataFrame:

@@ -27,6 +27,8 @@ class Cell:
     1.247 ± 0.037 | 1.247 [1.210, 1.294]
     >>> print(Cell(1.2468, math.nan, math.nan, 1), "|", Cell(math.nan, math.nan, math.nan, 0))
     1.247 | -
+    >>> print(Cell(0.3, 0.3, 0.3 + 1e-16, 5))
+    0.3000 ± 0.0000
     """
 
     mean: float
@@ -121,7 +123,7 @@ def _latex(text: str) -> str:
 
 
 def _decimals(half_width: float, mean: float) -> int:
-    """Two figures of the half-width; four of the mean where there is no interval."""
-    if math.isfinite(half_width) and half_width > 0:
+    """Two figures of the half-width; four of the mean where there is no interval, or none but of rounding."""
+    if math.isfinite(half_width) and half_width > 1e-12 * abs(mean):
         return min(max(1 - math.floor(math.log10(half_width)), 0), 6)
     return min(max(3 - math.floor(math.log10(abs(mean))), 0), 6) if mean else 3

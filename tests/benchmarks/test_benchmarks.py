@@ -244,6 +244,7 @@ def test_bad_settings_are_refused_with_their_value(cls, setting, value):
         ("flights", "airports", -1),
         ("electricity", "delay", 0),
         ("electricity", "delay", 168),
+        ("electricity", "first", -1),
         ("ant", "gamma", 1.5),
         ("ant", "optimizer", Muon()),
         ("ant", "rollout_steps", 1_000),

@@ -31,7 +31,11 @@ def flights(delays=None, **settings):
     return FlightDelays(some_flights(delays), [0, 1], **{"delay": 20, "task_length": 90, "airports": 3, **settings})
 
 
-STREAMS = {"flights": flights, "electricity": lambda: ElectricityDemand(DEMAND, [0, 1], horizon=24, task_length=60)}
+def demand(**settings):
+    return ElectricityDemand(DEMAND, [0, 1], **{"horizon": 24, "task_length": 60, **settings})
+
+
+STREAMS = {"flights": flights, "electricity": demand}
 each = pytest.mark.parametrize("make", STREAMS.values(), ids=STREAMS)
 
 
@@ -73,14 +77,15 @@ def test_a_series_that_is_used_up_can_be_measured():
     assert torch.equal(stream.probe(5), before)
 
 
-def test_a_series_can_begin_later():
-    whole, later = flights(), flights(first=150)
-    whole.skip_to(150)
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_series_can_begin_later(name):
+    whole, later = STREAMS[name](), STREAMS[name](first=100)
+    whole.skip_to(100)
     for mine, theirs in zip(later.next(60), whole.next(60), strict=True):
         assert torch.equal(mine, theirs)
-    assert later.most == whole.most - 150
-    with pytest.raises(SettingError, match="first = 380: it must be at least 0"):
-        flights(first=COUNT - 20)
+    assert later.most == whole.most - 100
+    with pytest.raises(SettingError, match=f"first = {whole.most}: it must be at least 0"):
+        STREAMS[name](first=whole.most)
 
 
 def test_features_of_flights_against_the_ordinary_loop():

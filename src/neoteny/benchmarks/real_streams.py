@@ -63,6 +63,8 @@ class _RealStream(HiddenLayers, OnlineBenchmark):
     """computes the update from the gradient"""
     delay: int = 0
     """examples until a label is known"""
+    first: int = 0
+    """examples at the beginning that are left out; settings can be chosen on others than are reported"""
     width: int = 64
     """hidden units of each layer"""
     depth: int = 2
@@ -71,7 +73,7 @@ class _RealStream(HiddenLayers, OnlineBenchmark):
     def __post_init__(self) -> None:
         """Check the settings; what depends on the data is checked with it."""
         super().__post_init__()
-        require_count(self, "delay")
+        require_count(self, "delay", "first")
         require_count(self, "width", least=1)
         require_count(self, "depth")
         require(self, "batch_size", self.batch_size == 1, "1: every example is predicted, then learned from, once")
@@ -158,13 +160,11 @@ class FlightsBenchmark(_RealStream):
     """flights until the delay of one is known"""
     airports: int = 60
     """airports that have features of their own; the others share one"""
-    first: int = 0
-    """flights at the beginning that are left out; settings can be chosen on other flights than are reported"""
 
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        require_count(self, "first", "airports")
+        require_count(self, "airports")
 
     @property
     def features(self) -> int:
@@ -241,4 +241,5 @@ class ElectricityBenchmark(_RealStream):
         from neoteny import data
         from neoteny.streams.electricity import ElectricityDemand
 
-        return self._lasting(ElectricityDemand(data.electricity(data_dir), seeds, self.delay, self.task_length))
+        demand = data.electricity(data_dir)
+        return self._lasting(ElectricityDemand(demand, seeds, self.delay, self.task_length, self.first))

@@ -27,6 +27,7 @@ class ElectricityDemand(FeatureStream):
         seeds: the runs' seeds.
         horizon: hours, 1 to 167.
         task_length: hours of a task.
+        first: hours at the beginning, after the first week, that are left out.
 
     Shapes: inputs [R, steps, 1, 38], targets [R, steps, 1, 1].
 
@@ -43,7 +44,9 @@ class ElectricityDemand(FeatureStream):
 
     inputs = 38
 
-    def __init__(self, demand: np.ndarray, seeds: Sequence[int], horizon: int = 24, task_length: int = 168):
+    def __init__(
+        self, demand: np.ndarray, seeds: Sequence[int], horizon: int = 24, task_length: int = 168, first: int = 0
+    ):
         demand = np.asarray(demand, np.float64)
         if not 1 <= horizon < _WEEK:
             raise SettingError(f"horizon = {horizon}: it must be 1 to {_WEEK - 1} hours.")
@@ -60,7 +63,7 @@ class ElectricityDemand(FeatureStream):
         def scaled(hours: np.ndarray) -> np.ndarray:
             return (demand[hours] - mean[now]) / deviation[now]
 
-        super().__init__(seeds, scaled(now + horizon), horizon, task_length)
+        super().__init__(seeds, scaled(now + horizon), horizon, task_length, first)
         angle = 2 * np.pi * ((now + horizon) % 24) / 24
         waves = [wave(k * angle) for k in (1, 2, 3) for wave in (np.sin, np.cos)]
         days = [(now + horizon) // 24 % 7 == day for day in range(7)]

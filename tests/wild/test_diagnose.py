@@ -153,6 +153,10 @@ def test_saturation_by_hand_and_not_of_functions_without_bounds():
     assert saturated_units(both).tolist() == pytest.approx([7 / 20, 0.0])
     for function in (torch.relu, F.gelu, F.silu, F.softplus, torch.nn.Identity()):
         assert saturated_units(function(torch.tensor(z))) == 0
+    few = torch.randn(500, 20, 8, generator=torch.Generator().manual_seed(0))
+    for function in (F.leaky_relu, F.gelu, F.silu):  # of 160 numbers two may be near the largest
+        assert (saturated_units(function(few)) > 0).float().mean() < 0.02
+    assert saturated_units(torch.tanh(30 * few)).min() == 1
     assert (
         neoteny.Monitor(mlp(nn.Tanh, 8), X, measures=["saturated_units", "saturated_units(0.5)"]).history().height == 2
     )

@@ -97,8 +97,9 @@ def saturated_units(features: Tensor, p: float = 0.75, positions: bool = False) 
     """Share of units that are near a bound of their activation function on a share `p` of the examples or more.
 
     The bounds are the largest and the smallest activation of the layer, and near is within 5% of their distance. They
-    count as bounds where at least 1% of all the layer's activations are near each: so of tanh and sigmoid, but not of
-    functions without an upper bound. Numbers that are exactly zero do not count: they are those of dead units.
+    count as bounds where at least 1% of all the layer's activations are near each, and at least ten numbers: so of tanh
+    and sigmoid, but not of functions without an upper bound. Numbers that are exactly zero do not count: they are those
+    of dead units.
 
     Args:
         features: activations on the probe set, [..., examples, units].
@@ -124,7 +125,9 @@ def saturated_units(features: Tensor, p: float = 0.75, positions: bool = False) 
     high, low = h.amax((-2, -1), keepdim=True), h.amin((-2, -1), keepdim=True)
     margin = 0.05 * (high - low)
     near = [(h >= high - margin) & (h != 0), (h <= low + margin) & (h != 0)]
-    bounded = (near[0].float().mean((-2, -1)) >= 0.01) & (near[1].float().mean((-2, -1)) >= 0.01)
+    # of few numbers 1% is one or two, which are near the largest of any distribution
+    least = max(0.01, 10 / max(h.shape[-2] * h.shape[-1], 1))
+    bounded = (near[0].float().mean((-2, -1)) >= least) & (near[1].float().mean((-2, -1)) >= least)
     share = (near[0] | near[1]).float().mean(-2)
     return _share(share >= p) * bounded
 

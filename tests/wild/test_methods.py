@@ -169,6 +169,16 @@ def test_complex_parameters_are_left_alone_and_named(method):
     assert torch.equal(before, net.filter)
 
 
+def test_averages_over_all_batches_are_named_where_units_are_reset(recwarn):
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for method in (neoteny.L2(strength=1e-4), neoteny.FullReset(period=5)):
+        neoteny.attach(net, optimizer, method, torch.randn(6, 4)).detach()
+    assert not recwarn.list
+    with pytest.warns(PlasticityWarning, match="^1 with momentum=None: .*give the norm a momentum"):
+        neoteny.attach(net, optimizer, "cbp", torch.randn(6, 4))
+
+
 class Residual(nn.Module):
     """Functions in every way of writing, in a loop and in a helper."""
 

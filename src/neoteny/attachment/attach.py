@@ -199,6 +199,14 @@ def attach(
                 PlasticityWarning,
                 stacklevel=2,
             )
+        averaging = [name for name, module in inner.named_modules() if _averages_all(module)]
+        if averaging and any(method.resets_units and not method.starts_anew for method in chosen):
+            warnings.warn(
+                f"{', '.join(averaging)} with momentum=None: running statistics are averages over all batches, so those "
+                "of newborn units hardly move from mean 0 and variance 1; give the norm a momentum, such as 0.1.",
+                PlasticityWarning,
+                stacklevel=2,
+            )
         twice = sorted({name for one in before for name, method in one.methods.items() if method in chosen})
         if twice:
             warnings.warn(
@@ -215,3 +223,7 @@ def _in_type_of(model: nn.Module, inputs: Any) -> Any:
     """Inputs with floating-point tensors in the type of the network's parameters."""
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     return tree_map_only(torch.Tensor, lambda value: value.to(kind) if value.is_floating_point() else value, inputs)
+
+
+def _averages_all(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and module.momentum is None

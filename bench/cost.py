@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sections import said
 
 from neoteny.benchmarks.atari_100k import Atari100k
-from neoteny.lab.config import resolve
+from neoteny.lab.resolving import resolve
 from neoteny.leaderboard.rows import POINTS, rows
 from neoteny.report.leaderboard.costs import Cost, read_run_costs
 from neoteny.report.papers import figure

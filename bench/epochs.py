@@ -27,10 +27,11 @@ from sections import Row, fastest, speed
 
 from neoteny import data
 from neoteny.errors import DataError
-from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution
 from neoteny.lab.measuring import measure
 from neoteny.lab.objective import examples
+from neoteny.lab.resolving import resolve
 from neoteny.lab.supervised import Supervised
 
 IMAGENET, CIFAR = "continual-imagenet", "incremental-cifar100"

@@ -29,9 +29,9 @@ from torch import nn
 
 from neoteny import data
 from neoteny.benchmarks.staged import DATA, StagedBenchmark
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.objective import examples
+from neoteny.lab.resolving import resolve
 from neoteny.lab.supervised import Supervised
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence" / "stages.md"

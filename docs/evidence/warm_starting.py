@@ -30,7 +30,8 @@ from pieces import claimed, save
 
 from neoteny import lab
 from neoteny.benchmarks.generalisability import Generalisability
-from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.config import RunConfig
+from neoteny.lab.resolving import resolve
 from neoteny.sweeps.choosing import TUNING_SEED, best_point
 
 PIECES, RUNS = Path(__file__).parent / "warm_starting", Path(".cache/warm-starting")

@@ -10,7 +10,7 @@ import pytest
 
 from neoteny.benchmarks.atari_100k import GAMES, Atari100k, Game
 from neoteny.errors import SettingError
-from neoteny.lab.config import resolve
+from neoteny.lab.resolving import resolve
 from neoteny.optim import Adam
 from neoteny.rl import FrameBuffer
 from neoteny.rl.evaluation import evaluate

@@ -291,7 +291,7 @@ def test_the_paper_s_schedules():
 
 
 def test_what_a_protocol_brings_acts_in_every_system():
-    from neoteny.lab.config import resolve
+    from neoteny.lab.resolving import resolve
 
     for system in ("backprop", "cbp", "redo", "l2+cbp", "full-reset"):
         methods = resolve("continual-imagenet", method=system).methods

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from neoteny import data, lab
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, start
 from neoteny.streams.images import shrink_flat
 

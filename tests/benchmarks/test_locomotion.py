@@ -13,7 +13,7 @@ from neoteny import registry
 from neoteny.benchmarks.locomotion import ROBOTS as SIZES
 from neoteny.benchmarks.streaming import Streaming
 from neoteny.errors import SettingError
-from neoteny.lab.config import resolve
+from neoteny.lab.resolving import resolve
 from neoteny.optim import Adam
 from neoteny.rl.settings import PPOSettings
 

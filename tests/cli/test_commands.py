@@ -13,7 +13,8 @@ import torch
 
 from neoteny import registry
 from neoteny.cli.main import main
-from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.config import RunConfig
+from neoteny.lab.resolving import resolve
 
 NAME = "slowly-changing-regression"
 TINY = ("--scale", "tiny", "--runs", "2", "--no-compile")

@@ -12,8 +12,9 @@ import yaml
 from neoteny import registry
 from neoteny.cli.main import main
 from neoteny.cli.options import parse
-from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.config import RunConfig
 from neoteny.lab.overriding import names_of
+from neoteny.lab.resolving import resolve
 
 NAME = "slowly-changing-regression"
 BENCHMARK = registry.benchmark(NAME).load()

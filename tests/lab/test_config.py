@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from neoteny import registry
 from neoteny.errors import SettingError, UnknownNameError
-from neoteny.lab.config import RunConfig, resolve, resolve_all
+from neoteny.lab.config import RunConfig
 from neoteny.lab.plain import read_value, read_yaml, write_yaml
+from neoteny.lab.resolving import resolve, resolve_all
 
 NAME = "slowly-changing-regression"
 SYSTEMS = [(entry.name, system) for entry in registry.BENCHMARKS.values() for system in entry.load().SYSTEMS]

@@ -15,11 +15,11 @@ from torch import nn
 from lab.stages import first_network
 from neoteny import data, lab
 from neoteny.benchmarks.incremental_cifar100 import IncrementalCIFAR100
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.lab.prediction import only
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, start
 from neoteny.optim import SGD
 from neoteny.streams import epochs as epoch_streams

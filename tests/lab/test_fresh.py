@@ -18,12 +18,13 @@ from neoteny.benchmarks.slowly_changing_regression import SlowlyChangingRegressi
 from neoteny.errors import SettingError
 from neoteny.lab import fresh
 from neoteny.lab.building import seeded
-from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.config import RunConfig
 from neoteny.lab.execution import Execution
 from neoteny.lab.fresh import chosen_tasks, fresh_seed
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.lab.recorder import Unrecorded
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, start
 from neoteny.lab.supervised import Supervised
 from neoteny.methods import L2, FullReset, WithLayerNorm

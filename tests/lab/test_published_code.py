@@ -15,7 +15,7 @@ from lab.stages import EAGER, accuracy, first_network, made_up_images
 from neoteny import data, lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.errors import SettingError
-from neoteny.lab.config import resolve
+from neoteny.lab.resolving import resolve
 from neoteny.methods import ReDo, SelfDistillation, ShrinkAndPerturb
 from neoteny.methods.shared.published_code import as_published, returns
 

@@ -14,8 +14,8 @@ from neoteny import attach, data, lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.benchmarks.warm_start import WarmStart
 from neoteny.errors import SettingError
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, start
 from neoteny.methods import ShrinkAndPerturb
 

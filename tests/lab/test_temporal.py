@@ -13,10 +13,10 @@ from torch import nn
 from linear.references import swift_td
 from neoteny import lab
 from neoteny.errors import SettingError
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
 from neoteny.lab.losses import LOSSES
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, start
 from neoteny.lab.temporal import delayed, sarsa, temporal_difference
 from neoteny.nn import MLP, LinearNetwork

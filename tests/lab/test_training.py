@@ -7,10 +7,10 @@ import torch
 
 from neoteny import lab
 from neoteny.errors import SettingError
-from neoteny.lab.config import resolve
 from neoteny.lab.learner import Learner
 from neoteny.lab.objective import examples
 from neoteny.lab.recorder import Recorder
+from neoteny.lab.resolving import resolve
 
 REGRESSION = "slowly-changing-regression"
 EAGER = {"compile": False, "progress": False}

@@ -10,7 +10,7 @@ import pytest
 
 from neoteny import registry
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
-from neoteny.lab.config import resolve
+from neoteny.lab.resolving import resolve
 from neoteny.leaderboard.rows import BENCHMARKS, POINTS, REACH, LeaderboardRow, benchmarks, find, rows, step_sizes
 from neoteny.optim import Muon
 from neoteny.sweeps.planning import Plan

@@ -9,7 +9,7 @@ import pytest
 
 from neoteny.cli.options import parse
 from neoteny.errors import RunFolderError, SettingError, UnknownNameError
-from neoteny.lab.config import resolve_all
+from neoteny.lab.resolving import resolve_all
 from neoteny.report import load
 from neoteny.report.figures.curves import AXES, last_step
 from neoteny.report.figures.paper import _bin, _curve, _drawn, draw

@@ -12,9 +12,9 @@ import torch
 from neoteny import lab
 from neoteny.cli.main import main
 from neoteny.data.transitions import load_transitions
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, resume, start
 from neoteny.rl import load_policy
 from neoteny.rl.evaluation import evaluate

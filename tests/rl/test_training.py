@@ -10,9 +10,9 @@ import torch
 from neoteny import lab
 from neoteny.envs import MujocoVectorEnv
 from neoteny.errors import CheckpointError, UnknownNameError
-from neoteny.lab.config import resolve
 from neoteny.lab.execution import Execution
 from neoteny.lab.learner import Learner
+from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, resume, start
 from neoteny.rl.ppo import PPO
 from neoteny.rl.training import Reinforcement

@@ -202,8 +202,8 @@ def attach(
         averaging = [name for name, module in inner.named_modules() if _averages_all(module)]
         if averaging and any(method.resets_units and not method.starts_anew for method in chosen):
             warnings.warn(
-                f"{', '.join(averaging)} with momentum=None: running statistics are averages over all batches, so those "
-                "of newborn units hardly move from mean 0 and variance 1; give the norm a momentum, such as 0.1.",
+                f"{', '.join(averaging)} with momentum=None: running statistics are averages over all batches, so "
+                "those of newborn units hardly move from mean 0 and variance 1; give the norm a momentum, such as 0.1.",
                 PlasticityWarning,
                 stacklevel=2,
             )
@@ -226,4 +226,6 @@ def _in_type_of(model: nn.Module, inputs: Any) -> Any:
 
 
 def _averages_all(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and module.momentum is None
+    return (
+        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and module.momentum is None
+    )

@@ -20,10 +20,10 @@ from neoteny.cli.own import named
 from neoteny.cli.placing import Placing
 from neoteny.cli.reading import parsed
 from neoteny.errors import NeotenyError, SettingError, UnknownNameError
-from neoteny.lab.config import DEFAULT_RUNS, DEFAULT_SCALE
 from neoteny.lab.overriding import named_once, names_of, override
 from neoteny.lab.plain import read_value, read_yaml
 from neoteny.lab.presets import preset
+from neoteny.lab.resolving import DEFAULT_RUNS, DEFAULT_SCALE
 
 if TYPE_CHECKING:
     from neoteny.lab.benchmark import Benchmark

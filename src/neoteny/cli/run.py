@@ -37,8 +37,8 @@ def main(arguments: Sequence[str]) -> None:
     if name.startswith("-"):
         raise SettingError(f"{name!r} is in the place of the benchmark: write neoteny run BENCHMARK [OPTIONS].")
     from neoteny.cli.options import parse
-    from neoteny.lab.config import resolve_all
     from neoteny.lab.executors.protocol import require_retries
+    from neoteny.lab.resolving import resolve_all
 
     request = parse(name, options)
     running = request.running

@@ -24,13 +24,14 @@ from neoteny.errors import (
 )
 from neoteny.kinds import with_kinds
 from neoteny.lab import checkpoint
-from neoteny.lab.config import DEFAULT_RUNS, Problem, RunConfig, System
-from neoteny.lab.config import resolve as resolve_config
+from neoteny.lab.config import Problem, RunConfig
 from neoteny.lab.execution import Execution, Progress, threads
 from neoteny.lab.folder import RunFolder
 from neoteny.lab.mirror import below, fetched
 from neoteny.lab.overriding import Overrides
 from neoteny.lab.recorder import by_run
+from neoteny.lab.resolving import DEFAULT_RUNS, System
+from neoteny.lab.resolving import resolve as resolve_config
 from neoteny.lab.stopping import interrupts
 from neoteny.notebook import table
 from neoteny.progress import hearing, live, stage

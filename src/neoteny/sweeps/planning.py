@@ -22,7 +22,8 @@ import numpy as np
 
 from neoteny import registry
 from neoteny.errors import RunFolderError, SettingError
-from neoteny.lab.config import RunConfig, resolve
+from neoteny.lab.config import RunConfig
+from neoteny.lab.resolving import resolve
 from neoteny.sweeps.choosing import TUNING_SEED, best_point
 from neoteny.sweeps.rows import Row
 from neoteny.sweeps.searching import Batch, Point, Told

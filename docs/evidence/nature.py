@@ -91,6 +91,7 @@ COMMANDS = {
         ),
     ],
     "slippery-ant": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
+    "ant": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
     "slippery-half-cheetah": [
         *(f"--scale small --runs 8 --method {name}" for name in ("backprop", "tuned-adam")),
         *(f"--scale small --runs 5 --method {name}" for name in ("l2", "cbp")),

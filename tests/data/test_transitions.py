@@ -33,6 +33,15 @@ def test_what_is_written_is_read_in_place(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["set.npz"]
 
 
+def test_a_number_that_was_damaged_is_noticed(tmp_path):
+    path = save_transitions(tmp_path / "set.npz", made_up())
+    content, place = bytearray(path.read_bytes()), load_transitions(path)["rewards"].offset
+    content[place + 2] ^= 0x40  # still a finite number
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"set.npz is damaged: the checksum of rewards.npy is wrong. Copy the file"):
+        load_transitions(path)
+
+
 @pytest.fixture
 def h5py():
     return pytest.importorskip("h5py")

@@ -133,6 +133,8 @@ def _mapped(path: Path) -> dict[str, NDArray[Any]]:
                     raise DataError(f"{path}: {member.filename} is no plain array: it is no data set of transitions.")
                 values = np.memmap(path, kind, "r", file.tell(), shape) if np.prod(shape) else np.empty(shape, kind)
                 found[member.filename.removesuffix(".npy")] = values
+            if (spoilt := archive.testzip()) is not None:  # in pieces; what is mapped is never checked otherwise
+                raise DataError(f"{path} is damaged: the checksum of {spoilt} is wrong. Copy the file again.")
             return found
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise DataError(

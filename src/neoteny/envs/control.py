@@ -137,6 +137,7 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Begin an episode; without a seed the generator goes on."""
+        super().reset(seed=seed)  # the generator that wrappers draw from
         if seed is not None:
             self._task._random = np.random.RandomState(seed)
         self._begin()

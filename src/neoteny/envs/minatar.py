@@ -109,6 +109,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin a game; without a seed the generator goes on."""
+        super().reset(seed=seed)  # the generator that wrappers draw from
         if seed is not None or self._random is None:
             self._random = self._env.random = np.random.RandomState(seed)
             self._last = 0

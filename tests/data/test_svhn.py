@@ -1,8 +1,11 @@
 """SVHN from files of its format, written by SciPy."""
 
+import errno
 import importlib
 import io
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +50,16 @@ def test_fetched_and_decoded_once(small, cache):
     assert sorted(name for name, _ in small.asked) == ["test_32x32.mat", "train_32x32.mat"]
     assert not list(cache.rglob("*.mat"))
     assert find_svhn() == cache / "svhn"
+
+
+def test_what_is_decoded_is_read_where_nothing_can_be_deleted(small, monkeypatch):
+    is_small()
+
+    def refuse(*_, **__):  # as a file system that is mounted read-only does, also where there is no such file
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    is_small()
 
 
 @pytest.mark.parametrize("inner", ["", "svhn"])

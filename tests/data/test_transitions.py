@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,44 @@ def test_what_is_written_is_read_in_place(tmp_path):
             np.testing.assert_array_equal(loaded[name], values)
             np.testing.assert_array_equal(plain[name], values)
     assert [file.name for file in path.parent.iterdir()] == ["set.npz"]
+
+
+def test_a_number_that_was_damaged_is_noticed(tmp_path):
+    path = save_transitions(tmp_path / "set.npz", made_up())
+    content, place = bytearray(path.read_bytes()), load_transitions(path)["rewards"].offset
+    content[place + 2] ^= 0x40  # still a finite number
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"set.npz is damaged: the checksum of rewards.npy is wrong. Copy the file"):
+        load_transitions(path)
+
+
+def test_processes_that_write_the_same_file_do_not_mix(tmp_path, monkeypatch):
+    path, write, other = tmp_path / "set.npz", np.savez, made_up(900)
+
+    def while_another_writes(file, **arrays):
+        write(file, **arrays)
+        monkeypatch.setattr(np, "savez", write)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        save_transitions(path, other)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(np, "savez", while_another_writes)
+    save_transitions(path, made_up())
+    np.testing.assert_array_equal(load_transitions(path)["rewards"], made_up()["rewards"])
+    assert [file.name for file in tmp_path.iterdir()] == ["set.npz"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a file that is open")
+def test_a_file_that_is_replaced_while_it_is_read_is_one_of_both(tmp_path, monkeypatch):
+    path, new = save_transitions(tmp_path / "set.npz", made_up()), save_transitions(tmp_path / "new.npz", made_up(900))
+    read = np.lib.format.read_magic
+
+    def replaced_then(file):
+        new.replace(path) if new.exists() else None
+        return read(file)
+
+    monkeypatch.setattr(np.lib.format, "read_magic", replaced_then)
+    np.testing.assert_array_equal(load_transitions(path)["rewards"], made_up()["rewards"])
 
 
 @pytest.fixture

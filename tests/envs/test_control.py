@@ -22,6 +22,15 @@ CHAOTIC = {"hopper-hop", "humanoid-stand", "walker-run"}
 """Rounding grows to whole numbers within some hundred steps: these go on from the recorded state every 50 steps."""
 
 
+def skip_without_pictures():
+    from neoteny.envs.camera import backend
+
+    try:
+        backend()
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_a_thousand_steps_are_those_of_mujoco_3(name):
     table, task = np.load(TABLE), ControlTask(name)
@@ -80,6 +89,40 @@ def test_a_restored_state_goes_on_as_it_would_have(name, tmp_path):
             np.testing.assert_array_equal(mine, other)
 
 
+# a dog measures itself at the beginning of an episode, a quadruped that escapes has its ground drawn
+@pytest.mark.parametrize("name", ["dog-stand", "quadruped-escape"])
+def test_a_state_is_restored_in_a_task_that_was_not_reset(name):
+    task, again = ControlTask(name), ControlTask(name)
+    task.reset(seed=5)
+    lots = np.random.default_rng(0).uniform(-1, 1, (8, *task.action_space.shape)).astype(np.float32)
+    for lot in lots[:4]:
+        task.step(lot)
+    again.restore_state(task.saved_state())
+    for lot in lots[4:]:
+        (seen, *rest), (found, *others) = task.step(lot), again.step(lot)
+        np.testing.assert_array_equal(seen, found)
+        assert rest == others
+    np.testing.assert_array_equal(task.reset()[0], again.reset()[0])
+    assert task.physics._contexts is None  # no pictures were made, which would need a screen
+
+
+def test_pictures_show_the_ground_of_their_own_episode():
+    skip_without_pictures()
+    task = ControlTask("quadruped-escape", pixels=32, camera=0)
+    task.reset(seed=1)
+    state = task.saved_state()
+    second, _ = task.reset(seed=2)
+    other = ControlTask("quadruped-escape", pixels=32, camera=0)
+    np.testing.assert_array_equal(other.reset(seed=2)[0], second)
+    still = np.zeros(12, np.float32)
+    other.restore_state(state), task.restore_state(state)
+    shown = task.step(still)[0]
+    np.testing.assert_array_equal(other.step(still)[0], shown)
+    task.reset(seed=1)
+    np.testing.assert_array_equal(task.step(still)[0][-1], shown[-1])
+    task.close(), other.close()
+
+
 def test_an_episode_may_be_cut_off_earlier():
     task = ControlTask("cheetah-run", action_repeat=2, max_episode_steps=3)
     task.reset(seed=0)
@@ -97,12 +140,7 @@ def test_every_task_that_needs_no_screen_can_be_made():
 
 
 def test_pictures_are_bytes_with_the_last_frames():
-    from neoteny.envs.camera import backend
-
-    try:
-        backend()
-    except MissingPackageError as error:
-        pytest.skip(str(error))
+    skip_without_pictures()
 
     def make():
         return ControlTask("cheetah-run", action_repeat=4, pixels=32)

@@ -3,10 +3,18 @@ from __future__ import annotations
 import math
 import pickle
 
+import gymnasium
 import numpy as np
 import pytest
 
-from neoteny.envs import ConstantFriction, ListedFriction, LogUniformFriction
+from neoteny.envs import (
+    ConstantFriction,
+    FrictionSchedule,
+    ListedFriction,
+    LogUniformFriction,
+    MujocoVectorEnv,
+    Slippery,
+)
 from neoteny.errors import SettingError
 
 
@@ -62,3 +70,24 @@ def test_a_list_begins_again_and_a_constant_never_changes():
 def test_bad_settings_say_what_is_wrong(make, message):
     with pytest.raises(SettingError, match=message):
         make()
+
+
+class Sinking(FrictionSchedule):
+    """A schedule of somebody's own, which goes below 0."""
+
+    every = 5
+
+    def friction(self, change: int, seed: int) -> float:
+        return 0.5 - change
+
+
+def test_a_schedule_of_ones_own_gives_frictions_alone():
+    envs = MujocoVectorEnv("Hopper-v5", 1, friction=Sinking(), max_episode_steps=5)
+    assert envs.reset(seed=0)[1]["friction"].tolist() == [0.5]
+    with pytest.raises(SettingError, match=r"change 1 of the schedule = -0.5: a coefficient of sliding friction"):
+        [envs.step_arrays(np.zeros((1, 3))) for _ in range(5)]
+    env = Slippery(gymnasium.make("Hopper-v5"), Sinking())
+    env.reset(seed=0)
+    [env.step(np.zeros(3, np.float32)) for _ in range(5)]
+    with pytest.raises(SettingError, match=r"change 1 of the schedule = -0.5: a coefficient of sliding friction"):
+        env.reset()

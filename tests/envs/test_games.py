@@ -90,6 +90,16 @@ def test_what_is_refused():
         make_classic("CartPole-v1").saved_state()
     with pytest.raises(UnknownNameError, match="classic control problem"):
         make_classic("Ant-v5")
+    for make in (
+        lambda steps: MinAtarGame("breakout", max_episode_steps=steps),
+        lambda s: make_classic("Acrobot-v1", s),
+    ):
+        for steps in (0, -1):  # Gymnasium takes -1 for no limit, and then a state could not be saved
+            with pytest.raises(SettingError, match=f"max_episode_steps = {steps}: it must be a whole number"):
+                make(steps)
+    game = make_classic("CartPole-v1")
+    with pytest.raises(SettingError, match=r"make gave the same <Classic.*CartPole-v1.* more than once"):
+        OneByOne(lambda: game, 2)
     one = OneByOne(lambda: MinAtarGame("breakout"), 1)
     one.reset(seed=[0])
     with pytest.raises(CheckpointError, match="of 1 environments, these are 2"):

@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +85,8 @@ class Packed:
             found = cached(
                 self.data_set, self.remote.sha256, names, lambda room: decode(download(self.remote, fetched), room)
             )
-            fetched.unlink(missing_ok=True)
+            with suppress(OSError):  # it is gone already, or the cache is for reading alone
+                fetched.unlink()
             return found
         path = self.find(data_dir)
         if path is None:

@@ -78,7 +78,7 @@ def save_transitions(path: str | os.PathLike[str], transitions: Mapping[str, Any
     path = require_place(path)
     arrays = {name: np.asarray(transitions[name], kind) for name, (kind, _) in FIELDS.items() if name in transitions}
     _check(path, arrays)
-    temporary = path.with_name(f".{path.stem}.part.npz")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.npz")  # another process may write the same one
     try:
         np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type] - names are those of FIELDS
         os.replace(temporary, path)
@@ -116,7 +116,7 @@ def load_transitions(path: str | os.PathLike[str], keys: tuple[str, ...] | None 
 def _mapped(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an uncompressed .npz, where they lie in the file."""
     try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:  # one file, also if it is replaced meanwhile
             found = {}
             for member in archive.infolist():
                 if not member.filename.endswith(".npy"):
@@ -131,8 +131,10 @@ def _mapped(path: Path) -> dict[str, NDArray[Any]]:
                 shape, fortran, kind = read[version](file)
                 if kind.hasobject or fortran:
                     raise DataError(f"{path}: {member.filename} is no plain array: it is no data set of transitions.")
-                values = np.memmap(path, kind, "r", file.tell(), shape) if np.prod(shape) else np.empty(shape, kind)
+                values = np.memmap(file, kind, "r", file.tell(), shape) if np.prod(shape) else np.empty(shape, kind)
                 found[member.filename.removesuffix(".npy")] = values
+            if (spoilt := archive.testzip()) is not None:  # in pieces; what is mapped is never checked otherwise
+                raise DataError(f"{path} is damaged: the checksum of {spoilt} is wrong. Copy the file again.")
             return found
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise DataError(

@@ -141,6 +141,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Begin an episode: a game, or after a lost life the next one of it, unless a seed is given."""
+        super().reset(seed=seed)  # the generator that wrappers draw from
         if seed is not None or not self._goes_on:
             self._begin(seed)
         self._goes_on = False

@@ -78,11 +78,14 @@ def make_classic(name: str, max_episode_steps: int | None = None) -> Classic:
 
     Raises:
         UnknownNameError: another environment.
+        SettingError: a length below 1.
 
     >>> make_classic("Pendulum-v1").reset(seed=0)[0].shape
     (3,)
     """
     if name not in CLASSIC:
         raise UnknownNameError(name, CLASSIC, "classic control problem")
+    if max_episode_steps is not None and max_episode_steps < 1:
+        raise SettingError(f"max_episode_steps = {max_episode_steps!r}: it must be a whole number of at least 1.")
     options = {"max_episode_steps": max_episode_steps, "render_mode": "rgb_array", "disable_env_checker": True}
     return Classic(gymnasium.make(name, **options))

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from neoteny.envs.control_package import cache_names, load_suite
+from neoteny.envs.control_package import begin_episode, cache_names, load_suite
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 
 __all__ = ["ControlTask", "control_tasks"]
@@ -137,13 +137,18 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Begin an episode; without a seed the generator goes on."""
+        super().reset(seed=seed)  # the generator that wrappers draw from
         if seed is not None:
             self._task._random = np.random.RandomState(seed)
-        with self._physics.reset_context():
-            self._task.initialize_episode(self._physics)
+        self._begin()
         self._elapsed, self._was_reset = 0, True
         self._frames.clear()
         return self._seen(), {}
+
+    def _begin(self) -> None:
+        begin_episode(self._task, self._physics)
+        if self._model.nhfield:
+            self.close()  # the camera keeps the ground that it was made with
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One action, held for `action_repeat` steps of the suite."""
@@ -205,7 +210,7 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         return self._camera(self._data)
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture, [480, 480, 3], if the task was made with `render_mode="rgb_array"`."""
+        """A picture, [480, 480, 3] or as large as those observed, if made with `render_mode="rgb_array"`."""
         return self._picture(self._pixels or 480) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
@@ -251,6 +256,7 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
                 f"the state is of {state.get('task')} with {np.size(state['physics'])} numbers, this is {self.task} "
                 f"with {size}: make the task, and install the MuJoCo, that it was saved with."
             )
+        self._begin()  # a dog measures itself then, which its rewards depend on
         arrays = _arrays(self._model, copied=False)
         for name, values in self._pristine.items():
             arrays[name][...] = state["model"].get(name, values)

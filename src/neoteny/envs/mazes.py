@@ -189,6 +189,7 @@ class Maze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
             seed: of the generator.
             options: "reset_cell" and "goal_cell", row and column, in place of those that are usual.
         """
+        super().reset(seed=seed)  # the generator that wrappers draw from
         options = dict(options or {})
         if not self.random_goals:
             options = {"reset_cell": self._marked("S"), "goal_cell": self._marked("G")} | options

@@ -79,7 +79,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     Raises:
         UnknownNameError: another game.
-        SettingError: a probability outside [0, 1], a step before the reset.
+        SettingError: a probability outside [0, 1], a length below 1, a step before the reset.
         MissingPackageError: MinAtar is not installed.
 
     >>> game = MinAtarGame("breakout")
@@ -97,6 +97,8 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
             raise UnknownNameError(game, GAMES, "game of MinAtar")
         if not 0 <= sticky <= 1:
             raise SettingError(f"sticky = {sticky!r} is not a number in [0, 1]; 0.1 is usual.")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise SettingError(f"max_episode_steps = {max_episode_steps!r}: it must be a whole number of at least 1.")
         self.game, self._sticky = game, sticky
         self._env = _rules(game).Env(ramping=ramping)
         self._actions: list[int] = list(self._env.minimal_action_set())
@@ -109,6 +111,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin a game; without a seed the generator goes on."""
+        super().reset(seed=seed)  # the generator that wrappers draw from
         if seed is not None or self._random is None:
             self._random = self._env.random = np.random.RandomState(seed)
             self._last = 0

@@ -31,7 +31,8 @@ class OneByOne:
         number: N.
 
     Raises:
-        SettingError: `number` is below 1, the number of seeds is another, or (in `step_arrays`) a reward is NaN.
+        SettingError: `number` is below 1, `make` gives the same environment twice, the number of seeds is another, or
+            (in `step_arrays`) a reward is NaN.
 
     >>> import gymnasium
     >>> environments = OneByOne(lambda: gymnasium.make("Pendulum-v1"), 2)
@@ -43,6 +44,11 @@ class OneByOne:
         if number < 1:
             raise SettingError(f"number = {number}: there must be at least one environment.")
         self.envs = [make() for _ in range(number)]
+        if len({id(env.unwrapped) for env in self.envs}) < number:
+            raise SettingError(
+                f"make gave the same {self.envs[0]} more than once, and its steps would mix: make a new one in each "
+                "call, such as by lambda: gymnasium.make(...)."
+            )
         self.num_envs = number
         self.single_observation_space = self.envs[0].observation_space
         self.single_action_space = self.envs[0].action_space

@@ -104,7 +104,8 @@ class Slippery(gymnasium.Wrapper, RecordConstructorArgs):
         if options and "friction" in options:
             self._set(checked_friction(options["friction"], 'options["friction"]'))
         elif change != self._change:
-            self._set(self.schedule.friction(change, self.friction_seed))
+            due = self.schedule.friction(change, self.friction_seed)
+            self._set(checked_friction(due, f"change {change} of the schedule"))
         self._change = change
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, info | {"friction": self._friction}

@@ -299,7 +299,10 @@ class MujocoVectorEnv(VectorEnv):
             if friction is not None:
                 self._set_friction(row, friction[row])
             elif change != self._changes[row]:
-                due = schedule.friction(change, self._friction_seeds[row]) if schedule else self._model_friction
+                due = self._model_friction
+                if schedule is not None:
+                    drawn = schedule.friction(change, self._friction_seeds[row])
+                    due = checked_friction(drawn, f"change {change} of the schedule")
                 self._set_friction(row, due)
             self._changes[row] = change
             rng = self._rngs[row]

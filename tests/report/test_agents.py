@@ -90,6 +90,10 @@ def test_curves_are_over_steps_with_a_line_at_each_change(group):
     # hundreds of changes would be a grey area, and ground that stays as it is has none
     (often,) = group_frames([made_up.agents(task_length=2_048)])
     assert "Friction changes" not in said(learning_curves(often))
+    one = made_up.agents()
+    frame = one.frame.with_columns(task=pl.lit(0, one.frame["task"].dtype))
+    (still,) = group_frames([replace(one, frame=frame)])  # its last iteration ends after the task
+    assert "Friction changes" not in said(learning_curves(still))
 
 
 def test_returns_that_fall_to_the_depths_do_not_flatten_the_others():

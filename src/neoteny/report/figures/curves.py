@@ -217,7 +217,7 @@ def small_print(
 def mark_changes(axes: Axes, series: Sequence[Series], theme: Theme) -> list[str]:
     """Light vertical lines where the friction under agents changes or agents are reset; gives the words for them."""
     settings = {one.label: settings_of(one) for one in series}
-    shifting = [one for one in series if "friction" in one.frame["metric"].unique() and one.frame["task"].n_unique() > 1]
+    shifting = [one for one in series if one.frame["task"].n_unique() > 1 and (one.frame["metric"] == "friction").any()]
     shifts = {settings[one.label].get("task_length") for one in shifting}
     resets = {one.label: every for one in series if _resets(one) and (every := settings[one.label].get("reset_every"))}
     notes = []

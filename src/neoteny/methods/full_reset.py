@@ -20,7 +20,7 @@ class FullReset(BoundaryReset):
     """Draw every parameter anew from its initialiser, at every change of task or every `period` updates.
 
     Running statistics of all norms return to mean 0 and variance 1, their count of batches to 0, and the optimizer's
-    state starts anew.
+    state of every weight starts anew; a step size that all weights share and that adapts stays as it is.
 
     Args:
         period: updates between two resets; None: at a change of task.

@@ -71,13 +71,17 @@ def _in_a_line(box: str) -> str:
 
     >>> _in_a_line("╭─ Value error ──╮\n│ Error parsing --runs: invalid literal for int() with base 10: 'x' │\n╰──╯")
     "--runs: 'x' is not a whole number"
+    >>> _in_a_line("Unrecognized options \n ------ \n Unrecognized options: x \n ------ \n For full helptext, ...")
+    'Unrecognized options: x'
     >>> _in_a_line("invalid choice 'pongg' for argument '--game'. Expected one of ('boxing', 'pong').")
     "--game: 'pongg' is none of boxing, pong; did you mean 'pong'?"
     >>> _in_a_line("Missing value for argument '--optimizer.betas'. Expected 2 values.")
     '--optimizer.betas takes 2 values, and got fewer'
     """
-    inside = [line.strip().strip("│").strip() for line in box.splitlines() if not line.strip().startswith(("╭", "╰"))]
-    first = " ".join(takewhile(lambda line: not line.startswith("──"), inside))
+    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
+    rules = [place for place, line in enumerate(lines) if re.match("╭|──|----", line)]  # the first is below the title
+    inside = lines[rules[0] + 1 :] if rules else lines
+    first = " ".join(takewhile(lambda line: not re.match("╰|──|----", line), inside))
     text = " ".join((first or box).split()).rstrip(".")
     if found := re.search(r"Error parsing (\S+?):.*(int\(\) with base 10|to float): ('.*?')", text):
         kind = "whole number" if found[2].startswith("int") else "number"

@@ -281,8 +281,10 @@ def streaming(mine):
 SHORT = ("--batch", "8", "--seeds", "2", "--points", "2")
 
 
-def test_recommend_compares_methods_on_ones_own_stream(streaming):
-    shown = streaming("recommend", "a_network_of_mine:build", "--stream", "stream.npz", "--methods", "l2,cbp", *SHORT)
+def test_recommend_compares_methods_on_ones_own_stream(streaming, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stream = "--stream=~/stream.npz"
+    shown = streaming("recommend", "a_network_of_mine:build", stream, "--methods", "l2, cbp", *SHORT)
     for word in ("bare loop", "fresh network", "l2", "cbp", "accuracy in %", "model = build()", "8 batches"):
         assert word in shown
     assert Path("which_method.png").read_bytes().startswith(b"\x89PNG")

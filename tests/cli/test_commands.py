@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -281,8 +282,10 @@ def streaming(mine):
 SHORT = ("--batch", "8", "--seeds", "2", "--points", "2")
 
 
-def test_recommend_compares_methods_on_ones_own_stream(streaming):
-    shown = streaming("recommend", "a_network_of_mine:build", "--stream", "stream.npz", "--methods", "l2,cbp", *SHORT)
+def test_recommend_compares_methods_on_ones_own_stream(streaming, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stream = "--stream=~/stream.npz"
+    shown = streaming("recommend", "a_network_of_mine:build", stream, "--methods", "l2, cbp", *SHORT)
     for word in ("bare loop", "fresh network", "l2", "cbp", "accuracy in %", "model = build()", "8 batches"):
         assert word in shown
     assert Path("which_method.png").read_bytes().startswith(b"\x89PNG")
@@ -309,9 +312,20 @@ def test_what_cannot_be_recommended_is_told(streaming, arguments: str, message: 
     assert message in streaming("recommend", *arguments.split(), status=2)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "neoteny", "run", NAME, "--help"]
+@pytest.mark.parametrize("command", [("run", NAME, "--help"), ("list",)])
+def test_a_reader_that_has_seen_enough_is_no_error(command):
+    command = [sys.executable, "-m", "neoteny", *command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_where_the_output_has_few_letters_the_others_are_named_and_errors_are_one_line():
+    few = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "neoteny", "run", NAME]
+    shown = subprocess.run([*command, "--help"], env=few, capture_output=True, encoding="cp1252", timeout=60)
+    assert shown.returncode == 0 and "GREEK SMALL LETTER" in shown.stdout
+    told = subprocess.run([*command, "tiny"], env=few, capture_output=True, encoding="cp1252", timeout=60)
+    assert told.stderr.startswith("error: Unrecognized options: tiny; `neoteny run")

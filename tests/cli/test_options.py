@@ -96,7 +96,9 @@ def test_a_grid_is_a_stack(capsys: pytest.CaptureFixture[str]):
     assert config.varied == {"cbp.replacement_rate": (1e-6, 1e-6, 1e-5, 1e-5), "step_size": (0.1,) * 4}
 
 
-def test_a_file_has_the_same_keys_and_the_command_line_comes_first(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_a_file_has_the_same_keys_and_the_command_line_comes_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "mine.yaml"
     path.write_text(
         "method: [backprop, cbp]\nscale: tiny\nruns: 2\nstep-size: 1e-3\ntasks: 3\n"
@@ -107,8 +109,12 @@ def test_a_file_has_the_same_keys_and_the_command_line_comes_first(capsys: pytes
     assert (backprop.settings["tasks"], backprop.settings["step_size"]) == (5, 1e-3)
     assert (cbp.methods["cbp"]["replacement_rate"], cbp.methods["cbp"]["decay_rate"]) == (1e-4, 0.9)
     assert cbp.varied == {"step_size": (0.1, 0.1, 0.01, 0.01)}
+    for spelled in ("step-size", "step_size", "learning-rate"):
+        _, cbp = dry_run(capsys, "--config", str(path), "--grid", f"{spelled}=0.3")
+        assert cbp.varied == {"step_size": (0.3, 0.3)}
 
-    (cbp,) = dry_run(capsys, f"--config={path}", "--method", "cbp", "--scale", "small")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (cbp,) = dry_run(capsys, "--config=~/mine.yaml", "--method", "cbp", "--scale", "small")
     assert (cbp.scale, cbp.settings["tasks"]) == ("small", 3)
 
 
@@ -169,6 +175,9 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
         (f"run {NAME} --method cbp --cbp.replacement-rate -1", "replacement_rate = -1.0"),
         (f"run {NAME} --cbp.replacement-rate 1e-5", "none of the systems backprop has that method"),
         (f"run {NAME} --grid step-size", "SETTING=VALUE"),
+        (f"run {NAME} --grid step-size=0.1 --grid learning_rate=0.2", "step_size is given twice"),
+        (f"run {NAME} --grid step_size=0.1,0.2 --step-size 0.3", "--step-size says nothing beside a grid"),
+        (f"run {NAME} --method cbp --grid cbp.decay-rate=0.1 --cbp.decay-rate 0.3", "--cbp.decay-rate says nothing"),
         (f"run {NAME} --grid tasks=1,2", "cannot differ"),
         (f"run {NAME} --grid step-size=0.1,-1", "step_size = -1.0"),
         (f"run {NAME} extra", "extra"),

@@ -68,6 +68,7 @@ def test_the_list_says_what_is_there_and_what_is_missing(neoteny, runs):
     one = neoteny("figure", "nature-1c", "there", "--list", "--scale", "paper")
     assert "nature-1b" not in one
     assert "--scale paper --runs 30" in one
+    assert "Did you mean 'paper'" in neoteny("figure", "--list", "there", "--scale", "papper", status=2)
     assert "nature-1c" in neoteny("figure", "--list")  # nothing has been run yet
 
 

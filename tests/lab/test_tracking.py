@@ -28,6 +28,8 @@ def means(stack: lab.RunStack, metric: str, layer: str = "") -> dict[int, float]
 class WandB(types.ModuleType):
     """A client that keeps what it is given."""
 
+    Error = ConnectionError  # stands for wandb's own
+
     def __init__(self) -> None:
         super().__init__("wandb")
         self.began: list[dict[str, Any]] = []
@@ -81,6 +83,15 @@ def test_wandb_gets_what_is_recorded_and_a_resumed_run_goes_on_there(tmp_path, w
         name = f"neoteny/{name}"
         told = {values["neoteny/step"]: values[name] for values in wandb.values if name in values}
         assert told == pytest.approx(means(stack, *key))
+
+
+def test_where_wandb_cannot_begin_the_error_says_what_helps(tmp_path, wandb, monkeypatch):
+    def refused(**how: Any) -> None:
+        raise wandb.Error("No API key configured")
+
+    monkeypatch.setattr(wandb, "init", refused)
+    with pytest.raises(SettingError, match=r"No API key configured.*WANDB_MODE=offline"):
+        lab.run(REGRESSION, track="wandb", out=tmp_path, **TINY)
 
 
 def test_tensorboard_gets_them_in_the_run_folder(tmp_path):

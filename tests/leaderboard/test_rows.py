@@ -113,6 +113,8 @@ def test_benchmarks_are_in_the_order_of_the_table():
     assert benchmarks(BENCHMARKS[::-1]) == tuple(f"{name}-v1" for name in BENCHMARKS)
     assert benchmarks() == tuple(f"{name}-v1" for name in BENCHMARKS if name != "shuffled-labels")
     assert {"trainability-v1", "shuffled-labels-v1"} <= set(benchmarks(scale="fast"))  # a smoke test
+    with pytest.raises(UnknownNameError, match="no scale of the table called 'tabel'"):
+        benchmarks(scale="tabel")
 
 
 def test_planning_needs_no_torch():

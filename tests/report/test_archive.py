@@ -57,6 +57,11 @@ def test_what_cannot_be_archived(tmp_path: Path):
     made_up.write(good, made_up.config("cbp", 3), made_up.metrics("cbp", 3, 12))
     with pytest.raises(RunFolderError, match="holds another run"):
         archive([good], tmp_path / "slim")
+    inside = run(tmp_path / "runs" / made_up.config("cbp", 3)["benchmark"])
+    before = (inside / "provenance.json").read_bytes()
+    with pytest.raises(RunFolderError, match="replaced by its own copy"):
+        archive([inside], tmp_path / "runs")
+    assert (inside / "provenance.json").read_bytes() == before
     other = run(tmp_path / "more", "cbp")
     with pytest.raises(RunFolderError, match="another folder"):
         archive([good, other], tmp_path / "both")

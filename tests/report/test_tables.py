@@ -12,7 +12,7 @@ from neoteny.errors import SettingError
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, group_frames
 from neoteny.report.statistics.cell import Cell
-from neoteny.report.statistics.final_table import final_table
+from neoteny.report.statistics.final_table import FinalRow, FinalTable, final_table
 from neoteny.report.statistics.intervals import mean_interval
 from report import made_up
 
@@ -121,3 +121,16 @@ def test_the_table_of_the_demo_fits_a_terminal_of_80_columns():
     text = io.StringIO()
     Console(file=text, width=80).print(final_table(result).against("shrink-and-perturb").rich())
     assert "differences to shrink-and-perturb are taken" in " ".join(text.getvalue().split())  # nothing is cut off
+
+
+def test_no_column_is_cut_off_where_names_are_long():
+    names = ("l2 step_size=0.0003", "cbp replacement_rate=0.0001", "shrink-and-perturb")
+    cell = Cell(2.4, 2.2, 2.6, 3)
+    rows = tuple(
+        FinalRow(name, cell, cell, cell, 3, {k: k * place for k in range(3)}) for place, name in enumerate(names)
+    )
+    table = FinalTable("b-v1", "tiny", "loss", 80, "t", rows).against("l2 step_size=0.0003")
+    text = io.StringIO()
+    Console(file=text, width=80).print(table.rich())
+    headings = next(line for line in text.getvalue().splitlines() if "first 80" in line)
+    assert headings.split()[-2:] == ["p", "n"] and "replacement_rate=0.0001" in text.getvalue()

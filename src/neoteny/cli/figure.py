@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from neoteny import registry
 from neoteny.cli.own import check_figure, console_for, imported, named, write_figure
 from neoteny.cli.reading import read_options
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.registry import base_and_version
 
 if TYPE_CHECKING:
@@ -60,18 +61,33 @@ def main(arguments: Sequence[str]) -> None:
         if name is not None and name not in known:
             name, directory = None, Path(name)
         runs = load_any(directory, absent=directory == RUNS)
-        _list([known[name]] if name else [*known.values()], runs, options.scale, directory)
+        wanted = [known[name]] if name else [*known.values()]
+        _list(_with_scale(wanted, options.scale), runs, options.scale, directory)
         return
     from neoteny.report.figures.paper import draw
     from neoteny.report.papers.records import PaperFigure
 
     runs = load_any(directory, absent=directory == RUNS)
-    wanted = imported(str(name)) if ":" in str(name) else figure(str(name))
-    if isinstance(wanted, PaperFigure):
-        drawn, name = draw(_with_own(wanted), runs, options.scale, out=directory), wanted.name
+    asked = imported(str(name)) if ":" in str(name) else figure(str(name))
+    if isinstance(asked, PaperFigure):
+        drawn, name = draw(_with_own(asked), runs, options.scale, out=directory), asked.name
     else:
-        drawn, name = _drawn(wanted, runs, str(name)), str(name).rpartition(":")[2]
+        drawn, name = _drawn(asked, runs, str(name)), str(name).rpartition(":")[2]
     write_figure(options.out or Path(f"{name}.png"), drawn)
+
+
+def _with_scale(figures: Sequence[PaperFigure], scale: str | None) -> Sequence[PaperFigure]:
+    """Those whose benchmark has the scale: no command makes runs for the others.
+
+    Raises:
+        UnknownNameError: none has it.
+    """
+    if scale is None:
+        return figures
+    scales = {figure.name: registry.benchmark(figure.benchmark).load().SCALES for figure in figures}
+    if not any(scale in known for known in scales.values()):
+        raise UnknownNameError(scale, {one for known in scales.values() for one in known}, "scale of these figures")
+    return [figure for figure in figures if scale in scales[figure.name]]
 
 
 def _with_own(figure: PaperFigure) -> PaperFigure:

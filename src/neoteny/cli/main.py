@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Exit status: 0, 2 for errors that the caller can correct, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="namereplace")  # a pipe of Windows has no minus sign and no Greek letters
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(usage())
@@ -58,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RecursionError) as error:
         print(f"error: there is too little memory for this ({error}): ask for something smaller.", file=sys.stderr)
         return 2
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # so rich ends where the reader has closed the pipe
+            return 0
+        raise
     except BrokenPipeError:
         # the reader (`| head`) has closed the pipe; what Python flushes at its exit goes to /dev/null
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

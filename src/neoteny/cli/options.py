@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neoteny import registry
+from neoteny.checks import expanded
 from neoteny.cli.own import named
 from neoteny.cli.placing import Placing
 from neoteny.cli.reading import parsed
@@ -115,7 +116,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
     cls = entry.load()
     arguments = _with_own([_as_step_size(token) for token in arguments])
     path = _value_of("config", arguments)
-    written = _read(Path(path)) if path else {}
+    written = _read(expanded(path)) if path else {}
     for key in ("method", "optimizer"):
         if isinstance(value := written.get(key), str | list):
             written[key] = named(_joined(value))
@@ -154,14 +155,19 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         description=f"{entry.summary}{f' ({entry.source})' if entry.source else ''}.\n\n{_systems(cls)}",
     )
     methods_of = {_underscored(name): name for name in methods}
+    # `running.grid` has the axes of the command line only; those of the file are in `grid`.
+    grid = {**grid, **_axes(read.running.grid)}
     for group, name in filter(None, given):
         value = attrgetter(f"{group}.{name}")(read)
+        setting = "step_size" if name == "optimizer.step_size" else name
+        full = f"{group}.{setting}" if group in methods_of else setting
+        if full in grid:  # it would be passed over
+            raise SettingError(f"--{_dashed(full)} says nothing beside a grid of {full}: leave one of them out.")
         if group in ("benchmark", "choice"):
-            settings["step_size" if name == "optimizer.step_size" else name] = value
+            settings[setting] = value
         elif group != "running":
-            own.setdefault(methods_of[group], {})[name] = value
+            own.setdefault(methods_of[group], {})[setting] = value
     running = read.running
-    # `running.grid` has the axes of the command line only; those of the file are in `grid`.
     return Request(
         benchmark=entry.name,
         running=running,
@@ -169,7 +175,7 @@ def parse(benchmark: str, arguments: Sequence[str]) -> Request:
         systems=tuple(name.strip() for name in running.method.split(",") if name.strip()),
         settings=settings,
         methods=own,
-        grid={**grid, **dict(map(_axis, running.grid))},
+        grid=grid,
     )
 
 
@@ -296,7 +302,7 @@ def _sort_out(
     methods_of = {_underscored(method): method for method in methods}
     for name, value in named_once(benchmark, written, path).items():
         if name == "grid":
-            grid = {str(axis): values for axis, values in _mapping(value, "grid", path).items()}
+            grid = {_name_of(str(axis)): values for axis, values in _mapping(value, "grid", path).items()}
         elif name == "method":
             running[name] = _joined(value)
         elif name in ways:
@@ -321,16 +327,31 @@ def _mapping(value: Any, key: str, path: str) -> Mapping[str, Any]:
     return value
 
 
+def _axes(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """All `--grid` of the command line."""
+    axes: dict[str, list[Any]] = {}
+    for name, values in map(_axis, texts):
+        if name in axes:  # the second would take the place of the first
+            raise SettingError(f"--grid {name} is given twice; give all its values at once: --grid {name}=VALUE,VALUE.")
+        axes[name] = values
+    return axes
+
+
+def _name_of(axis: str) -> str:
+    """An axis in one spelling, so that the command line's takes the place of the file's."""
+    return _underscored(_as_step_size(f"--{axis}").removeprefix("--"))
+
+
 def _axis(text: str) -> tuple[str, list[Any]]:
     """One `--grid`, taken apart.
 
     >>> _axis("cbp.replacement-rate=1e-6,1e-5")
-    ('cbp.replacement-rate', [1e-06, 1e-05])
+    ('cbp.replacement_rate', [1e-06, 1e-05])
     """
     name, equals, values = text.partition("=")
     if not equals or not name or not values:
         raise SettingError(f"--grid {text} is not SETTING=VALUE,VALUE,...; write it like step-size=0.01,0.003.")
-    return name, [read_value(value) for value in values.split(",")]
+    return _name_of(name), [read_value(value) for value in values.split(",")]
 
 
 def _underscored(name: str) -> str:

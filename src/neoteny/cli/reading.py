@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def read_options(options: type[T], arguments: Sequence[str], command: str, **more: Any) -> T:
-    """The options that were given, with `~` in paths as the home directory.
+    """The options that were given.
 
     Args:
         options: a dataclass, a field an option.
@@ -39,6 +39,30 @@ def read_options(options: type[T], arguments: Sequence[str], command: str, **mor
     given: Any = parsed(options, arguments, command, **more)
     for name, (kind, usual) in kinds(options).items():
         kind.require(command, name, getattr(given, name), usual)
+    return given
+
+
+def parsed(options: type[T], arguments: Sequence[str], command: str, **more: Any) -> T:
+    """As `tyro.cli`, with `~` in paths as the home directory; what it says of arguments that it cannot read becomes an
+    error of one line, as all ours are.
+
+    Raises:
+        SettingError: the arguments cannot be read, or a path names none.
+        SystemExit: the help was asked for.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            given = tyro.cli(options, args=list(arguments), prog=command, **more)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise SettingError(f"{_in_a_line(said.getvalue())}; `{command} --help` says what can be given.") from None
+    return _with_home(given)
+
+
+def _with_home(given: Any) -> Any:
+    """The options, with `~` in paths as the home directory."""
     paths = {one.name: getattr(given, one.name) for one in fields(given)}
     changed: dict[str, Any] = {name: expanded(value) for name, value in paths.items() if isinstance(value, Path)}
     changed |= {
@@ -46,24 +70,7 @@ def read_options(options: type[T], arguments: Sequence[str], command: str, **mor
         for name, value in paths.items()
         if isinstance(value, tuple) and value and isinstance(value[0], Path)
     }
-    return replace(given, **changed)
-
-
-def parsed(options: type[T], arguments: Sequence[str], command: str, **more: Any) -> T:
-    """As `tyro.cli`, but what it says of arguments that it cannot read becomes an error of one line, as all ours are.
-
-    Raises:
-        SettingError: the arguments cannot be read.
-        SystemExit: the help was asked for.
-    """
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            return tyro.cli(options, args=list(arguments), prog=command, **more)
-    except SystemExit as end:
-        if not end.code:
-            raise
-    raise SettingError(f"{_in_a_line(said.getvalue())}; `{command} --help` says what can be given.")
+    return replace(given, **changed) if changed else given
 
 
 def _in_a_line(box: str) -> str:
@@ -71,13 +78,17 @@ def _in_a_line(box: str) -> str:
 
     >>> _in_a_line("╭─ Value error ──╮\n│ Error parsing --runs: invalid literal for int() with base 10: 'x' │\n╰──╯")
     "--runs: 'x' is not a whole number"
+    >>> _in_a_line("Unrecognized options \n ------ \n Unrecognized options: x \n ------ \n For full helptext, ...")
+    'Unrecognized options: x'
     >>> _in_a_line("invalid choice 'pongg' for argument '--game'. Expected one of ('boxing', 'pong').")
     "--game: 'pongg' is none of boxing, pong; did you mean 'pong'?"
     >>> _in_a_line("Missing value for argument '--optimizer.betas'. Expected 2 values.")
     '--optimizer.betas takes 2 values, and got fewer'
     """
-    inside = [line.strip().strip("│").strip() for line in box.splitlines() if not line.strip().startswith(("╭", "╰"))]
-    first = " ".join(takewhile(lambda line: not line.startswith("──"), inside))
+    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
+    rules = [place for place, line in enumerate(lines) if re.match("╭|──|----", line)]  # the first is below the title
+    inside = lines[rules[0] + 1 :] if rules else lines
+    first = " ".join(takewhile(lambda line: not re.match("╰|──|----", line), inside))
     text = " ".join((first or box).split()).rstrip(".")
     if found := re.search(r"Error parsing (\S+?):.*(int\(\) with base 10|to float): ('.*?')", text):
         kind = "whole number" if found[2].startswith("int") else "number"

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
         cast(Any, build),
         lambda parameters: optimizer(parameters, lr=options.step_size),
         [(inputs[place : place + options.batch], targets[place : place + options.batch]) for place in cuts],
-        options.methods.split(",") if options.methods is not None else None,
+        [name.strip() for name in options.methods.split(",")] if options.methods is not None else None,
         seeds=options.seeds,
         last=options.last,
         points=options.points,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from neoteny.cli.own import console_for
 from neoteny.cli.reading import read_options
 
 if TYPE_CHECKING:
@@ -74,11 +75,9 @@ def _written(tables: Sequence[FinalTable], format: str) -> str:
 
 
 def _print(tables: Sequence[FinalTable]) -> None:
-    from rich.console import Console
-
     from neoteny.report.page.sentences import beside
 
-    console = Console()
+    console = console_for(120)
     for table in tables:
         console.print(table.rich())
         for name, found in table.beside.items():

@@ -75,7 +75,7 @@ def tracked(name: str, folder: Path, config: RunConfig, started: str, step: int)
         step: where it goes on.
 
     Raises:
-        SettingError: MLflow cannot use the store.
+        SettingError: W&B cannot begin, or MLflow cannot use the store.
     """
     if not name:
         yield Tracker(sink(None))
@@ -98,16 +98,22 @@ def _tensorboard(folder: Path, config: RunConfig, key: str, step: int) -> Iterat
 @contextmanager
 def _wandb(folder: Path, config: RunConfig, key: str, step: int) -> Iterator[Any]:
     wandb: Any = import_module("wandb")
-    made = wandb.init(
-        project="neoteny",
-        group=config.benchmark,
-        name=config.label,
-        id=key,
-        resume="allow",
-        config=config.to_dict(),
-        dir=str(folder),
-        settings=wandb.Settings(silent=True, console="off"),
-    )
+    try:
+        made = wandb.init(
+            project="neoteny",
+            group=config.benchmark,
+            name=config.label,
+            id=key,
+            resume="allow",
+            config=config.to_dict(),
+            dir=str(folder),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.Error as error:  # nobody is logged in, or nobody answers
+        raise SettingError(
+            f"track = 'wandb' cannot be used ({error}): run `wandb login`, or set WANDB_MODE=offline to keep the "
+            "values in the run folder."
+        ) from error
     try:
         yield made
     finally:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoteny import registry
 from neoteny.checks import is_number
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.sweeps.rows import Row
 from neoteny.sweeps.rows import find as find_rows
 from neoteny.sweeps.searching import Range
@@ -241,15 +241,17 @@ def benchmarks(names: Sequence[str] = (), scale: str = "table") -> tuple[str, ..
     """Ids of the benchmarks of these names, in the table's order; without names, all of them that have the scale.
 
     Raises:
-        UnknownNameError: there is no such benchmark.
+        UnknownNameError: there is no such benchmark, or none has the scale.
 
     >>> benchmarks(["slowly-changing-regression"])
     ('slowly-changing-regression-v1',)
     >>> len(benchmarks()), len(benchmarks(scale="fast"))
     (7, 4)
     """
-    known = map(registry.benchmark, names or BENCHMARKS)
+    known = list(map(registry.benchmark, names or BENCHMARKS))
     found = [entry.name for entry in known if names or scale in entry.load().SCALES]
+    if not found:
+        raise UnknownNameError(scale, {one for entry in known for one in entry.load().SCALES}, "scale of the table")
 
     def place(name: str) -> int:
         base = name.rpartition("-v")[0]

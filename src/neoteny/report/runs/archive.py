@@ -37,7 +37,8 @@ def archive(folders: Sequence[str | Path], to: str | Path) -> list[Path]:
         The copies' folders.
 
     Raises:
-        RunFolderError: a folder that holds no run, or an unfinished one, or whose copy is there with other numbers.
+        RunFolderError: a folder that holds no run, or an unfinished one, or whose copy is there with other numbers, or
+            would take the place of the folder itself.
     """
     copies: dict[Path, dict[str, bytes]] = {}
     for folder in map(Path, folders):
@@ -54,6 +55,8 @@ def archive(folders: Sequence[str | Path], to: str | Path) -> list[Path]:
                 "could lead out of the folder of copies: restore the file."
             )
         copy = Path(to) / frame.benchmark / folder.resolve().name
+        if copy.resolve() == folder.resolve():  # the run would lose what a copy leaves out
+            raise RunFolderError(f"{folder} would be replaced by its own copy: give another --to.")
         content = _content(folder, frame)
         if copies.setdefault(copy, content) != content:
             raise RunFolderError(f"{folder} would be copied to {copy}, as another folder would: archive them apart.")

@@ -28,6 +28,7 @@ from neoteny.report.statistics.paired import Difference, paired_differences
 from neoteny.report.statistics.sample import count
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
 __all__ = ["FinalRow", "FinalTable", "final_table", "p_value"]
@@ -150,15 +151,22 @@ class FinalTable:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=self.title, caption=self.caption, box=box.SIMPLE_HEAD, title_justify="left",
-                      caption_justify="left", title_style="bold", pad_edge=False, collapse_padding=True)  # fmt: skip
         longest = max((len(word) for row in self.rows for word in row.system.split()), default=0)
-        for place, heading in enumerate(self.headings):  # where it is narrow, names stay and intervals go below means
-            table.add_column(
-                heading.replace("beside ", "beside\n"),
-                justify="right" if place else "left",
-                min_width=0 if place else min(longest, 24),
-            )
+
+        class Shown(Table):
+            """Where it is narrow, words of names stay whole and intervals go below means."""
+
+            def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+                narrow = self.__rich_measure__(console, options).maximum > options.max_width
+                self.columns[0].width = (
+                    min(longest, 24) if narrow else None
+                )  # else it narrows names, which gains nothing
+                return super().__rich_console__(console, options)
+
+        table = Shown(title=self.title, caption=self.caption, box=box.SIMPLE_HEAD, title_justify="left",
+                      caption_justify="left", title_style="bold", pad_edge=False, collapse_padding=True)  # fmt: skip
+        for place, heading in enumerate(self.headings):
+            table.add_column(heading.replace("beside ", "beside\n"), justify="right" if place else "left")
         for row in self.rows:
             cells = [
                 Text.assemble(mean, " " * bool(bounds), (bounds.replace("± ", "±\u00a0"), "dim"))

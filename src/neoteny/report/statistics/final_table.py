@@ -158,9 +158,8 @@ class FinalTable:
 
             def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
                 narrow = self.__rich_measure__(console, options).maximum > options.max_width
-                self.columns[0].width = (
-                    min(longest, 24) if narrow else None
-                )  # else it narrows names, which gains nothing
+                # rich would make this column narrower too, which gains nothing
+                self.columns[0].width = min(longest, 24) if narrow else None
                 return super().__rich_console__(console, options)
 
         table = Shown(title=self.title, caption=self.caption, box=box.SIMPLE_HEAD, title_justify="left",

@@ -47,23 +47,25 @@ COMMANDS = {
         ),
     ],
     "online-permuted-mnist": [
-        f"--scale small --runs 5 {rest}"
-        for rest in (
-            "--method backprop --grid step_size=0.01,0.003,0.001",
-            "--method cbp --grid cbp.replacement_rate=1e-4,1e-5,1e-6",
-            "--method l2 --grid l2.strength=1e-3,1e-4,1e-5",
-            "--method shrink-and-perturb --shrink-and-perturb.interval 100 "
-            "--grid shrink-and-perturb.sigma=1e-4,1e-5,1e-6",
-            "--method adam",
-            "--method adam --step-size 1e-3",
-            "--method adam --step-size 1e-4",
-            "--method backprop --width 30",
-            "--method backprop --width 300",
-            "--method backprop --task-length 2500 --bin-size 2500 --measure-every 2500 --tasks 400",
-            "--method backprop --task-length 50000 --tasks 20",
-            "--method backprop --dropout 0.1",
-            "--method backprop --normalisation layer",
-        )
+        "--scale small --runs 59 --method cbp --grid cbp.replacement_rate=1e-4,1e-5,1e-6",
+        *(
+            f"--scale small --runs 5 {rest}"
+            for rest in (
+                "--method backprop --grid step_size=0.01,0.003,0.001",
+                "--method l2 --grid l2.strength=1e-3,1e-4,1e-5",
+                "--method shrink-and-perturb --shrink-and-perturb.interval 100 "
+                "--grid shrink-and-perturb.sigma=1e-4,1e-5,1e-6",
+                "--method adam",
+                "--method adam --step-size 1e-3",
+                "--method adam --step-size 1e-4",
+                "--method backprop --width 30",
+                "--method backprop --width 300",
+                "--method backprop --task-length 2500 --bin-size 2500 --measure-every 2500 --tasks 400",
+                "--method backprop --task-length 50000 --tasks 20",
+                "--method backprop --dropout 0.1",
+                "--method backprop --normalisation layer",
+            )
+        ),
     ],
     "continual-imagenet": [
         "--scale small --runs 19 --method adam",

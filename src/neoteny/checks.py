@@ -14,6 +14,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -33,6 +34,7 @@ __all__ = [
     "known_keywords",
     "refuse",
     "require",
+    "require_at_least_one",
     "require_choice",
     "require_count",
     "require_fraction",
@@ -126,6 +128,19 @@ def require_count(record: object, *names: str, least: int = 0) -> None:
         value = getattr(record, name)
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
         require(record, name, whole, f"a whole number >= {least}")
+
+
+def require_at_least_one(none: bool = False, **numbers: object) -> None:
+    """Each number, an argument of this name, is a whole one of at least 1; with `none` it may be None.
+
+    Raises:
+        SettingError: it is something else.
+
+    >>> require_at_least_one(none=True, frames=3, pixels=None)
+    """
+    for name, value in numbers.items():
+        if not (none and value is None) and (not isinstance(value, Integral) or value < 1):
+            raise SettingError(f"{name} = {value!r}: it must be a whole number of at least 1.")
 
 
 def is_number(value: object) -> bool:

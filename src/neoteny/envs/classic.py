@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 
+from neoteny.checks import require_at_least_one
 from neoteny.errors import SettingError, UnknownNameError
 
 __all__ = ["CLASSIC", "Classic", "make_classic"]
@@ -85,7 +86,6 @@ def make_classic(name: str, max_episode_steps: int | None = None) -> Classic:
     """
     if name not in CLASSIC:
         raise UnknownNameError(name, CLASSIC, "classic control problem")
-    if max_episode_steps is not None and max_episode_steps < 1:
-        raise SettingError(f"max_episode_steps = {max_episode_steps!r}: it must be a whole number of at least 1.")
+    require_at_least_one(none=True, max_episode_steps=max_episode_steps)
     options = {"max_episode_steps": max_episode_steps, "render_mode": "rgb_array", "disable_env_checker": True}
     return Classic(gymnasium.make(name, **options))

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from neoteny.checks import require_at_least_one
 from neoteny.envs.control_package import begin_episode, cache_names, load_suite
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 
@@ -86,12 +87,8 @@ class ControlTask(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ):
-        given = {"pixels": pixels, "max_episode_steps": max_episode_steps}
-        numbers = {"action_repeat": action_repeat, "frames": frames}
-        numbers |= {name: value for name, value in given.items() if value is not None}
-        for name, value in numbers.items():
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise SettingError(f"{name} = {value!r}: it must be a whole number of at least 1.")
+        require_at_least_one(action_repeat=action_repeat, frames=frames)
+        require_at_least_one(none=True, pixels=pixels, max_episode_steps=max_episode_steps)
         if task not in control_tasks():
             raise UnknownNameError(task, control_tasks(), "task of the Control Suite")
         domain, _, name = task.partition("-")

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from numpy.typing import NDArray
 
+from neoteny.checks import require_at_least_one
 from neoteny.envs.mazes import RADIUS
 from neoteny.errors import SettingError
 
@@ -46,8 +47,7 @@ class GoalAnt(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     def __init__(self, reach: float = 2.0, max_episode_steps: int = 1_000):
         if not reach > RADIUS:
             raise SettingError(f"reach = {reach!r}: goals must lie farther away than {RADIUS} m, which count as there.")
-        if max_episode_steps < 1:
-            raise SettingError(f"max_episode_steps = {max_episode_steps!r}: it must be a whole number of at least 1.")
+        require_at_least_one(max_episode_steps=max_episode_steps)
         self.reach, self.length = float(reach), int(max_episode_steps)
         self._ant = AntEnv(include_cfrc_ext_in_observation=False, exclude_current_positions_from_observation=False)
         self._goal = np.zeros(2)

@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from neoteny.checks import require_at_least_one
 from neoteny.errors import CheckpointError, MissingPackageError, SettingError, UnknownNameError
 
 __all__ = ["MAPS", "Maze"]
@@ -115,8 +116,7 @@ class Maze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
             raise UnknownNameError(maze, MAPS, "maze")
         if goals not in ("fixed", "random"):
             raise UnknownNameError(goals, ("fixed", "random"), "kind of goals")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise SettingError(f"max_episode_steps = {max_episode_steps!r}: it must be a whole number of at least 1.")
+        require_at_least_one(none=True, max_episode_steps=max_episode_steps)
         self.robot, self.name, self.random_goals = robot, maze, goals == "random"
         self.length = max_episode_steps or LENGTHS[robot][maze]
         walls = [[int(cell == "#") for cell in row] for row in MAPS[maze]]

@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from neoteny.checks import require_at_least_one
 from neoteny.errors import MissingPackageError, SettingError, UnknownNameError
 
 __all__ = ["GAMES", "MinAtarGame"]
@@ -97,8 +98,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
             raise UnknownNameError(game, GAMES, "game of MinAtar")
         if not 0 <= sticky <= 1:
             raise SettingError(f"sticky = {sticky!r} is not a number in [0, 1]; 0.1 is usual.")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise SettingError(f"max_episode_steps = {max_episode_steps!r}: it must be a whole number of at least 1.")
+        require_at_least_one(none=True, max_episode_steps=max_episode_steps)
         self.game, self._sticky = game, sticky
         self._env = _rules(game).Env(ramping=ramping)
         self._actions: list[int] = list(self._env.minimal_action_set())

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import SimulationError
 from numpy.typing import NDArray
 
+from neoteny.checks import require_at_least_one
 from neoteny.envs.friction import FrictionSchedule, checked_friction
 from neoteny.envs.robots import ROBOTS, Rewards
 from neoteny.envs.slippery import UNSTABLE, base_settings
@@ -110,9 +111,7 @@ class MujocoVectorEnv(VectorEnv):
     ):
         if env_id not in ROBOTS:
             raise UnknownNameError(env_id, ROBOTS, "environment to step many of")
-        for name, value in {"num_envs": num_envs, "threads": threads, "max_episode_steps": max_episode_steps}.items():
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-                raise SettingError(f"{name} = {value!r}: it must be a whole number of at least 1.")
+        require_at_least_one(none=True, num_envs=num_envs, threads=threads, max_episode_steps=max_episode_steps)
         settings = base_settings(env_id, **settings)
         try:
             single = gymnasium.make(env_id, **settings)

@@ -3,6 +3,7 @@
     python docs/evidence/atari.py --plan               # measures a few steps of each curve, and says what all will take
     python docs/evidence/atari.py                      # goes on where it was stopped
     python docs/evidence/atari.py --only assault       # one game; several may run side by side
+    python docs/evidence/atari.py --seeds 12           # twelve seeds of each curve instead of five
 
 Runs are trained and archived as `curves.py` says, in `.cache/atari` and `runs/atari`. At the end, or with `--report`,
 table, verdicts and figures are written beside this file from the runs that are complete.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from curves import HERE, SEEDS, Curve, draw, main
+from curves import HERE, Curve, draw, main
 from pieces import remarks
 
 from neoteny.report import load
@@ -47,6 +48,12 @@ def normalised(curve: Curve) -> np.ndarray:
     return (np.stack([values[:, -1], area(steps, values)]) - low) / (high - low)
 
 
+def paired(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Differences of the seeds that both have."""
+    both = min(one.shape[1], other.shape[1])
+    return one[:, :both] - other[:, :both]
+
+
 def verdicts(done: Sequence[Curve]) -> list[str]:
     """What the runs say of the claims, from differences of runs with the same seeds in the same games."""
     found = {(curve.problem, curve.system): normalised(curve) for curve in done}
@@ -56,7 +63,7 @@ def verdicts(done: Sequence[Curve]) -> list[str]:
         if not games:
             continue
         cells = []
-        for differences in np.concatenate([found[game, one] - found[game, other] for game in games], axis=1):
+        for differences in np.concatenate([paired(found[game, one], found[game, other]) for game in games], axis=1):
             interval = mean_interval(differences[:, None], level=1 - 0.05 / len(CLAIMS))
             mean, low, high = (float(bound[0]) for bound in (interval.mean, interval.low, interval.high))
             verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
@@ -70,11 +77,13 @@ def report(done: Sequence[Curve]) -> None:
     table = scores(load(HERE / "runs" / STUDY))
     draw_table(table).savefig(HERE / f"{STUDY}.png", dpi=150)
     draw(done)
+    least, most = min(curve.complete for curve in done), max(curve.complete for curve in done)
+    seeds = f"{least} to {most}" if least < most else least
     text = [
         "# Atari-100k at a size for two cores",
         "",
         "DrQ(eps) with a quarter of the maps and 128 hidden units sees pictures of 42x42, makes one update a step,",
-        f"and learns for 30,000 steps: `--scale small`, {SEEDS} seeds in each of {len(GAMES)} games. Resets come every",
+        f"and learns for 30,000 steps: `--scale small`, {seeds} seeds in each of {len(GAMES)} games. Resets come every",
         "6,000 steps, those of both together every 12,000, as many as in the benchmark's 100,000. Games of an",
         "evaluation are cut off after 6,000 frames. An evaluation at a reset comes before it, at the best point of",
         "the saw-tooth; the area counts the rest. The published values are of 26 games at the benchmark's own size.",

@@ -2,12 +2,14 @@
 
 Stacks of one agent are trained one after the other on one core in `.cache/STUDY`; one that was stopped goes on from its
 checkpoint. Complete ones are archived in `runs/STUDY` beside this file; what is there is not made again. Several
-processes may work on a study: each piece is claimed by one of them.
+processes may work on a study: each piece is claimed by one of them. `--seeds 12` asks for twelve seeds of each curve
+instead of five.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -55,10 +57,9 @@ class Curve:
     scale: str = "small"
     first_seed: int = 0
 
-    @property
-    def seeds(self) -> range:
-        """Of its runs."""
-        return range(self.first_seed, self.first_seed + SEEDS)
+    def seeds(self, runs: int) -> range:
+        """Of so many runs."""
+        return range(self.first_seed, self.first_seed + runs)
 
     @property
     def name(self) -> str:
@@ -81,19 +82,19 @@ class Curve:
         return own / self.benchmark / self.folder(seed).name
 
     @property
-    def finished(self) -> bool:
-        """Whether all seeds are complete."""
-        return all(self.archived(seed).exists() for seed in self.seeds)
+    def complete(self) -> int:
+        """How many runs are there, from the first seed on."""
+        return next(runs for runs in itertools.count() if not self.archived(self.first_seed + runs).exists())
 
     def evaluations(self) -> tuple[np.ndarray, np.ndarray]:
         """The steps and the returns of its evaluations, [seeds, evaluations]; NaN where a run has ended."""
-        found = series_of(map(self.archived, self.seeds)).curve("evaluation_return")
+        found = series_of(map(self.archived, self.seeds(self.complete))).curve("evaluation_return")
         return found.steps, found.values
 
 
-def train(curve: Curve) -> None:
+def train(curve: Curve, runs: int) -> None:
     """Train the seeds that are missing and that no other process trains, or go on; then archive them."""
-    for seed in curve.seeds:
+    for seed in curve.seeds(runs):
         archived, piece = curve.archived(seed), Path(f"{curve.benchmark}-{curve.name}") / f"seed-{seed}"
         with claimed(piece, Path(".cache") / curve.study / "claims") as own:
             if own and not archived.exists():
@@ -101,8 +102,8 @@ def train(curve: Curve) -> None:
                 archive([curve.folder(seed)], archived.parents[1])
 
 
-def plan(curves: Iterable[Curve]) -> None:
-    """Say what each curve will take of a core, from two segments of it after the first updates."""
+def plan(curves: Iterable[Curve], runs: int) -> None:
+    """Say what so many runs of each curve will take of a core, from two segments of it after the first updates."""
     total = 0.0
     print("| piece | problem | system | ms a step | core-hours for all seeds |\n|---|---|---|---:|---:|")
     for curve in curves:
@@ -117,18 +118,18 @@ def plan(curves: Iterable[Curve]) -> None:
             agents.iterate()
         each = (time.process_time() - begun) / (agents.step - before)
         updates = problem.priming_updates / problem.replay_ratio
-        hours = SEEDS * each * (problem.steps + updates) / 3600
+        hours = runs * each * (problem.steps + updates) / 3600
         total += hours
         print(f"| {curve.part} | {curve.problem} | {curve.name} | {1e3 * each:.2f} | {hours:.2f} |", flush=True)
     print(f"\nAll: {total:.1f} core-hours, without evaluations.")
 
 
-def make(curves: Sequence[Curve]) -> None:
+def make(curves: Sequence[Curve], runs: int) -> None:
     """Train what is missing."""
     for curve in curves:
-        if not curve.finished:
+        if curve.complete < runs:
             print(f"{curve.part}: {curve.problem}, {curve.name}", flush=True)
-            train(curve)
+            train(curve, runs)
 
 
 def draw(curves: Sequence[Curve]) -> None:
@@ -169,15 +170,16 @@ def main(doc: str | None, curves: Sequence[Curve], report: Callable[[Sequence[Cu
         report: writes what the complete ones show.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(dict.fromkeys(curve.part for curve in curves)))
+    parser.add_argument("--only", choices=tuple(dict.fromkeys(curve.part for curve in curves)), help="train this alone")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many runs of each curve; by default %(default)s")
     parser.add_argument("--plan", action="store_true", help="measure and say what all will take; train nothing")
     parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     wanted = [curve for curve in curves if options.only in (None, curve.part)]
     if options.plan:
-        plan(wanted)
+        plan(wanted, options.seeds)
         return
     if not options.report:
-        make(wanted)
-    report([curve for curve in wanted if curve.finished])
+        make(wanted, options.seeds)
+    report([curve for curve in curves if curve.complete >= SEEDS])

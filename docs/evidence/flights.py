@@ -2,6 +2,7 @@
 
     python docs/evidence/flights.py                 # about half an hour on one core; goes on where it was stopped
     python docs/evidence/flights.py --only idbd     # one system: choose its settings, then run it
+    python docs/evidence/flights.py --seeds 30      # thirty seeds of each system instead of ten
     python docs/evidence/flights.py --report        # only the table and the figure, of what is there
 
 Each system has nine points of settings. They are tried on the 150,000 flights after the million that is reported, with
@@ -21,6 +22,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from pieces import stacks
 
 from neoteny import lab
 from neoteny.lab.config import RunConfig
@@ -34,7 +36,7 @@ HERE = Path(__file__).parent
 RUNS = Path(".cache/flights")
 ARCHIVE = HERE / "runs" / "streaming"
 TUNING = HERE / "flights-tuning.json"
-MILLION, BIN = 1_000_000, 10_000
+MILLION, BIN, SEEDS = 1_000_000, 10_000, 10
 NETWORK = {"airports": 20, "width": 16, "depth": 2, "bin_size": BIN, "task_length": BIN, "measure_every": 10 * BIN}
 FIXED = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
 TUNED: dict[str, dict[str, list[float]]] = {
@@ -93,17 +95,15 @@ def chosen(name: str, system: str) -> dict[str, float]:
     return dict(zip(TUNED[name], points[int(np.argmin(losses))], strict=True))
 
 
-def reported(name: str, system: str) -> RunConfig:
-    """Ten seeds of the chosen point on the million."""
-    return resolved(system, MILLION // BIN, runs=10, settings=chosen(name, system))
+def reported(name: str, system: str, first: int = 0, runs: int = SEEDS) -> RunConfig:
+    """Seeds of the chosen point on the million."""
+    return resolved(system, MILLION // BIN, runs=runs, seed=first, settings=chosen(name, system))
 
 
-def archived(name: str, system: str) -> Path | None:
-    """Where a system's reported runs are, if they are complete."""
-    if losses_of_points(system) is None:
-        return None
-    path = folder_of(reported(name, system), ARCHIVE)
-    return path if path.exists() else None
+def archived(name: str, system: str) -> dict[int, int]:
+    """The stacks of a system's reported runs that are complete: how many runs, by the first seed."""
+    folder = folder_of(reported(name, system), ARCHIVE)
+    return stacks(ARCHIVE, folder.relative_to(ARCHIVE))
 
 
 def by_run(config: RunConfig, folder: Path, metric: str = "loss") -> np.ndarray:
@@ -116,25 +116,29 @@ def by_run(config: RunConfig, folder: Path, metric: str = "loss") -> np.ndarray:
     return found
 
 
-def train(name: str, system: str) -> None:
-    """Choose the settings of a system, then run it."""
+def train(name: str, system: str, seeds: int) -> None:
+    """Choose the settings of a system, then run the seeds that are missing."""
     if losses_of_points(system) is None:
         tune(name, system)
     print(f"{system}: {chosen(name, system)}", flush=True)
-    if archived(name, system) is None:
-        config = reported(name, system)
-        folder = folder_of(config, RUNS / "reported")
+    first = sum(archived(name, system).values())
+    if first < seeds:
+        config = reported(name, system, first, seeds - first)
+        folder = folder_of(config, RUNS / "reported" / f"seed-{first}")
         start(config, folder, Execution(), resume=True)
-        archive([folder], ARCHIVE)
+        archive([folder], ARCHIVE / f"seed-{first}")
 
 
 def complete() -> dict[tuple[str, str], np.ndarray]:
-    """The losses [10, bins] of all systems that are complete, by optimizer and system."""
+    """The losses [seeds, bins] of all systems that are complete, by optimizer and system."""
     found = {}
     for name, system in ((name, system) for name, pair in SYSTEMS.items() for system in pair):
-        path = archived(name, system)
-        if path is not None:
-            found[name, system] = by_run(reported(name, system), path)
+        if losses_of_points(system) is None:
+            continue
+        configs = [reported(name, system, *stack) for stack in archived(name, system).items()]
+        if configs:
+            folders = [folder_of(config, ARCHIVE / f"seed-{config.seed}") for config in configs]
+            found[name, system] = np.concatenate(list(map(by_run, configs, folders)))
     return found
 
 
@@ -146,19 +150,21 @@ def said(values: np.ndarray, digits: int = 4) -> str:
 
 def table(losses: dict[tuple[str, str], np.ndarray]) -> list[str]:
     """Mean losses over all flights and over the last tenth, and the settings."""
-    lines = ["| system | all flights | last 100,000 | beside SGD, run by run | runs ended | settings |"]
-    lines.append("|---|---|---|---|---:|---|")
+    lines = ["| system | seeds | all flights | last 100,000 | beside SGD, run by run | runs ended | settings |"]
+    lines.append("|---|---:|---|---|---|---:|---|")
     base = losses.get(("backprop", "backprop"))
     for (name, system), values in losses.items():
         alive = np.isfinite(values).all(axis=1)
         title = TITLES[name] + (" + CBP" if system.endswith("cbp") else "")
         beside = ""
         if base is not None and system != "backprop":
-            both = alive & np.isfinite(base).all(axis=1)
-            beside = said(values[both].mean(axis=1) - base[both].mean(axis=1)) if both.sum() > 1 else "none"
+            apart = values[: len(base)].mean(axis=1) - base[: len(values)].mean(axis=1)
+            both = np.isfinite(apart)
+            beside = said(apart[both]) if both.sum() > 1 else "none"
         cells = [said(part[alive].mean(axis=1)) if alive.sum() > 1 else "none" for part in (values, values[:, -10:])]
         settings = ", ".join(f"{key.split('.')[-1]} {value:g}" for key, value in chosen(name, system).items())
-        lines.append(f"| {title} | {' | '.join(cells)} | {beside} | {int((~alive).sum())} | {settings} |")
+        row = (title, len(values), *cells, beside, (~alive).sum(), settings)
+        lines.append(f"| {' | '.join(map(str, row))} |")
     return lines
 
 
@@ -173,7 +179,7 @@ def figure(losses: dict[tuple[str, str], np.ndarray], path: Path) -> None:
     for (name, system), values in losses.items():
         if system == "backprop":
             continue
-        apart = np.nancumsum(np.nanmean(values - base, axis=0)) * BIN / 1e3
+        apart = np.nancumsum(np.nanmean(values[: len(base)] - base[: len(values)], axis=0)) * BIN / 1e3
         dashed, colour = system.endswith("cbp"), f"C{list(TUNED).index(name)}"
         label = TITLES[name] + (" + CBP" if dashed else "")
         axes.plot(flights, apart, color=colour, linestyle="--" if dashed else "-", label=label)
@@ -206,7 +212,7 @@ PAGE = """# A million flights in time order
 
 `python docs/evidence/flights.py`: the delays of the first million US flights of 2001, predicted one after the other
 before they depart by a network {sizes} (ReLU), each learned from once, when its label is known 2,000 flights later
-(`flights-v1`). Ten runs, which differ in the initial weights; the series is the same for all. The loss is the squared
+(`flights-v1`). Runs differ in the initial weights; the series is the same for all. The loss is the squared
 error in half hours; means over the runs that went to the end, with 95 % intervals.
 
 {table}
@@ -227,11 +233,12 @@ def main() -> None:
     names = {system: name for name, pair in SYSTEMS.items() for system in pair}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=list(names), help="train this system alone")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many of each system; by default %(default)s")
     parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for system in () if options.report else [options.only] if options.only else names:
-        train(names[system], system)
+        train(names[system], system, options.seeds)
     if not options.only:
         report()
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from neoteny.report.runs.folders import read_folder
+
 
 @contextmanager
 def claimed(path: Path, claims: Path) -> Iterator[bool]:
@@ -24,6 +26,14 @@ def claimed(path: Path, claims: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def stacks(archive: Path, name: Path) -> dict[int, int]:
+    """The stacks of runs that lie in `archive/seed-S/name`, without a gap: how many runs, by the first seed."""
+    found: dict[int, int] = {}
+    while (folder := archive / f"seed-{sum(found.values())}" / name).exists():
+        found[sum(found.values())] = read_folder(folder).runs
+    return found
 
 
 def remarks(name: str) -> str:

@@ -3,6 +3,7 @@
     python docs/evidence/replay.py --plan              # measures a few steps of each piece, and says what all will take
     python docs/evidence/replay.py                     # goes on where it was stopped
     python docs/evidence/replay.py --only priming      # one piece; several may run side by side
+    python docs/evidence/replay.py --seeds 12          # twelve seeds of each curve instead of five
 
 Runs are trained and archived as `curves.py` says, in `.cache/replay` and `runs/replay`. At the end, or with `--report`,
 tables and figures are written beside this file from the runs that are complete.
@@ -43,12 +44,12 @@ def report(done: Sequence[Curve]) -> None:
     lines = [
         "# Agents that learn from replay",
         "",
-        "IQM of the returns of the last evaluation, and of the areas under the curves of evaluations, over 5 seeds,",
+        "IQM of the returns of the last evaluation, and of the areas under the curves of evaluations, over seeds,",
         "with 95 % stratified bootstrap intervals. Evaluations come before resets, at the best point of the saw-tooth.",
         "Games have the benchmark's own 100,000 steps and a reset every 20,000.",
         "",
-        "| piece | problem | system | last | area |",
-        "|---|---|---|---:|---:|",
+        "| piece | problem | system | seeds | last | area |",
+        "|---|---|---|---:|---:|---:|",
     ]
     for curve in done:
         steps, values = curve.evaluations()
@@ -56,7 +57,7 @@ def report(done: Sequence[Curve]) -> None:
         for scores in (values[:, -1], area(steps, values)):
             iqm = aggregate([scores])["IQM"]
             cells.append(f"{iqm.mean:.4g} [{iqm.low:.4g}, {iqm.high:.4g}]")
-        lines.append(f"| {curve.part} | {curve.problem} | {curve.name} | {' | '.join(cells)} |")
+        lines.append(f"| {curve.part} | {curve.problem} | {curve.name} | {len(values)} | {' | '.join(cells)} |")
     draw(done)
     lines += ["", *(f"![{part}](replay-{part}.png)" for part in dict.fromkeys(curve.part for curve in done))]
     lines += ["", remarks("replay")]

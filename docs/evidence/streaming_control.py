@@ -2,6 +2,7 @@
 
     python docs/evidence/streaming_control.py            # goes on where it was stopped
     python docs/evidence/streaming_control.py --only ac
+    python docs/evidence/streaming_control.py --seeds 12    # of each curve twelve runs, instead of three or five
 
 Runs are trained one after the other on one core in `.cache/streaming-control`, and a run that was stopped goes on from
 its checkpoint. Complete ones are archived in `runs/streaming` beside this file; what is there is not made again. At the
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pieces import stacks
 
 from neoteny import lab
 from neoteny.lab.execution import Execution
@@ -52,10 +54,6 @@ class Curve:
         return {"backprop": whole, "ppo": "PPO", "classic-ac": "usual actor-critic"}.get(
             self.system, self.system.replace("-", " ").replace("obgd", "ObGD").replace("init", "initialisation")
         )
-
-    def stacks(self) -> Iterator[tuple[int, int]]:
-        """The first seed and the number of runs of each stack."""
-        yield from [(0, self.runs)] if self.together else [(seed, 1) for seed in range(self.runs)]
 
 
 def curves() -> Iterator[Curve]:
@@ -92,25 +90,24 @@ def config_of(curve: Curve, seed: int, runs: int) -> Any:
     return lab.resolve(curve.benchmark, method=curve.system, runs=runs, seed=seed, scale="small", settings=settings)
 
 
-def archived(curve: Curve) -> list[Path]:
-    """Where its complete runs are."""
-    names = [(seed, folder_of(config_of(curve, seed, runs), RUNS).name) for seed, runs in curve.stacks()]
-    return [ARCHIVE / f"seed-{seed}" / curve.benchmark / name for seed, name in names]
+def archived(curve: Curve) -> dict[int, int]:
+    """The stacks of its runs that are complete: how many runs, by the first seed."""
+    return stacks(ARCHIVE, folder_of(config_of(curve, 0, 1), RUNS).relative_to(RUNS))
 
 
-def finished(curve: Curve) -> bool:
-    """Whether all its runs are complete."""
-    return all(folder.exists() for folder in archived(curve))
+def missing(curve: Curve) -> int:
+    """How many of its runs are not complete."""
+    return max(curve.runs - sum(archived(curve).values()), 0)
 
 
 def train(curve: Curve) -> None:
-    """Train, or go on; then archive."""
-    for (seed, runs), slim in zip(curve.stacks(), archived(curve), strict=True):
-        config = config_of(curve, seed, runs)
+    """Train what is missing, or go on; then archive."""
+    while runs := missing(curve):
+        seed = sum(archived(curve).values())
+        config = config_of(curve, seed, runs if curve.together else 1)
         folder = folder_of(config, RUNS / f"seed-{seed}")
-        if not slim.exists():
-            start(config, folder, Execution(), resume=True)
-            archive([folder], slim.parents[1])
+        start(config, folder, Execution(), resume=True)
+        archive([folder], ARCHIVE / f"seed-{seed}")
 
 
 def report(done: list[Curve]) -> None:
@@ -127,13 +124,14 @@ def report(done: list[Curve]) -> None:
     for ax in axes.flat[len(problems) :]:
         ax.set_axis_off()
     for curve in done:
-        found = series_of(archived(curve)).curve("episodic_return")
+        name = folder_of(config_of(curve, 0, 1), RUNS).relative_to(RUNS)
+        found = series_of(ARCHIVE / f"seed-{seed}" / name for seed in archived(curve)).curve("episodic_return")
         steps, values = found.steps, found.values  # NaN where a run has ended
         own = np.nanmean(np.where(steps > (1 - LAST) * curve.steps, values, np.nan), axis=1)
         alive = np.isfinite(own)
         spread = own[alive].std(ddof=1) / np.sqrt(alive.sum()) if alive.sum() > 1 else np.nan
         told = f"{own[alive].mean():,.1f} ± {spread:,.1f}" if alive.any() else "none"
-        row = (curve.problem, curve.title, f"{curve.steps:,}", curve.runs, told, int((~alive).sum()), curve.published)
+        row = (curve.problem, curve.title, f"{curve.steps:,}", len(own), told, int((~alive).sum()), curve.published)
         lines.append("| " + " | ".join(map(str, row)) + " |")
         ax = axes.flat[problems.index(curve.problem)]
         ax.plot(steps / 1e6, np.nanmean(values, axis=0), label=curve.title, linewidth=1)
@@ -150,18 +148,19 @@ def report(done: list[Curve]) -> None:
 def main() -> None:
     """Train what is missing, then report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("q", "ac", "ablation"))
+    parser.add_argument("--only", choices=("q", "ac", "ablation"), help="train these alone")
+    parser.add_argument("--seeds", type=int, help="how many runs of each curve; by default as many as it has above")
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--shrink", type=int, default=1, help="divide all lengths by it, for a trial")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    wanted = [curve for curve in curves() if options.only in (None, curve.part)]
-    wanted = [replace(curve, steps=curve.steps // options.shrink) for curve in wanted]
-    for curve in () if options.report else wanted:
-        if not finished(curve):
+    every = [replace(curve, steps=curve.steps // options.shrink) for curve in curves()]
+    for curve in () if options.report else every:
+        wanted = replace(curve, runs=options.seeds or curve.runs)
+        if options.only in (None, curve.part) and missing(wanted):
             print(f"{curve.problem}: {curve.system}", flush=True)
-            train(curve)
-    report([curve for curve in wanted if finished(curve)])
+            train(wanted)
+    report([curve for curve in every if not missing(curve)])
 
 
 if __name__ == "__main__":

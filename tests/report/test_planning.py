@@ -37,7 +37,7 @@ def test_the_cheapest_claim_comes_first_and_what_is_known_of_none_is_left_out():
         ]
     )
     assert [(one.judgement.claim, one.runs, one.hours) for one in found] == [("cheap", 4, 4 / 60), ("dear", 60, 1.0)]
-    assert found[0].commands == ("neoteny run b --method a --seed 7 --runs 4", "study.py --only a")
+    assert found[0].commands == ("neoteny run b --method a --seed 7 --runs 4", "study.py --only a --seeds 9")
 
 
 def test_the_command_plans_from_run_folders(tmp_path, monkeypatch, capsys):

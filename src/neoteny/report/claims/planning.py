@@ -44,18 +44,18 @@ def further_runs(judgements: Sequence[Judgement]) -> list[Further]:
     for one in judgements:
         more = one.outcome.enough - one.runs
         if one.outcome.verdict == "undecided" and more > 0 and one.seconds > 0:
-            commands = (_continued(command, one.next_seed, more) for command in one.commands)
+            commands = (_continued(command, one.next_seed, more, one.outcome.enough) for command in one.commands)
             found.append(Further(one, more, more * one.seconds / HOUR, tuple(dict.fromkeys(commands))))
     return sorted(found, key=lambda one: (one.hours, one.judgement.claim))
 
 
-def _continued(command: str, seed: int, runs: int) -> str:
-    """A command of `neoteny run` with other runs; others, such as those of a study, are as they were.
+def _continued(command: str, seed: int, runs: int, together: int) -> str:
+    """A command of `neoteny run` with further runs; or one of a study, which keeps what it has, with all `together`.
 
-    >>> _continued("neoteny run trainability --runs 5 --resume --method l2", 5, 12)
+    >>> _continued("neoteny run trainability --runs 5 --resume --method l2", 5, 12, 17)
     'neoteny run trainability --resume --method l2 --seed 5 --runs 12'
+    >>> _continued("python docs/evidence/replay.py --only ratio", 5, 12, 17)
+    'python docs/evidence/replay.py --only ratio --seeds 17'
     """
-    if not command.startswith("neoteny run "):
-        return command
-    kept = re.sub(r"\s--(?:runs|seed)[ =]\S+", "", command)
-    return f"{kept} --seed {seed} --runs {runs}"
+    kept = re.sub(r"\s--(?:runs|seeds?)[ =]\S+", "", command)
+    return f"{kept} --seed {seed} --runs {runs}" if kept.startswith("neoteny run ") else f"{kept} --seeds {together}"

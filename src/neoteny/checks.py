@@ -13,12 +13,12 @@ import inspect
 import math
 import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from neoteny.errors import SettingError, UnknownNameError
+from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +41,7 @@ __all__ = [
     "require_nonnegative",
     "require_positive",
     "require_probability",
+    "require_state_of",
     "said_choice",
     "shown",
     "title",
@@ -141,6 +142,18 @@ def require_at_least_one(none: bool = False, **numbers: object) -> None:
     for name, value in numbers.items():
         if not (none and value is None) and (not isinstance(value, Integral) or value < 1):
             raise SettingError(f"{name} = {value!r}: it must be a whole number of at least 1.")
+
+
+def require_state_of(state: Mapping[str, Any], name: str) -> None:
+    """A saved state is of the environment of this name, if it says of which it is: those of earlier versions do not.
+
+    Raises:
+        CheckpointError: it is of another one.
+
+    >>> require_state_of({"name": "breakout"}, "breakout")
+    """
+    if state.get("name", name) != name:
+        raise CheckpointError(f"the state is of {state['name']}, this is {name}: make what it was saved in.")
 
 
 def is_number(value: object) -> bool:

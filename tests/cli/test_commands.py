@@ -248,6 +248,11 @@ def test_diagnose_inputs_by_name_with_targets_and_trainability(mine):
         ("a_network_of_mine:build --inputs probe.npz --optimizer adan", "adan"),
         ("a_network_of_mine:build --inputs probe.npz --steps 10", "--steps says how long copies learn"),
         ("a_network_of_mine:build --inputs probe.npz --step-size 0.1 --trainability", "name this as well"),
+        (
+            "a_network_of_mine:build --inputs probe.npz --optimizer sparseadam",
+            "SparseAdam cannot train this network",
+        ),
+        ("a_network_of_mine:build --inputs probe.npz --optimizer lbfgs", "torch.optim.LBFGS cannot train"),
         ("a_network_of_mine:build --inputs a_network_of_mine.py", "cannot be read"),
         ("a_network_of_mine:build --inputs two.npz", "holds the arrays a, b, but Sequential takes input"),
         ("a_network_of_mine:build --inputs two.npz --targets c", "none of them the targets 'c'"),

@@ -80,6 +80,8 @@ def test_what_would_be_run(neoteny):
     shown = neoteny("--method", "backprop,adam", *SHORT, "--dry-run")
     row = next(line for line in shown.splitlines() if " adam " in line)
     assert "step_size 5e-05 to 0.02" in row
+    assert "--dry-run and --plan" in neoteny("--dry-run", "--plan", status=2)
+    assert "threads = 0" in neoteny("--method", "adam", *SHORT, "--dry-run", "--threads", "0", status=2)
     assert "budget = -1.0" in neoteny("--method", "adam", *SHORT, "--dry-run", "--budget", "-1", status=2)
     assert not Path("runs").exists()
 

@@ -42,6 +42,7 @@ def test_a_figure_is_drawn_where_it_is_asked_for(neoteny, runs):
     assert "nature-1c" in neoteny("figure", "nature-1d", status=2)
     assert ".svg" in neoteny("figure", "nature-1c", "--out", "it.gif", status=2)
     assert "--list" in neoteny("figure", status=2)
+    assert "add --list" in neoteny("figure", "nature-1c", "--paper", "nature", status=2)
     assert "is not a directory" in neoteny("figure", "nature-1c", "elsewhere", status=2)
 
 
@@ -83,6 +84,7 @@ def test_the_claims(neoteny, runs):
     assert page.startswith("# Claims and verdicts")
     assert "Too short to show it." in page
     assert neoteny("claims", "--out", "claims.txt", status=2)
+    assert "give one of them" in neoteny("claims", "--plan", "--out", "docs/claims.md", status=2)
 
 
 def test_archive_then_draw(neoteny, runs):

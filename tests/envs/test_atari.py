@@ -9,7 +9,7 @@ import pytest
 
 from neoteny.envs import AtariGame, OneByOne
 from neoteny.envs.atari import _package
-from neoteny.errors import DataError, MissingPackageError, SettingError, UnknownNameError
+from neoteny.errors import CheckpointError, DataError, MissingPackageError, SettingError, UnknownNameError
 from neoteny.lab import checkpoint
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -165,6 +165,8 @@ def test_what_is_refused(monkeypatch, tmp_path):
         AtariGame("pong").step(0)
     with pytest.raises(SettingError, match="saved_state before reset"):
         AtariGame("pong").saved_state()
+    with pytest.raises(CheckpointError, match="the state is of pong, this is breakout"):
+        AtariGame("breakout").restore_state({"name": "pong"})
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
     with pytest.raises(DataError, match=r"ROM of pong cannot be read .*pong\.bin.*ALE_ROMS_DIR"):
         AtariGame("pong")

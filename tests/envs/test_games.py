@@ -100,7 +100,12 @@ def test_what_is_refused():
     game = make_classic("CartPole-v1")
     with pytest.raises(SettingError, match=r"make gave the same <Classic.*CartPole-v1.* more than once"):
         OneByOne(lambda: game, 2)
+    game.reset(seed=0)
+    with pytest.raises(CheckpointError, match="the state is of CartPole-v1, this is Acrobot-v1"):
+        make_classic("Acrobot-v1").restore_state(game.saved_state())
     one = OneByOne(lambda: MinAtarGame("breakout"), 1)
     one.reset(seed=[0])
     with pytest.raises(CheckpointError, match="of 1 environments, these are 2"):
         OneByOne(lambda: MinAtarGame("breakout"), 2).load_state(one.state())
+    with pytest.raises(CheckpointError, match="the state is of breakout, this is freeway"):
+        OneByOne(lambda: MinAtarGame("freeway"), 1).load_state(one.state())

@@ -149,3 +149,5 @@ def test_what_is_refused():
         maze.step(np.array([np.nan, 0.0]))
     with pytest.raises(CheckpointError, match="the state is of point-umaze, this is point-medium"):
         Maze("point", "medium").restore_state(maze.saved_state())
+    with pytest.raises(CheckpointError, match="the state is of point-umaze, this is goal-ant"):
+        GoalAnt().restore_state(maze.saved_state())

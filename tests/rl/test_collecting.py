@@ -58,6 +58,8 @@ def test_the_command_writes_a_data_set(tmp_path, monkeypatch, capsys):
     assert load_transitions("point-maze-umaze.npz")["observations"].shape == (2000, 4)
     assert main(["collect", "point-maze", "--out", "x.h5"]) == 2  # at once, not after a million transitions
     assert main(["collect", "ant-maze"]) == 2
+    assert main(["collect", "point-maze", "--policy", "."]) == 2
+    assert main(["collect", "point-maze", "--agent", "1"]) == 2
     assert "give its run folder by --policy" in capsys.readouterr().err
 
 

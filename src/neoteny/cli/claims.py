@@ -43,6 +43,8 @@ class ClaimsOptions:
 def main(arguments: Sequence[str]) -> None:
     """Show the verdicts, or write them and print where they are."""
     options = read_options(ClaimsOptions, arguments, "neoteny claims")
+    if options.plan and options.out is not None:
+        raise SettingError("--plan prints which runs are lacking and --out writes the verdicts: give one of them.")
     if options.out is not None and options.out.suffix != ".md":
         raise SettingError(f"--out {options.out}: the page of claims is Markdown; end its name with .md.")
     from neoteny.report.claims.page import markdown

@@ -33,8 +33,8 @@ class CollectOptions:
     """of starts, targets and noise"""
     policy: Path | None = None
     """for the ant: the folder of a run in which it learned to reach goals"""
-    agent: int = 0
-    """number of the agent in that run"""
+    agent: int | None = None
+    """number of the agent in that run; by default 0"""
     out: Path | None = None
     """the file, .npz; WHAT-MAZE.npz by default"""
 
@@ -48,6 +48,10 @@ def main(arguments: Sequence[str]) -> None:
             "the ant needs a policy that goes where it is told: train one, for example by `neoteny run primacy-bias "
             "--task goal-ant`, and give its run folder by --policy."
         )
+    if not ant and options.policy is not None:
+        raise SettingError(f"--policy {options.policy} is for ant-maze: a point is pushed along its way.")
+    if options.agent is not None and options.policy is None:
+        raise SettingError(f"--agent {options.agent} is one of the run of --policy: give its folder as well.")
     from neoteny.data.transitions import require_place, save_transitions
     from neoteny.envs import Maze, push
     from neoteny.progress import bar
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     from neoteny.rl.watching import load_policy
 
     out = require_place(options.out or Path(f"{options.what}-{options.maze}.npz"))  # before hours of driving
-    drive = push if options.policy is None else drive_ant(load_policy(options.policy, options.agent))
+    drive = push if options.policy is None else drive_ant(load_policy(options.policy, options.agent or 0))
     noise = (0.2 if ant else 0.5) if options.noise is None else options.noise
     with bar("driving", total=options.transitions) as advance:
         maze = Maze("ant" if ant else "point", options.maze, options.goals)

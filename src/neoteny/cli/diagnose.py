@@ -17,6 +17,7 @@ from neoteny.errors import CheckpointError, DataError, NetworkError, SettingErro
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 
 __all__ = ["main"]
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str]) -> None:
     trained: bool | dict[str, Any] = False
     if learns:
         make = optimizer and (lambda parameters: optimizer(parameters, lr=options.step_size))
+        if optimizer is not None:
+            _require_steps(optimizer, options.step_size, network)
         trained = {"optimizer": make, "steps": options.steps}
     report = neoteny.diagnose(network, inputs, reference=reference, targets=targets, trainability=trained)
     show(report)
@@ -105,6 +108,24 @@ def _network(target: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{target!r} returns {type(network).__name__}, not an nn.Module: let it return the network.")
     return network
+
+
+def _require_steps(optimizer: type[Optimizer], step_size: float | None, network: nn.Module) -> None:
+    """The optimizer takes the network's parameters with gradients that are dense, and makes a step by itself.
+
+    Raises:
+        SettingError: it does not, as SparseAdam, LBFGS and, with biases, Muon.
+    """
+    import torch
+
+    own = [torch.nn.Parameter(parameter.detach().clone()) for parameter in network.parameters()]
+    for parameter in own:
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer(own, lr=step_size).step()  # type: ignore[call-arg]
+    except Exception as error:  # each optimizer has its own
+        said = f"--optimizer: torch.optim.{optimizer.__name__} cannot train this network ({error})"
+        raise SettingError(f"{said}: name another one, such as adam.") from error
 
 
 def _load(network: nn.Module, path: Path) -> None:

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str]) -> None:
     """Draw the figure and print where it is, or list."""
     options = read_options(FigureOptions, arguments, "neoteny figure")
     check_figure(options.out, "--out")
+    if options.paper is not None and not options.list:
+        raise SettingError(f"--paper {options.paper} says which figures are listed: add --list.")
     if options.name is None and not options.list:
         raise SettingError("Name a figure, such as `neoteny figure nature-1b`; `neoteny figure --list` has all.")
     from neoteny.report.papers import figure, figures
@@ -135,7 +137,7 @@ def _list(figures: Sequence[PaperFigure], runs: Runs, scale: str | None, directo
             )
             lacking = ", ".join(condition.label for condition in selection.missing)
             said = "; ".join(filter(None, (there, f"missing: {lacking}" * bool(lacking))))
-            console.print(Padding(Text(f"{at} scale: {said}"), (0, 0, 0, 4)))
+            console.print(Padding(Text(f"{at} scale: {said}"), (0, 0, 0, 4), expand=False))
             if selection.missing:
                 missing[f"{figure.name}, {at} scale"] = figure.commands(at, selection, directory)
     if missing:

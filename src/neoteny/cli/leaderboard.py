@@ -76,28 +76,17 @@ class LeaderboardOptions(Placing):
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing, then write the table and, if asked, the page."""
     options = read_options(LeaderboardOptions, arguments, "neoteny leaderboard")
+    instead = {"--draw": options.draw is not None, "--dry-run": options.dry_run, "--plan": options.plan}
+    if sum(instead.values()) > 1:
+        given = " and ".join(name for name, asked in instead.items() if asked)
+        raise SettingError(f"{given}: each of them runs nothing and says something else; give one of them.")
     if options.draw is not None:
         _redraw(options.draw, options.to or options.draw.parent)
         return
+    from neoteny.lab.execution import Execution
     from neoteny.leaderboard import rows
     from neoteny.sweeps.budget import require_budget
     from neoteny.sweeps.planning import Plan
-
-    require_budget(options.budget)
-    plan = Plan(out=options.out, scale=options.scale, runs=options.runs, tuning_runs=options.tuning_runs)
-    benchmarks = rows.benchmarks(_names(options.benchmark), options.scale)
-    chosen = rows.find(_names(options.method))
-    if options.dry_run:
-        _list(plan, benchmarks, chosen)
-        return
-    from neoteny.data.cache import locked
-    from neoteny.lab.execution import Execution
-    from neoteny.report.leaderboard.board import Board
-    from neoteny.report.leaderboard.costs import read_run_costs
-    from neoteny.sweeps.collecting import collect, joined, whole, write_table
-    from neoteny.sweeps.estimating import Estimates
-    from neoteny.sweeps.rows import pairs_of
-    from neoteny.sweeps.running import run
 
     execution = Execution(
         strategy=options.strategy,
@@ -107,6 +96,21 @@ def main(arguments: Sequence[str]) -> None:
         data_dir=options.data_dir and str(options.data_dir),
         mirror=options.mirror,
     )
+    require_budget(options.budget)
+    plan = Plan(out=options.out, scale=options.scale, runs=options.runs, tuning_runs=options.tuning_runs)
+    benchmarks = rows.benchmarks(_names(options.benchmark), options.scale)
+    chosen = rows.find(_names(options.method))
+    if options.dry_run:
+        _list(plan, benchmarks, chosen)
+        return
+    from neoteny.data.cache import locked
+    from neoteny.report.leaderboard.board import Board
+    from neoteny.report.leaderboard.costs import read_run_costs
+    from neoteny.sweeps.collecting import collect, joined, whole, write_table
+    from neoteny.sweeps.estimating import Estimates
+    from neoteny.sweeps.rows import pairs_of
+    from neoteny.sweeps.running import run
+
     known = None if options.to is None else _known(options.to / TABLE, options.scale, options.anew or options.plan)
     at_hand = set() if known is None or options.anew else whole(known, plan) & pairs_of(benchmarks, chosen).keys()
     if at_hand:

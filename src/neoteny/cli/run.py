@@ -37,12 +37,23 @@ def main(arguments: Sequence[str]) -> None:
     if name.startswith("-"):
         raise SettingError(f"{name!r} is in the place of the benchmark: write neoteny run BENCHMARK [OPTIONS].")
     from neoteny.cli.options import parse
+    from neoteny.lab.execution import Execution
     from neoteny.lab.executors.protocol import require_retries
     from neoteny.lab.resolving import resolve_all
 
     request = parse(name, options)
     running = request.running
-    where = running.place()  # also where nothing of it is needed: what cannot be is refused
+    ways: dict[str, Any] = {
+        "device": running.device,
+        "strategy": running.strategy,
+        "compile": request.compile,
+        "threads": running.threads,
+        "track": running.track or "",
+        "mirror": running.mirror,
+        "data_dir": running.data_dir and str(running.data_dir),
+    }
+    Execution(**ways)  # also where nothing of it is needed: what cannot be is refused
+    where = running.place()
     require_retries(running.retries)
     configs = resolve_all(
         request.benchmark,
@@ -60,17 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     from neoteny import lab
     from neoteny.cli.results import show
 
-    ways: dict[str, Any] = {
-        "out": running.out,
-        "resume": running.resume,
-        "device": running.device,
-        "strategy": running.strategy,
-        "compile": request.compile,
-        "threads": running.threads,
-        "track": running.track or "",
-        "mirror": running.mirror,
-        "data_dir": running.data_dir and str(running.data_dir),
-    }
+    ways |= {"out": running.out, "resume": running.resume}
     if len(configs) == 1 and running.executor in ("local", "here"):
         show([lab.run(configs[0], **ways)])
     else:

@@ -58,11 +58,6 @@ def main(arguments: Sequence[str]) -> None:
     from neoteny.sweeps.file import read_sweep
     from neoteny.sweeps.planning import Plan
 
-    said = read_sweep(options.file, named)
-    plan = Plan(out=options.out, scale=said.scale, runs=said.runs, tuning_runs=said.tuning_runs)
-    if options.dry_run:
-        _list(plan, said)
-        return
     execution = Execution(
         strategy=options.strategy,
         device=options.device,
@@ -71,6 +66,11 @@ def main(arguments: Sequence[str]) -> None:
         data_dir=options.data_dir and str(options.data_dir),
         mirror=options.mirror,
     )
+    said = read_sweep(options.file, named)
+    plan = Plan(out=options.out, scale=said.scale, runs=said.runs, tuning_runs=said.tuning_runs)
+    if options.dry_run:
+        _list(plan, said)
+        return
     from neoteny.report.files import write
     from neoteny.sweeps.collecting import collect, write_table
     from neoteny.sweeps.rows import find

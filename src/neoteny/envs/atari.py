@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
+from neoteny.checks import require_state_of
 from neoteny.errors import DataError, MissingPackageError, SettingError, UnknownNameError
 
 __all__ = ["AtariGame", "atari_games"]
@@ -210,6 +211,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         if self._random is None:
             raise SettingError("saved_state before reset: call reset() first.")
         return {
+            "name": self.game,
             "emulator": np.frombuffer(self._ale.cloneState(include_rng=True).serialize(), dtype=np.uint8),
             "screens": self._screens.copy(),
             "seen": self._seen.copy(),
@@ -220,7 +222,12 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `saved_state()`."""
+        """Continue from `saved_state()`.
+
+        Raises:
+            CheckpointError: the state is of another game.
+        """
+        require_state_of(state, self.game)
         self._ale.restoreState(self._state(np.asarray(state["emulator"]).tobytes()))
         self._screens, self._seen = np.array(state["screens"]), np.array(state["seen"])
         self._lives, self._goes_on = int(state["lives"]), bool(state["goes_on"])

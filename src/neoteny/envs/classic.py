@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium
 
-from neoteny.checks import require_at_least_one
+from neoteny.checks import require_at_least_one, require_state_of
 from neoteny.errors import SettingError, UnknownNameError
 
 __all__ = ["CLASSIC", "Classic", "make_classic"]
@@ -49,10 +49,16 @@ class Classic(gymnasium.Wrapper):
         if getattr(inner, "state", None) is None:
             raise SettingError("saved_state before reset: call reset() first.")
         kept = {name: copy.deepcopy(getattr(inner, name)) for name in _KEPT if hasattr(inner, name)}
-        return {**kept, "elapsed": self._limit._elapsed_steps, "generator": inner.np_random.bit_generator.state}
+        generator = inner.np_random.bit_generator.state
+        return {"name": self._name, **kept, "elapsed": self._limit._elapsed_steps, "generator": generator}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `saved_state()`."""
+        """Continue from `saved_state()`.
+
+        Raises:
+            CheckpointError: the state is of another problem.
+        """
+        require_state_of(state, self._name)
         inner: Any = self.unwrapped
         self.reset(seed=0)
         for name in _KEPT:
@@ -60,6 +66,10 @@ class Classic(gymnasium.Wrapper):
                 setattr(inner, name, copy.deepcopy(state[name]))
         self._limit._elapsed_steps = state["elapsed"]
         inner.np_random.bit_generator.state = state["generator"]
+
+    @property
+    def _name(self) -> str:
+        return self.spec.id if self.spec else type(self.unwrapped).__name__
 
     @property
     def _limit(self) -> Any:

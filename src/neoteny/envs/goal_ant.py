@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from numpy.typing import NDArray
 
-from neoteny.checks import require_at_least_one
+from neoteny.checks import require_at_least_one, require_state_of
 from neoteny.envs.mazes import RADIUS
 from neoteny.errors import SettingError
 
@@ -118,10 +118,18 @@ class GoalAnt(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         physics = np.empty(mujoco.mj_stateSize(model, _STATE))
         mujoco.mj_getState(model, data, physics, _STATE)
         generators = [env.np_random.bit_generator.state for env in (self, self._ant)]
-        return {"physics": physics, "goal": self._goal.copy(), "elapsed": self._elapsed, "generators": generators}
+        return {
+            "name": "goal-ant", "physics": physics, "goal": self._goal.copy(), "elapsed": self._elapsed,
+            "generators": generators,
+        }  # fmt: skip
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `saved_state()`."""
+        """Continue from `saved_state()`.
+
+        Raises:
+            CheckpointError: the state is of another environment.
+        """
+        require_state_of(state, "goal-ant")
         self.reset(seed=0)
         mujoco.mj_setState(self._ant.model, self._ant.data, np.asarray(state["physics"], dtype=np.float64), _STATE)
         for env, saved in zip((self, self._ant), state["generators"], strict=True):

@@ -15,8 +15,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from neoteny.checks import require_at_least_one
-from neoteny.errors import CheckpointError, MissingPackageError, SettingError, UnknownNameError
+from neoteny.checks import require_at_least_one, require_state_of
+from neoteny.errors import MissingPackageError, SettingError, UnknownNameError
 
 __all__ = ["MAPS", "Maze"]
 
@@ -232,7 +232,7 @@ class Maze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         generators = [env.np_random.bit_generator.state for env in (self._env, self._robot)]
         name = f"{self.robot}-{self.name}"
         return {
-            "maze": name, "physics": physics, "goal": self.goal.copy(), "elapsed": self._elapsed,
+            "name": name, "physics": physics, "goal": self.goal.copy(), "elapsed": self._elapsed,
             "generators": generators,
         }  # fmt: skip
 
@@ -242,11 +242,7 @@ class Maze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         Raises:
             CheckpointError: the state is of another maze.
         """
-        if state.get("maze") != f"{self.robot}-{self.name}":
-            raise CheckpointError(
-                f"the state is of {state.get('maze')}, this is {self.robot}-{self.name}: make the maze that it was "
-                "saved in."
-            )
+        require_state_of(state, f"{self.robot}-{self.name}")
         self.reset(seed=0)
         mujoco.mj_setState(self._model, self._data, np.asarray(state["physics"], dtype=np.float64), _STATE)
         for env, saved in zip((self._env, self._robot), state["generators"], strict=True):

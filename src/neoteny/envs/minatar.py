@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from neoteny.checks import require_at_least_one
+from neoteny.checks import require_at_least_one, require_state_of
 from neoteny.errors import MissingPackageError, SettingError, UnknownNameError
 
 __all__ = ["GAMES", "MinAtarGame"]
@@ -152,6 +152,7 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
             raise SettingError("saved_state before reset: call reset() first.")
         kind, words, *rest = self._random.get_state()
         return {
+            "name": self.game,
             "game": {name: _plain(value) for name, value in vars(self._env).items() if name != "random"},
             "last": self._last,
             "elapsed": self._elapsed,
@@ -159,7 +160,12 @@ class MinAtarGame(gymnasium.Env[NDArray[np.float32], np.int64]):
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `saved_state()`."""
+        """Continue from `saved_state()`.
+
+        Raises:
+            CheckpointError: the state is of another game.
+        """
+        require_state_of(state, self.game)
         self._random = self._env.random = np.random.RandomState(0)
         self._random.set_state(tuple(state["generator"]))
         for name, value in state["game"].items():

@@ -68,9 +68,10 @@ def atomically(path: Path, write: Any, shared: bool = False) -> None:
     except NeotenyError:
         raise
     except Exception as error:  # a full disk is an OSError, a PolarsError or a RuntimeError, depending on who writes
+        cure = "" if shared else " A run goes on from its last checkpoint by `neoteny resume`."
         raise RunFolderError(
             f"{path} cannot be written ({type(error).__name__}: {error}): make room on the disk, or give another "
-            "folder that you may write to. A run goes on from its last checkpoint by `neoteny resume`."
+            f"folder that you may write to.{cure}"
         ) from error
     finally:
         with suppress(OSError):

@@ -68,7 +68,7 @@ COMMANDS = {
         ),
     ],
     "continual-imagenet": [
-        "--scale small --runs 19 --method adam",
+        "--scale small --runs 56 --method adam",
         "--scale small --runs 23 --method backprop --normalisation batch",
         "--scale small --runs 21 --method cbp",
         "--scale small --runs 32 --method l2",
@@ -93,7 +93,10 @@ COMMANDS = {
         ),
     ],
     "slippery-ant": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
-    "ant": [f"--scale small --runs 5 --method {name}" for name in AGENTS],
+    "ant": [
+        *(f"--scale small --runs 8 --method {name}" for name in ("backprop", "cbp")),
+        *(f"--scale small --runs 5 --method {name}" for name in ("l2", "tuned-adam")),
+    ],
     "slippery-half-cheetah": [
         *(f"--scale small --runs 8 --method {name}" for name in ("backprop", "tuned-adam")),
         *(f"--scale small --runs 5 --method {name}" for name in ("l2", "cbp")),

@@ -84,3 +84,5 @@ def test_probe_set():
             measures.probe_set(inputs, bad)
     with pytest.raises(SettingError):
         measures.probe_set(inputs[:0])
+    with pytest.raises(SettingError, match="seed = -1"):
+        measures.probe_set(inputs, 7, seed=-1)

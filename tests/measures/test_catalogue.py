@@ -79,8 +79,10 @@ def test_probe_set():
     assert torch.equal(everything, inputs)
     everything.zero_()
     assert inputs[3, 0] == 6
-    for bad in (0, -1):
+    for bad in (0, -1, 1.5):
         with pytest.raises(SettingError):
             measures.probe_set(inputs, bad)
     with pytest.raises(SettingError):
         measures.probe_set(inputs[:0])
+    with pytest.raises(SettingError, match="seed = -1"):
+        measures.probe_set(inputs, 7, seed=-1)

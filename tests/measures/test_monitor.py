@@ -152,6 +152,7 @@ def test_a_wrapped_network_has_its_own_names():
     ("settings", "error", "message"),
     [
         ({"every": 0}, SettingError, "every = 0"),
+        ({"every": 2.5}, SettingError, "every = 2.5"),
         ({"measures": ["dead"]}, UnknownNameError, "Did you mean 'dead_units'"),
         ({"measures": ["gradient_norm"]}, SettingError, "needs a loss"),
         ({"loss": lambda output: output}, SettingError, r"Tensor \[256, 3\]"),

@@ -268,7 +268,10 @@ def test_the_interval_is_students():
     ("make", "settings", "error", "message"),
     [
         (mlp, {"steps": 0}, SettingError, "steps = 0"),
+        (mlp, {"steps": "10"}, SettingError, "steps = '10'"),
+        (mlp, {"seed": "0"}, SettingError, "seed = '0'"),
         (mlp, {"repeats": 0}, SettingError, "repeats = 0"),
+        (mlp, {"repetitions": 2}, UnknownNameError, "no argument of trainability called 'repetitions'"),
         (mlp, {"batch_size": -1}, SettingError, "batch_size = -1"),
         (mlp, {"classes": 1}, SettingError, "classes = 1"),
         (mlp, {"classes": 4}, SettingError, r"the shapes \[256, 3\], none with so many"),

@@ -274,6 +274,8 @@ def test_wrong_arguments_of_attach():
     optimizer = torch.optim.SGD(stranger.parameters(), 0.1)
     with pytest.raises(SettingError, match="trains none of the parameters"):
         neoteny.attach(model, optimizer, L2(), X)
+    with pytest.raises(SettingError, match="those that it holds are frozen"):
+        neoteny.attach(model.requires_grad_(False), torch.optim.SGD(model.parameters(), 0.1), L2(), X)
     with pytest.raises(SettingError, match="is not a method"):
         neoteny.attach(stranger, optimizer, [L2], X)
     with pytest.raises(SettingError, match="example_inputs is missing"):

@@ -128,6 +128,22 @@ def test_a_state_that_came_before_the_methods_is_said_to_be_lost():
     assert told.filename == __file__ and restored.updates == 2
 
 
+@pytest.mark.parametrize("in_optimizer", [True, False])
+@pytest.mark.filterwarnings("ignore:The optimizer's state holds no state:neoteny.PlasticityWarning")
+def test_moments_that_are_loaded_after_attaching_are_as_old_as_they_are(in_optimizer):
+    """Else Adam's steps of old units would be corrected as if they were as young as the handle."""
+    model, optimizer, plasticity = attached()
+    plasticity.detach()
+    train(model, optimizer, 0, 30)
+    other = torch.optim.Adam(model.parameters(), 0.01)
+    again = neoteny.attach(
+        model, other, plasticity.methods.values(), torch.zeros(1, 3), state_in_optimizer=in_optimizer
+    )
+    other.load_state_dict(optimizer.state_dict())
+    train(model, other, 30, 32)
+    assert [layer.tolist() for layer in again.state_dict()["since"].values()] == [[32] * 8, [32] * 6]
+
+
 def test_a_foreign_state_in_the_optimizers_is_refused_before_anything_changes():
     model, optimizer, _ = attached()
     train(model, optimizer, 0, 8)

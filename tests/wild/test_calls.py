@@ -52,7 +52,10 @@ def test_what_is_given_in_the_wrong_place_is_named(case):
     assert not optimizer._optimizer_step_post_hooks
 
 
-@pytest.mark.parametrize(("option", "message"), [({"seed": "1"}, "seed = '1'"), ({"units": 3}, "units is a int")])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"seed": "1"}, "seed = '1'"), ({"seed": -1}, "seed = -1"), ({"units": 3}, "units is a int")],
+)
 def test_options_of_the_wrong_kind_are_named(option, message):
     net = mlp()
     with pytest.raises(SettingError, match=message):

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import neoteny
-from neoteny.errors import CheckpointError, SettingError
+from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 from neoteny.measures import saturated_units
 from neoteny.measures.copies import copy_with
 
@@ -201,6 +201,12 @@ def test_targets_that_do_not_fit_the_output_are_named(net, targets, message):
     for look in (neoteny.diagnose, neoteny.Monitor):
         with pytest.raises(SettingError, match=message):
             look(nn.Sequential(nn.Linear(10, 8), nn.ReLU(), net), X[:64], targets=targets)
+
+
+@pytest.mark.parametrize(("given", "message"), [("adam", "trainability = 'adam'"), ({"step": 9}, "mean 'steps'")])
+def test_what_is_no_setting_of_the_direct_measure_is_named(given, message):
+    with pytest.raises((SettingError, UnknownNameError), match=message):
+        neoteny.diagnose(mlp(nn.ReLU, 8), X, trainability=given)
 
 
 def test_classes_of_other_types_and_entries_without_one():

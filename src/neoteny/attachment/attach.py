@@ -19,6 +19,7 @@ from neoteny.attachment.wrappers import acting, saving
 from neoteny.errors import NetworkError, PlasticityWarning, SettingError
 from neoteny.methods.base import Method
 from neoteny.methods.shared.combining import as_methods, prepared, refuse_impossible
+from neoteny.seeds import checked_seed
 from neoteny.units import find
 from neoteny.units.finding import without_units
 from neoteny.units.fitting import fitted
@@ -65,7 +66,7 @@ def attach(
             `neoteny.prepare` first.
         example_inputs: a batch as the network takes it: a tensor, a tuple of arguments, a dict of named ones, or both
             as `(args, kwargs)`. A list or a dict that is one argument comes in a tuple, `(x,)`.
-        seed: the seed of all random numbers.
+        seed: the seed of all random numbers, at least 0.
         units: the network's units, if they are known already (`neoteny.units.find`).
         residual_stream: also take the units of residual streams.
         chain: take the units along the network by the rule of the Nature paper's ResNet-18.
@@ -116,8 +117,7 @@ def attach(
             "torch.inference_mode()."
         )
     chosen = as_methods(methods, "attach")
-    if not isinstance(seed, int):
-        raise SettingError(f"attach: seed = {seed!r} is not a whole number; give one.")
+    seed = checked_seed(seed, "attach: seed")
     refuse_impossible(chosen)
     inner, prefix = unwrapped(as_network(model, optimizer))
     optimizers = as_optimizers(optimizer)

@@ -104,10 +104,7 @@ class Plasticity(Steps):
         self._state = {name: method.init(units, tensors) for name, method in self.methods.items()}
         schedules = {name: method.schedule(units, seed) for name, method in self.methods.items()}
         self._clocks = {name: None if own is None else Clock(own) for name, own in schedules.items()}
-        # Moments may be older than this attachment: then so are all units.
-        counted = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
-        counted += [group for optimizer in optimizers for group in optimizer.param_groups]
-        age = max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
+        age = max(_updates(optimizer.state, optimizer.param_groups) for optimizer in optimizers)
         self._ages, self._behind = dict[str, Tensor](), 0
         self._count_on(
             {
@@ -158,7 +155,8 @@ class Plasticity(Steps):
             weakref.finalize(optimizers[-1], self._watch.remove).atexit = False
         self._lost = any([unmark(one.param_groups) for one in map(saving, optimizers)])
         self._place = ""
-        keeping = saving(self._network.outer(optimizers[-1]))
+        outer = [saving(self._network.outer(one)) for one in optimizers]
+        keeping = outer[-1]
         self._saving = weakref.ref(keeping)  # its hooks hold this
         if state_in_optimizer:
             taken = _KEYS.setdefault(keeping, set())
@@ -169,6 +167,7 @@ class Plasticity(Steps):
                 keeping.register_load_state_dict_pre_hook(self._restore),
             ]
             taken.add(self._place)
+        self._handles += [one.register_load_state_dict_pre_hook(self._grow_old) for one in outer]
 
     @staticmethod
     def on(optimizer: torch.optim.Optimizer) -> list[Plasticity]:
@@ -362,6 +361,13 @@ class Plasticity(Steps):
         first, *others = state["param_groups"]
         state["param_groups"] = [{**first, _MARK: True}, *others]
 
+    def _grow_old(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Before the first step: take all units for as old as the moments that are being loaded."""
+        if not self.updates:
+            age = _updates(state["state"], state["param_groups"])
+            for since in self._since.values():
+                since.clamp_min_(age)
+
     def _restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state["param_groups"] = [dict(group) for group in state["param_groups"]]
         unmark(state["param_groups"])
@@ -374,6 +380,12 @@ class Plasticity(Steps):
                 PlasticityWarning,
                 stacklevel=4,  # the line that calls load_state_dict()
             )
+
+
+def _updates(state: Mapping[Any, Any], groups: Iterable[Mapping[str, Any]]) -> int:
+    """How many updates there are in an optimizer's moments, which may be older than an attachment."""
+    counted = [own for own in (*state.values(), *groups) if isinstance(own, Mapping)]
+    return max((int(own["step"]) for own in counted if own.get("step") is not None), default=0)
 
 
 def unmark(groups: Iterable[dict[str, Any]]) -> bool:

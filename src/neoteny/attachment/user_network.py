@@ -207,10 +207,11 @@ def trained_part(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], 
     """
     trained, all_names = trained_names(model, optimizers), dict(model.named_parameters())
     if not trained:
-        raise SettingError(
-            f"attach: the optimizer trains none of the parameters of {type(model).__name__}; give the one that was "
-            "made with model.parameters()."
-        )
+        held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+        cure = "give the one that was made with model.parameters()"
+        if any(id(p) in held for p in all_names.values()):
+            cure = "those that it holds are frozen, or complex: set requires_grad_(True) of what should learn"
+        raise SettingError(f"attach: the optimizer trains none of the parameters of {type(model).__name__}; {cure}.")
     layers, skipped = [], dict(network.skipped)
     for layer in network.layers:
         others = [s.name for s in slices_of(layer) if s.name in all_names and s.name not in trained]

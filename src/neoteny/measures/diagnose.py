@@ -69,7 +69,8 @@ def diagnose(
         NetworkError: the model has no hidden units, or cannot be run on `inputs`.
         CheckpointError: the reference is of another network.
         SettingError: the reference is a report of other layers, the units are another network's, the loss is not a
-            scalar, or targets without a loss do not fit the output.
+            scalar, or targets without a loss do not fit the output; or `trainability` is no mapping.
+        UnknownNameError: `trainability` has no such setting.
 
     >>> import torch
     >>> from torch import nn
@@ -85,6 +86,10 @@ def diagnose(
     from neoteny.units.fitting import fitted
     from neoteny.units.maps import unwrapped
 
+    if not isinstance(trainability, (bool, Mapping)):
+        raise SettingError(
+            f"trainability = {trainability!r}: give True, or a mapping of its settings, {{'optimizer': optimizer}}."
+        )
     inner, inputs = checked(model, inputs, "diagnose")
     with thawed(inner):
         every_unit: Any = {"residual_stream": True, "only_preserving": False, "verify": False}

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neoteny.checks import require_at_least_one
 from neoteny.errors import CheckpointError, SettingError, UnknownNameError
 from neoteny.measures.catalogue import FEATURE_MEASURES
 from neoteny.measures.forward import checked, thawed
@@ -59,8 +60,8 @@ class Monitor:
 
     Raises:
         NetworkError: the network has no hidden units, or cannot be run on the probe.
-        SettingError: `every` is below 1, a gradient norm has no loss, targets do not fit the output, `log` is of no
-            known kind, or `optimizer` is no single optimizer.
+        SettingError: `every` is no whole number of at least 1, a gradient norm has no loss, targets do not fit the
+            output, `log` is of no known kind, or `optimizer` is no single optimizer.
         UnknownNameError: a measure does not exist.
 
     >>> import torch
@@ -98,8 +99,7 @@ class Monitor:
                 f"Monitor: optimizer is a {type(optimizer).__name__}, whose steps cannot be counted; give one "
                 "torch.optim.Optimizer, or none and call monitor.step() after every step."
             )
-        if every < 1:
-            raise SettingError(f"every = {every}: there must be at least 1 step between two measurements.")
+        require_at_least_one(every=every)
         self._loss = loss_on(targets, loss)
         self._measures = _checked(measures, self._loss is not None)
         self._every, self._warn = every, warn

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from neoteny.checks import require_at_least_one
 from neoteny.errors import SettingError
+from neoteny.seeds import checked_seed
 
 __all__ = ["probe_set"]
 
@@ -29,7 +31,7 @@ def probe_set(inputs: Inputs, examples: int = 1_000, seed: int = 0) -> Inputs:
         A copy [min(examples, N), ...].
 
     Raises:
-        SettingError: no inputs, or `examples` below 1.
+        SettingError: no inputs, `examples` no whole number of at least 1, or no whole number of at least 0 as seed.
 
     >>> probe_set(np.arange(100), examples=3).shape
     (3,)
@@ -37,7 +39,8 @@ def probe_set(inputs: Inputs, examples: int = 1_000, seed: int = 0) -> Inputs:
     True
     """
     count = len(inputs)  # pyright: ignore[reportArgumentType]
-    if count < 1 or examples < 1:
-        raise SettingError(f"a probe set of {examples} from {count} inputs: there must be at least one of each.")
-    order = np.random.default_rng(seed).permutation(count) if examples < count else np.arange(count)
+    require_at_least_one(examples=examples)
+    if count < 1:
+        raise SettingError("a probe set of no inputs: there must be at least one.")
+    order = np.random.default_rng(checked_seed(seed)).permutation(count) if examples < count else np.arange(count)
     return inputs[order[:examples]]  # pyright: ignore[reportIndexIssue]

@@ -11,11 +11,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from neoteny.checks import known_keywords, require_at_least_one
 from neoteny.errors import SettingError, UnknownNameError
 from neoteny.measures.copies import copy_with, initialisers_of
 from neoteny.measures.forward import ordinary, outside_inference
 from neoteny.measures.probing import Make, Probe, Targets
 from neoteny.measures.verdict import Trainability
+from neoteny.seeds import checked_seed
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,7 @@ SLOWED = (1.0, 1 / 4, 1 / 16, 1 / 64)
 """What the step size is multiplied by, in this order, until no copy diverges."""
 
 
+@known_keywords()
 @outside_inference
 def trainability(
     model: nn.Module,
@@ -84,6 +87,7 @@ def trainability(
         SettingError: a number is out of range, no output has so many classes, or a new network diverges at 1/64 of the
             step size too.
         CheckpointError: the reference is of another network.
+        UnknownNameError: there is no such setting, or no such kind of targets.
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
@@ -97,21 +101,18 @@ def trainability(
     """
     from neoteny.units.inputs import as_dict
 
-    for name, value, least in (
-        ("steps", steps, 1),
-        ("repeats", repeats, 1),
-        ("batch_size", batch_size, 1),
-        ("classes", 2 if classes is None else classes, 2),
-    ):
-        if value < least:
-            raise SettingError(f"{name} = {value}: trainability needs at least {least}.")
+    require_at_least_one(none=True, steps=steps, repeats=repeats, batch_size=batch_size, classes=classes)
+    if classes == 1:
+        raise SettingError("classes = 1: trainability needs at least 2.")
     if scale is not None and not 0 < scale < math.inf:
         raise SettingError(f"scale = {scale}: give the standard deviation of your targets, above 0.")
     if targets not in get_args(Targets):
         raise UnknownNameError(targets, get_args(Targets), "kind of targets")
     start = None if reference is None else _start(model, reference)
     said, notes = initialisers_of(model, start, initialisers)
-    probe = Probe(model, ordinary(as_dict(inputs)), said, targets, classes, scale, steps, batch_size, seed)
+    probe = Probe(
+        model, ordinary(as_dict(inputs)), said, targets, classes, scale, steps, batch_size, checked_seed(seed)
+    )
     probe.check()
     make = _maker(optimizer)
     sound = all(bool(parameter.isfinite().all()) for parameter in model.parameters())

@@ -310,8 +310,9 @@ class Lying(OneByOne):
     [
         (lambda made: made._replace(rewards=np.array([np.nan])), "gave the reward nan after 4 steps"),
         (lambda made: made._replace(observations=made.observations[:, :2]), r"shape \(1, 2\) after 4 steps"),
+        (lambda made: made._replace(final_observations=made.observations * np.nan), "not finite after 5 steps"),
     ],
-    ids=["reward", "shape"],
+    ids=["reward", "shape", "observation"],
 )
 def test_what_environments_may_not_give(lie, match):
     agents = StreamAC(

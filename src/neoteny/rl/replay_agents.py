@@ -6,6 +6,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -246,7 +247,9 @@ class ReplayAgents(Agents):
         self._drop_broken()
         losses = self._losses()
         self._seconds["update"] += time.perf_counter() - began - (self.actors.physics - physics)
-        return Iteration(self.step, self.actors.episodes.flush(), losses, self.actors.friction)
+        ended = self.actors.episodes.flush()
+        ended = replace(ended, step=ended.step + self._offline_steps)
+        return Iteration(self.step, ended, losses, self.actors.friction)
 
     def _new_task(self) -> None:
         """Let methods act that act at a change of task."""

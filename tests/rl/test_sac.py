@@ -29,7 +29,10 @@ from neoteny.nn import SoftActorCritic
 from neoteny.nn.soft_actor_critic import CriticEnsemble
 from neoteny.optim import Adam
 from neoteny.rl import SAC, OneByOne, SACSettings
+from neoteny.rl.agents import Iteration
+from neoteny.rl.episodes import EpisodeLog
 from neoteny.rl.sac_loss import Actor, Critics, Temperature, squashed
+from neoteny.rl.training import _Bin
 
 OBS, ACT, B, HIDDEN = 3, 1, 8, [6, 5]
 SMALL = {"learning_starts": 8, "segment": 20, "batch_size": B, "capacity": 200}
@@ -262,6 +265,17 @@ def test_the_actor_learns_less_often_where_that_is_asked_for():
     assert steps["critic.0.layers.0.weight"] == 24
     assert steps["actor.layers.0.weight"] == steps["log_temperature"] == 4
     assert agents.iterate().losses["temperature"] == pytest.approx(1.0, abs=0.01)  # a mean over its own updates
+    assert set(agents_of(actor_every=50).iterate().losses) == {"critic_loss", "value", "target_value"}
+
+
+def test_what_is_learned_less_often_than_once_an_iteration_is_a_mean_over_its_own_iterations():
+    seen = _Bin(1)
+    for losses in ({"value": np.ones(1)}, {"value": np.full(1, 3.0), "temperature": np.full(1, 0.5)}):
+        seen.add(Iteration(10, EpisodeLog(1, 1).flush(), losses, np.full(1, np.nan)))
+    resumed = _Bin(1)
+    resumed.load_state_dict(seen.state_dict())
+    found = resumed.take()
+    assert (found["value"], found["temperature"]) == (2.0, 0.5)
 
 
 def test_dropout_layer_norm_and_the_mean_of_many_critics():

@@ -362,7 +362,7 @@ class ReplayAgents(Agents):
         return {name: value.to(self._dtype) if value.is_floating_point() else value for name, value in batch.items()}
 
     def _losses(self) -> dict[str, NDArray[np.float64]]:
-        """The means over the updates of this segment; empty where there were none."""
+        """The means over the updates of this segment; nothing of phases that made none."""
         count, self._updates = self._updates, 0
         sums, self._sums = self._sums, {}
         if not count:
@@ -376,7 +376,8 @@ class ReplayAgents(Agents):
         }
         acted = self._phase // self._actor_every - (self._phase - count) // self._actor_every
         found = {name: (value + sums.get(name, 0.0)).double().cpu().numpy() for name, value in rest.items()}
-        return {name: value / max(acted if name in rare else count, 1) for name, value in found.items()}
+        counts = {name: acted if name in rare else count for name in found}
+        return {name: value / counts[name] for name, value in found.items() if counts[name]}
 
     # Saving
 

@@ -316,6 +316,10 @@ def test_a_data_set_has_the_environments_actions_and_its_own_order():
     np.testing.assert_allclose(met["rewards"][0].flatten(), [1 + 5, 10 + 50])
     with pytest.raises(DataError, match=r"reach 1\.9\d* times the bounds"):
         agents_of(data={**given, "actions": given["actions"] * 2})
+    wrong = {name: np.ones((60, 11)) for name in ("observations", "next_observations")}
+    wrong = {**offline(), **wrong, "actions": np.ones((60, 2))}
+    with pytest.raises(DataError, match=r"actions have the shape \(60, 2\), these agents need \(60, 3\)"):
+        SAC(MujocoVectorEnv("Hopper-v5", 1), settings=SACSettings(**SMALL), data=wrong, compile=False)
 
 
 @pytest.mark.parametrize("strategy", ["stack", "one-call"])

@@ -133,8 +133,8 @@ class ReplayAgents(Agents):
         Raises:
             DataError: actions are outside the environment's bounds.
         """
-        if "actions" not in data:
-            return data
+        if np.shape(data.get("actions"))[1:] != (self._actions,):
+            return data  # the buffer says what is wrong with it
         actions = (np.asarray(data["actions"], dtype=np.float32) - self._centre) / self._half
         most = float(np.abs(actions).max(initial=0.0))
         if most > 1 + 1e-3:  # NaN is refused with everything that is not finite

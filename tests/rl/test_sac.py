@@ -278,6 +278,13 @@ def test_what_is_learned_less_often_than_once_an_iteration_is_a_mean_over_its_ow
     assert (found["value"], found["temperature"]) == (2.0, 0.5)
 
 
+def test_a_temperature_that_is_not_learned_stays():
+    own = SACSettings(**SMALL, learned_temperature=False, initial_temperature=0.1)
+    agents = SAC(pendulums(1), settings=own, optimizer=Adam(weight_decay=0.5), compile=False)
+    agents.iterate()
+    assert agents.learner.weights()["log_temperature"].exp().item() == pytest.approx(0.1, rel=1e-6)
+
+
 def test_dropout_layer_norm_and_the_mean_of_many_critics():
     agents = agents_of(
         critics=3, actor_value="mean", more={"normalisation": "layer", "dropout": 0.1}, methods=ReDo(period=5)

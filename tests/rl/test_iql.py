@@ -114,10 +114,12 @@ def test_it_learns_from_the_data_first_and_then_from_the_environment_as_well(tmp
     whole, second = agents_of(seeds=(0, 1)), agents_of(seeds=(0, 1))
     seen = []
     for segment in range(4):
-        seen.append((whole.iterate().step, whole.buffer.added, whole.actors.steps))
+        made = whole.iterate()
+        seen.append((made.step, whole.buffer.added, whole.actors.steps))
         if segment == 2:
             state = copy.deepcopy(whole.state_dict(tmp_path))
     assert seen == [(10, 100, 0), (20, 100, 0), (30, 110, 10), (40, 120, 20)]
+    assert made.episodes.step.tolist() == [33, 33]  # counted as those of the agents are
     second.load_state_dict(state, tmp_path)
     second.iterate()
     for name, value in whole.learner.weights().items():

@@ -135,6 +135,7 @@ def test_agents_learn_in_a_maze_with_data_at_hand(method, tmp_path):
     ends = {"rlpd": [40, 80], "iql-full-reset": [40, 80, 100], "behaviour-cloning": [20]}
     assert found["step"].to_list() == ends[method]
     assert found["value"].is_in([0.0, 0.5, 1.0]).all()
+    assert load_policy(run.folder).step == ends[method][-1]
 
 
 def test_every_system_runs(tmp_path):

@@ -29,7 +29,10 @@ from neoteny.nn import SoftActorCritic
 from neoteny.nn.soft_actor_critic import CriticEnsemble
 from neoteny.optim import Adam
 from neoteny.rl import SAC, OneByOne, SACSettings
+from neoteny.rl.agents import Iteration
+from neoteny.rl.episodes import EpisodeLog
 from neoteny.rl.sac_loss import Actor, Critics, Temperature, squashed
+from neoteny.rl.training import _Bin
 
 OBS, ACT, B, HIDDEN = 3, 1, 8, [6, 5]
 SMALL = {"learning_starts": 8, "segment": 20, "batch_size": B, "capacity": 200}
@@ -262,6 +265,24 @@ def test_the_actor_learns_less_often_where_that_is_asked_for():
     assert steps["critic.0.layers.0.weight"] == 24
     assert steps["actor.layers.0.weight"] == steps["log_temperature"] == 4
     assert agents.iterate().losses["temperature"] == pytest.approx(1.0, abs=0.01)  # a mean over its own updates
+    assert set(agents_of(actor_every=50).iterate().losses) == {"critic_loss", "value", "target_value"}
+
+
+def test_what_is_learned_less_often_than_once_an_iteration_is_a_mean_over_its_own_iterations():
+    seen = _Bin(1)
+    for losses in ({"value": np.ones(1)}, {"value": np.full(1, 3.0), "temperature": np.full(1, 0.5)}):
+        seen.add(Iteration(10, EpisodeLog(1, 1).flush(), losses, np.full(1, np.nan)))
+    resumed = _Bin(1)
+    resumed.load_state_dict(seen.state_dict())
+    found = resumed.take()
+    assert (found["value"], found["temperature"]) == (2.0, 0.5)
+
+
+def test_a_temperature_that_is_not_learned_stays():
+    own = SACSettings(**SMALL, learned_temperature=False, initial_temperature=0.1)
+    agents = SAC(pendulums(1), settings=own, optimizer=Adam(weight_decay=0.5), compile=False)
+    agents.iterate()
+    assert agents.learner.weights()["log_temperature"].exp().item() == pytest.approx(0.1, rel=1e-6)
 
 
 def test_dropout_layer_norm_and_the_mean_of_many_critics():
@@ -302,6 +323,10 @@ def test_a_data_set_has_the_environments_actions_and_its_own_order():
     np.testing.assert_allclose(met["rewards"][0].flatten(), [1 + 5, 10 + 50])
     with pytest.raises(DataError, match=r"reach 1\.9\d* times the bounds"):
         agents_of(data={**given, "actions": given["actions"] * 2})
+    wrong = {name: np.ones((60, 11)) for name in ("observations", "next_observations")}
+    wrong = {**offline(), **wrong, "actions": np.ones((60, 2))}
+    with pytest.raises(DataError, match=r"actions have the shape \(60, 2\), these agents need \(60, 3\)"):
+        SAC(MujocoVectorEnv("Hopper-v5", 1), settings=SACSettings(**SMALL), data=wrong, compile=False)
 
 
 @pytest.mark.parametrize("strategy", ["stack", "one-call"])

@@ -39,10 +39,9 @@ def ac(seeds=(4,), *, settings=None, environments=None, **options):
     return StreamAC(
         environments or MujocoVectorEnv("Hopper-v5", len(seeds), max_episode_steps=LIMIT),
         settings=settings or StreamACSettings(segment=50),
-        network=actor_critic,
         time_limit=LIMIT,
         seeds=seeds,
-        **{"optimizer": ObGD(), "compile": False, **options},
+        **{"network": actor_critic, "optimizer": ObGD(), "compile": False, **options},
     )
 
 
@@ -215,6 +214,18 @@ def test_the_kernel_takes_what_it_knows():
     assert read_chain(net["actor"]) is None
     assert read_chain(MLP(3, [4], 1, "leaky_relu", normalisation="layer")) is None
     assert read_chain(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))) is None
+
+    class Around(nn.Sequential):
+        def forward(self, input):
+            return input + super().forward(input)
+
+    assert read_chain(nn.Sequential(Around(nn.Linear(3, 3)), nn.LeakyReLU(), nn.Linear(3, 1))) is None
+    grid = [nn.Unflatten(1, (1, 5, 5)), nn.Conv2d(1, 2, 3), nn.LayerNorm(3, elementwise_affine=False)]
+    assert read_chain(nn.Sequential(*grid, nn.LeakyReLU(), nn.Flatten(), nn.Linear(18, 1))) is None
+    frozen = MLP(12, [10, 8], 6, **NET).requires_grad_(False)
+    frozen.layers[-1].requires_grad_()
+    partly = Networks({"actor": frozen, "critic": MLP(12, [10, 8], 1, **NET)})
+    assert ac(compile=True, network=lambda: partly).learner.strategy._kernels is None
     for other in ({"methods": busy()}, {"optimizer": TraceSGD(step_size=1e-3)}, {"precision": "float64"}):
         assert ac(compile=True, **other).learner.strategy._kernels is None
 
@@ -299,8 +310,9 @@ class Lying(OneByOne):
     [
         (lambda made: made._replace(rewards=np.array([np.nan])), "gave the reward nan after 4 steps"),
         (lambda made: made._replace(observations=made.observations[:, :2]), r"shape \(1, 2\) after 4 steps"),
+        (lambda made: made._replace(final_observations=made.observations * np.nan), "not finite after 5 steps"),
     ],
-    ids=["reward", "shape"],
+    ids=["reward", "shape", "observation"],
 )
 def test_what_environments_may_not_give(lie, match):
     agents = StreamAC(

@@ -76,6 +76,7 @@ class Actors:
         first, _ = environments.reset(seed=list(seeds))
         bytes_ = np.asarray(first).dtype == np.uint8
         self.first, self._seen = np.asarray(first, dtype=np.uint8 if bytes_ else np.float64), np.shape(first)
+        self._require_finite(self.first)
         self.observations = self._as_seen(self.first)
 
     @property
@@ -143,16 +144,21 @@ class Actors:
             )
         self.episodes.add(made.rewards, made.terminations, made.truncations, made.unstable)
         self._friction = made.friction
+        self._require_finite(made.observations)
+        if made.final_observations is not made.observations:
+            self._require_finite(made.final_observations)
         return made
 
-    def _as_seen(self, observations: NDArray[Any], learn: bool = True) -> NDArray[Any]:
-        """Observations [R E, observations] as the agents see them, [R, E, observations]: float32, or bytes as bytes."""
+    def _require_finite(self, observations: NDArray[Any]) -> None:
         if not finite(observations):
             place = int(np.flatnonzero(~np.isfinite(observations).all(1))[0])
             raise SettingError(
                 f"Environment {place} (of agent {place // self._shape[1]}) gave an observation that is not finite "
                 f"after {self.steps} steps: {observations[place]}. Correct the environment: no agent can learn from it."
             )
+
+    def _as_seen(self, observations: NDArray[Any], learn: bool = True) -> NDArray[Any]:
+        """Observations [R E, observations] as the agents see them, [R, E, observations]: float32, or bytes as bytes."""
         rows = observations.reshape(*self._shape, -1)
         if self._observation_norm is not None:
             rows = self._observation_norm(rows, learn)

@@ -8,12 +8,14 @@ works on the tensors of the laboratory's carry, so everything else stays as it i
 from __future__ import annotations
 
 import ctypes
+import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, float32, nn
 
 from neoteny import compiling
@@ -33,32 +35,38 @@ def read_chain(module: nn.Module) -> list[dict[str, Any]] | None:
     """The layers of a network as the kernel takes them, by the names of their parameters; None if it cannot.
 
     It takes linear layers, each but the last followed by a leaky ReLU with a plain layer norm in front or without, and
-    in front of them all a convolution of kernel 3 on a square.
+    in front of them all a convolution of kernel 3 on a square. The network must do nothing else: what goes past a layer
+    is seen when it is tried.
 
     >>> from neoteny.nn import MLP
     >>> [layer["in"] for layer in read_chain(MLP(5, [4], 2, "leaky_relu", "sparse", "plain_layer"))]
     [5, 4]
     """
     found: list[dict[str, Any]] = []
-    activated, side = True, 0
+    activated, grid, leaves = True, (), []
     for name, layer in module.named_modules():
-        if next(layer.children(), None) is not None or isinstance(layer, nn.Flatten):
+        if next(layer.children(), None) is not None:
+            continue
+        leaves.append(layer)
+        if isinstance(layer, nn.Flatten):
             continue
         if isinstance(layer, nn.Unflatten) and not found:
-            side = int(layer.unflattened_size[-1])
-        elif isinstance(layer, nn.Linear) and layer.bias is not None and activated:
+            grid = tuple(layer.unflattened_size)
+        elif type(layer) is nn.Linear and layer.bias is not None and activated and (found or not grid):
             sizes = {"in": layer.in_features, "out": layer.out_features, "side": 0, "channels": 0}
             found.append({**sizes, "name": name, "norm": False})
             activated = False
-        elif isinstance(layer, nn.Conv2d) and side and not found and layer.bias is not None:
+        elif type(layer) is nn.Conv2d and grid and not found and layer.bias is not None:
             usual = (layer.kernel_size, layer.stride, layer.padding, layer.groups) == ((3, 3), (1, 1), (0, 0), 1)
-            if not usual or layer.dilation != (1, 1):
+            if not usual or layer.dilation != (1, 1) or grid != (layer.in_channels, grid[-1], grid[-1]):
                 return None
-            sizes = {"in": 9 * layer.in_channels, "out": layer.out_channels, "side": side}
+            sizes = {"in": 9 * layer.in_channels, "out": layer.out_channels, "side": grid[-1]}
             found.append({**sizes, "channels": layer.in_channels, "name": name, "norm": False})
             activated = False
-        elif isinstance(layer, nn.LayerNorm | nn.GroupNorm) and found and not activated and not found[-1]["norm"]:
-            whole = isinstance(layer, nn.LayerNorm) or layer.num_groups == 1
+        elif type(layer) in (nn.LayerNorm, nn.GroupNorm) and found and not activated and not found[-1]["norm"]:
+            side = found[-1]["side"]
+            units = found[-1]["out"] * ((side - 2) ** 2 if side else 1)
+            whole = layer.num_groups == 1 if type(layer) is nn.GroupNorm else math.prod(layer.normalized_shape) == units
             if layer.weight is not None or layer.eps != _EPS or not whole:
                 return None
             found[-1]["norm"] = True
@@ -66,7 +74,18 @@ def read_chain(module: nn.Module) -> list[dict[str, Any]] | None:
             activated = True
         else:
             return None
-    return found if found and not activated and not found[-1]["norm"] and not found[-1]["side"] else None
+    usual = found and not activated and not found[-1]["norm"] and not found[-1]["side"]
+    return found if usual and _is_chain(module, leaves, math.prod(grid) if grid else found[0]["in"]) else None
+
+
+@torch.no_grad()
+def _is_chain(module: nn.Module, leaves: Sequence[nn.Module], size: int) -> bool:
+    """Whether a module calls its parts one after the other, and nothing else."""
+    x = torch.arange(1.0, size + 1).sin().unsqueeze(0).to(next(module.parameters()))
+    own = x
+    for leaf in leaves:
+        own = leaf(own)
+    return torch.equal(own, module(x))
 
 
 def kernel_of(
@@ -86,6 +105,14 @@ def kernel_of(
     usual = all(type(phase.optimizer) is ObGD for phase in phases) and not step.methods and not step.watch_updates
     kinds = {parameter.dtype for parameter in module.parameters()}
     if not usual or any(chain is None for chain in chains) or kinds != {float32}:
+        return None
+    owned = {
+        f"{name}.{layer['name']}.{part}".lstrip(".")
+        for name, chain in zip(networks, chains, strict=True)
+        for layer in chain or ()
+        for part in ("weight", "bias")
+    }
+    if owned != set(step.parameters):  # some are shared, not trained, or of no layer
         return None
     assert isinstance(experience, Experience)
     library = compiling.optional(SOURCE)

@@ -6,6 +6,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -132,8 +133,8 @@ class ReplayAgents(Agents):
         Raises:
             DataError: actions are outside the environment's bounds.
         """
-        if "actions" not in data:
-            return data
+        if np.shape(data.get("actions"))[1:] != (self._actions,):
+            return data  # the buffer says what is wrong with it
         actions = (np.asarray(data["actions"], dtype=np.float32) - self._centre) / self._half
         most = float(np.abs(actions).max(initial=0.0))
         if most > 1 + 1e-3:  # NaN is refused with everything that is not finite
@@ -246,7 +247,9 @@ class ReplayAgents(Agents):
         self._drop_broken()
         losses = self._losses()
         self._seconds["update"] += time.perf_counter() - began - (self.actors.physics - physics)
-        return Iteration(self.step, self.actors.episodes.flush(), losses, self.actors.friction)
+        ended = self.actors.episodes.flush()
+        ended = replace(ended, step=ended.step + self._offline_steps)
+        return Iteration(self.step, ended, losses, self.actors.friction)
 
     def _new_task(self) -> None:
         """Let methods act that act at a change of task."""
@@ -359,7 +362,7 @@ class ReplayAgents(Agents):
         return {name: value.to(self._dtype) if value.is_floating_point() else value for name, value in batch.items()}
 
     def _losses(self) -> dict[str, NDArray[np.float64]]:
-        """The means over the updates of this segment; empty where there were none."""
+        """The means over the updates of this segment; nothing of phases that made none."""
         count, self._updates = self._updates, 0
         sums, self._sums = self._sums, {}
         if not count:
@@ -373,7 +376,8 @@ class ReplayAgents(Agents):
         }
         acted = self._phase // self._actor_every - (self._phase - count) // self._actor_every
         found = {name: (value + sums.get(name, 0.0)).double().cpu().numpy() for name, value in rest.items()}
-        return {name: value / max(acted if name in rare else count, 1) for name, value in found.items()}
+        counts = {name: acted if name in rare else count for name in found}
+        return {name: value / counts[name] for name, value in found.items() if counts[name]}
 
     # Saving
 

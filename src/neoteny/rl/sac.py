@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ class SAC(GaussianAgents):
         aim = -self._actions / 2 if s.target_entropy is None else s.target_entropy
         critics = Critics(entropy=s.entropy_in_target)
         actor, temperature = Actor(value=s.actor_value), Temperature(target=aim, learned=s.learned_temperature)
+        stays: Any = {} if s.learned_temperature or not hasattr(optimizer, "weight_decay") else {"weight_decay": 0.0}
         return Objective(
             phases=(
                 Phase(
@@ -120,7 +122,7 @@ class SAC(GaussianAgents):
                     name="temperature",
                     evaluate=temperature,
                     group=(TEMPERATURE,),
-                    optimizer=optimizer,
+                    optimizer=replace(optimizer, **stays),
                     metrics=temperature.metrics,
                     when=ACTS if s.actor_every > 1 else None,
                 ),
@@ -134,7 +136,7 @@ class SAC(GaussianAgents):
         return self.settings.actor_every
 
     def _phase_names(self) -> Sequence[str]:
-        return ("critic", "actor", "temperature")
+        return ("critic", "actor", "temperature") if self.settings.learned_temperature else ("critic", "actor")
 
     def _batches(self, count: int, generators: Sequence[np.random.Generator]) -> dict[str, Tensor]:
         """Batches with the noise of their actions; half of them from the data set, where there is one."""

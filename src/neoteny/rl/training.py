@@ -153,7 +153,7 @@ class _Bin:
         """Mean reward of the episodes of the last bin in which any ended, [R]."""
         self._totals, self._episodes = np.zeros(runs), np.zeros(runs)
         self._losses: dict[str, np.ndarray] = {}
-        self._iterations = 0
+        self._counts: dict[str, int] = {}  # iterations in which each of these was learned
         self._friction = np.full(runs, np.nan)
 
     def add(self, made: Iteration) -> None:
@@ -162,7 +162,7 @@ class _Bin:
         np.add.at(self._episodes, made.episodes.agent, 1)
         for name, values in made.losses.items():
             self._losses[name] = self._losses.get(name, 0.0) + values
-        self._iterations += bool(made.losses)  # where nothing was learned there are none
+            self._counts[name] = self._counts.get(name, 0) + 1
         self._friction = made.friction
 
     def take(self) -> dict[str, np.ndarray]:
@@ -170,11 +170,11 @@ class _Bin:
         ended = self._episodes > 0
         self.returns = np.where(ended, self._totals / np.maximum(self._episodes, 1), self.returns)
         found = {"episodic_return": self.returns}
-        found |= {name: values / self._iterations for name, values in self._losses.items()}
+        found |= {name: values / self._counts[name] for name, values in self._losses.items()}
         if np.isfinite(self._friction).all():
             found["friction"] = self._friction
         self._totals[:], self._episodes[:] = 0.0, 0.0
-        self._losses, self._iterations = {}, 0
+        self._losses, self._counts = {}, {}
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class _Bin:
             "totals": self._totals.copy(),
             "episodes": self._episodes.copy(),
             "losses": self._losses,
-            "iterations": self._iterations,
+            "iterations": dict(self._counts),
             "friction": self._friction,
         }
 
@@ -193,4 +193,7 @@ class _Bin:
         self.returns, self._totals = np.array(state["returns"]), np.array(state["totals"])
         self._episodes, self._friction = np.array(state["episodes"]), np.array(state["friction"])
         self._losses = {METRICS.get(str(name), str(name)): np.array(values) for name, values in state["losses"].items()}
-        self._iterations = int(state["iterations"])
+        counts = state["iterations"]
+        if isinstance(counts, int):  # earlier versions had one for all
+            counts = dict.fromkeys(self._losses, counts)
+        self._counts = {METRICS.get(str(name), str(name)): int(count) for name, count in counts.items()}

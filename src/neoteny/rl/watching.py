@@ -32,7 +32,7 @@ class LoadedPolicy:
         problem: the settings that it was trained with.
         agent: its number in the run.
         seed: its seed.
-        step: number of steps that it has learned from.
+        step: number of steps that it has learned from; updates on a data set alone count as steps.
         friction: of its ground at the checkpoint; None if the benchmark does not change it.
     """
 
@@ -136,7 +136,7 @@ def load_policy(run_dir: str | Path, agent: int = 0, *, sampled: bool = False, s
         tensors,
         agent=agent,
         seed=config.seeds[agent],
-        step=int(state["actors"]["taken"]),
+        step=int(state["actors"]["taken"]) + int(state.get("offline", 0)),
         friction=ground,
         see=problem.agent_class().seeing(problem, state, agent),
         sampling=np.random.default_rng(seed) if sampled else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -79,6 +80,29 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(rule):
         if t >= 30:
             step(second, other, grads, t, delta[t], bool(ended[t]))
     assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+def pickled(both):
+    """Written and read."""
+    return pickle.loads(pickle.dumps(both))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_a_copy_goes_on_by_itself(copied):
+    grads, delta, *_ = stream(10)
+    own = parameters()
+    optimizer = TorchOptimizer(own.values(), ObGD(kappa=3.0), gamma=0.9, lamda=0.8)
+    for t in range(5):
+        step(optimizer, own, grads, t, delta[t])
+    optimizer.pulls[own["a"]] = torch.ones_like(own["a"])
+    twin, theirs = copied((optimizer, own))
+    for t in range(5, 10):
+        step(optimizer, own, grads, t, delta[t])
+    before = {name: p.detach().clone() for name, p in own.items()}
+    for t in range(5, 10):
+        step(twin, theirs, grads, t, delta[t])
+    assert twin.rule == optimizer.rule
+    assert all(torch.equal(before[n], own[n]) and torch.equal(own[n], p) for n, p in theirs.items())
 
 
 def test_counts_of_updates_survive_half_precision():

@@ -217,6 +217,11 @@ class TorchOptimizer(torch.optim.Optimizer):
             ENDED: tensor(reset, torch.bool),
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles have: torch's own leaves out what it does not know."""
+        own = ("rule", "make", "said", "pulls")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Go on where the state was taken."""
         super().load_state_dict(dict(state_dict))

@@ -194,6 +194,25 @@ def test_what_concerns_all_parameters_outlives_the_first_one():
     assert all(not torch.equal(p, old) for p, old in zip(others, before, strict=True))
 
 
+@pytest.mark.parametrize("begun_with", [0, 5])
+@pytest.mark.parametrize("rule", [Hypergradient(eta=1e-3), Intentional(), MetaOptimize(eta=0.1)], ids=lambda r: r.name)
+def test_what_concerns_all_parameters_is_not_that_of_a_thawed_one(rule, begun_with):
+    """Where the first one joins again with a gradient of 0, what all have in common is as if it had not."""
+    grads, delta, *_ = stream(20)
+    found = []
+    for thawed in (True, False):
+        own = parameters()
+        optimizer = TorchOptimizer(own.values(), rule)
+        first, other = own.values()
+        for t in range(20):
+            first.requires_grad_(t < begun_with or (thawed and t >= 10))
+            if t >= 10:
+                grads["a"][t] = 0
+            step(optimizer, own, grads, t, *([delta[t]] if rule.follows == "prediction" else []))
+        found.append({name: float(optimizer.state[other][name]) for name in rule.in_common()})
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("size", [1.0, 1e-12, 1e-15])
 def test_the_cosine_of_small_gradients_is_a_cosine(size):
     weight = nn.Parameter(torch.zeros(4))

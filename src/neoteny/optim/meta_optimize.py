@@ -82,6 +82,11 @@ class MetaOptimize(OwnStepSizes):
         require_choice(self, "blocks", ("scalar", "layer", "weight"))
         require_choice(self, "form", ("paper", "package"))
 
+    def in_common(self) -> tuple[str, ...]:
+        """With one block, its step size and what the meta optimizer keeps."""
+        kept = (f"meta_{state}" for state in DIRECTIONS[self.meta].states)
+        return ("beta", *kept) if self.blocks == "scalar" else ()
+
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The logarithm beta of each weight or `[]`, H = 0, the states of both optimizers, and `step`, int32 `[]`."""
         import torch

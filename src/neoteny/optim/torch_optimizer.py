@@ -183,10 +183,13 @@ class TorchOptimizer(torch.optim.Optimizer):
             return None
         rule, states = self._own_rule(group), {name: self.state[p] for name, p in parameters.items()}
         tensors = {name: p.detach() for name, p in parameters.items()}
+        common = rule.in_common()
         if not all(states.values()):
+            known = next((self.state[p] for p in group["params"] if self.state.get(p)), {})
             for name, state in rule.init(tensors).items():
                 if not states[name]:
-                    states[name].update({own: value.clone() for own, value in state.items()})
+                    given = {**state, **{own: known[own] for own in common if own in known}}
+                    states[name].update({own: value.clone() for own, value in given.items()})
                     if rule.counts:
                         states[name][_AGE] = torch.zeros_like(tensors[name], dtype=torch.float32)
         grads = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in parameters.items()}
@@ -201,6 +204,9 @@ class TorchOptimizer(torch.optim.Optimizer):
             state.update(optim[name])
             if rule.counts:
                 state[_AGE] = count[name]
+        for p in group["params"]:  # frozen ones as well, which may be thawed later
+            if self.state.get(p):
+                self.state[p].update({own: optim[next(iter(optim))][own] for own in common})
         return said or {}
 
     def _signals(self, group: dict[str, Any], delta: Any, reset: bool | Tensor, like: Tensor) -> dict[str, Tensor]:

@@ -82,6 +82,30 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(rule):
     assert all(torch.equal(own[name], other[name]) for name in own)
 
 
+@pytest.mark.parametrize("rule", [Intentional(), MetaOptimize(meta="adamw")], ids=lambda rule: rule.name)
+def test_in_half_precision_too(rule):
+    """Some of a rule's state is in single precision, which loading must not take from it."""
+    grads, delta, *_ = stream(20)
+    own, other = ({n: nn.Parameter(p.detach().bfloat16()) for n, p in parameters().items()} for _ in range(2))
+    first, second = (TorchOptimizer(each.values(), rule) for each in (own, other))
+    for t in range(20):
+        error = [delta[t]] if rule.follows == "prediction" else []
+        for optimizer, network in ((first, own), (second, other))[: 1 if t < 10 else 2]:
+            for name, parameter in network.items():
+                parameter.grad = torch.from_numpy(grads[name][t]).bfloat16()
+            optimizer.step(*error)
+        if t == 9:
+            second.load_state_dict(copy.deepcopy(first.state_dict()))
+            for name, parameter in own.items():
+                other[name].data.copy_(parameter.data)
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert all(
+        torch.equal(value, second.state[other[name]][key])
+        for name, p in own.items()
+        for key, value in first.state[p].items()
+    )
+
+
 def pickled(both):
     """Written and read."""
     return pickle.loads(pickle.dumps(both))

@@ -234,6 +234,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         mine = chain.from_iterable(group["params"] for group in self.param_groups)
         for number, parameter in zip(saved, mine, strict=True):
-            if _AGE in state_dict["state"].get(number, {}):  # torch has given it the parameter's type
-                age = state_dict["state"][number][_AGE]
-                self.state[parameter][_AGE] = age.to(parameter.device).clone()
+            for name, value in state_dict["state"].get(number, {}).items():
+                # torch has given it the parameter's type, in which 16 bits would not hold it
+                if isinstance(value, Tensor) and value.dtype in (torch.float32, torch.int32):
+                    self.state[parameter][name] = value.to(parameter.device, copy=True)

@@ -154,6 +154,15 @@ def test_torch_and_numpy_features_are_the_same():
         assert numpy.update(row, 1.0) == torch_.update(torch.from_numpy(row), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("rule", [SwiftTD(), TraceSGD()], ids=lambda rule: rule.name)
+def test_an_array_that_is_written_to_again_is_as_good_as_new_ones(rule):
+    reused, fresh, x = LinearPredictor(4, rule), LinearPredictor(4, rule), np.empty(4)
+    for row in np.random.default_rng(0).standard_normal((5, 4)):
+        x[:] = row
+        assert reused.update(x, 1.0) == fresh.update(row, 1.0)
+    assert (reused.weights == fresh.weights).all()
+
+
 # Control
 
 

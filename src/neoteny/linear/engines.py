@@ -75,7 +75,8 @@ class RuleEngine:
         """Learn from the transition to x; returns the prediction for x that was made before."""
         import torch
 
-        now, weight = torch.from_numpy(dense(x, self._features)), self._tensors["weight"]
+        # a copy: it is kept for the next step, and the caller may write to the array
+        now, weight = torch.tensor(dense(x, self._features)), self._tensors["weight"]
         prediction = weight @ now
         if self._before is not None:
             self._steps += 1

@@ -14,7 +14,8 @@ from neoteny import compiling
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.linear import LinearPredictor, LinearSarsa, Sparse
 from neoteny.linear.engines import RuleEngine, SwiftEngine
-from neoteny.optim import SGD, ObGD, SwiftTD, TraceSGD, TrueOnlineTD
+from neoteny.optim import SGD, TIDBD, AutoTIDBD, ObGD, SwiftTD, TraceSGD, TrueOnlineTD
+from optim import references as rules
 
 needs_compiler = pytest.mark.skipif(compiling.compiler() is None, reason="there is no C++ compiler")
 ORDERS = ("paper", "sparse")
@@ -107,6 +108,24 @@ def test_true_online_td_equals_the_reference():
     np.testing.assert_allclose(mine, expected, rtol=1e-8, atol=1e-10)
     # the reference stops after the last transition, as the learner does
     np.testing.assert_allclose(learner.weights, weights, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reference"),
+    [(TIDBD(gradient="ordinary"), rules.TIDBD), (AutoTIDBD(gradient="ordinary"), rules.AutoTIDBD)],
+)
+def test_step_sizes_follow_the_ordinary_gradient_of_the_error(rule, reference):
+    x, cumulants, discounts = stream(steps=300, signed=True)
+    learner, w = LinearPredictor(12, rule, trace=0.95), np.zeros(12)
+    settings = {"theta": 0.01} if isinstance(rule, TIDBD) else {"mu": 0.01, "tau": 1e4}
+    theirs = reference(12, alpha=rule.step_size, **settings)
+    learner.update(x[0], 0.0, discounts[0])
+    for t in range(1, len(x)):
+        learner.update(x[t], cumulants[t], discounts[t])
+        delta = cumulants[t] + discounts[t] * (w @ x[t]) - w @ x[t - 1]
+        decay, following = discounts[t - 1] * 0.95, discounts[t] * x[t]
+        w = w + theirs.step(x[t - 1], delta, decay, discounts[t] == 0, following)
+    np.testing.assert_allclose(learner.weights, w, rtol=1e-7)
 
 
 def test_swift_td_without_its_additions_is_true_online_td():

@@ -13,6 +13,7 @@ from neoteny import compiling
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.linear.features import dense, sparse, twice
 from neoteny.optim import Optimizer, SwiftTD
+from neoteny.optim.tidbd import FOLLOWING
 
 __all__ = ["Engine", "RuleEngine", "SwiftEngine"]
 
@@ -80,11 +81,13 @@ class RuleEngine:
         prediction = weight @ now
         if self._before is not None:
             self._steps += 1
-            signals = {
+            signals: dict[str, Any] = {
                 "delta": cumulant + discount * prediction - weight @ self._before,
                 "trace_decay": torch.tensor(self._decay, dtype=torch.float64),
                 "ended": torch.tensor(decay == 0),
             }
+            if FOLLOWING in self._rule.needs():
+                signals[FOLLOWING] = {"weight": discount * now}
             count = {"weight": torch.tensor(self._steps)} if self._rule.counts else {}
             self._rule.update(self._tensors, {"weight": self._before}, self._state, count, signals)
         self._before, self._decay = now, decay

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import pickle
 from typing import Any
 
 import numpy as np
@@ -165,6 +167,17 @@ def test_saved_and_restored_goes_on_as_if_never_stopped(rule):
     second.load_state_dict(first.state_dict())
     first.update(np.ones(12), 100.0)  # a state that was given out does not change
     assert mine + [second.update(*each) for each in given[70:]] == expected
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda learner: pickle.loads(pickle.dumps(learner))])
+@pytest.mark.parametrize("rule", [SwiftTD(), TraceSGD()], ids=lambda rule: rule.name)
+def test_a_copy_learns_by_itself(rule, copied):
+    first, given = LinearPredictor(12, rule), list(zip(*stream(steps=60), strict=True))
+    for each in given[:30]:
+        first.update(*each)
+    second = copied(first)
+    expected = [first.update(*each) for each in given[30:]]
+    assert [second.update(*each) for each in given[30:]] == expected
 
 
 def test_torch_and_numpy_features_are_the_same():

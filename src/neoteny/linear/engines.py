@@ -146,6 +146,7 @@ class SwiftEngine:
     """
 
     def __init__(self, features: int, rule: SwiftTD, epsilon: float):
+        self._made = features, rule, epsilon
         library = compiling.kernel(SOURCE)
         self._step, self._predict = library.neoteny_swift_td_step, library.neoteny_swift_td_predict
         self._predict.restype = ctypes.c_double
@@ -167,6 +168,14 @@ class SwiftEngine:
         )
         self._at = ctypes.byref(self._learner)
         self._prediction = ctypes.c_double()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles have arrays of their own, which the kernel is told of."""
+        return SwiftEngine, self._made, self.state_dict()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from the state of the engine that was copied."""
+        self.load_state_dict(state)
 
     def predict(self, x: Any) -> float:
         """The prediction for features."""

@@ -53,6 +53,21 @@ def test_swift_td_equals_the_reference(name, order, signed):
     np.testing.assert_allclose(np.asarray(mine.step_sizes()), sizes, rtol=1e-7)
 
 
+@pytest.mark.parametrize("made", [SwiftEngine, RuleEngine])
+@pytest.mark.parametrize(("alpha", "least"), [(0.5, 1e-10), (1e-3, 1e-2)])
+def test_first_step_sizes_are_within_the_bounds(made, alpha, least):
+    """The paper cuts them off before the first features are seen; some features are first seen late."""
+    if made is SwiftEngine and compiling.compiler() is None:
+        pytest.skip("there is no C++ compiler")
+    x, cumulants, discounts = stream(steps=200)
+    x[:100, 6:] = 0
+    x[:100, 0] *= 0.1
+    expected, weights, _ = swift_td(x, cumulants, discounts, alpha=alpha, eta_min=least)
+    mine = made(12, SwiftTD(step_size=alpha, least_step_size=least), *([0.0] if made is SwiftEngine else []))
+    np.testing.assert_allclose(told(mine, x, cumulants, discounts), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(mine.weights(), weights, rtol=1e-6, atol=1e-9)
+
+
 @needs_compiler
 @pytest.mark.parametrize("order", ORDERS)
 def test_sparse_features_give_what_dense_ones_give(order):

@@ -152,7 +152,8 @@ class SwiftEngine:
         self._predict.restype = ctypes.c_double
         self._features = features
         self._home = np.zeros(features, _HOME)
-        self._home["log_step"], self._home["slot"] = math.log(rule.step_size), -1
+        first = min(max(rule.step_size, rule.least_step_size), rule.bound)
+        self._home["log_step"], self._home["slot"] = math.log(first), -1
         self._member = np.zeros(features, np.int32)
         self._slots = np.zeros((len(_ROWS), features))  # untouched pages take no memory
         self._learner = _Learner(

@@ -210,6 +210,14 @@ def test_an_array_that_is_written_to_again_is_as_good_as_new_ones(rule):
     assert (reused.weights == fresh.weights).all()
 
 
+@pytest.mark.parametrize("rule", [SwiftTD(), TraceSGD()], ids=lambda rule: rule.name)
+def test_numbers_of_every_kind_are_numbers(rule):
+    x, one = torch.tensor([1.0, 0.5]), np.float32(0.5)
+    plain, odd = LinearPredictor(2, rule, discount=0.5), LinearPredictor(np.int64(2), rule, discount=one)
+    for given in (x.bfloat16(), x.requires_grad_(), Sparse(torch.tensor([0, 1]), x)):
+        assert odd.update(given, torch.tensor(1.0), one) == plain.update([1.0, 0.5], 1.0, 0.5)
+
+
 # Control
 
 
@@ -248,6 +256,8 @@ def test_an_agent_goes_on_with_the_draws_it_would_have_made():
         ([0.0] * 12, float("nan"), "cumulant = nan is not a finite number"),
         ([0.0] * 12, "much", "cumulant = 'much' is not a finite number"),
         ([0.0] * 11, 0.0, r"features of shape \(11,\): this learner takes \(12,\)"),
+        (["much"] * 12, 0.0, "features = .*they are no numbers"),
+        (Sparse([1], ["much"]), 0.0, "values = .*they are no numbers"),
         ([np.inf] * 12, 0.0, "features: there are numbers that are not finite"),
         (Sparse([12]), 0.0, "indices from 12 to 12: features are numbered 0 to 11"),
         (Sparse([-1]), 0.0, "indices from -1"),
@@ -275,6 +285,7 @@ def test_bad_settings_are_refused():
         ({"features": 3, "discount": -0.1}, "gamma = -0.1 is not a number in"),
         ({"features": 3, "epsilon": 1.0}, "epsilon = 1.0 is not a number in"),
         ({"features": 3, "rule": SGD()}, "SGD descends losses"),
+        ({"features": 3, "rule": "swift-td"}, "rule = 'swift-td' is no rule"),
     ]
     for settings, said in refused:
         with pytest.raises(SettingError, match=said):

@@ -16,7 +16,7 @@ from neoteny import data, lab
 from neoteny.benchmarks.generalisability import Generalisability
 from neoteny.errors import SettingError
 from neoteny.lab.resolving import resolve
-from neoteny.methods import ReDo, SelfDistillation, ShrinkAndPerturb
+from neoteny.methods import HeadReset, ReDo, SelfDistillation, ShrinkAndPerturb
 from neoteny.methods.shared.published_code import as_published, returns
 
 SETTINGS = {"authors_code": True, "normalisation": "none", "passes": 4, "noise": 0.25, "share": 0.5}
@@ -89,6 +89,20 @@ def test_self_distillation_is_divided_by_the_classes():
     student, teacher = torch.randn(2, 6, 10, generator=torch.Generator().manual_seed(0))
     theirs = F.kl_div(student.log_softmax(-1), teacher.softmax(-1), reduction="none").mean()  # the default's value
     torch.testing.assert_close(method._distance(student, teacher), theirs)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ShrinkAndPerturb(weight_decay=1e-3, sigma=1e-3),
+        ShrinkAndPerturb(when="at_task", noise="normal", sigma=0.1),
+        HeadReset(to="zero"),
+        HeadReset(period=100),
+    ],
+    ids=["every step", "normal noise", "zero", "period"],
+)
+def test_what_the_public_code_does_not_have_acts_as_it_says(method):
+    assert as_published(method, test_every=1, stages=[], epochs=[]) is method
 
 
 def test_mnist_has_the_mean_of_cifar_10():

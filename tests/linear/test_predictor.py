@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import pickle
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from neoteny import compiling
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.linear import LinearPredictor, LinearSarsa, Sparse
 from neoteny.linear.engines import RuleEngine, SwiftEngine
-from neoteny.optim import SGD, ObGD, SwiftTD, TraceSGD, TrueOnlineTD
+from neoteny.optim import SGD, TIDBD, AutoTIDBD, ObGD, SwiftTD, TraceSGD, TrueOnlineTD
+from optim import references as rules
 
 needs_compiler = pytest.mark.skipif(compiling.compiler() is None, reason="there is no C++ compiler")
 ORDERS = ("paper", "sparse")
@@ -48,6 +51,21 @@ def test_swift_td_equals_the_reference(name, order, signed):
     np.testing.assert_allclose(told(mine, *given), expected, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(mine.weights(), weights, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(np.asarray(mine.step_sizes()), sizes, rtol=1e-7)
+
+
+@pytest.mark.parametrize("made", [SwiftEngine, RuleEngine])
+@pytest.mark.parametrize(("alpha", "least"), [(0.5, 1e-10), (1e-3, 1e-2)])
+def test_first_step_sizes_are_within_the_bounds(made, alpha, least):
+    """The paper cuts them off before the first features are seen; some features are first seen late."""
+    if made is SwiftEngine and compiling.compiler() is None:
+        pytest.skip("there is no C++ compiler")
+    x, cumulants, discounts = stream(steps=200)
+    x[:100, 6:] = 0
+    x[:100, 0] *= 0.1
+    expected, weights, _ = swift_td(x, cumulants, discounts, alpha=alpha, eta_min=least)
+    mine = made(12, SwiftTD(step_size=alpha, least_step_size=least), *([0.0] if made is SwiftEngine else []))
+    np.testing.assert_allclose(told(mine, x, cumulants, discounts), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(mine.weights(), weights, rtol=1e-6, atol=1e-9)
 
 
 @needs_compiler
@@ -109,6 +127,24 @@ def test_true_online_td_equals_the_reference():
     np.testing.assert_allclose(learner.weights, weights, rtol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("rule", "reference"),
+    [(TIDBD(gradient="ordinary"), rules.TIDBD), (AutoTIDBD(gradient="ordinary"), rules.AutoTIDBD)],
+)
+def test_step_sizes_follow_the_ordinary_gradient_of_the_error(rule, reference):
+    x, cumulants, discounts = stream(steps=300, signed=True)
+    learner, w = LinearPredictor(12, rule, trace=0.95), np.zeros(12)
+    settings = {"theta": 0.01} if isinstance(rule, TIDBD) else {"mu": 0.01, "tau": 1e4}
+    theirs = reference(12, alpha=rule.step_size, **settings)
+    learner.update(x[0], 0.0, discounts[0])
+    for t in range(1, len(x)):
+        learner.update(x[t], cumulants[t], discounts[t])
+        delta = cumulants[t] + discounts[t] * (w @ x[t]) - w @ x[t - 1]
+        decay, following = discounts[t - 1] * 0.95, discounts[t] * x[t]
+        w = w + theirs.step(x[t - 1], delta, decay, discounts[t] == 0, following)
+    np.testing.assert_allclose(learner.weights, w, rtol=1e-7)
+
+
 def test_swift_td_without_its_additions_is_true_online_td():
     given = stream(signed=True, steps=600)
     plain = RuleEngine(12, SwiftTD(step_size=1e-2, meta_step_size=0.0, bound=1e6))
@@ -148,10 +184,38 @@ def test_saved_and_restored_goes_on_as_if_never_stopped(rule):
     assert mine + [second.update(*each) for each in given[70:]] == expected
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda learner: pickle.loads(pickle.dumps(learner))])
+@pytest.mark.parametrize("rule", [SwiftTD(), TraceSGD()], ids=lambda rule: rule.name)
+def test_a_copy_learns_by_itself(rule, copied):
+    first, given = LinearPredictor(12, rule), list(zip(*stream(steps=60), strict=True))
+    for each in given[:30]:
+        first.update(*each)
+    second = copied(first)
+    expected = [first.update(*each) for each in given[30:]]
+    assert [second.update(*each) for each in given[30:]] == expected
+
+
 def test_torch_and_numpy_features_are_the_same():
     numpy, torch_ = LinearPredictor(4), LinearPredictor(4)
     for row in np.random.default_rng(0).standard_normal((5, 4)):
         assert numpy.update(row, 1.0) == torch_.update(torch.from_numpy(row), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("rule", [SwiftTD(), TraceSGD()], ids=lambda rule: rule.name)
+def test_an_array_that_is_written_to_again_is_as_good_as_new_ones(rule):
+    reused, fresh, x = LinearPredictor(4, rule), LinearPredictor(4, rule), np.empty(4)
+    for row in np.random.default_rng(0).standard_normal((5, 4)):
+        x[:] = row
+        assert reused.update(x, 1.0) == fresh.update(row, 1.0)
+    assert (reused.weights == fresh.weights).all()
+
+
+@pytest.mark.parametrize("rule", [SwiftTD(), TraceSGD()], ids=lambda rule: rule.name)
+def test_numbers_of_every_kind_are_numbers(rule):
+    x, one = torch.tensor([1.0, 0.5]), np.float32(0.5)
+    plain, odd = LinearPredictor(2, rule, discount=0.5), LinearPredictor(np.int64(2), rule, discount=one)
+    for given in (x.bfloat16(), x.requires_grad_(), Sparse(torch.tensor([0, 1]), x)):
+        assert odd.update(given, torch.tensor(1.0), one) == plain.update([1.0, 0.5], 1.0, 0.5)
 
 
 # Control
@@ -192,6 +256,8 @@ def test_an_agent_goes_on_with_the_draws_it_would_have_made():
         ([0.0] * 12, float("nan"), "cumulant = nan is not a finite number"),
         ([0.0] * 12, "much", "cumulant = 'much' is not a finite number"),
         ([0.0] * 11, 0.0, r"features of shape \(11,\): this learner takes \(12,\)"),
+        (["much"] * 12, 0.0, "features = .*they are no numbers"),
+        (Sparse([1], ["much"]), 0.0, "values = .*they are no numbers"),
         ([np.inf] * 12, 0.0, "features: there are numbers that are not finite"),
         (Sparse([12]), 0.0, "indices from 12 to 12: features are numbered 0 to 11"),
         (Sparse([-1]), 0.0, "indices from -1"),
@@ -219,6 +285,7 @@ def test_bad_settings_are_refused():
         ({"features": 3, "discount": -0.1}, "gamma = -0.1 is not a number in"),
         ({"features": 3, "epsilon": 1.0}, "epsilon = 1.0 is not a number in"),
         ({"features": 3, "rule": SGD()}, "SGD descends losses"),
+        ({"features": 3, "rule": "swift-td"}, "rule = 'swift-td' is no rule"),
     ]
     for settings, said in refused:
         with pytest.raises(SettingError, match=said):

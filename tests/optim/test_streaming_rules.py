@@ -143,6 +143,24 @@ def test_every_pair_of_meta_optimize_equals_the_reference(base, meta, blocks, fo
     np.testing.assert_allclose(flat(found), reference.descended(theirs, flat(begun()), flat_rows(grads)), rtol=1e-7)
 
 
+@pytest.mark.parametrize("blocks", ["scalar", "layer"])
+def test_a_layer_that_is_drawn_anew_does_not_rejuvenate_step_sizes(blocks):
+    """Its count of updates starts anew, and with it the base's correction alone; averages of the meta stay old."""
+    grads, *_ = stream(20)
+    found = []
+    for renewed in (True, False):
+        rule = MetaOptimize(base="sgd", meta="adamw", blocks=blocks, step_size=1e-3)
+        tensors = {name: torch.from_numpy(value) for name, value in begun().items()}
+        state = rule.init(tensors)
+        for t in range(20):
+            count = {name: own["step"] + 1 for name, own in state.items()}
+            rule.update(tensors, {name: torch.from_numpy(rows[t]) for name, rows in grads.items()}, state, count)
+            if renewed and t == 9:
+                state["b"]["step"] = torch.zeros_like(state["b"]["step"])
+        found.append([float(own["beta"]) for own in state.values()])
+    assert found[0] == found[1]
+
+
 # What the rules are for
 
 

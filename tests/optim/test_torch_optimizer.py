@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -79,6 +80,53 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(rule):
         if t >= 30:
             step(second, other, grads, t, delta[t], bool(ended[t]))
     assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+@pytest.mark.parametrize("rule", [Intentional(), MetaOptimize(meta="adamw")], ids=lambda rule: rule.name)
+def test_in_half_precision_too(rule):
+    """Some of a rule's state is in single precision, which loading must not take from it."""
+    grads, delta, *_ = stream(20)
+    own, other = ({n: nn.Parameter(p.detach().bfloat16()) for n, p in parameters().items()} for _ in range(2))
+    first, second = (TorchOptimizer(each.values(), rule) for each in (own, other))
+    for t in range(20):
+        error = [delta[t]] if rule.follows == "prediction" else []
+        for optimizer, network in ((first, own), (second, other))[: 1 if t < 10 else 2]:
+            for name, parameter in network.items():
+                parameter.grad = torch.from_numpy(grads[name][t]).bfloat16()
+            optimizer.step(*error)
+        if t == 9:
+            second.load_state_dict(copy.deepcopy(first.state_dict()))
+            for name, parameter in own.items():
+                other[name].data.copy_(parameter.data)
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert all(
+        torch.equal(value, second.state[other[name]][key])
+        for name, p in own.items()
+        for key, value in first.state[p].items()
+    )
+
+
+def pickled(both):
+    """Written and read."""
+    return pickle.loads(pickle.dumps(both))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_a_copy_goes_on_by_itself(copied):
+    grads, delta, *_ = stream(10)
+    own = parameters()
+    optimizer = TorchOptimizer(own.values(), ObGD(kappa=3.0), gamma=0.9, lamda=0.8)
+    for t in range(5):
+        step(optimizer, own, grads, t, delta[t])
+    optimizer.pulls[own["a"]] = torch.ones_like(own["a"])
+    twin, theirs = copied((optimizer, own))
+    for t in range(5, 10):
+        step(optimizer, own, grads, t, delta[t])
+    before = {name: p.detach().clone() for name, p in own.items()}
+    for t in range(5, 10):
+        step(twin, theirs, grads, t, delta[t])
+    assert twin.rule == optimizer.rule
+    assert all(torch.equal(before[n], own[n]) and torch.equal(own[n], p) for n, p in theirs.items())
 
 
 def test_counts_of_updates_survive_half_precision():
@@ -168,6 +216,25 @@ def test_what_concerns_all_parameters_outlives_the_first_one():
     for t in range(10, 20):
         step(optimizer, own, grads, t, delta[t])
     assert all(not torch.equal(p, old) for p, old in zip(others, before, strict=True))
+
+
+@pytest.mark.parametrize("begun_with", [0, 5])
+@pytest.mark.parametrize("rule", [Hypergradient(eta=1e-3), Intentional(), MetaOptimize(eta=0.1)], ids=lambda r: r.name)
+def test_what_concerns_all_parameters_is_not_that_of_a_thawed_one(rule, begun_with):
+    """Where the first one joins again with a gradient of 0, what all have in common is as if it had not."""
+    grads, delta, *_ = stream(20)
+    found = []
+    for thawed in (True, False):
+        own = parameters()
+        optimizer = TorchOptimizer(own.values(), rule)
+        first, other = own.values()
+        for t in range(20):
+            first.requires_grad_(t < begun_with or (thawed and t >= 10))
+            if t >= 10:
+                grads["a"][t] = 0
+            step(optimizer, own, grads, t, *([delta[t]] if rule.follows == "prediction" else []))
+        found.append({name: float(optimizer.state[other][name]) for name in rule.in_common()})
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-12, 1e-15])

@@ -13,6 +13,7 @@ from neoteny import compiling
 from neoteny.errors import CheckpointError, SettingError
 from neoteny.linear.features import dense, sparse, twice
 from neoteny.optim import Optimizer, SwiftTD
+from neoteny.optim.tidbd import FOLLOWING
 
 __all__ = ["Engine", "RuleEngine", "SwiftEngine"]
 
@@ -75,15 +76,18 @@ class RuleEngine:
         """Learn from the transition to x; returns the prediction for x that was made before."""
         import torch
 
-        now, weight = torch.from_numpy(dense(x, self._features)), self._tensors["weight"]
+        # a copy: it is kept for the next step, and the caller may write to the array
+        now, weight = torch.tensor(dense(x, self._features)), self._tensors["weight"]
         prediction = weight @ now
         if self._before is not None:
             self._steps += 1
-            signals = {
+            signals: dict[str, Any] = {
                 "delta": cumulant + discount * prediction - weight @ self._before,
                 "trace_decay": torch.tensor(self._decay, dtype=torch.float64),
                 "ended": torch.tensor(decay == 0),
             }
+            if FOLLOWING in self._rule.needs():
+                signals[FOLLOWING] = {"weight": discount * now}
             count = {"weight": torch.tensor(self._steps)} if self._rule.counts else {}
             self._rule.update(self._tensors, {"weight": self._before}, self._state, count, signals)
         self._before, self._decay = now, decay
@@ -142,12 +146,14 @@ class SwiftEngine:
     """
 
     def __init__(self, features: int, rule: SwiftTD, epsilon: float):
+        self._made = features, rule, epsilon
         library = compiling.kernel(SOURCE)
         self._step, self._predict = library.neoteny_swift_td_step, library.neoteny_swift_td_predict
         self._predict.restype = ctypes.c_double
         self._features = features
         self._home = np.zeros(features, _HOME)
-        self._home["log_step"], self._home["slot"] = math.log(rule.step_size), -1
+        first = min(max(rule.step_size, rule.least_step_size), rule.bound)
+        self._home["log_step"], self._home["slot"] = math.log(first), -1
         self._member = np.zeros(features, np.int32)
         self._slots = np.zeros((len(_ROWS), features))  # untouched pages take no memory
         self._learner = _Learner(
@@ -163,6 +169,14 @@ class SwiftEngine:
         )
         self._at = ctypes.byref(self._learner)
         self._prediction = ctypes.c_double()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles have arrays of their own, which the kernel is told of."""
+        return SwiftEngine, self._made, self.state_dict()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from the state of the engine that was copied."""
+        self.load_state_dict(state)
 
     def predict(self, x: Any) -> float:
         """The prediction for features."""

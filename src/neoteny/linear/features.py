@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from neoteny.checks import shown
 from neoteny.errors import SettingError
 
 __all__ = ["Sparse", "dense", "finite", "sparse"]
@@ -74,7 +75,7 @@ def sparse(x: Any, features: int) -> tuple[np.ndarray, np.ndarray]:
         vector = _numbers(x, (features,), "features")
         indices = np.flatnonzero(vector)
         return indices, vector[indices]
-    indices = np.asarray(x.indices)
+    indices = np.asarray(_fetched(x.indices))
     if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
         raise SettingError(
             f"indices of shape {indices.shape} and type {indices.dtype}: give a list of whole numbers, one for each "
@@ -95,9 +96,20 @@ def twice(indices: np.ndarray) -> str:
 
 
 def _numbers(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    numbers = np.ascontiguousarray(given, np.float64)
+    try:
+        numbers = np.ascontiguousarray(_fetched(given), np.float64)
+    except (TypeError, ValueError):
+        raise SettingError(f"{what} = {shown(given)}: they are no numbers; give an array or a list of them.") from None
     if numbers.shape != shape:
         raise SettingError(f"{what} of shape {numbers.shape}: this learner takes {shape}, the same in every step.")
     if not np.isfinite(numbers).all():
         raise SettingError(f"{what}: there are numbers that are not finite, and weights would become like them.")
     return numbers
+
+
+def _fetched(given: Any) -> Any:
+    """A tensor of torch as NumPy takes it, without its history; anything else as it is."""
+    if not hasattr(given, "detach"):
+        return given
+    found = given.detach().cpu()
+    return found.double() if found.is_floating_point() else found

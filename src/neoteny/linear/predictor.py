@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from neoteny import compiling
-from neoteny.checks import is_number
+from neoteny.checks import is_number, shown
 from neoteny.errors import SettingError
 from neoteny.linear.engines import Engine, RuleEngine, SwiftEngine
 from neoteny.linear.features import finite
@@ -36,7 +37,7 @@ class LinearPredictor:
     traces; otherwise as many as there are features.
 
     Raises:
-        SettingError: a setting out of range; a rule that descends losses.
+        SettingError: a setting out of range; a rule that descends losses, or none.
 
     >>> from neoteny.linear import Sparse
     >>> learner = LinearPredictor(3, SwiftTD(step_size=0.05), discount=0.5, trace=0.9)
@@ -57,11 +58,11 @@ class LinearPredictor:
         trace: float = 0.95,
         epsilon: float = 1e-5,
     ):
-        if not isinstance(features, int) or features < 1:
+        if not isinstance(features, Integral) or features < 1:
             raise SettingError(f"features = {features!r} is not a whole number >= 1; give how many there are.")
-        decay_of(discount, trace)
-        self.features, self.discount, self.trace = features, discount, trace
-        self.engine = engine_of(features, SwiftTD() if rule is None else rule, epsilon)
+        self.features, self.discount, self.trace = int(features), finite(discount, "discount"), finite(trace, "trace")
+        decay_of(self.discount, self.trace)
+        self.engine = engine_of(self.features, SwiftTD() if rule is None else rule, epsilon)
 
     def predict(self, x: Any) -> float:
         """The prediction for features: a vector `[n]` or `Sparse`, NumPy or torch; nothing is learned.
@@ -85,7 +86,7 @@ class LinearPredictor:
         Raises:
             SettingError: another shape, or numbers that are not finite; nothing has been learned then.
         """
-        gamma = self.discount if discount is None else discount
+        gamma = self.discount if discount is None else finite(discount, "discount")
         return self.engine.step(x, finite(cumulant, "cumulant"), gamma, decay_of(gamma, self.trace))
 
     @property
@@ -115,10 +116,12 @@ def engine_of(features: int, rule: Optimizer, epsilon: float) -> Engine:
     """The fastest engine for a rule.
 
     Raises:
-        SettingError: the rule descends losses; epsilon is outside [0, 1).
+        SettingError: the rule descends losses, or is none; epsilon is outside [0, 1).
     """
     if not (is_number(epsilon) and 0 <= epsilon < 1):
         raise SettingError(f"epsilon = {epsilon!r} is not a number in [0, 1); give a small one, such as 1e-5.")
+    if not isinstance(rule, Optimizer):
+        raise SettingError(f"rule = {shown(rule)} is no rule of neoteny.optim: give one such as SwiftTD().")
     if rule.follows == "loss":
         raise SettingError(
             f"{type(rule).__name__} descends losses, and this learner gives a prediction and its error: take SwiftTD, "

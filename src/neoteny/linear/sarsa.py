@@ -7,6 +7,7 @@ an error changes those of all actions whose traces are alive, and only the chose
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class LinearSarsa:
         seed: int = 0,
         epsilon: float = 1e-5,
     ):
-        if not isinstance(actions, int) or actions < 1:
+        if not isinstance(actions, Integral) or actions < 1:
             raise SettingError(f"actions = {actions!r} is not a whole number >= 1; give how many there are.")
         if not (is_number(exploration) and 0 <= exploration <= 1):
             raise SettingError(f"exploration = {exploration!r} is not a share in [0, 1]; 0.1 is usual.")

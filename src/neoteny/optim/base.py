@@ -98,6 +98,10 @@ class Optimizer(Settings, metaclass=_LearningRate):
         """Names of the signals that the rule must get with these settings."""
         return self.reads
 
+    def in_common(self) -> tuple[str, ...]:
+        """Names of states that are one and the same for all parameters of the rule; each parameter has them."""
+        return ()
+
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The state of each trainable parameter before the first update."""
         return {name: {} for name in tensors}

@@ -57,6 +57,10 @@ class Hypergradient(Optimizer):
         require_nonnegative(self, "eta")
         require_choice(self, "form", ("additive", "multiplicative"))
 
+    def in_common(self) -> tuple[str, ...]:
+        """The step size."""
+        return ("alpha",)
+
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """The gradient before, and alpha `[]`, the same for all parameters."""
         return {

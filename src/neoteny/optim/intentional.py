@@ -74,6 +74,10 @@ class Intentional(SquaredTraces):
         require_positive(self, "clip")
         require(self, "memory", is_number(self.memory) and 0 < self.memory < 1, "a number in (0, 1)")
 
+    def in_common(self) -> tuple[str, ...]:
+        """The averages of errors, and of the squares of gradients."""
+        return _COMMON
+
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
         """Trace and mean square of each parameter; with each what concerns all of them, `[]`."""
         found = super().init(tensors)

@@ -82,8 +82,21 @@ class MetaOptimize(OwnStepSizes):
         require_choice(self, "blocks", ("scalar", "layer", "weight"))
         require_choice(self, "form", ("paper", "package"))
 
+    def in_common(self) -> tuple[str, ...]:
+        """With one block, its step size and what the meta optimizer keeps."""
+        kept = (f"meta_{state}" for state in (*DIRECTIONS[self.meta].states, *self._counted))
+        return ("beta", *kept) if self.blocks == "scalar" else ()
+
+    @property
+    def _counted(self) -> tuple[str, ...]:
+        """`step` if the meta optimizer counts its own updates: a reset starts the weights anew, not the step sizes."""
+        return ("step",) if self.meta in ("rmsprop", "adamw") and self.blocks != "weight" else ()
+
     def init(self, tensors: Tensors) -> dict[str, Tensors]:
-        """The logarithm beta of each weight or `[]`, H = 0, the states of both optimizers, and `step`, int32 `[]`."""
+        """The logarithm beta of each weight or `[]`, H = 0, the states of both optimizers, and `step`, int32 `[]`.
+
+        A meta optimizer that corrects its averages, and whose step sizes are no single weight's, counts `meta_step`.
+        """
         import torch
 
         found = {}
@@ -96,6 +109,7 @@ class MetaOptimize(OwnStepSizes):
                 **{state: value * 0 for state in DIRECTIONS[self.base].states},
                 **{f"meta_{state}": beta * 0 for state in DIRECTIONS[self.meta].states},
             }
+            found[name] |= {f"meta_{state}": found[name]["step"] for state in self._counted}
         return found
 
     def update(
@@ -123,13 +137,16 @@ class MetaOptimize(OwnStepSizes):
             summed = change if self.form == "paper" else alpha * plain
             h = self.gamma * (1 - alpha * self.weight_decay) * state["h"] - summed
             own = {each: state[f"meta_{each}"] for each in meta.states}
-            ups = count[name] if self.blocks == "weight" else step
+            ups = state.get("meta_step", state["step"]) + 1  # states of before lack it
+            counted = {"meta_step": ups} if "meta_step" in state else {}
+            ups = count[name] if self.blocks == "weight" else ups
             upward, _, kept = meta.find(products[name], own, meta.usual, ups)
             tensors[name] = w - change
             optim[name] = {
                 "beta": state["beta"] - self.eta * upward,
                 "h": h,
                 "step": step,
+                **counted,
                 **moved,
                 **{f"meta_{each}": value for each, value in kept.items()},
             }

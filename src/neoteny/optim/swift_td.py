@@ -43,7 +43,7 @@ class SwiftTD(Optimizer):
     that was made before the last update. h' is the h of one step before.
 
     Args:
-        step_size: alpha of each weight at first.
+        step_size: alpha of each weight at first; cut off at eta_min and eta, as it is later.
         meta_step_size: theta.
         bound: eta, the largest rate of learning: the share of the error that a step may take away.
         decay: what a step size is multiplied with (to the power x^2) when the bound is exceeded.
@@ -89,9 +89,12 @@ class SwiftTD(Optimizer):
         """The logarithm of each weight's alpha; all else is 0."""
         zeros = ("trace", "history", "slope", "h", "h_before", "change")
         return {
-            name: {"log_step": (value * 0 + self.step_size).log(), **{state: value * 0 for state in zeros}}
+            name: {"log_step": self._within((value * 0 + self.step_size).log()), **{s: value * 0 for s in zeros}}
             for name, value in tensors.items()
         }
+
+    def _within(self, beta: Tensor) -> Tensor:
+        return beta.clamp(math.log(self.least_step_size), math.log(self.bound))
 
     def step_sizes(self, state: Tensors) -> Tensor:
         """The step size of each weight."""
@@ -132,7 +135,7 @@ class SwiftTD(Optimizer):
             tensors[name] = tensors[name] + change
             beta = beta + self.meta_step_size * (-beta).exp() * delta * history
             optim[name] = {
-                "log_step": beta.clamp(math.log(self.least_step_size), math.log(self.bound)),
+                "log_step": self._within(beta),
                 "h": following + (delta + drift) * slope - drift * injected,
                 "h_before": h,
                 "change": change,

@@ -183,10 +183,13 @@ class TorchOptimizer(torch.optim.Optimizer):
             return None
         rule, states = self._own_rule(group), {name: self.state[p] for name, p in parameters.items()}
         tensors = {name: p.detach() for name, p in parameters.items()}
+        common = rule.in_common()
         if not all(states.values()):
+            known = next((self.state[p] for p in group["params"] if self.state.get(p)), {})
             for name, state in rule.init(tensors).items():
                 if not states[name]:
-                    states[name].update({own: value.clone() for own, value in state.items()})
+                    given = {**state, **{own: known[own] for own in common if own in known}}
+                    states[name].update({own: value.clone() for own, value in given.items()})
                     if rule.counts:
                         states[name][_AGE] = torch.zeros_like(tensors[name], dtype=torch.float32)
         grads = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in parameters.items()}
@@ -201,6 +204,9 @@ class TorchOptimizer(torch.optim.Optimizer):
             state.update(optim[name])
             if rule.counts:
                 state[_AGE] = count[name]
+        for p in group["params"]:  # frozen ones as well, which may be thawed later
+            if self.state.get(p):
+                self.state[p].update({own: optim[next(iter(optim))][own] for own in common})
         return said or {}
 
     def _signals(self, group: dict[str, Any], delta: Any, reset: bool | Tensor, like: Tensor) -> dict[str, Tensor]:
@@ -217,12 +223,18 @@ class TorchOptimizer(torch.optim.Optimizer):
             ENDED: tensor(reset, torch.bool),
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles have: torch's own leaves out what it does not know."""
+        own = ("rule", "make", "said", "pulls")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Go on where the state was taken."""
         super().load_state_dict(dict(state_dict))
         saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         mine = chain.from_iterable(group["params"] for group in self.param_groups)
         for number, parameter in zip(saved, mine, strict=True):
-            if _AGE in state_dict["state"].get(number, {}):  # torch has given it the parameter's type
-                age = state_dict["state"][number][_AGE]
-                self.state[parameter][_AGE] = age.to(parameter.device).clone()
+            for name, value in state_dict["state"].get(number, {}).items():
+                # torch has given it the parameter's type, in which 16 bits would not hold it
+                if isinstance(value, Tensor) and value.dtype in (torch.float32, torch.int32):
+                    self.state[parameter][name] = value.to(parameter.device, copy=True)

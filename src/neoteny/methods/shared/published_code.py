@@ -40,7 +40,7 @@ __all__ = [
 
 
 def as_published(method: Method, *, test_every: int, stages: Sequence[int], epochs: Sequence[int]) -> Method:
-    """The rule of the public code in place of a method; the method itself, where they are alike.
+    """The rule of the public code in place of a method; the method itself, where they are alike or it has none such.
 
     Args:
         method: a system's method.
@@ -56,10 +56,13 @@ def as_published(method: Method, *, test_every: int, stages: Sequence[int], epoc
         return LastTensorInit(**settings)
     if isinstance(method, SelfDistillation):
         return DistilledByOutputs(**settings)
-    if isinstance(method, ShrinkAndPerturb) and method.perturb is None and not method.statistics:  # theirs, not Ash's
-        return InitialShare(**settings)
+    if isinstance(method, ShrinkAndPerturb):
+        theirs = method.when == "at_task" and method.noise == "initialiser"
+        ashs = method.perturb is not None or method.statistics
+        return InitialShare(**settings) if theirs and not ashs else method
     if isinstance(method, HeadReset):
-        return InitialHead(**settings)
+        theirs = method.period is None and method.to == "initialiser" and not method.also
+        return InitialHead(**settings) if theirs else method
     if isinstance(method, HareAndTortoise):
         return ReturnsByEpoch(**{**settings, "shared_step": True, "moments": returns(stages, epochs)})
     if isinstance(method, ReDo):  # called by the test
@@ -143,7 +146,7 @@ class InitialHead(HeadReset):
         """Set it back."""
         for name in last_layers(step.network, self.layers):
             if f"{name}/initial" in state:
-                step.make_parameter_new(name, state[f"{name}/initial"])
+                step.make_parameter_new(name, state[f"{name}/initial"], momentum=not self.keep_momentum)
         return state
 
 

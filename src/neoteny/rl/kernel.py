@@ -63,11 +63,13 @@ def read_chain(module: nn.Module) -> list[dict[str, Any]] | None:
             sizes = {"in": 9 * layer.in_channels, "out": layer.out_channels, "side": grid[-1]}
             found.append({**sizes, "channels": layer.in_channels, "name": name, "norm": False})
             activated = False
-        elif type(layer) in (nn.LayerNorm, nn.GroupNorm) and found and not activated and not found[-1]["norm"]:
+        elif isinstance(layer, nn.LayerNorm | nn.GroupNorm) and found and not activated and not found[-1]["norm"]:
             side = found[-1]["side"]
             units = found[-1]["out"] * ((side - 2) ** 2 if side else 1)
-            whole = layer.num_groups == 1 if type(layer) is nn.GroupNorm else math.prod(layer.normalized_shape) == units
-            if layer.weight is not None or layer.eps != _EPS or not whole:
+            grouped = isinstance(layer, nn.GroupNorm)
+            whole = layer.num_groups == 1 if grouped else math.prod(layer.normalized_shape) == units
+            own = type(layer) in (nn.LayerNorm, nn.GroupNorm)
+            if not (own and whole and layer.weight is None and layer.eps == _EPS):
                 return None
             found[-1]["norm"] = True
         elif isinstance(layer, nn.LeakyReLU) and layer.negative_slope == _SLOPE and not activated:

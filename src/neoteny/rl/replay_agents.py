@@ -133,7 +133,7 @@ class ReplayAgents(Agents):
         Raises:
             DataError: actions are outside the environment's bounds.
         """
-        if np.shape(data.get("actions"))[1:] != (self._actions,):
+        if np.shape(data.get("actions", ()))[1:] != (self._actions,):
             return data  # the buffer says what is wrong with it
         actions = (np.asarray(data["actions"], dtype=np.float32) - self._centre) / self._half
         most = float(np.abs(actions).max(initial=0.0))

@@ -33,6 +33,7 @@ from neoteny.report.claims.several import All
 from neoteny.report.papers import figure, figures, find
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.judging import judge
+from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Runs, group_frames
 from neoteny.report.runs.series import Series
@@ -178,6 +179,14 @@ def test_a_longer_run_is_judged_where_the_shorter_one_ends():
     short = replace(long, frame=long.frame.filter(pl.col("step") <= half).with_columns(pl.col("value") - 0.05))
     assert judged(Ahead(A, B), a=long, b=short).verdict == "holds"
     assert judged(Beats(A, B), a=long, b=short).verdict == "does not hold"
+
+
+def test_a_window_has_the_bins_at_its_ends_whatever_is_rounded():
+    for length in range(10, 400, 10):
+        curve = Curve(np.arange(1, length + 1), np.arange(1.0, length + 1)[None], 1)
+        for stop in range(10, length, 10):
+            share = stop / length  # as `Ahead` has it
+            assert curve.over((0.9 * share, share)) == np.arange(0.9 * stop + 1, stop + 1).mean(), (stop, length)
 
 
 def test_effects_are_paired_by_seed_where_seeds_match():

@@ -287,6 +287,20 @@ def test_judgements_from_runs(tmp_path: Path):
     assert {line.count("|") for line in tables} == {9}
 
 
+def test_runs_are_counted_as_the_effect_was_found_from_them(tmp_path: Path):
+    """By the pairs, where seeds are shared in part: further runs are planned from that number."""
+    wanted = figure("nature-1c")
+    (paper,) = (replace(one, figures=(wanted,)) for one in find() if wanted in one.figures)
+    group = load(made_up.paper_runs(tmp_path, wanted, "small", runs=5, tasks=30))[0]
+    for first, runs in ((0, 5), (3, 2), (4, 5)):
+        moved = [
+            replace(one, seeds=tuple(range(first, first + 5))) if one.system == "cbp" else one for one in group.series
+        ]
+        found = judge(Runs([replace(group, series=tuple(moved))]), [paper])
+        (one,) = (one for one in found if one.claim == "Continual backpropagation ends ahead of backpropagation")
+        assert one.runs == runs
+
+
 def test_without_any_runs_nothing_has_been_run():
     entries = judge(Runs(()), find())
     assert {entry.outcome.verdict for entry in entries} == {"not yet run"}

@@ -157,6 +157,10 @@ def test_runs_that_would_decide_are_told():
         )
         assert 0.795 < power < 0.88
         assert with_half < 0.55
+    two = welch_interval(values, values[::-1] - 0.8)  # independent runs: n on each side
+    n = runs_to_decide(two, 0.0)
+    noncentral = 0.8 / (values.std(ddof=1) * (2 / n) ** 0.5)
+    assert 0.795 < nct.sf(student.ppf(0.975, 2 * n - 2), 2 * n - 2, noncentral) < 0.82
     outcome = judged(Falls(A), a=WILD)
     assert outcome.verdict == "undecided"
     assert outcome.enough > 3

@@ -176,6 +176,15 @@ def test_runs_that_turn_non_finite_are_told():
     assert broken.says()[0] == "2 of 2 runs of the bare loop became non-finite."
 
 
+def test_a_classifier_that_turned_non_finite_is_not_taken_for_one_that_says_class_0():
+    batches = [(x, torch.zeros(len(x), dtype=torch.int64)) for x, _ in classes(12)]
+    ways = (Way((neoteny.L2(strength=1e20),)), Way())
+    lost, well = (learn(problem(lambda: mlp(2), batches), way, 0, 12) for way in ways)
+    assert np.isnan(lost.losses[-1])
+    assert np.isnan(lost.accuracies[-1])
+    assert np.isfinite(well.accuracies).all()
+
+
 def test_one_run_says_nothing(helped):
     found = neoteny.compare(mlp, sgd, regression(10), "l2", seeds=1, points=1)
     assert found.best == "bare loop"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -179,6 +180,23 @@ def test_a_learner_that_begins_anew_is_a_new_learner(
     assert sums["loss"].tolist() == expected["loss"].tolist()
     for name, weights in used.weights().items():
         assert torch.equal(weights, new.weights()[name])
+
+
+def test_nothing_is_said_of_a_network_that_turned_non_finite():
+    """The largest of outputs that are NaN is that of class 0: accuracies would be finite."""
+    loss, right = torch.tensor([torch.nan, 2.0]), torch.tensor([0.3, 0.6])
+    learner: Any = SimpleNamespace(
+        begin_anew=lambda seeds: None,
+        accuracy=lambda blocks: right,
+        advance=lambda batches: {"loss": loss, "accuracy": right},
+    )
+    new = fresh.Fresh(learner, (0, 1), 1, Timeline(tasks=every(1, 1), bins=every(1, 1), looks=every(1, 1)))
+    new.advance(0, {}, {"loss": right, "accuracy": right})
+    found = new.finish(0, learner, [])
+    assert [name for name, values in found.items() if np.isnan(values[0])] == [
+        "fresh_loss", "fresh_accuracy", "fresh_test_accuracy"
+    ]  # fmt: skip
+    assert all(np.isfinite(values[1]) for values in found.values())
 
 
 def test_every_run_and_task_has_a_network_of_its_own():

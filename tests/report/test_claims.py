@@ -33,6 +33,7 @@ from neoteny.report.claims.several import All
 from neoteny.report.papers import figure, figures, find
 from neoteny.report.papers.condition import Condition
 from neoteny.report.papers.judging import judge
+from neoteny.report.runs.curve import Curve
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Runs, group_frames
 from neoteny.report.runs.series import Series
@@ -156,6 +157,10 @@ def test_runs_that_would_decide_are_told():
         )
         assert 0.795 < power < 0.88
         assert with_half < 0.55
+    two = welch_interval(values, values[::-1] - 0.8)  # independent runs: n on each side
+    n = runs_to_decide(two, 0.0)
+    noncentral = 0.8 / (values.std(ddof=1) * (2 / n) ** 0.5)
+    assert 0.795 < nct.sf(student.ppf(0.975, 2 * n - 2), 2 * n - 2, noncentral) < 0.82
     outcome = judged(Falls(A), a=WILD)
     assert outcome.verdict == "undecided"
     assert outcome.enough > 3
@@ -178,6 +183,14 @@ def test_a_longer_run_is_judged_where_the_shorter_one_ends():
     short = replace(long, frame=long.frame.filter(pl.col("step") <= half).with_columns(pl.col("value") - 0.05))
     assert judged(Ahead(A, B), a=long, b=short).verdict == "holds"
     assert judged(Beats(A, B), a=long, b=short).verdict == "does not hold"
+
+
+def test_a_window_has_the_bins_at_its_ends_whatever_is_rounded():
+    for length in range(10, 400, 10):
+        curve = Curve(np.arange(1, length + 1), np.arange(1.0, length + 1)[None], 1)
+        for stop in range(10, length, 10):
+            share = stop / length  # as `Ahead` has it
+            assert curve.over((0.9 * share, share)) == np.arange(0.9 * stop + 1, stop + 1).mean(), (stop, length)
 
 
 def test_effects_are_paired_by_seed_where_seeds_match():
@@ -276,6 +289,20 @@ def test_judgements_from_runs(tmp_path: Path):
     assert "Remarks" not in markdown(judge(runs, find()))
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables} == {9}
+
+
+def test_runs_are_counted_as_the_effect_was_found_from_them(tmp_path: Path):
+    """By the pairs, where seeds are shared in part: further runs are planned from that number."""
+    wanted = figure("nature-1c")
+    (paper,) = (replace(one, figures=(wanted,)) for one in find() if wanted in one.figures)
+    group = load(made_up.paper_runs(tmp_path, wanted, "small", runs=5, tasks=30))[0]
+    for first, runs in ((0, 5), (3, 2), (4, 5)):
+        moved = [
+            replace(one, seeds=tuple(range(first, first + 5))) if one.system == "cbp" else one for one in group.series
+        ]
+        found = judge(Runs([replace(group, series=tuple(moved))]), [paper])
+        (one,) = (one for one in found if one.claim == "Continual backpropagation ends ahead of backpropagation")
+        assert one.runs == runs
 
 
 def test_without_any_runs_nothing_has_been_run():

@@ -210,6 +210,14 @@ def test_the_last_and_the_mean_layer(tmp_path: Path):
     assert not len(curve_of(one, "loss").steps)
 
 
+def test_by_task_has_no_value_for_the_task_in_which_a_run_ended():
+    frame = made_up.metrics(runs=2, bins=6, bin_size=10, task_length=30, ended={1: 4})
+    one = group_frames([RunFrame(made_up.config(runs=2), frame)])[0].series[0]
+    for metric, layer in (("loss", ""), ("dead_units", "layer1")):
+        values = one.by_task(metric, layer).values
+        assert np.isfinite(values).tolist() == [[True, True], [True, False]]
+
+
 def test_by_task_takes_means_of_training_and_the_last_of_all_else():
     config = made_up.config(runs=1)
     frame = made_up.metrics(runs=1, bins=6, bin_size=5_000, metric="accuracy")

@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from neoteny.errors import SettingError
+from neoteny.report.page.sentences import beside
 from neoteny.report.runs.folders import RunFrame
 from neoteny.report.runs.groups import Group, group_frames
 from neoteny.report.statistics.cell import Cell
 from neoteny.report.statistics.final_table import FinalRow, FinalTable, final_table
 from neoteny.report.statistics.intervals import mean_interval
+from neoteny.report.statistics.paired import Difference
 from report import made_up
 
 
@@ -85,6 +87,17 @@ def test_decimals_follow_the_interval():
     assert str(Cell(12345.6, 12000.0, 12691.2, 5)) == "12346 ± 346"
     assert str(Cell(2.5e8, 2.4e8, 2.6e8, 5)) == "2.5e+08 ± 1e+07"
     assert str(Cell(2.0, 2.0, 2.0, 5)) == "2.000 ± 0.000"
+
+
+def test_numbers_of_any_size_are_shown():
+    for factor, shown in ((1e-9, "1.3e-09 ± 1e-10"), (1e30, "1.3e+30 ± 1e+29")):
+        cell = Cell(1.3 * factor, 1.2 * factor, 1.4 * factor, 3)
+        assert str(cell) == shown
+        table = FinalTable("b-v1", "", "loss", 10, "t", (FinalRow("cbp", cell, cell, cell, 3),))
+        assert f"${shown.replace('±', chr(92) + 'pm')}$" in table.latex()
+        said = beside("cbp", Difference(cell.mean, cell.low, cell.high, 0.5, 3), table, "l2")
+        assert f"+{1.2 * factor:.2g} to +{1.4 * factor:.2g}" in said.replace("−", "-")
+    assert str(Cell(0.5, 0.5 - 1e-9, 0.5 + 1e-9, 3)) == "0.500000 ± 0.000000"
 
 
 def test_terminal_markdown_and_files(tmp_path):

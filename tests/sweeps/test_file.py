@@ -64,6 +64,13 @@ def test_a_whole_file(read):
         ("low: 1e-6,", "", SettingError, "give low and high"),
         ("methods:", "metods:", UnknownNameError, "Did you mean 'methods'"),
         ("{points: 6}", "{point: 6}", UnknownNameError, "Did you mean 'points'"),
+        ("{points: 6}", "{points: 0}", SettingError, "points = 0 is not a whole number"),  # nothing would be tuned
+        ("{points: 6}", "{points: '6'}", SettingError, "points = '6' is not a whole number"),
+        ("{points: 6}", "{seed: 0.5}", SettingError, "seed = 0.5 is not a whole number"),
+        ("{points: 6}", "{trials: 2.5}", SettingError, "trials = 2.5 is not a whole number"),
+        ("{points: 6}", "{sampler: [tpe]}", UnknownNameError, "Did you mean 'tpe'"),
+        ("log: true", "log: 'false'", SettingError, "log = 'false' is not true or false"),
+        ("log: true", "whole: true", SettingError, "not of whole numbers"),
         ("{tasks: 5}", "[5]", SettingError, "not settings"),
     ],
 )

@@ -70,6 +70,13 @@ def test_widths_are_apart_and_their_points_compared(tmp_path):
     assert frame.filter(phase="reporting")["settings"].unique().to_list() == [best]
 
 
+def test_a_point_given_twice_is_one_however_it_is_written(tmp_path):
+    row = SweepRow("sgd", "backprop", tried=Grid({"step_size": [1, 0.1, 1.0]}))
+    tuning = minute.plan(tmp_path).tuning(minute.NAME, row)
+    assert tuning is not None
+    assert [tuple(stack.points) for stack in tuning.stacks] == [({"step_size": 1.0}, {"step_size": 0.1})]
+
+
 class Costing(Executor):
     """Ends every job at once and writes down what it cost: a core-second for each run."""
 

@@ -66,7 +66,7 @@ class Learned:
 
     Attributes:
         losses: [batches].
-        accuracies: [batches]; None where targets are no classes.
+        accuracies: [batches]; NaN where the loss is not finite; None where targets are no classes.
         seconds: that the whole run took.
     """
 
@@ -175,7 +175,10 @@ class _Run:
 
 
 def _scores(loss: Tensor, outputs: Any, targets: Tensor) -> list[Tensor]:
-    return [loss, (outputs.argmax(1) == targets).float().mean()] if are_classes(outputs, targets) else [loss]
+    if not are_classes(outputs, targets):
+        return [loss]
+    right = (outputs.argmax(1) == targets).float().mean()
+    return [loss, right.where(loss.isfinite(), torch.nan)]  # the largest of outputs that are NaN would be class 0
 
 
 def are_classes(outputs: Any, targets: Tensor) -> bool:

@@ -107,6 +107,8 @@ class Fresh:
     def finish(self, task: int, learner: Learner, test: Blocks | None) -> dict[str, NDArray[np.float64]]:
         """What is recorded at the end of a task, `[R]` by metric; nothing if it is none of those chosen.
 
+        NaN is recorded of a new network whose loss is not finite.
+
         Args:
             task: which has ended.
             learner: the run's.
@@ -120,6 +122,10 @@ class Fresh:
             blocks = list(test)
             found["task_test_accuracy"] = learner.accuracy(blocks)
             found["fresh_test_accuracy"] = self._learner.accuracy(blocks)
+        lost = ~found["fresh_loss"].isfinite()  # its accuracy would be that of always saying class 0
+        found |= {
+            name: value.masked_fill(lost, torch.nan) for name, value in found.items() if name.startswith("fresh_")
+        }
         self._task, self._sums = -1, {}
         return {name: value.double().cpu().numpy() for name, value in found.items()}
 

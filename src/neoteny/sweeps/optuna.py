@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from neoteny.errors import MissingPackageError, SettingError, UnknownNameError
+from neoteny.checks import require_count
+from neoteny.errors import MissingPackageError, UnknownNameError
 from neoteny.sweeps.searching import Batch, Range, Search, Told, below_one
 
 __all__ = ["PRUNERS", "SAMPLERS", "Optuna"]
@@ -51,7 +52,7 @@ class Optuna(Search):
     Raises:
         MissingPackageError: Optuna is not installed.
         UnknownNameError: there is no such sampler or pruner.
-        SettingError: a number below 1.
+        SettingError: fewer than one trial, or numbers that are not whole.
     """
 
     space: Mapping[str, Range | Sequence[Any]]
@@ -63,11 +64,10 @@ class Optuna(Search):
 
     def __post_init__(self) -> None:
         for name, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
-            if getattr(self, name) not in known:
-                raise UnknownNameError(getattr(self, name), filter(None, known), f"{name} of Optuna")
-        for name in ("trials", "at_once"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} = {getattr(self, name)!r}: give a number >= 1.")
+            if (own := str(getattr(self, name))) not in known:
+                raise UnknownNameError(own, filter(None, known), f"{name} of Optuna")
+        require_count(self, "trials", "at_once", least=1)
+        require_count(self, "seed")
         _imported()
 
     @property

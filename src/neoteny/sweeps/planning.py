@@ -289,7 +289,8 @@ def _told(batch: Batch, stacks: Iterable[PlannedStack]) -> Told:
 
 def _key(point: Point) -> tuple[Any, ...]:
     """A point, so that equal ones are equal whatever their order and kinds."""
-    return tuple(sorted((name.replace("-", "_"), json.dumps(value)) for name, value in point.items()))
+    alike = {name: float(value) if isinstance(value, int) else value for name, value in point.items()}  # 1 is 1.0
+    return tuple(sorted((name.replace("-", "_"), json.dumps(value)) for name, value in alike.items()))
 
 
 def left_out(plan: Plan) -> dict[tuple[str, str], str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neoteny.checks import is_finite
+from neoteny.checks import is_finite, require, require_count
 from neoteny.errors import SettingError
 
 __all__ = ["Batch", "Drawn", "Grid", "Point", "Range", "Search", "Told", "below_one"]
@@ -94,7 +94,7 @@ class Range:
         whole: whether they are whole numbers.
 
     Raises:
-        SettingError: no range, or a logarithm of what is not positive.
+        SettingError: no range, a logarithm of what is not positive, or whole numbers between ends that are none.
 
     >>> [Range(1e-4, 1e-2, log=True).at(share) for share in (0.0, 0.5, 1.0)]
     [0.0001, 0.001, 0.01]
@@ -111,6 +111,10 @@ class Range:
     def __post_init__(self) -> None:
         if not (is_finite(self.low) and is_finite(self.high) and self.low < self.high):
             raise SettingError(f"A range from {self.low!r} to {self.high!r} is none: give numbers, the smaller first.")
+        for name in ("log", "whole", "near_one"):
+            require(self, name, isinstance(getattr(self, name), bool), "true or false")
+        if self.whole and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise SettingError(f"A range from {self.low!r} to {self.high!r} is not of whole numbers: give whole ends.")
         if self.log and self.low <= 0:
             raise SettingError(f"A range from {self.low!r} has no orders of magnitude: give log only above 0.")
         if self.near_one and (self.high >= 1 or self.log):
@@ -176,6 +180,9 @@ class Drawn(Search):
         points: how many.
         seed: of the movement.
 
+    Raises:
+        SettingError: fewer than one point, or numbers that are not whole.
+
     >>> batch = Drawn({"step_size": Range(1e-4, 1e-1, log=True)}, points=4).propose([], seeds=2)
     >>> len(batch.points), batch.seeds
     (4, 2)
@@ -184,6 +191,10 @@ class Drawn(Search):
     space: Mapping[str, Range | Sequence[Any]]
     points: int = 8
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_count(self, "points", least=1)
+        require_count(self, "seed")
 
     @property
     def most(self) -> int:

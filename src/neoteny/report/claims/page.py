@@ -27,7 +27,7 @@ class Judgement:
         outcome: what was found.
         commands: what made the runs, or makes the missing ones.
         note: whose claim it is, if it is not the paper's own.
-        runs: the fewest that any of its curves has.
+        runs: from how many of each curve it was found: the seeds that all share, else the fewest that a curve has.
         next_seed: the first that none of its curves has had.
         seconds: what one further run of each of its curves takes; 0 where that is not known.
         made: what is to be said of the runs that single commands made.

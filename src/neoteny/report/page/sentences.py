@@ -175,9 +175,8 @@ def amount(cell: Cell, share: bool) -> str:
 
 
 def _interval(cell: Cell, share: bool) -> str:
-    mean, _ = cell.parts(share)
-    decimals = len(mean.partition(".")[2])
-    low, high = (f"{(100 if share else 1) * bound:+.{decimals}f}".replace("-", "−") for bound in (cell.low, cell.high))
+    number = cell.number(share)
+    low, high = (f"{(100 if share else 1) * bound:+{number}}".replace("-", "−") for bound in (cell.low, cell.high))
     return f"{low} to {high}"
 
 

@@ -67,7 +67,7 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
                 outcome=TINY if scale == "tiny" else claim.judge(look),
                 commands=tuple(dict.fromkeys(made)),
                 note=paper.beyond.get(figure.benchmark, ""),
-                runs=min((len(series.seeds) for series in there), default=0),
+                runs=len(_pairs(there)),
                 next_seed=max((seed + 1 for series in there for seed in series.seeds), default=0),
                 seconds=sum(map(_seconds_a_run, there)),
                 made=marks,
@@ -80,6 +80,13 @@ def _of_figure(paper: Paper, figure: PaperFigure, runs: Runs, out: Path | None) 
 def _seeds(chosen: Chosen, there: Sequence[Series]) -> set[int]:
     """The seeds of the runs that have the settings."""
     return {seed for series in there if series.label in (chosen.curves or (series.label,)) for seed in series.seeds}
+
+
+def _pairs(there: Sequence[Series]) -> set[int]:
+    """The seeds that all curves share; if they are fewer than two, those of the curve that has the fewest."""
+    seeds = [set(series.seeds) for series in there]
+    shared = set[int].intersection(*seeds) if seeds else set[int]()
+    return shared if len(shared) > 1 else min(seeds, key=len, default=set())
 
 
 def _seconds_a_run(series: Series) -> float:

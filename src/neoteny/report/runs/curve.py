@@ -45,7 +45,8 @@ class Curve:
         >>> Curve(np.array([10, 20, 30, 40]), np.array([[1.0, 2.0, 3.0, 5.0]]), 10).over((0.5, 1.0))
         array([4.])
         """
-        start, stop = (share * int(self.steps[-1]) for share in window)
+        last = int(self.steps[-1])
+        start, stop = ((share + 1e-12) * last for share in window)  # 30 / 110 * 110 is a little less than 30
         inside = (self.steps > start) & (self.steps <= stop)
         if not inside.any():
             inside[np.argmin(np.abs(self.steps - (start + stop) / 2))] = True

@@ -85,10 +85,13 @@ class Series:
     def by_task(self, metric: str, layer: str = "") -> Curve:
         """One metric as runs by tasks; its `steps` and `bin_size` are counted in tasks.
 
-        Loss and accuracy of training are the mean over the task, everything else is the task's last value.
+        Loss and accuracy of training are the mean over the task, everything else is the task's last value. A run has
+        NaN for the task in which it ended.
         """
         value = pl.col("value").mean() if metric in ("loss", "accuracy") else pl.col("value").last()
-        rows = self._rows(metric, layer).sort("step").group_by("run", "task").agg(value)
+        ended = self.frame.filter(pl.col("metric") == "non_finite").select("run", "task")
+        rows = self._rows(metric, layer).join(ended, on=["run", "task"], how="anti")
+        rows = rows.sort("step").group_by("run", "task").agg(value)
         return self._table(rows.with_columns(step=pl.col("task").cast(pl.Int64) + 1))
 
     def _rows(self, metric: str, layer: str) -> pl.DataFrame:

@@ -29,6 +29,8 @@ class Cell:
     1.247 | -
     >>> print(Cell(0.3, 0.3, 0.3 + 1e-16, 5))
     0.3000 ± 0.0000
+    >>> print(Cell(3e-8, 2e-8, 4e-8, 5))
+    3e-08 ± 1e-08
     """
 
     mean: float
@@ -53,13 +55,18 @@ class Cell:
         if not math.isfinite(self.mean):
             return "-", ""
         mean, low, high = ((100.0 if share else 1.0) * value for value in (self.mean, self.low, self.high))
-        half = (high - low) / 2
-        number = f".{_decimals(half, mean)}f" if abs(mean) < 1e6 else ".4g"
+        half, number = (high - low) / 2, self.number(share)
         text = f"{mean:{'+' if signed else ''}{number}}"
         if not math.isfinite(half):
             return text, ""
         # Student's interval is symmetric, that of a bootstrap need not be.
         return text, f"± {half:{number}}" if self.kind in ("t", "se") else f"[{low:{number}}, {high:{number}}]"
+
+    def number(self, share: bool = False) -> str:
+        """How mean and bounds are written, as a format; with an exponent where decimals would not show them."""
+        mean, half = ((100.0 if share else 1.0) * value for value in (self.mean, (self.high - self.low) / 2))
+        size = max(abs(mean), half) if math.isfinite(half) else abs(mean)
+        return ".4g" if abs(mean) >= 1e6 or 0 < size < 1e-5 else f".{_decimals(half, mean)}f"
 
     def text(self, share: bool = False, signed: bool = False) -> str:
         """Mean and interval in one."""
@@ -116,7 +123,7 @@ _LATEX |= {sign: "\\" + sign for sign in "&%$#_{}"}
 
 def _latex(text: str) -> str:
     """Text as LaTeX has it; numbers with a sign or with ± in formulas, so that a minus is one."""
-    if re.fullmatch(r"[-+]?[\d.e+]+ ± [\d.e+-]+", text):
+    if re.fullmatch(r"[-+]?[\d.e+-]+ ± [\d.e+-]+", text):
         return f"${text.replace('±', chr(92) + 'pm')}$"
     escaped = "".join(_LATEX.get(sign, sign) for sign in text)
     return re.sub(r"(?<![\w=-])[-+][\d.]+", lambda number: f"${number[0]}$", escaped)

@@ -258,8 +258,9 @@ def runs_to_decide(interval: Interval, threshold: float, chance: float = 0.8, mo
 
         the smallest n with (t(1 - alpha/2, n - 1) + t(chance, n - 1)) s / sqrt(n) < |mean - threshold|
 
-    The mean of new runs lies below the one found as often as above it. Where the half-width alone is counted, every
-    second such experiment is undecided again; hence the second quantile.
+    Of a difference between independent runs (Welch's) it is how many each of the two sides would have, of equal spread;
+    then t has 2 (n - 1) degrees of freedom. The mean of new runs lies below the one found as often as above it. Where
+    the half-width alone is counted, every second such experiment is undecided again; hence the second quantile.
 
     Args:
         interval: what was found.
@@ -281,12 +282,14 @@ def runs_to_decide(interval: Interval, threshold: float, chance: float = 0.8, mo
     n, half = int(interval.n), float(interval.high - interval.low) / 2
     if n < 2 or not half > 0:
         return 0
-    spread = half * n**0.5 / stdtrit(n - 1, (1 + interval.level) / 2)
+    sides = 2 if interval.kind == "welch" else 1
+    spread = half * n**0.5 / stdtrit(sides * (n - 1), (1 + interval.level) / 2)
     distance = abs(float(interval.mean) - threshold)
     low, high = 2, most  # the half width falls with n, so halving finds the first that is small enough
     while low < high:
         middle = (low + high) // 2
-        quantiles = stdtrit(middle - 1, (1 + interval.level) / 2) + stdtrit(middle - 1, chance)
+        freedom = sides * (middle - 1)
+        quantiles = stdtrit(freedom, (1 + interval.level) / 2) + stdtrit(freedom, chance)
         wide = quantiles * spread / middle**0.5 >= distance
         low, high = (middle + 1, high) if wide else (low, middle)
     return low

@@ -335,7 +335,7 @@ def test_the_reset_of_bbf_halves_the_encoder_and_draws_the_heads_anew():
     agents.iterate()
     before = carry_of(agents)
     assert agents.settings.steps_ahead(agents._phase - agents._reset) < 10
-    agents._new_task()
+    agents.new_task()
     after = carry_of(agents)
     assert agents._phase == agents._reset and agents.settings.steps_ahead(0) == 10
     bounds = {name: how.scale for name, how in agents.learner.network.initialisers.items()}
@@ -361,7 +361,7 @@ def test_when_the_hare_goes_back_to_its_target(keep_momentum, keep_layers):
     agents = agents_of((0,), hare, **DRQ_HERE, tau=0.05)
     agents.iterate()
     before = carry_of(agents)
-    agents._new_task()
+    agents.new_task()
     after = carry_of(agents)
     for name, now in after["tensors"].items():
         target, stays = before["slow"]["target"][name], keep_layers and name.startswith(("projection", "head"))
@@ -381,7 +381,7 @@ def test_the_hare_goes_back_to_a_target_whose_head_is_new():
     agents = agents_of((0,), methods, **DRQ_HERE, tau=0.05)
     agents.iterate()
     before = carry_of(agents)
-    agents._new_task()
+    agents.new_task()
     after = carry_of(agents)
     for name, now in after["tensors"].items():
         was, target = before["slow"]["target"][name], after["slow"]["target"][name]
@@ -399,7 +399,7 @@ def test_methods_that_look_at_past_examples_get_images():
 def test_n_does_not_begin_anew_where_nothing_is_drawn_anew():
     agents = agents_of((0,), HareAndTortoise(tortoise="target"), **BBF_HERE)
     agents.iterate()
-    agents._new_task()
+    agents.new_task()
     assert agents._reset == 0 and agents._phase > 0
 
 

@@ -11,7 +11,6 @@ from neoteny import lab
 from neoteny.envs import MujocoVectorEnv
 from neoteny.errors import CheckpointError, UnknownNameError
 from neoteny.lab.execution import Execution
-from neoteny.lab.learner import Learner
 from neoteny.lab.resolving import resolve
 from neoteny.lab.running import folder_of, resume, start
 from neoteny.rl.ppo import PPO
@@ -169,14 +168,14 @@ def test_killed_between_two_checkpoints(whole, tmp_path, monkeypatch):
 
 
 def test_a_change_of_ground_is_a_change_of_task(tmp_path, monkeypatch):
-    """Methods that act on a new task act before the first batch that begins on new ground."""
-    told, new_task = [], Learner.new_task
+    """Agents are told before the first batch that begins on new ground, and methods act."""
+    told, new_task = [], PPO.new_task
 
     def telling(self):
-        told.append(self.strategy.carry()["count"][0].item())
+        told.append(self.learner.strategy.carry()["count"][0].item())
         new_task(self)
 
-    monkeypatch.setattr(Learner, "new_task", telling)
+    monkeypatch.setattr(PPO, "new_task", telling)
     config = resolve(BENCHMARK, method="full-reset", runs=1, scale="tiny")
     run = lab.run(config, out=tmp_path, **EAGER)
     assert told == [3 * 8, 5 * 8]  # stretches of 300 steps, batches of 128, each of 8 updates

@@ -177,6 +177,10 @@ class Agents(ABC):
         norm.moments.load_state_dict({**moments, "mean": moments["mean"][own], "variance": moments["variance"][own]})
         return lambda rows: norm(rows, learn=False)
 
+    def new_task(self) -> None:
+        """Let methods act that act at a change of task."""
+        self.learner.new_task()
+
     def inputs(self, states: Tensor) -> Any:
         """What the networks are given for states [R, n, observations], to look at their units."""
         return states

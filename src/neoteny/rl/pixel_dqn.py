@@ -122,8 +122,9 @@ class PixelDQN(DQN):
             offsets = torch.zeros(shape.numel(), 2, dtype=torch.int64, device=rows.device)
         return moved(rows.reshape(-1, *self._shape), offsets).unflatten(0, shape)
 
-    def _new_task(self) -> None:
-        super()._new_task()
+    def new_task(self) -> None:
+        """Let methods act; where they draw weights anew, n and the discount begin anew."""
+        super().new_task()
         if self._anew:
             self._reset = self._phase
 

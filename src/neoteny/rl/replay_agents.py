@@ -237,7 +237,7 @@ class ReplayAgents(Agents):
         s, begun = self.settings, self.step
         self._anneal()
         if s.reset_every and begun and not self._learns_offline and self.actors.steps % s.reset_every == 0:
-            self._new_task()  # also at the first step after updates on a data set alone
+            self.new_task()  # also at the first step after updates on a data set alone
         if self._learns_offline:
             self._learn(s.segment, self._generators(begun // s.segment))
             self._offline_steps += s.segment
@@ -250,10 +250,6 @@ class ReplayAgents(Agents):
         ended = self.actors.episodes.flush()
         ended = replace(ended, step=ended.step + self._offline_steps)
         return Iteration(self.step, ended, losses, self.actors.friction)
-
-    def _new_task(self) -> None:
-        """Let methods act that act at a change of task."""
-        self.learner.new_task()
 
     _offline_steps = 0
     _learns_offline = False

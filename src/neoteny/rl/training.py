@@ -71,7 +71,7 @@ class Reinforcement(Training):
         """Act, learn, and record what came of it."""
         before = self._step - self._problem.iteration_steps
         if before >= 0 and self._timeline.task(before) != self._timeline.task(self._step):
-            self.learner.new_task()  # iterations are not cut: this is the first on the new ground
+            self._agents.new_task()  # iterations are not cut: this is the first on the new ground
         made = self._agents.iterate()
         self._end_runs(~self._agents.alive)
         episodes = made.episodes

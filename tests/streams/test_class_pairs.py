@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.seeds import DATA, generator
 from neoteny.streams.class_pairs import ClassPairs
 
@@ -95,6 +95,11 @@ def test_standardised_pixels():
     x = stream(seeds=[0], pixels="imagenet").next(1)[0][0, 0, 0]
     corner = np.array([0.485, 0.456, 0.406]) / np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(x[:, 3, 3], -corner, rtol=1e-5)
+
+
+def test_an_order_that_does_not_exist_is_refused():
+    with pytest.raises(UnknownNameError, match="order called 'freshly'. Did you mean 'fresh'"):
+        stream(order="freshly")
 
 
 def test_too_little_to_learn_from_is_refused():

@@ -158,3 +158,7 @@ def test_bad_settings_are_refused():
         ElectricityDemand(DEMAND, [0], horizon=168)
     with pytest.raises(SettingError, match="more than 216 hours"):
         ElectricityDemand(DEMAND[:170], [0])
+    gap = np.array(DEMAND, dtype=float)
+    gap[20] = np.nan
+    with pytest.raises(SettingError, match="demand: hour 20 is nan"):
+        ElectricityDemand(gap, [0])

@@ -91,6 +91,8 @@ def test_a_stream_can_be_cut_anywhere_and_run_k_is_the_same_alone():
         ({"lasting": -0.1}, "lasting"),
         ({"features": 0}, "features = 0"),
         ({"noise": -1.0}, "noise = -1.0"),
+        ({"noise": float("nan")}, "noise = nan"),
+        ({"noise": float("inf")}, "noise = inf"),
         ({"period": 70}, "does not divide period = 70"),
     ],
 )

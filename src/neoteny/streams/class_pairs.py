@@ -6,18 +6,20 @@ Dohare et al., "Loss of plasticity in deep continual learning", Nature 632, 2024
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.streams.base import Stream
 from neoteny.streams.images import as_floats
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ClassPairs"]
+__all__ = ["ClassPairs", "Order"]
+
+Order = Literal["fresh", "repeated"]
 
 
 class ClassPairs(Stream):
@@ -41,6 +43,7 @@ class ClassPairs(Stream):
 
     Raises:
         SettingError: fewer than two classes, or a class without images to learn from or to test with.
+        UnknownNameError: `order` is none of the two.
 
     >>> import numpy as np
     >>> images = [np.full((5, 3, 4, 4), k, dtype=np.uint8) for k in range(4)]
@@ -59,7 +62,7 @@ class ClassPairs(Stream):
         train: int = 600,
         test: int = 100,
         pixels: str = "bytes",
-        order: Literal["fresh", "repeated"] = "fresh",
+        order: Order = "fresh",
         source: str = "",
     ):
         super().__init__(seeds, task_length, batch_size)
@@ -71,6 +74,8 @@ class ClassPairs(Stream):
                 f"{len(images)} classes with {least} images or more each: a task needs two classes, and more images of "
                 f"each than the {test} that are tested with. Give more images, or a smaller test_images_per_class."
             )
+        if order not in get_args(Order):
+            raise UnknownNameError(order, get_args(Order), "order")
         self._images, self._pixels, self._fresh, self._source = images, pixels, order == "fresh", source
         self._asked, self._test = train, test
         self.train = min(train, least - test)

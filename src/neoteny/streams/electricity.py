@@ -32,7 +32,7 @@ class ElectricityDemand(FeatureStream):
     Shapes: inputs [R, steps, 1, 38], targets [R, steps, 1, 1].
 
     Raises:
-        SettingError: a horizon out of range, or a series that is too short.
+        SettingError: a horizon out of range, a series that is too short, or an hour that is not a finite number.
 
     >>> hours = np.arange(500)
     >>> stream = ElectricityDemand(5000 + 1000 * np.sin(hours / 4), [0])
@@ -54,6 +54,12 @@ class ElectricityDemand(FeatureStream):
             raise SettingError(
                 f"demand of shape {demand.shape}: it must be a list of more than {_WEEK + 2 * horizon} hours, a week "
                 "and twice the horizon."
+            )
+        if not np.isfinite(demand).all():
+            gap = int(np.argmin(np.isfinite(demand)))
+            raise SettingError(
+                f"demand: hour {gap} is {demand[gap]}, and all features after it would be no numbers: fill gaps in "
+                "first, such as by the hour before."
             )
         now = np.arange(_WEEK, len(demand) - horizon)  # the hours in which something is predicted
         counts = np.arange(1, len(demand) + 1)

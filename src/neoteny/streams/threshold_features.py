@@ -81,10 +81,11 @@ class ThresholdFeatures(Stream):
         batch_size: int = 1,
     ):
         super().__init__(seeds, task_length, batch_size)
-        if min(inputs, features, outputs) < 1 or min(irrelevant, period) < 0 or noise < 0:
+        if min(inputs, features, outputs) < 1 or min(irrelevant, period) < 0 or not 0 <= noise < np.inf:
             raise SettingError(
                 f"inputs = {inputs}, features = {features}, outputs = {outputs}, irrelevant = {irrelevant}, period = "
-                f"{period}, noise = {noise}: take at least one input, feature and output, and nothing below 0."
+                f"{period}, noise = {noise}: take at least one input, feature and output, nothing below 0, and "
+                "finite noise."
             )
         for name, value in {"lasting": lasting, "flips": flips, "replacements": replacements, "beta": beta}.items():
             if not 0 <= value <= 1:

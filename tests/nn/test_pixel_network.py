@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.nn import ImpalaEncoder, NatureEncoder, PixelNetwork
+from neoteny.nn.recurrent_trace import RecurrentTraceNetwork
+from neoteny.nn.soft_actor_critic import SoftActorCritic
 from neoteny.units import find
 
 
@@ -115,6 +117,14 @@ def test_the_head_and_hidden_units_are_found():
 
 
 def test_bad_sizes_are_refused():
+    with pytest.raises(UnknownNameError, match="encoder called 'impalla'"):
+        PixelNetwork((4, 84, 84), 6, encoder="impalla")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SettingError, match="atoms = -2"):
+        PixelNetwork((4, 84, 84), 6, atoms=-2)
+    with pytest.raises(SettingError, match="temperature = 0"):
+        SoftActorCritic(4, 2, [8], temperature=0.0)
+    with pytest.raises(SettingError, match="outputs = 0"):
+        RecurrentTraceNetwork(3, 4, 0)
     with pytest.raises(SettingError, match=r"30 x 30 pixels are too small.*'impala'"):
         PixelNetwork((4, 30, 30), 6)
     with pytest.raises(SettingError, match=r"width = 0\.01: a layer of 32 maps would have none"):

@@ -89,6 +89,15 @@ def test_units_fire_as_often_as_the_binomial_says(threshold):
         assert rate == pytest.approx(tail[least], rel=0.1)
 
 
+def test_a_unit_at_whose_inputs_the_share_alone_agrees_does_not_fire():
+    problem = SlowlyChangingRegression([0], inputs=49, held_bits=45, features=500, beta=0.58, threshold="paper")
+    x = np.random.default_rng(0).integers(0, 2, (1, 20, 49))
+    bits = np.concatenate([x[0], np.ones((20, 1))], 1)  # the constant is an input as well
+    agree = (bits[:, None] == (np.concatenate([problem._w[0], problem._b[0, :, None]], 1) > 0)).sum(-1)
+    assert (agree == 29).any()  # of 50
+    np.testing.assert_allclose(problem.target(x)[0], (agree > 29) @ problem._v[0] + problem._c[0])
+
+
 def test_targets_are_the_function_they_say():
     stream = SlowlyChangingRegression([1, 2, 3], task_length=40)
     x, y = stream.next(200)

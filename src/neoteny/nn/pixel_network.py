@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neoteny.errors import SettingError
+from neoteny.errors import SettingError, UnknownNameError
 from neoteny.nn.encoders import ImpalaEncoder, NatureEncoder
 from neoteny.nn.initialised import InitialisedModule, Scheme, initialisers_of
 
@@ -54,7 +54,8 @@ class PixelNetwork(InitialisedModule):
     channels], bytes or numbers from 0 to 255; q(s, a) [batch, A]. See `forward` for the rest.
 
     Raises:
-        SettingError: a size below 1, or an image that is too small for the encoder.
+        SettingError: a size below 1, fewer than 0 atoms, or an image that is too small for the encoder.
+        UnknownNameError: there is no such encoder or initialisation.
 
     >>> network = PixelNetwork((4, 84, 84), 6, width=0.25, atoms=51, predicts=True)
     >>> images = torch.zeros(2, 4, 84, 84, dtype=torch.uint8)
@@ -86,6 +87,10 @@ class PixelNetwork(InitialisedModule):
         initialisation: Scheme = "xavier",
     ):
         super().__init__()
+        if encoder not in ENCODERS:
+            raise UnknownNameError(encoder, ENCODERS, "encoder")
+        if atoms < 0:
+            raise SettingError(f"atoms = {atoms}: give how many values returns have, or 0 for none.")
         if min(*shape, actions, hidden) < 1:
             raise SettingError(
                 f"images of {shape}, {actions} actions, {hidden} hidden units: sizes must be at least 1."

@@ -125,6 +125,8 @@ class RecurrentTraceNetwork(InitialisedModule):
 
     def __init__(self, inputs: int, units: int, outputs: int, activation: str = "relu"):
         super().__init__()
+        if outputs < 1:
+            raise SettingError(f"outputs = {outputs}: a network needs at least one output.")
         self.layer = RecurrentTraceUnits(inputs, units)
         self.activation = find_activation(activation).module()
         self.output = nn.Linear(2 * units, outputs)

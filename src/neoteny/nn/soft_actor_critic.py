@@ -53,7 +53,7 @@ class SoftActorCritic(Networks):
     give [batch, K] of states and actions [batch, A].
 
     Raises:
-        SettingError: a size below 1.
+        SettingError: a size below 1, or a temperature that is not above 0.
 
     >>> networks = SoftActorCritic(4, 2, [8])
     >>> networks("critic", torch.zeros(3, 4), torch.zeros(3, 2)).shape
@@ -74,6 +74,8 @@ class SoftActorCritic(Networks):
     ):
         if critics < 1 or actions < 1:
             raise SettingError(f"critics = {critics}, actions = {actions}: there must be at least one of each.")
+        if not 0 < temperature < math.inf:
+            raise SettingError(f"temperature = {temperature}: it must be a finite number above 0.")
         super().__init__(
             {
                 "actor": MLP(observations, hidden, 2 * actions, activation, initialisation),

@@ -108,7 +108,8 @@ class SlowlyChangingRegression(Stream):
         self._w = signs[:, : n * m].reshape(self.runs, n, m)
         self._b, self._v, self._c = signs[:, n * m : n * (m + 1)], signs[:, n * (m + 1) : -1], signs[:, -1]
         bias_counted = self._b / 2 if self.threshold == "authors" else (1 - self._b) / 2
-        self._theta = self.beta * (m + 1) - (self._w == -1).sum(-1) - bias_counted
+        share = round(self.beta * (m + 1), 9)  # 0.58 * 50 is a little less than 29
+        self._theta = share - (self._w == -1).sum(-1) - bias_counted
 
     def target(self, x: np.ndarray) -> np.ndarray:
         """The target of inputs: for x [R, examples, m] the values y [R, examples].

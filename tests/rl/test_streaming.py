@@ -338,6 +338,11 @@ def test_what_environments_may_not_give(lie, match):
             "time_input = True needs",
         ),
         (partial(ac, optimizer=Adam()), "Adam keeps no traces: give trace_lambda = 0"),
+        (
+            partial(ac, settings=StreamACSettings(trace_lambda=0.0, actor_step_size=0.1), optimizer=Adam()),
+            "actor_step_size = 0.1: without traces",
+        ),
+        (partial(ac, settings=StreamACSettings(actor_kappa=2.0), optimizer=TraceSGD()), "TraceSGD has no kappa"),
         (partial(avg, optimizer=ObGD()), "AVG descends losses"),
         (partial(avg, environments=OneByOne(lambda: make_classic("Pendulum-v1"), 1)), "actions between -2 and 2"),
         (partial(ac, environments=OneByOne(lambda: make_classic("CartPole-v1"), 1)), "continuous action space"),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
+from neoteny.errors import SettingError
 from neoteny.lab.objective import Evaluation, Forward, Objective, Phase
 from neoteny.optim import Optimizer
 from neoteny.optim.signals import DELTA, ENDED, SIGNALS, TRACE_DECAY, decay_of
@@ -169,7 +170,15 @@ class StreamAC(ContinuousAgents):
         return Gaussian(self.settings, self._observations, time_limit, dtype, low, high)
 
     def _objective(self, optimizer: Optimizer, experience: Experience) -> Objective:
-        s, traces = self.settings, optimizer.follows != "loss"
+        s, traces, usual = self.settings, optimizer.follows != "loss", StreamACSettings()
+        kind = type(optimizer).__name__
+        if not traces and s.actor_step_size != usual.actor_step_size:
+            raise SettingError(
+                f"actor_step_size = {s.actor_step_size!r}: without traces actor and critic have one step size, that of "
+                f"{kind}; leave it out."
+            )
+        if not hasattr(optimizer, "kappa") and s.actor_kappa != usual.actor_kappa:
+            raise SettingError(f"actor_kappa = {s.actor_kappa!r}: {kind} has no kappa; leave it out, or take ObGD.")
         decay = decay_of(s.gamma, s.trace_lambda)
         own = {"step_size": s.actor_step_size} if traces else {}
         own |= {"kappa": s.actor_kappa} if hasattr(optimizer, "kappa") else {}

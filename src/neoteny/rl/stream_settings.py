@@ -79,7 +79,7 @@ class StreamACSettings(StreamSettings):
     entropy: float = 0.01
     """weight of the policy's entropy"""
     actor_step_size: float = 1.0
-    """step size of the actor's optimizer; the critic's is `step_size`"""
+    """step size of the actor's optimizer, where it keeps traces; the critic's is `step_size`"""
     actor_kappa: float = 3.0
     """kappa of the actor's ObGD; the critic's is the optimizer's own"""
 

@@ -35,6 +35,8 @@ from neoteny.progress import stage
 
 __all__ = ["Training", "core_seconds"]
 
+SPARING = 20  # as many times as long as a checkpoint took to write, no other is written
+
 
 def core_seconds() -> float:
     """Seconds of the core that this process has taken, with those of the compilers that it started."""
@@ -209,7 +211,7 @@ class Training(ABC):
                 with stage("writing a checkpoint"):
                     self._save()
                 raise KeyboardInterrupt
-            if now - saved >= max(self.execution.checkpoint_every, 20 * cost):
+            if now - saved >= max(self.execution.checkpoint_every, SPARING * cost):
                 self._save()
                 saved = time.monotonic()
                 cost = saved - now

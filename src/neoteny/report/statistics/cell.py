@@ -64,7 +64,8 @@ class Cell:
 
     def number(self, share: bool = False) -> str:
         """How mean and bounds are written, as a format; with an exponent where decimals would not show them."""
-        mean, half = ((100.0 if share else 1.0) * value for value in (self.mean, (self.high - self.low) / 2))
+        mean, low, high = ((100.0 if share else 1.0) * value for value in (self.mean, self.low, self.high))
+        half = (high - low) / 2
         size = max(abs(mean), half) if math.isfinite(half) else abs(mean)
         return ".4g" if abs(mean) >= 1e6 or 0 < size < 1e-5 else f".{_decimals(half, mean)}f"
 

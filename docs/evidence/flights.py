@@ -100,8 +100,8 @@ def reported(name: str, system: str, first: int = 0, runs: int = SEEDS) -> RunCo
     return resolved(system, MILLION // BIN, runs=runs, seed=first, settings=chosen(name, system))
 
 
-def archived(name: str, system: str) -> dict[int, int]:
-    """The stacks of a system's reported runs that are complete: how many runs, by the first seed."""
+def archived(name: str, system: str) -> dict[Path, int]:
+    """The stacks of a system's reported runs that are complete, and how many runs each has."""
     folder = folder_of(reported(name, system), ARCHIVE)
     return stacks(ARCHIVE, folder.relative_to(ARCHIVE))
 
@@ -135,10 +135,10 @@ def complete() -> dict[tuple[str, str], np.ndarray]:
     for name, system in ((name, system) for name, pair in SYSTEMS.items() for system in pair):
         if losses_of_points(system) is None:
             continue
-        configs = [reported(name, system, *stack) for stack in archived(name, system).items()]
-        if configs:
-            folders = [folder_of(config, ARCHIVE / f"seed-{config.seed}") for config in configs]
-            found[name, system] = np.concatenate(list(map(by_run, configs, folders)))
+        there = archived(name, system).items()
+        if there:
+            parts = [by_run(reported(name, system, runs=runs), folder) for folder, runs in there]
+            found[name, system] = np.concatenate(parts)
     return found
 
 

@@ -28,11 +28,11 @@ def claimed(path: Path, claims: Path) -> Iterator[bool]:
             yield True
 
 
-def stacks(archive: Path, name: Path) -> dict[int, int]:
-    """The stacks of runs that lie in `archive/seed-S/name`, without a gap: how many runs, by the first seed."""
-    found: dict[int, int] = {}
+def stacks(archive: Path, name: Path) -> dict[Path, int]:
+    """The stacks in `archive/seed-S/name`, S being the first seed, without a gap; and how many runs each has."""
+    found: dict[Path, int] = {}
     while (folder := archive / f"seed-{sum(found.values())}" / name).exists():
-        found[sum(found.values())] = read_folder(folder).runs
+        found[folder] = read_folder(folder).runs
     return found
 
 

@@ -90,8 +90,8 @@ def config_of(curve: Curve, seed: int, runs: int) -> Any:
     return lab.resolve(curve.benchmark, method=curve.system, runs=runs, seed=seed, scale="small", settings=settings)
 
 
-def archived(curve: Curve) -> dict[int, int]:
-    """The stacks of its runs that are complete: how many runs, by the first seed."""
+def archived(curve: Curve) -> dict[Path, int]:
+    """The stacks of its runs that are complete, and how many runs each has."""
     return stacks(ARCHIVE, folder_of(config_of(curve, 0, 1), RUNS).relative_to(RUNS))
 
 
@@ -124,8 +124,7 @@ def report(done: list[Curve]) -> None:
     for ax in axes.flat[len(problems) :]:
         ax.set_axis_off()
     for curve in done:
-        name = folder_of(config_of(curve, 0, 1), RUNS).relative_to(RUNS)
-        found = series_of(ARCHIVE / f"seed-{seed}" / name for seed in archived(curve)).curve("episodic_return")
+        found = series_of(archived(curve)).curve("episodic_return")
         steps, values = found.steps, found.values  # NaN where a run has ended
         own = np.nanmean(np.where(steps > (1 - LAST) * curve.steps, values, np.nan), axis=1)
         alive = np.isfinite(own)

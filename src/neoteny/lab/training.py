@@ -35,7 +35,7 @@ from neoteny.progress import stage
 
 __all__ = ["Training", "core_seconds"]
 
-SPARING = 20  # as many times as long as a checkpoint took to write, no other is written
+SPARING = 20  # between two checkpoints there is at least this many times the time that the last one took to write
 
 
 def core_seconds() -> float:

@@ -54,8 +54,8 @@ class Cell:
         """
         if not math.isfinite(self.mean):
             return "-", ""
-        mean, low, high = ((100.0 if share else 1.0) * value for value in (self.mean, self.low, self.high))
-        half, number = (high - low) / 2, self.number(share)
+        mean, low, high, half = self._scaled(share)
+        number = self.number(share)
         text = f"{mean:{'+' if signed else ''}{number}}"
         if not math.isfinite(half):
             return text, ""
@@ -64,10 +64,14 @@ class Cell:
 
     def number(self, share: bool = False) -> str:
         """How mean and bounds are written, as a format; with an exponent where decimals would not show them."""
-        mean, low, high = ((100.0 if share else 1.0) * value for value in (self.mean, self.low, self.high))
-        half = (high - low) / 2
+        mean, _, _, half = self._scaled(share)
         size = max(abs(mean), half) if math.isfinite(half) else abs(mean)
         return ".4g" if abs(mean) >= 1e6 or 0 < size < 1e-5 else f".{_decimals(half, mean)}f"
+
+    def _scaled(self, share: bool) -> tuple[float, float, float, float]:
+        """Mean, bounds and half the interval, in per cent if asked."""
+        mean, low, high = ((100.0 if share else 1.0) * value for value in (self.mean, self.low, self.high))
+        return mean, low, high, (high - low) / 2
 
     def text(self, share: bool = False, signed: bool = False) -> str:
         """Mean and interval in one."""
